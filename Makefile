@@ -1,0 +1,38 @@
+# make repro: everything from nothing to both submissions. make test: the checks. Both make their own environment first.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# dvc starts `python`: the environment's own
+export PATH := $(abspath $(BIN)):$(PATH)
+export DVC_NO_ANALYTICS := 1
+
+.PHONY: repro test test-all lint clean environment
+
+repro: environment
+	@test -d .dvc || dvc init --quiet --no-scm
+	dvc repro
+	@python -m pipeline.summary
+
+test: environment
+	python -m pytest -m "not slow" tests pipeline
+
+test-all: environment
+	python -m pytest tests pipeline
+
+lint: environment
+	ruff check .
+	ruff format --check .
+	mypy
+
+environment: $(VENV)/.installed
+
+# a second run installs nothing as long as the list of packages is the same
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch torchvision
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,lint]'
+	@touch $@
+
+# what the chain made; the cache of DVC keeps its copies until `rm -r .dvc/cache`
+clean:
+	rm -rf data/track1 data/track3 data/raw/demo submissions reports .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""From a folder of images with image-level labels to a leaderboard submission."""

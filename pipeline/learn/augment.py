@@ -1,0 +1,43 @@
+"""Random views of a picture; the one module that knows albumentations."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network for a newer release at import
+
+import albumentations
+
+View = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
+
+
+def random_view(resize: int, crop: int, flip: bool) -> View:
+    """Resize to `resize` x `resize` pixels, take a random square of side `crop`, mirror one time in two.
+
+    The aspect ratio is not kept, as in the published setting (resize 384 x 384, crop 336 x 336). The view depends on the
+    picture and the seed alone, so that it is the same in any process and any order.
+    """
+    steps: list[Any] = [albumentations.Resize(resize, resize), albumentations.RandomCrop(crop, crop)]
+    steps += [albumentations.HorizontalFlip(p=0.5)] if flip else []
+    compose = albumentations.Compose(steps, seed=0)
+
+    def view(picture: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
+        compose.set_random_seed(seed)
+        seen: NDArray[np.uint8] = compose(image=picture)["image"]
+        return seen
+
+    return view
+
+
+def plain_view(resize: int) -> View:
+    """Resize to `resize` x `resize` pixels and nothing else: what validation looks at."""
+    compose = albumentations.Compose([albumentations.Resize(resize, resize)])
+
+    def view(picture: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
+        seen: NDArray[np.uint8] = compose(image=picture)["image"]
+        return seen
+
+    return view

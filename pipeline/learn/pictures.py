@@ -1,0 +1,50 @@
+"""Pictures for the network: decoded, brought to a square view, in batches."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from pipeline.images import read_rgb
+from pipeline.learn.augment import View
+from pipeline.learn.device import single_thread
+
+Item = tuple[NDArray[np.uint8], int]
+
+
+class Pictures(Dataset[Item]):
+    """Views of image files. The view of a picture depends on `seed`, `epoch` and its position, not on who reads it."""
+
+    def __init__(self, files: Sequence[Path], view: View, seed: int, epoch: int = 0) -> None:
+        self.files, self.view, self.seed, self.epoch = files, view, seed, epoch
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, position: int) -> Item:
+        chance = int(np.random.SeedSequence((self.seed, self.epoch, position)).generate_state(1)[0])
+        return self.view(read_rgb(self.files[position]), chance), position
+
+
+def batches(dataset: Dataset[Any], order: Sequence[int], batch_size: int, workers: int) -> DataLoader[Any]:
+    """Batches of (images (N, 3, H, W) uint8, positions (N,)) in the given order."""
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=list(order),
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=torch.cuda.is_available(),
+        worker_init_fn=single_thread,
+    )
+
+
+def collate(items: Sequence[Item]) -> tuple[Tensor, Tensor]:
+    """Stack (H, W, 3) pictures to (N, 3, H, W), whose memory stays channels last."""
+    stacked = torch.from_numpy(np.stack([picture for picture, _ in items]))  # (N, H, W, 3)
+    return stacked.permute(0, 3, 1, 2), torch.tensor([position for _, position in items])

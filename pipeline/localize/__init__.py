@@ -1,0 +1,1 @@
+"""Classifier to maps, maps to answers."""

@@ -1,0 +1,254 @@
+"""Classifier to maps: every picture once through the network, maps of its classes on a common scale, into a store.
+
+What is stored for an image: `maps` (P, h, w) float16 at feature resolution, scaled so that 1 is the standard, not clipped;
+`classes` (P,) int32, most probable first; `standard` (P, 2) float32, the low and the unit that give the raw map back;
+`probabilities` (K,) float16 of all classes.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from pipeline.errors import MapError
+from pipeline.images import read_rgb, read_size, resize
+from pipeline.learn.classifier import Classifier
+from pipeline.learn.device import Hardware, choose_hardware, single_thread
+from pipeline.localize.cam import clamp_negative_weights, class_activation_maps, mean_over_views
+from pipeline.localize.scale import Standard, apply_standard, find_standard
+from pipeline.manifest import Manifest, Record
+from pipeline.settings.extract import ExtractSettings
+from pipeline.store import Arrays, Part, finish, write_part
+
+PART = 256  # images in one file
+Shape = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One picture to extract: where it is, its stored shape, the shapes it is looked at in, its labels if they count."""
+
+    id: str
+    file: Path
+    shape: Shape
+    looks: tuple[Shape, ...]
+    labels: tuple[int, ...]
+
+
+def extract(manifest: Manifest, classifier: Classifier, out: Path, settings: ExtractSettings) -> dict[str, Any]:
+    """Write the maps of all images of the wanted splits as a store; return the counts.
+
+    Pictures of the same shape go through the network together, and never with padding: a batch gives what each picture
+    alone would give.
+
+    Raises:
+        MapError: naming the image whose map is not finite
+        DataError: naming a picture that cannot be read
+    """
+    hardware = choose_hardware(settings.device, settings.precision, learning=False)
+    classifier.to(hardware.device).eval()
+    jobs = plan(manifest, settings, classifier.design.output_stride)
+    counts = {"images": len(jobs), "maps": 0, "constant_maps": 0}
+    parts = []
+    with tqdm(total=len(jobs), desc="extract", unit="image") as bar:
+        for number, start in enumerate(range(0, len(jobs), PART)):
+            items = dict(_extract_part(jobs[start : start + PART], classifier, settings, hardware, bar))
+            parts.append(_write(out, number, items, counts))
+    about = {
+        "classes": list(manifest.classes),
+        "scale": settings.scale,
+        "percentile": settings.percentile,
+        "loss": classifier.design.loss,
+    }
+    finish(out, parts, about)
+    return {**counts, "device": str(hardware.device), "precision": hardware.precision}
+
+
+def _write(out: Path, number: int, items: dict[str, Arrays], counts: dict[str, int]) -> Part:
+    counts["maps"] += sum(len(arrays["classes"]) for arrays in items.values())
+    counts["constant_maps"] += sum(int((arrays["standard"][:, 1] == 0).sum()) for arrays in items.values())
+    return write_part(out, number, items)
+
+
+def plan(manifest: Manifest, settings: ExtractSettings, output_stride: int) -> list[Job]:
+    """All pictures of the wanted splits, those of one shape side by side."""
+    jobs = []
+    for split in settings.splits:
+        for record in manifest.select(split):
+            shape = record.shape if record.width else _stored_shape(record)
+            looks = tuple(look(shape, size, settings.resize, output_stride) for size in settings.sizes)
+            jobs.append(Job(record.id, record.file, shape, looks, record.labels if settings.classes == "label" else ()))
+    return sorted(jobs, key=lambda job: (job.looks, job.id))
+
+
+def _stored_shape(record: Record) -> Shape:
+    width, height = read_size(record.file)
+    return height, width
+
+
+def look(shape: Shape, size: int, kind: str, multiple: int) -> Shape:
+    """The shape (H, W) in which a picture is looked at: both sides whole multiples of the output stride.
+
+    `square` makes both sides `size`; `long_side` the longer one, the other in proportion. Rounding to multiples bends the
+    aspect ratio by a few percent at the most and makes every feature stand for the same share of the picture.
+
+    >>> look((375, 500), 320, "long_side", 16)
+    (240, 320)
+    """
+    scale = size / max(shape)
+    sides = (size, size) if kind == "square" else (shape[0] * scale, shape[1] * scale)
+    height, width = (max(1, round(side / multiple)) * multiple for side in sides)
+    return height, width
+
+
+# --- pictures ------------------------------------------------------------------------------------------------------
+
+
+class _Looks(Dataset[tuple[list[NDArray[np.uint8]], int]]):
+    """Each picture decoded once and resized to every shape it is looked at in."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self.jobs = jobs
+
+    def __len__(self) -> int:
+        return len(self.jobs)
+
+    def __getitem__(self, position: int) -> tuple[list[NDArray[np.uint8]], int]:
+        job = self.jobs[position]
+        picture = read_rgb(job.file)
+        return [_resize_picture(picture, shape) for shape in job.looks], position
+
+
+def _resize_picture(picture: NDArray[np.uint8], shape: Shape) -> NDArray[np.uint8]:
+    smaller = shape[0] < picture.shape[0]  # averaging over the area is what keeps a shrunk picture free of aliases
+    resized = cv2.resize(picture, (shape[1], shape[0]), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+    return resized.astype(np.uint8, copy=False)
+
+
+def _collate(items: Sequence[tuple[list[NDArray[np.uint8]], int]]) -> tuple[list[Tensor], list[int]]:
+    scales = zip(*(pictures for pictures, _ in items), strict=True)
+    stacked = [torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2) for pictures in scales]
+    return stacked, [position for _, position in items]
+
+
+def _batches(jobs: Sequence[Job], settings: ExtractSettings) -> DataLoader[Any]:
+    """Batches of pictures of one shape."""
+    positions: list[list[int]] = []
+    for _, group in groupby(range(len(jobs)), key=lambda position: jobs[position].looks):
+        same = list(group)
+        positions += [same[start : start + settings.batch_size] for start in range(0, len(same), settings.batch_size)]
+    return DataLoader(
+        _Looks(jobs),
+        batch_sampler=positions,
+        num_workers=settings.workers,
+        collate_fn=_collate,
+        pin_memory=torch.cuda.is_available(),
+        worker_init_fn=single_thread,
+    )
+
+
+# --- maps ----------------------------------------------------------------------------------------------------------
+
+
+def _extract_part(
+    jobs: Sequence[Job], classifier: Classifier, settings: ExtractSettings, hardware: Hardware, bar: "tqdm[Any]"
+) -> Iterator[tuple[str, Arrays]]:
+    for scales, positions in _batches(jobs, settings):
+        batch = [jobs[position] for position in positions]
+        maps, wanted, probabilities = predict(classifier, scales, [job.labels for job in batch], settings, hardware)
+        for job, cams, classes, row in zip(batch, maps, wanted, probabilities, strict=True):
+            yield job.id, _stored(job, cams, classes, row, settings)
+        bar.update(len(batch))
+
+
+@torch.inference_mode()
+def predict(
+    classifier: Classifier,
+    scales: Sequence[Tensor],
+    labels: Sequence[tuple[int, ...]],
+    settings: ExtractSettings,
+    hardware: Hardware,
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
+    """Raw maps of the wanted classes of a batch, averaged over scales and mirror images.
+
+    Args:
+        scales: the same N pictures at every size. Shape: (N, 3, H, W) each, uint8
+        labels: known class indices of each picture; they come before predicted ones
+
+    Returns:
+        maps (N, P, h, w) on the grid of the finest scale; class indices (N, P), most wanted first; probabilities (N, K)
+    """
+    views = [
+        _features(classifier, images, mirrored, hardware)
+        for images in scales
+        for mirrored in ((False, True) if settings.flip else (False,))
+    ]
+    logits = torch.stack([classifier.logits(features) for features, _ in views]).mean(dim=0)
+    probabilities = classifier.probabilities(logits)
+    wanted = wanted_classes(probabilities, labels, settings.max_classes)
+    weights = classifier.head.weight
+    weights = clamp_negative_weights(weights) if settings.negative_weights == "clamp" else weights
+    maps = []
+    for features, mirrored in views:
+        cams = class_activation_maps(features, weights, wanted)
+        maps.append(cams.flip(3) if mirrored else cams)
+    return mean_over_views(maps).cpu().numpy(), wanted.cpu().numpy(), probabilities.cpu().numpy()
+
+
+def _features(classifier: Classifier, images: Tensor, mirrored: bool, hardware: Hardware) -> tuple[Tensor, bool]:
+    images = images.to(hardware.device, non_blocking=True)
+    with hardware.autocast():
+        return classifier.features(images.flip(3) if mirrored else images), mirrored
+
+
+def wanted_classes(probabilities: Tensor, labels: Sequence[tuple[int, ...]], most: int) -> Tensor:
+    """Class indices of each picture, known labels first, then by falling probability. Shapes: (N, K), (N, P)
+
+    P = min(most, K). Among known labels, too, the more probable stand first.
+    """
+    order = probabilities.clone()
+    for row, known in zip(order, labels, strict=True):
+        row[list(known)] += 2.0  # above every probability
+    return order.topk(min(most, probabilities.shape[1]), dim=1).indices
+
+
+def _stored(
+    job: Job, cams: NDArray[np.float32], classes: NDArray[np.int64], probabilities: NDArray[np.float32], settings: ExtractSettings
+) -> Arrays:
+    """Keep the classes that count, scale their maps, and round to half precision."""
+    kept = _kept(job, classes, probabilities, settings)
+    try:
+        standards = [find_standard(resize(cams[p], job.shape), settings.scale, settings.percentile) for p in kept]
+    except MapError as error:
+        raise MapError(f"{job.id}: {error}") from None
+    scaled = [apply_standard(cams[p], standard) for p, standard in zip(kept, standards, strict=True)]
+    return {
+        "maps": np.stack(scaled).astype(np.float16),
+        "classes": classes[kept].astype(np.int32),
+        "standard": _as_rows(standards),
+        "probabilities": probabilities.astype(np.float16),
+    }
+
+
+def _kept(
+    job: Job, classes: NDArray[np.int64], probabilities: NDArray[np.float32], settings: ExtractSettings
+) -> NDArray[np.int64]:
+    """Positions in `classes`: exactly the known labels; or the most probable and all that reach `min_probability`."""
+    if job.labels:
+        return np.arange(min(len(job.labels), len(classes)))
+    kept = probabilities[classes] >= settings.min_probability
+    kept[0] = True
+    return np.flatnonzero(kept)
+
+
+def _as_rows(standards: Sequence[Standard]) -> NDArray[np.float32]:
+    return np.array([(standard.low, standard.unit) for standard in standards], np.float32)

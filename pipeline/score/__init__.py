@@ -1,0 +1,1 @@
+"""Answers and truth to numbers."""

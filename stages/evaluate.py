@@ -1,0 +1,28 @@
+"""Stage `evaluate`: score the answers of one track for split val, before and after the CRF, beside trivial answers.
+
+Settings: `tracks.<track>.evaluate` in params.yaml. Paths: see dvc.yaml.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.score.evaluate import evaluate
+from pipeline.settings.evaluate import EvaluateSettings
+from pipeline.settings.loader import PARAMS, load_section
+from pipeline.tracks import TRACKS, get_track
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--params", type=Path, default=PARAMS)
+    parser.add_argument("--track", required=True, choices=sorted(TRACKS))
+    for name in ("--manifest", "--maps", "--refined", "--out"):
+        parser.add_argument(name, required=True, type=Path)
+    args = parser.parse_args(arguments)
+    settings = load_section(EvaluateSettings, f"tracks.{args.track}.evaluate", args.params)
+    evaluate(args.manifest, args.maps, args.refined, args.out, settings, get_track(args.track))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""Stage `extract`: class activation maps of one track's images, on a common scale.
+
+Settings: `tracks.<track>.extract` in params.yaml. Paths: see dvc.yaml.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.files import write_json
+from pipeline.learn.classifier import load_classifier
+from pipeline.localize.extract import extract
+from pipeline.manifest import read_manifest
+from pipeline.settings.extract import ExtractSettings
+from pipeline.settings.loader import PARAMS, load_section
+from pipeline.tracks import TRACKS
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--params", type=Path, default=PARAMS)
+    parser.add_argument("--track", required=True, choices=sorted(TRACKS))
+    for name in ("--manifest", "--model", "--out", "--report"):
+        parser.add_argument(name, required=True, type=Path)
+    args = parser.parse_args(arguments)
+    settings = load_section(ExtractSettings, f"tracks.{args.track}.extract", args.params)
+    counts = extract(read_manifest(args.manifest), load_classifier(args.model), args.out, settings)
+    write_json(args.report, counts)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""Stage `package`: the answers of one track as a zip that the evaluation server accepts.
+
+Settings: `tracks.<track>.package` in params.yaml. Paths: see dvc.yaml.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.files import write_json
+from pipeline.manifest import read_manifest
+from pipeline.settings.loader import PARAMS, load_section
+from pipeline.settings.package import PackageSettings
+from pipeline.store import Store
+from pipeline.submit import package
+from pipeline.tracks import TRACKS, get_track
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--params", type=Path, default=PARAMS)
+    parser.add_argument("--track", required=True, choices=sorted(TRACKS))
+    for name in ("--manifest", "--refined", "--out", "--report"):
+        parser.add_argument(name, required=True, type=Path)
+    args = parser.parse_args(arguments)
+    settings = load_section(PackageSettings, f"tracks.{args.track}.package", args.params)
+    counts = package(read_manifest(args.manifest), Store(args.refined), args.out, get_track(args.track), settings.split)
+    write_json(args.report, counts)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""Stage `preprocess`: list the images of one track, look at the files, and write the table that all stages share.
+
+Settings: `tracks.<track>.preprocess` in params.yaml. Paths: see dvc.yaml.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.files import write_json
+from pipeline.manifest import write_manifest
+from pipeline.settings.loader import PARAMS, load_section
+from pipeline.settings.preprocess import PreprocessSettings
+from pipeline.sources.inspect import inspect
+from pipeline.sources.registry import list_images
+from pipeline.sources.summary import summarize
+from pipeline.tracks import TRACKS, get_track
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--params", type=Path, default=PARAMS)
+    parser.add_argument("--track", required=True, choices=sorted(TRACKS))
+    for name in ("--manifest", "--report"):
+        parser.add_argument(name, required=True, type=Path)
+    args = parser.parse_args(arguments)
+    settings = load_section(PreprocessSettings, f"tracks.{args.track}.preprocess", args.params)
+    listed = list_images(settings.source, get_track(args.track), settings.jobs)
+    mask_kind = None if settings.finds_mask_kind else listed.mask_kind
+    inspection = inspect(listed, settings.check, settings.on_bad_image, mask_kind, settings.jobs)
+    write_manifest(args.manifest, inspection.manifest)
+    write_json(args.report, summarize(inspection))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""Stage `refine`: sharpen the class activation maps of one track with a dense CRF, and answer every image.
+
+Settings: `tracks.<track>.refine` in params.yaml. Paths: see dvc.yaml.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.files import write_json
+from pipeline.localize.refine import check_decoder, refine
+from pipeline.manifest import read_manifest
+from pipeline.settings.loader import PARAMS, load_section
+from pipeline.settings.refine import RefineSettings
+from pipeline.tracks import TRACKS, get_track
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--params", type=Path, default=PARAMS)
+    parser.add_argument("--track", required=True, choices=sorted(TRACKS))
+    for name in ("--manifest", "--maps", "--out", "--report"):
+        parser.add_argument(name, required=True, type=Path)
+    args = parser.parse_args(arguments)
+    settings = load_section(RefineSettings, f"tracks.{args.track}.refine", args.params)
+    check_decoder(settings.decoder, get_track(args.track).decoders, args.track)
+    write_json(args.report, refine(read_manifest(args.manifest), args.maps, args.out, settings))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""Stage `train`: learn a classifier of one track's image-level labels.
+
+Settings: `tracks.<track>.train` in params.yaml. Paths: see dvc.yaml.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.files import write_json, write_text
+from pipeline.learn.classifier import save_classifier
+from pipeline.learn.fit import fit, history_rows
+from pipeline.manifest import read_manifest
+from pipeline.settings.loader import PARAMS, load_section
+from pipeline.settings.train import TrainSettings
+from pipeline.tracks import TRACKS
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--params", type=Path, default=PARAMS)
+    parser.add_argument("--track", required=True, choices=sorted(TRACKS))
+    for name in ("--manifest", "--model", "--history", "--report"):
+        parser.add_argument(name, required=True, type=Path)
+    args = parser.parse_args(arguments)
+    settings = load_section(TrainSettings, f"tracks.{args.track}.train", args.params)
+    trained = fit(read_manifest(args.manifest), settings)
+    save_classifier(trained.classifier, args.model)
+    write_text(args.history, pd.DataFrame(history_rows(trained.history)).to_csv(index=False, lineterminator="\n"))
+    write_json(args.report, {"best": asdict(trained.best), **trained.facts})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""Which first-party files a stage imports, followed through every import statement, those inside functions too.
+
+`python tests/import_graph.py` prints the deps that dvc.yaml must list.
+"""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def imported_files(script: Path) -> set[Path]:
+    """All modules of `pipeline` that `script` needs, relative to the repository; `__init__` files without code left out."""
+    seen: set[Path] = set()
+    waiting = [script]
+    while waiting:
+        file = waiting.pop()
+        for found in _direct(file) - seen:
+            seen.add(found)
+            waiting.append(found)
+    return {file.relative_to(ROOT) for file in seen if not _is_only_docstring(file)}
+
+
+def _direct(file: Path) -> set[Path]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return {found for name in names if name.split(".")[0] == "pipeline" for found in _files(name)}
+
+
+def _files(name: str) -> set[Path]:
+    """The module `a.b.c`, and the packages that are imported on the way to it."""
+    steps = name.split(".")
+    packages = {ROOT.joinpath(*steps[:depth], "__init__.py") for depth in range(1, len(steps) + 1)}
+    return {path for path in {*packages, ROOT.joinpath(*steps).with_suffix(".py")} if path.is_file()}
+
+
+def _is_only_docstring(file: Path) -> bool:
+    body = ast.parse(file.read_text(encoding="utf-8")).body
+    return all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in body)
+
+
+if __name__ == "__main__":
+    for stage in sorted((ROOT / "stages").glob("*.py")):
+        print(f"{stage.stem}:")
+        for dep in [stage.relative_to(ROOT), *sorted(imported_files(stage))]:
+            print(f"      - {dep.as_posix()}")
