@@ -6,6 +6,7 @@ import tracemalloc
 import zipfile
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -70,49 +71,48 @@ def test_a_good_zip_passes_and_is_counted(tmp_path: Path) -> None:
     assert "classes_in_answers" not in contents.summarize(TRACKS["track3"])
 
 
-def test_deflated_and_interlaced_answers_pass_too(tmp_path: Path) -> None:
+def test_deflated_answers_pass_too(tmp_path: Path) -> None:
     assert validate(_zip(tmp_path / "a.zip", _members(), zipfile.ZIP_DEFLATED), SIZES, K).images == 2
 
 
-MESSAGES: list[tuple[str, list[tuple[str, bytes]], str]] = [
+WANTED = "a: expected a PNG of mode L, 6x4 (width x height), got "
+MESSAGES = [  # defect, members, message or, before an …, its beginning
     ("folder", [("answers/", b""), ("answers/a.png", GOOD["a"]), ("answers/b.png", GOOD["b"])],
      "x.zip: expected a flat zip, got 3 members in folders: ['answers/', 'answers/a.png', 'answers/b.png']; "
      "likely the folder was zipped instead of its files, use `zip -j`"),
-    ("folder of windows", [("answers\\a.png", GOOD["a"]), ("b.png", GOOD["b"])], "x.zip: expected a flat zip, got 1 members"),
+    ("folder of windows", [("answers\\a.png", GOOD["a"]), ("b.png", GOOD["b"])], "x.zip: expected a flat zip, got 1 members in…"),
     ("macos", [*_members(), ("__MACOSX/._a.png", b"x"), (".DS_Store", b"x"), ("._b.png", b"x")],
-     "x.zip: expected answers only, got 3 files of the operating system: ['__MACOSX/._a.png', '.DS_Store', '._b.png']; likely"),
+     "x.zip: expected answers only, got 3 files of the operating system: ['__MACOSX/._a.png', '.DS_Store', '._b.png']; likely…"),
     ("extension", [*_members(), ("c.jpg", b"x")], "x.zip: expected names of the form <id>.png, got 1 others: ['c.jpg']"),
-    ("upper case", [("a.PNG", GOOD["a"]), ("b.png", GOOD["b"])], "x.zip: expected names of the form <id>.png, got 1 others: ['a.PNG']"),
+    ("case", [("a.PNG", GOOD["a"]), ("b.png", GOOD["b"])], "x.zip: expected names of the form <id>.png, got 1 others: ['a.PNG']"),
     ("missing", _members()[:1], "x.zip: expected 2 ids, got 1; missing=['b'], extra=[]"),
     ("extra", [*_members(), ("c.png", GOOD["a"])], "x.zip: expected 2 ids, got 3; missing=[], extra=['c']"),
     ("other split", [("c.png", GOOD["a"])],
      "x.zip: expected 2 ids, got 1; missing=['a', 'b'], extra=['c']; likely the answers to another split"),
-    ("jpeg", _members(a=_jpeg()), "a: expected a PNG of mode L, 6x4 (width x height), got a JPEG"),
-    ("text", _members(a=b"hello"), "a: expected a PNG of mode L, 6x4 (width x height), got a file that starts with b'hello'"),
-    ("empty", _members(a=b""), "a: expected a PNG of mode L, 6x4 (width x height), got a file that starts with b''"),
-    ("palette", _members(a=_png("P")), "a: expected a PNG of mode L, 6x4 (width x height), got mode P, 6x4; likely a palette copy"),
-    ("rgb", _members(a=_png("RGB")), "a: expected a PNG of mode L, 6x4 (width x height), got mode RGB, 6x4; likely a colored copy"),
-    ("rgba", _members(a=_png("RGBA")), "a: expected a PNG of mode L, 6x4 (width x height), got mode RGBA, 6x4"),
-    ("la", _members(a=_png("LA")), "a: expected a PNG of mode L, 6x4 (width x height), got mode LA, 6x4"),
-    ("16 bits", _members(a=_png("I;16")), "a: expected a PNG of mode L, 6x4 (width x height), got mode L with 16 bits, 6x4; likely"),
-    ("1 bit", _members(a=_png("1")), "a: expected a PNG of mode L, 6x4 (width x height), got mode 1, 6x4; likely a bool array"),
-    ("swapped", _members(a=_png("L", (4, 6))),
-     "a: expected a PNG of mode L, 6x4 (width x height), got mode L, 4x6; likely width and height swapped"),
-    ("resized", _members(a=_png("L", (12, 8))), "a: expected a PNG of mode L, 6x4 (width x height), got mode L, 12x8"),
-    ("above K", _members(a=encode_png(np.array([[0, 1, 2, 3, 4, 9]] * 4, np.uint8))), "a: expected values 0..3, got [4, 9] in 8 pixels"),
+    ("jpeg", _members(a=_jpeg()), WANTED + "a JPEG"),
+    ("text", _members(a=b"hello"), WANTED + "a file that starts with b'hello'"),
+    ("empty", _members(a=b""), WANTED + "a file that starts with b''"),
+    ("palette", _members(a=_png("P")), WANTED + "mode P, 6x4; likely a palette copy…"),
+    ("rgb", _members(a=_png("RGB")), WANTED + "mode RGB, 6x4; likely a colored copy…"),
+    ("rgba", _members(a=_png("RGBA")), WANTED + "mode RGBA, 6x4"),
+    ("la", _members(a=_png("LA")), WANTED + "mode LA, 6x4"),
+    ("16 bits", _members(a=_png("I;16")), WANTED + "mode L with 16 bits, 6x4; likely saved from a 16-bit array…"),
+    ("1 bit", _members(a=_png("1")), WANTED + "mode 1, 6x4; likely a bool array, save it as uint8"),
+    ("swapped", _members(a=_png("L", (4, 6))), WANTED + "mode L, 4x6; likely width and height swapped"),
+    ("resized", _members(a=_png("L", (12, 8))), WANTED + "mode L, 12x8"),
+    ("above K", _members(a=encode_png(np.array([[0, 1, 2, 3, 4, 9]] * 4, np.uint8))),
+     "a: expected values 0..3, got [4, 9] in 8 pixels"),
     ("255", _members(a=encode_png(np.full((4, 6), 255, np.uint8))),
      "a: expected values 0..3, got [255] in 24 pixels; 255 marks ignored pixels, which only the truth may have"),
-    ("truncated png", _members(a=GOOD["a"][:-15]), "a: expected a PNG, got a member that cannot be read"),
-    ("bomb", _members(a=GOOD["a"] + bytes(10_000_000)), "a: expected at most 65592 bytes for 6x4 pixels, got 100"),
+    ("truncated png", _members(a=GOOD["a"][:-15]), "a: expected a PNG, got a member that cannot be read…"),
+    ("bomb", _members(a=GOOD["a"] + bytes(10_000_000)), "a: expected at most 65592 bytes for 6x4 pixels, got 100000…"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("members", "message"), [case[1:] for case in MESSAGES], ids=[case[0] for case in MESSAGES])
 def test_each_defect_is_named(members: list[tuple[str, bytes]], message: str, tmp_path: Path) -> None:
     first = _problems(_zip(tmp_path / "x.zip", members, zipfile.ZIP_DEFLATED))[0]
-    assert first.startswith(message)
-    if not message.endswith(("likely", "100", "members", "be read", "copy", "bool array")):
-        assert first == message
+    assert first == message or (message.endswith("…") and first.startswith(message[:-1]))
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
@@ -211,10 +211,8 @@ def test_any_damage_is_a_submission_error_or_harmless(tmp_path_factory: pytest.T
     path = _zip(tmp_path_factory.mktemp("damage") / "x.zip", _members(), zipfile.ZIP_DEFLATED)
     whole = path.read_bytes()
     path.write_bytes(whole[:start] + data + whole[start + len(data) :])
-    try:
+    with suppress(SubmissionError):
         assert validate(path, SIZES, K).images == 2
-    except SubmissionError as error:
-        assert str(error)
 
 
 # --- package ---------------------------------------------------------------------------------------------------------
@@ -260,8 +258,8 @@ def test_equal_answers_give_equal_bytes_in_any_order(tmp_path: Path) -> None:
 
 
 def test_members_are_sorted_stored_dated_and_readable_by_all(tmp_path: Path) -> None:
-    sizes = {name: (6, 4) for name in ("b", "a", "a-1")}
-    refined = _refined(tmp_path / "refined", {name: GOOD["a"] for name in sizes})
+    sizes = dict.fromkeys(("b", "a", "a-1"), (6, 4))
+    refined = _refined(tmp_path / "refined", dict.fromkeys(sizes, GOOD["a"]))
     package(_manifest(tmp_path, sizes), refined, tmp_path / "x.zip", TRACKS["track1"], "test")
     with zipfile.ZipFile(tmp_path / "x.zip") as archive:
         infos = archive.infolist()
@@ -273,10 +271,9 @@ def test_members_are_sorted_stored_dated_and_readable_by_all(tmp_path: Path) -> 
 
 
 def test_answers_are_read_one_at_a_time_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes = {f"{number:02d}": (64, 48) for number in range(40)}
-    pixels = np.random.default_rng(0).integers(0, 255, (48, 64), np.uint8)
-    sizes, png = {name: (800, 600) for name in sizes}, encode_png(np.tile(pixels, (13, 13))[:600, :800])
-    refined, read = _refined(tmp_path / "refined", {name: png for name in reversed(sizes)}), []
+    sizes = {f"{number:02d}": (400, 300) for number in range(40)}
+    png = encode_png(np.random.default_rng(0).integers(0, 255, (300, 400), np.uint8))  # noise: some 120 kB
+    refined, read = _refined(tmp_path / "refined", dict.fromkeys(reversed(sizes), png)), []
     original: Callable[..., dict[str, np.ndarray]] = Store.read
     monkeypatch.setattr(Store, "read", lambda store, image_id: read.append(image_id) or original(store, image_id))
     tracemalloc.start()
@@ -286,7 +283,7 @@ def test_answers_are_read_one_at_a_time_in_order(tmp_path: Path, monkeypatch: py
     assert read == sorted(sizes)
     whole = (tmp_path / "x.zip").stat().st_size
     assert whole > 40 * len(png)
-    assert peak < whole / 2
+    assert peak < whole / 2  # measured: a quarter, most of it the 8-byte copy of one answer that is counted
 
 
 def test_a_zip_that_would_be_refused_never_gets_its_name(tmp_path: Path) -> None:
@@ -318,20 +315,21 @@ def test_a_crash_while_writing_leaves_the_old_zip_and_nothing_else(
 
 def test_an_answer_that_is_missing_is_named(tmp_path: Path) -> None:
     refined = _refined(tmp_path / "refined", {"a": GOOD["a"]})
-    with pytest.raises(SubmissionError, match=r"^track1\.zip: expected answers to the 2 images .* missing=\['b'\]; likely `extract\.splits`"):
+    message = r"^track1\.zip: expected answers to the 2 images .* missing=\['b'\]; likely `extract\.splits`"
+    with pytest.raises(SubmissionError, match=message):
         package(_manifest(tmp_path, SIZES), refined, tmp_path / "track1.zip", TRACKS["track1"], "test")
     assert not (tmp_path / "track1.zip").exists()
 
 
 def test_an_empty_split_is_named(tmp_path: Path) -> None:
     refined = _refined(tmp_path / "refined", GOOD)
-    with pytest.raises(SubmissionError, match="^split 'val': expected images to answer, found none"):
+    with pytest.raises(SubmissionError, match=r"^split 'val': expected images to answer, found none"):
         package(_manifest(tmp_path, SIZES), refined, tmp_path / "track1.zip", TRACKS["track1"], "val")
 
 
 def test_other_splits_stay_out(tmp_path: Path) -> None:
-    rows = _manifest(tmp_path, {"a": SIZES["a"]}).table.to_pylist() + _manifest(tmp_path, {"b": SIZES["b"]}, "val").table.to_pylist()
-    manifest = from_rows(rows, ["x", "y", "z"], tmp_path, "labels")
+    parts = _manifest(tmp_path, {"a": SIZES["a"]}), _manifest(tmp_path, {"b": SIZES["b"]}, "val")
+    manifest = from_rows([row for part in parts for row in part.table.to_pylist()], ["x", "y", "z"], tmp_path, "labels")
     counts = package(manifest, _refined(tmp_path / "refined", GOOD), tmp_path / "x.zip", TRACKS["track1"], "val")
     assert counts["images"] == 1
     assert zipfile.ZipFile(tmp_path / "x.zip").namelist() == ["b.png"]

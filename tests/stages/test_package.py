@@ -15,7 +15,8 @@ from stages.package import main
 
 
 def _arguments(tmp_path: Path, track: str, split: str) -> list[str]:
-    row = {"id": "a", "file": "a.jpg", "width": 6, "height": 4, "labels": [0], "split": "test", "mask": None, "boxes": None, "bytes": 0}
+    row = {"id": "a", "file": "a.jpg", "width": 6, "height": 4, "labels": [0], "split": "test",
+           "mask": None, "boxes": None, "bytes": 0}  # fmt: skip
     write_manifest(tmp_path / "manifest.parquet", from_rows([row], ["x", "y"], tmp_path, "labels"))
     answer = np.frombuffer(encode_png(np.full((4, 6), 2, np.uint8)), np.uint8)
     finish(tmp_path / "refined", [write_part(tmp_path / "refined", 0, {"a": {"before": answer, "after": answer}})], {})
