@@ -444,7 +444,7 @@ def rasterize(patches: Sequence[Patch], place: Placement, low: Points, high: Poi
             _round(shade, points, light)
     size = (width, height)
     color = cv2.resize(fine, size, interpolation=cv2.INTER_AREA).astype(np.float32) * shade[..., None]
-    alpha = cv2.resize(cover, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    alpha = cv2.resize(cover, size, interpolation=cv2.INTER_AREA).astype(np.float32) / np.float32(255)
     return Sprite(color, alpha, (x0, y0))
 
 

@@ -63,8 +63,8 @@ def _shades(rng: Generator) -> Floats:
     saturation = np.clip(rng.uniform(0.08, 0.42) + rng.normal(0, 0.04, _SHADES), 0.02, 0.6)
     middle, spread = rng.uniform(0.45, 0.72), rng.uniform(0.1, 0.2)
     value = np.clip(np.linspace(middle - spread, middle + spread, _SHADES), 0.1, 0.92)
-    colors = np.stack([hue % 360, saturation, value], axis=1).astype(np.float32)[None]
-    return cv2.cvtColor(colors, cv2.COLOR_HSV2RGB)[0].astype(np.float32) * 255
+    colors = np.stack([hue % 360, saturation, value * 255], axis=1).astype(np.float32)[None]
+    return cv2.cvtColor(colors, cv2.COLOR_HSV2RGB).reshape(_SHADES, 3).astype(np.float32, copy=False)
 
 
 def _mottled(rng: Generator, ground: Ground, low: int = 0, high: int = _SHADES - 1) -> Floats:
@@ -288,8 +288,9 @@ def _arrange(rng: Generator, objects: Sequence[Kind], ground: Ground, light: Poi
 
     Cells may overlap at first; they overlap less with every attempt and, in the last, not at all.
     """
+    sprites: list[Sprite] = []
     area = rng.uniform(*_SIZE_ALONE) * ground.shape[0] * ground.shape[1] if len(objects) == 1 else None
-    for spill in (0.25, 0.12, 0.0):
+    for spill in (0.25, 0.12, 0.0) if objects else ():
         cells = _cells(rng, ground.shape, len(objects), spill)
         sprites = [draw_object(kind, rng, _place(rng, kind, *cell, area), _coat(rng, ground), light)
                    for kind, cell in zip(objects, cells, strict=True)]

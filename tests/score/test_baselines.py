@@ -76,7 +76,9 @@ def test_label_maps_equal_painted_ones(images):
     everywhere = painted(images, lambda shape, class_id: np.full(shape, class_id, np.uint8))
     np.testing.assert_array_equal(state.top_class_everywhere().class_iou, everywhere.compute().class_iou)
     for level, disc in enumerate(state.top_class_in_disc()):
-        expected = painted(images, lambda shape, class_id, t=level * 16: np.where(center_disc(shape) >= t, class_id, 0).astype(np.uint8))
+        expected = painted(
+            images, lambda shape, class_id, t=level * 16: np.where(center_disc(shape) >= t, class_id, 0).astype(np.uint8)
+        )
         assert state.matrices[level].tolist() == expected.matrix.tolist()
         np.testing.assert_array_equal(disc.class_iou, expected.compute().class_iou)
 
@@ -100,9 +102,9 @@ def test_merging_in_any_order_gives_the_same_state(images, data):
 
 
 def test_errors():
-    with pytest.raises(ScoreError, match="^expected a state of 2 classes, got one of 3$"):
+    with pytest.raises(ScoreError, match=r"^expected a state of 2 classes, got one of 3$"):
         TrivialLabelMaps(2).merge(TrivialLabelMaps(3))
-    with pytest.raises(ScoreError, match="^expected scored pixels, got none"):
+    with pytest.raises(ScoreError, match=r"^expected scored pixels, got none"):
         TrivialLabelMaps(2).all_background()
-    with pytest.raises(ScoreError, match="^expected foreground pixels, got none"):
+    with pytest.raises(ScoreError, match=r"^expected foreground pixels, got none"):
         all_foreground_iou(PeakIoU(), "pooled")

@@ -221,5 +221,5 @@ def test_states_of_other_levels_do_not_merge():
 
 
 def test_nothing_is_computed_without_images():
-    with pytest.raises(ScoreError, match="^expected images with boxes, got none; likely an empty id list$"):
+    with pytest.raises(ScoreError, match=r"^expected images with boxes, got none; likely an empty id list$"):
         BoxAccuracy(DELTAS).compute()

@@ -26,7 +26,9 @@ def test_top_class(classes, probabilities, expected):
 
 
 def test_top_class_refuses_other_classes_and_nan():
-    with pytest.raises(ScoreError, match=r"^a: expected the probabilities of 3 classes, got shape \(2,\); likely maps of another"):
+    with pytest.raises(
+        ScoreError, match=r"^a: expected the probabilities of 3 classes, got shape \(2,\); likely maps of another"
+    ):
         top_class(np.array([0], np.int32), np.array([0.5, 0.5], np.float16), 3, "a")
     with pytest.raises(ScoreError, match=r"^a: expected probabilities, got NaN for class indices \[1, 2\]$"):
         pick([0], [0.5, np.nan, np.nan])
@@ -35,7 +37,12 @@ def test_top_class_refuses_other_classes_and_nan():
 def test_accuracy_counts_labeled_images_only():
     state = Classification()
     assert state.accuracy() is None
-    assert [state.accumulate(top, labels) for top, labels in [(0, (0, 2)), (1, (0, 2)), (0, ()), (2, (2,))]] == [True, False, None, True]
+    assert [state.accumulate(top, labels) for top, labels in [(0, (0, 2)), (1, (0, 2)), (0, ()), (2, (2,))]] == [
+        True,
+        False,
+        None,
+        True,
+    ]
     other = Classification()
     other.accumulate(0, (1,))
     state.merge(other)

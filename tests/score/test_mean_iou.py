@@ -86,7 +86,12 @@ def test_an_image_that_is_all_ignored_changes_no_score():
 @given(pairs=pairs_of_label_maps())
 def test_equals_a_plain_loop(pairs):
     scores = state_of(pairs, classes=3).compute()
-    flat = [(t, a) for truth, answer in pairs for t, a in zip(truth.ravel().tolist(), answer.ravel().tolist(), strict=True) if t != 255]
+    flat = [
+        (t, a)
+        for truth, answer in pairs
+        for t, a in zip(truth.ravel().tolist(), answer.ravel().tolist(), strict=True)
+        if t != 255
+    ]
     ious, recalls = [], []
     for k in range(4):
         union = sum(k in pair for pair in flat)
@@ -138,16 +143,28 @@ def test_iou_of_large_counts():
 @pytest.mark.parametrize(
     ("truth", "answer", "message"),
     [
-        (TRUTH, ANSWER.T, r"^a: expected truth and prediction as uint8 of one shape \(H, W\), got uint8 \(2, 4\) and uint8 \(4, 2\); likely width"),
+        (
+            TRUTH,
+            ANSWER.T,
+            r"^a: expected truth and prediction as uint8 of one shape \(H, W\), got uint8 \(2, 4\) and uint8 \(4, 2\); likely width",
+        ),
         (TRUTH, ANSWER[:, :3], r"got uint8 \(2, 4\) and uint8 \(2, 3\)$"),
         (TRUTH, ANSWER.astype(np.int64), r"got uint8 \(2, 4\) and int64 \(2, 4\)$"),
         (TRUTH.astype(np.int64), ANSWER, r"got int64 \(2, 4\) and uint8 \(2, 4\)$"),
         (TRUTH[None], ANSWER[None], r"got uint8 \(1, 2, 4\) and uint8 \(1, 2, 4\)$"),
-        (np.full((1, 1), 3, np.uint8), np.zeros((1, 1), np.uint8), r"^a: expected truth labels 0..2 or 255, got \[3\]; likely a mask of another class list$"),
+        (
+            np.full((1, 1), 3, np.uint8),
+            np.zeros((1, 1), np.uint8),
+            r"^a: expected truth labels 0..2 or 255, got \[3\]; likely a mask of another class list$",
+        ),
         (np.full((1, 1), 2, np.uint8), np.full((1, 1), 3, np.uint8), r"^a: expected predicted labels 0..2, got \[3\]$"),
-        (np.full((1, 1), 255, np.uint8), np.full((1, 1), 255, np.uint8), r"^a: expected predicted labels 0..2, got \[255\]; 255 marks ignored pixels, which only the truth may have$"),
+        (
+            np.full((1, 1), 255, np.uint8),
+            np.full((1, 1), 255, np.uint8),
+            r"^a: expected predicted labels 0..2, got \[255\]; 255 marks ignored pixels, which only the truth may have$",
+        ),
     ],
-)  # fmt: skip
+)
 def test_wrong_input_is_refused_with_its_id(truth, answer, message):
     with pytest.raises(ScoreError, match=message):
         MeanIoU(2).accumulate(truth, answer, "a")
@@ -160,10 +177,12 @@ def test_the_number_of_classes_must_fit(classes):
 
 
 def test_states_of_other_classes_do_not_merge():
-    with pytest.raises(ScoreError, match="^expected a state of 2 classes, got one of 3$"):
+    with pytest.raises(ScoreError, match=r"^expected a state of 2 classes, got one of 3$"):
         MeanIoU(2).merge(MeanIoU(3))
 
 
 def test_nothing_is_computed_without_pixels():
-    with pytest.raises(ScoreError, match="^expected scored pixels, got none; likely an empty id list, or all pixels are ignored$"):
+    with pytest.raises(
+        ScoreError, match=r"^expected scored pixels, got none; likely an empty id list, or all pixels are ignored$"
+    ):
         MeanIoU(2).compute()

@@ -222,7 +222,12 @@ def test_counts_do_not_overflow_32_bits(comparison):
 @pytest.mark.parametrize(
     ("score", "mask", "ignored", "message"),
     [
-        (SCORE.astype(np.float32), MASK, None, r"^a: expected a uint8 score and a bool mask of one shape \(H, W\), got float32 \(2, 4\) and bool \(2, 4\)$"),
+        (
+            SCORE.astype(np.float32),
+            MASK,
+            None,
+            r"^a: expected a uint8 score and a bool mask of one shape \(H, W\), got float32 \(2, 4\) and bool \(2, 4\)$",
+        ),
         (SCORE, MASK.astype(np.uint8), None, r"^a: .* got uint8 \(2, 4\) and uint8 \(2, 4\)$"),
         (SCORE.T, MASK, None, r"^a: .* got uint8 \(4, 2\) and bool \(2, 4\); likely width and height swapped$"),
         (SCORE[:1], MASK, None, r"^a: .* got uint8 \(1, 4\) and bool \(2, 4\)$"),
@@ -230,7 +235,7 @@ def test_counts_do_not_overflow_32_bits(comparison):
         (SCORE, MASK, MASK[:1], r"^a: expected bool ignored pixels of shape \(2, 4\), got bool \(1, 4\)$"),
         (SCORE, MASK, SCORE, r"^a: expected bool ignored pixels of shape \(2, 4\), got uint8 \(2, 4\)$"),
     ],
-)  # fmt: skip
+)
 def test_wrong_input_is_refused_with_its_id(score, mask, ignored, message):
     with pytest.raises(ScoreError, match=message):
         count_scores(score, mask, ignored, "a")
@@ -238,12 +243,12 @@ def test_wrong_input_is_refused_with_its_id(score, mask, ignored, message):
 
 def test_an_image_counts_once():
     state = one(SCORE, MASK)
-    with pytest.raises(ScoreError, match="^a: expected every image once, got it a second time$"):
+    with pytest.raises(ScoreError, match=r"^a: expected every image once, got it a second time$"):
         state.accumulate(SCORE, MASK, "a")
     with pytest.raises(ScoreError, match=r"^expected every image once, got some in two states: \['a'\]$"):
         state.merge(one(SCORE, MASK))
     assert state.pixels == SCORE.size
-    with pytest.raises(ScoreError, match="^b: expected an image that was accumulated, got one that is not among the 1$"):
+    with pytest.raises(ScoreError, match=r"^b: expected an image that was accumulated, got one that is not among the 1$"):
         state.image_iou("b", 0)
 
 
@@ -251,5 +256,7 @@ def test_an_image_counts_once():
 @pytest.mark.parametrize("images", [0, 1])
 def test_nothing_is_computed_without_foreground(method, images):
     state = one(SCORE, np.zeros_like(MASK)) if images else PeakIoU()
-    with pytest.raises(ScoreError, match=f"^expected foreground pixels, got none in {images} images; likely an empty id list, or masks"):
+    with pytest.raises(
+        ScoreError, match=rf"^expected foreground pixels, got none in {images} images; likely an empty id list, or masks"
+    ):
         getattr(state, method)()

@@ -14,7 +14,7 @@ SHAPE = (3, 5)
 MASK = np.array([[0, 1, 2, 128, 129], [254, 255, 0, 0, 0], [0, 0, 0, 0, 3]], np.uint8)
 
 
-@pytest.fixture()
+@pytest.fixture
 def record(tmp_path):
     def make(mask=None, boxes=(), labels=(1,), size=(5, 3)):
         path = None
@@ -114,7 +114,9 @@ def test_values_of_other_classes_are_refused(record):
 
 
 def test_a_foreground_mask_of_zero_and_one_is_refused(record):
-    message = "mask.png: expected a foreground mask of 0 and 255, got values 0 and 1; likely class ids, set preprocess.source.masks"
+    message = (
+        "mask.png: expected a foreground mask of 0 and 255, got values 0 and 1; likely class ids, set preprocess.source.masks"
+    )
     with pytest.raises(DataError, match=message):
         read_foreground(record((MASK == 0).astype(np.uint8)), "foreground")
 
@@ -138,12 +140,12 @@ def test_a_box_outside_the_image_is_refused(record, box):
 
 
 def test_an_image_without_truth_is_refused(record):
-    with pytest.raises(DataError, match="a.jpg: expected a mask or boxes, got neither$"):
+    with pytest.raises(DataError, match=r"a.jpg: expected a mask or boxes, got neither$"):
         read_foreground(record(), "foreground")
 
 
 def test_too_many_classes_are_refused(record):
-    with pytest.raises(DataError, match="a.jpg: expected at most 254 classes for a label map, got 255; it has 8 bits$"):
+    with pytest.raises(DataError, match=r"a.jpg: expected at most 254 classes for a label map, got 255; it has 8 bits$"):
         read_label_map(record(MASK), "foreground", 255)
 
 

@@ -1,0 +1,754 @@
+"""The page that people look at: one self-contained HTML file a track, which opens from disk and loads nothing.
+
+Each section of the page is one function here, which turns results into plain values, and one block of
+`templates/report.html`, which lays them out. Charts are SVG drawn by the template from coordinates computed here, so that
+they follow the light and dark colors of the page. Equal results give equal bytes.
+"""
+
+import base64
+import colorsys
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import jinja2
+import numpy as np
+from numpy.typing import NDArray
+from ruamel.yaml import YAML
+
+from pipeline.errors import StoreError
+from pipeline.files import write_text
+from pipeline.images import decode_png, encode_jpeg, read_rgb, resize
+from pipeline.manifest import SPLITS, Manifest, Record
+from pipeline.score.truth import read_foreground, read_label_map
+from pipeline.settings.report import ReportSettings
+from pipeline.store import Store
+from pipeline.tracks import Track
+
+Row = Mapping[str, str]  # of a CSV file
+Pixels = NDArray[np.uint8]
+Point = tuple[float, float]
+
+NONE = "–"  # what stands where there is no number
+UNSCORED_ROWS = 6  # images without truth that follow the scored ones
+JPEG_QUALITY = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """All that the stages of one track left, as the page needs it.
+
+    Attributes:
+        track: which page this is
+        manifest: all images and classes
+        maps: `maps` (P, h, w), `classes` (P,) and `probabilities` (K,) by image id
+        refined: `before` and `after`, PNG bytes, by image id
+        metrics: scores by name, `before_crf` among them; a score may be None
+        table: Track 3: IoU by threshold; Track 1: IoU by class
+        per_image: id, label, predicted, iou_before, iou_after of each scored image
+        history: one row an epoch
+        counts: what the stages counted, by stage
+        params: settings of the track, as in params.yaml
+    """
+
+    track: Track
+    manifest: Manifest
+    maps: Store
+    refined: Store
+    metrics: Mapping[str, Any]
+    table: Sequence[Row]
+    per_image: Sequence[Row]
+    history: Sequence[Row]
+    counts: Mapping[str, Mapping[str, Any]]
+    params: Mapping[str, Any]
+
+
+def write_report(results: Results, settings: ReportSettings, out: Path) -> None:
+    """Write the page of one track; see `render`."""
+    write_text(out, render(results, settings))
+
+
+def render(results: Results, settings: ReportSettings) -> str:
+    """Make the page as HTML.
+
+    Raises:
+        DataError: if a picture or a mask of the gallery cannot be read
+        StoreError: if a map or an answer of the gallery is missing
+    """
+    loader = jinja2.PackageLoader("pipeline")
+    page = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    page.filters |= {"score": format_score, "count": format_count}
+    return page.get_template("report.html").render(
+        title=results.track.title,
+        note=results.metrics.get("note"),
+        chips=method_chips(results.params),
+        headline=headline(results),
+        curve=iou_curves(results) if results.track.task == "localization" else None,
+        classes=class_table(results) if results.track.task == "segmentation" else None,
+        training=training_charts(results),
+        gallery=gallery(results, settings),
+        legend=OVERLAP_COLORS,
+        heat_gradient=heat_gradient(),
+        facts=facts(results),
+        params=dump_yaml(results.params),
+    ) + "\n"
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Read a CSV file with a header as text; an id such as 0010 keeps its zeros.
+
+    Raises:
+        StoreError: if the file is missing
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            return list(csv.DictReader(stream))
+    except FileNotFoundError:
+        raise StoreError(f"{path}: expected a table, found no file; likely the stage that makes it has not run") from None
+
+
+def number(text: Any) -> float | None:
+    """A cell or a value of JSON as a finite number; None if it holds none.
+
+    >>> number("0.5"), number(""), number(True), number("nan")
+    (0.5, None, None, None)
+    """
+    if isinstance(text, bool):
+        return None
+    try:
+        value = float(text)
+    except (TypeError, ValueError):
+        return None
+    return value if np.isfinite(value) else None
+
+
+def format_score(value: Any, digits: int = 3) -> str:
+    """A share in [0, 1] as people print it.
+
+    >>> format_score(0.86149), format_score(None)
+    ('0.861', '–')
+    """
+    known = number(value)
+    return NONE if known is None else f"{known:.{digits}f}"
+
+
+def format_count(value: Any) -> str:
+    """A whole number with thin spaces, anything else as it is.
+
+    >>> format_count(23151), format_count(0.5), format_count("cpu")
+    ('23\\u2009151', '0.5', 'cpu')
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}".replace(",", "\u2009")
+    return f"{value:.6g}" if isinstance(value, float) else NONE if value is None else str(value)
+
+
+def dump_yaml(values: Mapping[str, Any]) -> str:
+    """Settings as YAML, in the order of the file."""
+    stream = io.StringIO()
+    YAML().dump(dict(values), stream)
+    return stream.getvalue()
+
+
+def get(values: Mapping[str, Any], *keys: str) -> Any:
+    """What stands under nested keys, None where a step is missing.
+
+    >>> get({"a": {"b": 1}}, "a", "b"), get({"a": 2}, "a", "b")
+    (1, None)
+    """
+    here: Any = values
+    for key in keys:
+        here = here.get(key) if isinstance(here, Mapping) else None
+    return here
+
+
+# --- method ----------------------------------------------------------------------------------------------------------
+
+
+def method_chips(params: Mapping[str, Any]) -> list[str]:
+    """The choices that make the method, in few words; what the settings do not say is left out."""
+    train, extract, refine = (params.get(stage, {}) for stage in ("train", "extract", "refine"))
+    theta, percentile, iterations = train.get("tap_threshold"), extract.get("percentile"), get(refine, "crf", "iterations")
+    crf = get(refine, "crf", "enabled")
+    chips = [
+        get(train, "backbone", "name"),
+        {"tap": f"TAP, θ = {theta}", "gap": "GAP"}.get(train.get("pooling", "")),
+        {"clamp": "NWC", "keep": "CAM with all weights"}.get(extract.get("negative_weights", "")),
+        {"percentile": f"PaS, {percentile}th percentile", "max": "MaS"}.get(extract.get("scale", "")),
+        {True: f"CRF, {iterations} iterations", False: "no CRF"}.get(crf) if isinstance(crf, bool) else None,
+        {"one_class": "one class an image", "several_classes": "several classes an image"}.get(refine.get("decoder", "")),
+    ]
+    return [chip for chip in chips if chip]
+
+
+# --- headline --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A score as the page presents it: its key in metrics.json, a name, a line about it, and answers without pixels beside it."""
+
+    key: str
+    name: str
+    about: str
+    baselines: tuple[tuple[str, str], ...] = ()  # (key, name)
+
+
+_DISC = "best centered disc"
+METRICS: dict[str, tuple[Metric, ...]] = {  # by task; the first one ranks
+    "localization": (
+        Metric("peak_iou", "Peak IoU", "IoU of {score ≥ t} with the truth at the best t",
+               (("center_disc_iou", _DISC), ("all_foreground_iou", "everything foreground"))),
+        Metric("peak_iou_pooled", "Peak IoU, pooled", "over all pixels of all images"),
+        Metric("peak_iou_mean", "Peak IoU, mean", "mean over the images, at one threshold"),
+        Metric("pxap", "PxAP", "area under the precision-recall curve of the pixels"),
+        Metric("gt_known_loc", "GT-known Loc", "boxes with IoU ≥ 0.5, class given", (("center_disc_gt_known_loc", _DISC),)),
+        Metric("top1_loc", "Top-1 Loc", "the same, and the class is right", (("center_disc_top1_loc", _DISC),)),
+        Metric("max_box_acc_v2", "MaxBoxAccV2", "mean over box IoU thresholds", (("center_disc_max_box_acc_v2", _DISC),)),
+        Metric("classification_accuracy", "Classification accuracy", "most probable class among the labels"),
+    ),
+    "segmentation": (
+        Metric("mean_iou", "Mean IoU", "IoU of each class, pooled over all pixels, averaged over the classes",
+               (("top_class_disc_iou", "top class in a centered disc"), ("top_class_everywhere_iou", "top class everywhere"),
+                ("all_background_iou", "everything background"))),
+        Metric("mean_iou_with_background", "Mean IoU with background", "background counts as a class"),
+        Metric("mean_iou_foreground", "Mean IoU of the classes", "background left out"),
+        Metric("pixel_accuracy", "Pixel accuracy", "share of the pixels that are right"),
+        Metric("mean_accuracy", "Mean accuracy", "share of a class's pixels found, averaged"),
+        Metric("class_precision", "Class precision", "answered classes that are among the labels"),
+        Metric("class_recall", "Class recall", "labels that are among the answered classes"),
+        Metric("classification_accuracy", "Classification accuracy", "most probable class among the labels"),
+    ),
+}  # fmt: skip
+# which reading of the ranking score `average` (Track 3) or `classes` (Track 1) in metrics.json chose
+READINGS = {
+    "pooled": ("peak_iou_pooled", "pooled over all pixels"),
+    "mean": ("peak_iou_mean", "mean over the images"),
+    "with_background": ("mean_iou_with_background", "mean over the classes and background"),
+    "foreground": ("mean_iou_foreground", "mean over the classes, without background"),
+}
+COUNTS = (("images", "images scored"), ("images_without_truth", "without truth"), ("pixels", "pixels"), ("ignored_pixels", "ignored"))
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One bar of a comparison; `kind` is a CSS class."""
+
+    name: str
+    value: float
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One score: after the CRF, before it, and answers that look at no pixel, as bars."""
+
+    name: str
+    about: str
+    value: float | None
+    before: float | None
+    bars: list[Bar]
+
+    @property
+    def gain(self) -> str:
+        """What the CRF changed, with its sign; empty if unknown.
+
+        >>> Card("", "", 0.75, 0.5, []).gain
+        '+0.250'
+        """
+        return "" if self.value is None or self.before is None else f"{self.value - self.before:+.3f}".replace("-", "−")
+
+
+def headline(results: Results) -> dict[str, Any]:
+    """The ranking score with its baselines, the other scores as cards, every number in a table, and how much was scored."""
+    metrics, known = results.metrics, METRICS[results.track.task]
+    chosen, reading = READINGS.get(str(metrics.get("average", metrics.get("classes"))), ("", known[0].about))
+    cards = [_card(metric, metrics) for metric in known[1:] if metric.key in metrics and metric.key != chosen]
+    threshold = metrics.get("peak_threshold")
+    return {
+        "hero": _card(known[0], metrics),
+        "reading": reading + ("" if threshold is None else f", at threshold {threshold}"),
+        "cards": cards,
+        "numbers": number_table(metrics),
+        "counts": [(metrics[key], name) for key, name in COUNTS if number(metrics.get(key))],
+        "scored": bool(number(metrics.get("images"))),
+    }
+
+
+def _card(metric: Metric, metrics: Mapping[str, Any]) -> Card:
+    value, before = number(metrics.get(metric.key)), number(get(metrics, "before_crf", metric.key))
+    bars = [(name, number(metrics.get(key)), "baseline") for key, name in metric.baselines]
+    every = [("with CRF", value, "after"), ("without CRF", before, "before"), *bars]
+    return Card(metric.name, metric.about, value, before, [Bar(name, known, kind) for name, known, kind in every if known is not None])
+
+
+def number_table(metrics: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Every number of metrics.json, also one that this page has never heard of: (name, value, value before the CRF).
+
+    >>> number_table({"iou": 0.5, "note": "text", "loc": {"30": 1}, "before_crf": {"iou": 0.25}})
+    [('iou', 0.5, 0.25), ('loc.30', 1, None)]
+    """
+    before = dict(flatten(metrics.get("before_crf", {})))
+    after = dict(flatten({key: value for key, value in metrics.items() if key != "before_crf"}))
+    names = [*after, *(name for name in before if name not in after)]
+    rows = [(name, after.get(name), before.get(name)) for name in names]
+    return [row for row in rows if number(row[1]) is not None or number(row[2]) is not None]
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """Yield (dotted key, value) of nested mappings."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+# --- charts ----------------------------------------------------------------------------------------------------------
+
+CHART = (560, 280)  # width and height of the drawing, in its own units
+MARGIN = (44, 12, 14, 40)  # left, right, top, bottom
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One line of a chart; `kind` is a CSS class, `mark` a point to stand out, `text` what the legend says of it."""
+
+    name: str
+    kind: str
+    points: Sequence[Point]
+    mark: Point | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A series in the units of the drawing: an SVG path, and marked points with what they say."""
+
+    name: str
+    kind: str
+    path: str
+    marks: list[tuple[float, float, str]]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A line chart in the units of the drawing: left and right, bottom and top of the plot, ticks with their labels."""
+
+    title: str
+    x_label: str
+    lines: list[Line]
+    x_ticks: list[tuple[float, str]]
+    y_ticks: list[tuple[float, str]]
+    size: tuple[int, int] = CHART
+    frame: tuple[int, int, int, int] = (MARGIN[0], MARGIN[2], CHART[0] - MARGIN[1], CHART[1] - MARGIN[3])  # x0 y0 x1 y1
+
+
+def draw_chart(title: str, x_label: str, series: Iterable[Series], x_range: tuple[float, float] | None = None) -> Chart | None:
+    """Place lines in a frame whose ordinate starts at 0; None if there is no point to draw."""
+    shown = [line for line in series if line.points]
+    if not shown:
+        return None
+    xs, ys = zip(*(point for line in shown for point in line.points), strict=True)
+    low, high = x_range or (min(xs), max(xs))
+    x_ticks, y_ticks = nice_ticks(low, high), nice_ticks(0, max(*ys, 1e-9))
+    left, top, right, bottom = Chart.__dataclass_fields__["frame"].default
+
+    def place(point: Point) -> Point:
+        x = (left + right) / 2 if high == low else left + (point[0] - low) / (high - low) * (right - left)
+        return round(x, 1), round(bottom - point[1] / y_ticks[-1] * (bottom - top), 1)
+
+    lines = [Line(line.name, line.kind, _path([place(point) for point in line.points]), _marks(line, place), line.text) for line in shown]
+    return Chart(title, x_label, lines, [(place((x, 0))[0], f"{x:g}") for x in x_ticks if low <= x <= high],
+                 [(place((low, y))[1], f"{y:g}") for y in y_ticks])
+
+
+def _path(points: Sequence[Point]) -> str:
+    return "M" + "L".join(f"{x:g} {y:g}" for x, y in points)
+
+
+def _marks(line: Series, place: Any) -> list[tuple[float, float, str]]:
+    marked = [line.mark] if line.mark else line.points if len(line.points) == 1 else []  # a line of one point is invisible
+    return [(*place(point), f"{line.name}: {point[1]:.3f} at {point[0]:g}") for point in marked]
+
+
+def nice_ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """Round numbers from at or below `low` to at or above `high`, at most `most` + 1 of them.
+
+    >>> nice_ticks(0, 0.86), nice_ticks(1, 30), nice_ticks(3, 3)
+    ([0.0, 0.2, 0.4, 0.6, 0.8, 1.0], [0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0], [3.0])
+    """
+    if high <= low:
+        return [float(low)]
+    power = 10.0 ** np.floor(np.log10((high - low) / most))
+    step = next(float(power * factor) for factor in (1, 2, 5, 10, 20) if (high - low) / (power * factor) <= most - 1e-9)
+    first, last = int(np.floor(low / step + 1e-9)), int(np.ceil(high / step - 1e-9))
+    return [round(step * position, 10) for position in range(first, last + 1)]
+
+
+def column_points(rows: Sequence[Row], x: str, y: str) -> list[Point]:
+    """The points of one column of a table over another; empty cells are left out."""
+    pairs = [(number(row.get(x)), number(row.get(y))) for row in rows]
+    return [(a, b) for a, b in pairs if a is not None and b is not None]
+
+
+def iou_curves(results: Results) -> Chart | None:
+    """Track 3: IoU over the threshold, every column of table.csv, peaks marked, with the answers that look at no pixel."""
+    known = {"after_crf": "with CRF, pooled", "before_crf": "without CRF, pooled",
+             "after_crf_mean": "with CRF, mean over images", "before_crf_mean": "without CRF, mean over images"}  # fmt: skip
+    columns = [name for name in (results.table[0] if results.table else {}) if name != "threshold"]
+    ordered = [name for name in known if name in columns] + [name for name in columns if name not in known]
+    curves = [_curve(known.get(name, name), name, column_points(results.table, "threshold", name)) for name in ordered]
+    flat = [Series(name, "baseline", [(0, value), (255, value)], text=format_score(value)) for name, value in _trivial(results)]
+    return draw_chart("IoU by threshold", "threshold t", [*curves, *flat], (0, 255)) if curves else None
+
+
+def _curve(title: str, column: str, points: Sequence[Point]) -> Series:
+    kind = " ".join(word for word in ("after", "before", "mean") if word in column)
+    if not points:
+        return Series(title, kind, points)
+    peak = max(points, key=lambda point: (point[1], point[0]))  # ties go to the highest threshold, as in the metric
+    return Series(title, kind, points, peak, f"peak {peak[1]:.3f} at {peak[0]:g}")
+
+
+def _trivial(results: Results) -> list[tuple[str, float]]:
+    named = [(name, number(results.metrics.get(key))) for key, name in METRICS[results.track.task][0].baselines]
+    return [(name, value) for name, value in named if value is not None]
+
+
+def training_charts(results: Results) -> list[Chart]:
+    """Loss and accuracy by epoch, with the epoch that was kept, if known."""
+    kept = number(get(results.counts, "train", "best", "epoch"))
+    lines = {
+        "Loss": [("train_loss", "train", "before"), ("val_loss", "val", "after")],
+        "Accuracy": [("val_accuracy", "val", "after")],
+    }
+    charts = [
+        draw_chart(title, "epoch", [_epochs(results.history, column, name, kind, kept) for column, name, kind in columns])
+        for title, columns in lines.items()
+    ]
+    return [chart for chart in charts if chart]
+
+
+def _epochs(history: Sequence[Row], column: str, name: str, kind: str, kept: float | None) -> Series:
+    points = column_points(history, "epoch", column)
+    mark = next((point for point in points if point[0] == kept and kind == "after"), None)
+    text = f"kept: epoch {mark[0]:g}, {mark[1]:.3f}" if mark else f"last {points[-1][1]:.3f}" if points else ""
+    return Series(name, kind, points, mark, text)
+
+
+# --- classes ---------------------------------------------------------------------------------------------------------
+
+
+def class_table(results: Results) -> list[dict[str, Any]]:
+    """Track 1: a row for each class, the best IoU first, classes that are nowhere last."""
+    rows = [
+        {
+            "id": row["class_id"],
+            "name": row["name"],
+            "after": number(row.get("iou_after")),
+            "before": number(row.get("iou_before")),
+            "truth": int(number(row.get("truth_pixels")) or 0),
+            "predicted": int(number(row.get("predicted_pixels")) or 0),
+        }
+        for row in results.table
+    ]
+    return sorted(rows, key=lambda row: (row["after"] is None, -(row["after"] or 0.0), int(row["id"])))
+
+
+# --- painting --------------------------------------------------------------------------------------------------------
+
+HIT, MISSED, FALSE, IGNORED = 1, 2, 3, 4
+# blue, yellow, vermilion (Okabe and Ito): told apart by hue in every color blindness, and by lightness without any hue
+OVERLAP_COLORS = {"hit": (0, 114, 178), "missed": (240, 228, 66), "false": (213, 94, 0), "ignored": (128, 128, 128)}
+PAINT = 0.7  # how much of a painted pixel is paint
+HEAT: Pixels = cv2.applyColorMap(np.arange(256, dtype=np.uint8), cv2.COLORMAP_INFERNO)[:, 0, ::-1].astype(np.uint8)  # (256, 3)
+
+
+def overlap(truth: Pixels, answer: Pixels, ignored: NDArray[np.bool_]) -> Pixels:
+    """Compare two label maps, or two masks of 0 and 1, pixel by pixel.
+
+    Returns:
+        HIT: the same class; MISSED: the truth has a class, the answer none; FALSE: the answer has a class that the truth has
+        not there, be it another class or background; IGNORED; 0: background in both. Shape: (H, W)
+
+    >>> truth, answer = np.array([[0, 1, 1, 0, 2, 1]], np.uint8), np.array([[0, 1, 0, 1, 1, 0]], np.uint8)
+    >>> overlap(truth, answer, np.array([[False] * 5 + [True]])).tolist()
+    [[0, 1, 2, 3, 3, 4]]
+    """
+    codes = np.zeros(truth.shape, np.uint8)
+    codes[(truth != 0) & (answer == truth)] = HIT
+    codes[(truth != 0) & (answer == 0)] = MISSED
+    codes[(answer != 0) & (answer != truth)] = FALSE
+    codes[ignored] = IGNORED
+    return codes
+
+
+def paint(picture: Pixels, codes: Pixels, colors: Pixels) -> Pixels:
+    """Paint the pixels of a picture by their code; code 0 leaves them, all turns grey below the paint.
+
+    Args:
+        picture: RGB. Shape: (H, W, 3)
+        codes: rows of `colors`. Shape: (H, W)
+        colors: RGB by code. Shape: (codes, 3)
+
+    Returns:
+        RGB. Shape: (H, W, 3)
+    """
+    grey = _grey(picture)
+    painted = cv2.addWeighted(grey, 1 - PAINT, colors[codes], PAINT, 0)
+    return np.where(codes[..., None] > 0, painted, grey).astype(np.uint8)
+
+
+def paint_heat(picture: Pixels, score: NDArray[np.float32]) -> Pixels:
+    """Lay a score in [0, 1] over a picture, dark where it is low. Shapes: (H, W, 3) and (H, W) to (H, W, 3)"""
+    colors = HEAT[np.rint(255 * score).astype(np.uint8)]
+    return cv2.addWeighted(_grey(picture), 1 - PAINT, colors, PAINT, 0).astype(np.uint8)
+
+
+def cut_out(picture: Pixels, mask: NDArray[np.bool_], ignored: NDArray[np.bool_]) -> Pixels:
+    """Keep the foreground of a picture, darken the rest, and cover what is ignored. Shapes: (H, W, 3) and (H, W)"""
+    dark = cv2.addWeighted(_grey(picture), 0.25, np.zeros_like(picture), 0.75, 0)
+    kept = np.where(mask[..., None], picture, dark).astype(np.uint8)
+    kept[ignored] = OVERLAP_COLORS["ignored"]
+    return kept
+
+
+def _grey(picture: Pixels) -> Pixels:
+    return cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB).astype(np.uint8, copy=False)
+
+
+@lru_cache(maxsize=1)
+def class_colors() -> Pixels:
+    """A color for every value of a label map, neighbors far apart; 0 is never painted, 255 is grey. Shape: (256, 3)"""
+    turns = [colorsys.hsv_to_rgb((0.09 + 0.618034 * value) % 1, 0.75 - 0.25 * (value % 2), 0.95) for value in range(256)]
+    colors = np.rint(255 * np.array(turns)).astype(np.uint8)
+    colors[255] = OVERLAP_COLORS["ignored"]
+    return colors
+
+
+def heat_gradient() -> str:
+    """The colors of `paint_heat` as stops of a CSS gradient."""
+    return ", ".join(css_color(HEAT[value]) for value in range(0, 256, 51))
+
+
+def css_color(color: Iterable[int]) -> str:
+    """RGB as CSS.
+
+    >>> css_color((0, 114, 178))
+    '#0072b2'
+    """
+    return "#" + "".join(f"{int(part):02x}" for part in color)
+
+
+def shrink(pixels: Pixels, most: int) -> Pixels:
+    """Make the longer side at most `most` pixels by averaging; a small picture stays as it is."""
+    height, width = pixels.shape[:2]
+    scale = most / max(height, width)
+    if scale >= 1:
+        return pixels
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+
+
+def data_uri(pixels: Pixels) -> str:
+    """RGB as a JPEG inside an address. Shape: (H, W, 3)"""
+    return "data:image/jpeg;base64," + base64.b64encode(encode_jpeg(pixels, JPEG_QUALITY)).decode()
+
+
+# --- gallery ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One picture of a row."""
+
+    name: str
+    uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class GalleryRow:
+    """One image: what is known of it and what the pipeline says."""
+
+    id: str
+    rank: str  # which place among the scored images; empty without truth
+    iou: float | None
+    before: float | None
+    label: str  # class names, or empty
+    predicted: str
+    is_right: bool | None  # None without a label
+    tiles: list[Tile]
+    legend: list[tuple[str, str]]  # Track 1: (class name, CSS color) of the classes in view
+
+
+def gallery(results: Results, settings: ReportSettings) -> dict[str, Any]:
+    """Images from the best to the worst, evenly spaced by rank, then some without truth.
+
+    If nothing could be scored, images of val, or else of test, take all the rows.
+    """
+    ranked = sorted((row for row in results.per_image if number(row.get("iou_after")) is not None), key=_best_first)
+    places = evenly(len(ranked), settings.images)
+    scored = [ranked[place] for place in places]
+    records = {record.id: record for record in results.manifest.with_ids([row["id"] for row in scored])}
+    threshold = peak_threshold(results)
+    rows = [
+        _row(results, records[row["id"]], settings, row, f"{place + 1} of {len(ranked)}", threshold)
+        for place, row in zip(places, scored, strict=True)
+    ]
+    other = [_row(results, record, settings) for record in _unscored(results, settings, bool(ranked))]
+    return {"scored": rows, "unscored": other, "ranks": _rank_chart(ranked, places), "quartiles": _quartiles(ranked), "total": len(ranked)}
+
+
+def _best_first(row: Row) -> tuple[float, str]:
+    return -float(row["iou_after"]), row["id"]
+
+
+def evenly(count: int, most: int) -> list[int]:
+    """At most `most` of the positions 0..count-1, evenly spaced, the first and the last among them.
+
+    >>> evenly(10, 4), evenly(2, 5), evenly(9, 1)
+    ([0, 3, 6, 9], [0, 1], [0])
+    """
+    return [round(position) for position in np.linspace(0, count - 1, min(count, most)).tolist()]
+
+
+def _quartiles(ranked: Sequence[Row]) -> list[tuple[str, float]]:
+    if not ranked:
+        return []
+    values = np.quantile([float(row["iou_after"]) for row in ranked], [1, 0.75, 0.5, 0.25, 0]).tolist()
+    return list(zip(("best", "upper quartile", "median", "lower quartile", "worst"), values, strict=True))
+
+
+def _rank_chart(ranked: Sequence[Row], places: Sequence[int]) -> Chart | None:
+    points = [(place + 1.0, float(row["iou_after"])) for place, row in enumerate(ranked)]
+    chart = draw_chart("IoU of each image, best to worst", "rank", [Series("IoU", "after", points)])
+    if chart is None:
+        return None
+    shown = [draw_chart("", "", [Series(ranked[place]["id"], "after", points, points[place])]) for place in places]
+    marks = [line.marks[0] for part in shown if part for line in part.lines]
+    return Chart(chart.title, chart.x_label, [Line("", "after", chart.lines[0].path, marks, "")], chart.x_ticks, chart.y_ticks)
+
+
+def _unscored(results: Results, settings: ReportSettings, some_are_scored: bool) -> list[Record]:
+    """Images without truth: a few of test, or, if nothing was scored, as many as wanted of the first split that has maps."""
+    for split in ("test",) if some_are_scored else ("val", "test", "train"):
+        ids = [image_id for image_id in results.manifest.select(split).ids() if image_id in results.maps and image_id in results.refined]
+        if ids:
+            most = min(UNSCORED_ROWS, settings.images) if some_are_scored else settings.images
+            return list(results.manifest.with_ids([ids[place] for place in evenly(len(ids), most)]))
+    return []
+
+
+def peak_threshold(results: Results) -> int:
+    """Track 3: the threshold at which per_image.csv was scored, where the pooled IoU of the refined maps peaks; else 128."""
+    exact = number(results.metrics.get("peak_threshold"))
+    if exact is not None and results.metrics.get("average") != "mean":
+        return int(exact)
+    points = column_points(results.table, "threshold", "after_crf")
+    return int(max(points, key=lambda point: (point[1], point[0]))[0]) if points else 128
+
+
+def _row(
+    results: Results, record: Record, settings: ReportSettings, scores: Row | None = None, rank: str = "", threshold: int = 128
+) -> GalleryRow:
+    stored = results.maps.read(record.id)
+    answer = decode_png(results.refined.read(record.id)["after"], record.id)
+    picture = read_rgb(record.file)
+    draw = _localization_tiles if results.track.task == "localization" else _segmentation_tiles
+    tiles, values = draw(results, record, picture, answer, threshold if scores is not None else None)
+    heat = paint_heat(picture, scaled_map(stored["maps"], answer.shape))
+    named = [("picture", picture), ("map", heat), *tiles]
+    names = ["background", *results.manifest.classes]
+    answered = [value - 1 for value in values] if results.track.task == "segmentation" else [int(stored["classes"][0])]
+    return GalleryRow(
+        id=record.id,
+        rank=rank,
+        iou=number(scores["iou_after"]) if scores else None,
+        before=number(scores.get("iou_before")) if scores else None,
+        label=", ".join(results.manifest.classes[index] for index in record.labels),
+        predicted=", ".join(_with_probability(results, stored, index) for index in answered) or "nothing",
+        is_right=_is_right(results.track, record.labels, answered),
+        tiles=[Tile(name, data_uri(shrink(pixels, settings.width))) for name, pixels in named],
+        legend=[(names[value], css_color(class_colors()[value])) for value in values],
+    )
+
+
+def _is_right(track: Track, labels: Sequence[int], answered: Sequence[int]) -> bool | None:
+    if not labels:
+        return None
+    return set(answered) == set(labels) if track.task == "segmentation" else answered[0] in labels
+
+
+def _with_probability(results: Results, stored: Mapping[str, NDArray[Any]], index: int) -> str:
+    return f"{results.manifest.classes[index]} ({float(stored['probabilities'][index]):.2f})"
+
+
+def scaled_map(maps: NDArray[np.float16], shape: tuple[int, int]) -> NDArray[np.float32]:
+    """The map of the most probable class at the size of the picture, clipped to [0, 1]. Shape: (P, h, w) to (H, W)"""
+    return np.clip(resize(maps[0].astype(np.float32), shape), 0.0, 1.0)
+
+
+Named = list[tuple[str, Pixels]]
+
+
+def _localization_tiles(
+    results: Results, record: Record, picture: Pixels, answer: Pixels, threshold: int | None
+) -> tuple[Named, list[int]]:
+    refined = paint_heat(picture, answer.astype(np.float32) / 255)
+    if threshold is None:
+        return [("refined", refined)], []
+    mask, ignored = read_foreground(record, results.manifest.mask_kind)
+    is_foreground = answer > threshold if results.metrics.get("comparison") == ">" else answer >= threshold
+    codes = overlap(mask.astype(np.uint8), is_foreground.astype(np.uint8), ignored)
+    return [("refined", refined), ("truth", cut_out(picture, mask, ignored)), ("overlap", _paint_overlap(picture, codes))], []
+
+
+def _segmentation_tiles(
+    results: Results, record: Record, picture: Pixels, answer: Pixels, threshold: int | None
+) -> tuple[Named, list[int]]:
+    refined, answered = paint(picture, answer, class_colors()), _values(answer)
+    if threshold is None:
+        return [("answer", refined)], answered
+    truth = read_label_map(record, results.manifest.mask_kind, len(results.manifest.classes))
+    codes = overlap(truth, answer, truth == 255)
+    painted = paint(picture, truth, class_colors())
+    return [("answer", refined), ("truth", painted), ("overlap", _paint_overlap(picture, codes))], answered
+
+
+def _values(label_map: Pixels) -> list[int]:
+    return [value for value in np.unique(label_map).tolist() if value]
+
+
+def _paint_overlap(picture: Pixels, codes: Pixels) -> Pixels:
+    return paint(picture, codes, np.array([(0, 0, 0), *OVERLAP_COLORS.values()], np.uint8))
+
+
+# --- facts -----------------------------------------------------------------------------------------------------------
+
+
+def facts(results: Results) -> dict[str, Any]:
+    """How the run came about: images by split, classes with their train images, and what each stage counted."""
+    preprocess = results.counts.get("preprocess", {})
+    splits = [(split, get(preprocess, "splits", split) or {"images": len(results.manifest.select(split))}) for split in SPLITS]
+    per_class = preprocess.get("train_images_per_class", {})
+    return {
+        "splits": [(split, about) for split, about in splits if about.get("images")],
+        "classes": [(name, per_class.get(name)) for name in results.manifest.classes],
+        "stages": [(stage, list(_scalars(counts))) for stage, counts in results.counts.items()],
+    }
+
+
+def _scalars(counts: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    """What fits into one line each; splits and classes have tables of their own."""
+    for key, value in flatten({key: value for key, value in counts.items() if key not in ("splits", "train_images_per_class")}):
+        if isinstance(value, Sequence) and not isinstance(value, str):
+            yield key, f"{len(value)} entries" if len(value) > 4 else ", ".join(map(str, value)) or NONE
+        else:
+            yield key, value

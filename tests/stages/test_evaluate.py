@@ -1,0 +1,92 @@
+"""The stage `evaluate` from the command line."""
+
+import json
+
+import numpy as np
+import pytest
+
+from pipeline.errors import SettingsError, StoreError
+from pipeline.images import encode_png
+from pipeline.manifest import from_rows, write_manifest
+from pipeline.store import finish, write_part
+from stages.evaluate import main
+
+PARAMS = """\
+tracks:
+  track1: &both
+    evaluate: {comparison: '>=', average: pooled, classes: with_background, box_iou: [0.3, 0.5, 0.7], jobs: 1}
+  track3: *both
+"""
+
+
+@pytest.fixture
+def arguments(tmp_path):
+    """One val image of 2 x 3 pixels: truth is the class id 1 in the left column, the answer has it in two columns."""
+    truth = np.array([[1, 0, 0], [1, 0, 0]], np.uint8)
+    answer = np.frombuffer(encode_png(np.array([[1, 1, 0], [1, 1, 0]], np.uint8)), np.uint8)
+    (tmp_path / "mask.png").write_bytes(encode_png(truth))
+    (tmp_path / "params.yaml").write_text(PARAMS)
+    row = {
+        "id": "a",
+        "file": "a.jpg",
+        "width": 3,
+        "height": 2,
+        "labels": [0],
+        "split": "val",
+        "mask": "mask.png",
+        "boxes": None,
+        "bytes": 0,
+    }
+    write_manifest(tmp_path / "manifest.parquet", from_rows([row], ["ant", "bee"], tmp_path, "labels"))
+    maps = {"classes": np.array([0], np.int32), "probabilities": np.array([0.9, 0.1], np.float16)}
+    for name, arrays in (("maps", maps), ("refined", {"before": answer, "after": answer})):
+        finish(tmp_path / name, [write_part(tmp_path / name, 0, {"a": arrays})], {})
+    names = {
+        "--params": "params.yaml",
+        "--manifest": "manifest.parquet",
+        "--maps": "maps",
+        "--refined": "refined",
+        "--out": "out",
+    }
+    return [word for option, name in names.items() for word in (option, str(tmp_path / name))]
+
+
+@pytest.mark.parametrize(
+    ("track", "expected"),
+    [
+        ("track1", {"mean_iou": pytest.approx((1 / 2 + 1 / 2) / 2), "pixel_accuracy": 4 / 6, "classes_absent": ["bee"]}),
+        ("track3", {"peak_iou": 0.5, "peak_threshold": 1, "all_foreground_iou": 2 / 6, "peak_iou_mean": 0.5}),
+    ],
+)
+def test_both_tracks_write_the_same_three_files(arguments, tmp_path, track, expected):
+    main(["--track", track, *arguments])
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["metrics.json", "per_image.csv", "table.csv"]
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert {name: metrics[name] for name in expected} == expected
+    assert metrics["classification_accuracy"] == 1.0
+
+
+def test_running_twice_gives_the_same_bytes(arguments, tmp_path):
+    def files():
+        main(["--track", "track3", *arguments])
+        return {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+
+    assert files() == files()
+
+
+def test_an_unknown_track_is_refused(arguments, capsys):
+    with pytest.raises(SystemExit):
+        main(["--track", "track2", *arguments])
+    assert "track2" in capsys.readouterr().err
+
+
+def test_params_without_the_section_are_named(arguments, tmp_path):
+    (tmp_path / "params.yaml").write_text("tracks: {track3: {}}\n")
+    with pytest.raises(SettingsError, match=r"tracks.track3.evaluate: expected this key"):
+        main(["--track", "track3", *arguments])
+
+
+def test_a_missing_manifest_names_the_stage_that_makes_it(arguments, tmp_path):
+    (tmp_path / "manifest.parquet").unlink()
+    with pytest.raises(StoreError, match="likely the stage `preprocess` has not run"):
+        main(["--track", "track3", *arguments])
