@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: repro test test-all lint clean environment
+.PHONY: repro test test-all lint deps clean environment
 
 repro: environment
 	@test -d .dvc || dvc init --quiet --no-scm
 	dvc repro
-	@python -m pipeline.summary
+	@dvc metrics show --md 2>/dev/null || true
+	@ls -l submissions/*.zip reports/*/index.html
 
 test: environment
 	python -m pytest -m "not slow" tests pipeline
@@ -23,6 +24,10 @@ lint: environment
 	ruff check .
 	ruff format --check .
 	mypy
+
+# the lists of imported files in dvc.yaml
+deps: environment
+	python tests/import_graph.py
 
 environment: $(VENV)/.installed
 

@@ -9,7 +9,7 @@ import base64
 import colorsys
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,7 +24,8 @@ from ruamel.yaml import YAML
 from pipeline.errors import StoreError
 from pipeline.files import write_text
 from pipeline.images import decode_png, encode_jpeg, read_rgb, resize
-from pipeline.manifest import SPLITS, Manifest, Record
+from pipeline.manifest import SPLITS, Manifest, Record, Split
+from pipeline.score.mean_iou import BACKGROUND, IGNORE_INDEX
 from pipeline.score.truth import read_foreground, read_label_map
 from pipeline.settings.report import ReportSettings
 from pipeline.store import Store
@@ -80,10 +81,7 @@ def render(results: Results, settings: ReportSettings) -> str:
         DataError: if a picture or a mask of the gallery cannot be read
         StoreError: if a map or an answer of the gallery is missing
     """
-    loader = jinja2.PackageLoader("pipeline")
-    page = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    page.filters |= {"score": format_score, "count": format_count}
-    return page.get_template("report.html").render(
+    page = _template().render(
         title=results.track.title,
         note=results.metrics.get("note"),
         chips=method_chips(results.params),
@@ -92,11 +90,26 @@ def render(results: Results, settings: ReportSettings) -> str:
         classes=class_table(results) if results.track.task == "segmentation" else None,
         training=training_charts(results),
         gallery=gallery(results, settings),
-        legend=OVERLAP_COLORS,
-        heat_gradient=heat_gradient(),
+        overlap={name: css_color(color) for name, color in OVERLAP_COLORS.items()},
+        heat=[css_color(HEAT[value]) for value in range(0, 256, 51)],
+        chart_size=CHART,
+        frame=FRAME,
         facts=facts(results),
         params=dump_yaml(results.params),
-    ) + "\n"
+    )
+    return page.strip() + "\n"
+
+
+def _template() -> jinja2.Template:
+    page = jinja2.Environment(
+        loader=jinja2.PackageLoader("pipeline"),
+        undefined=jinja2.StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page.filters |= {"score": format_score, "count": format_count}
+    return page.get_template("report.html")
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -149,9 +162,19 @@ def format_count(value: Any) -> str:
 
 
 def dump_yaml(values: Mapping[str, Any]) -> str:
-    """Settings as YAML, in the order of the file."""
-    stream = io.StringIO()
-    YAML().dump(dict(values), stream)
+    """Settings as YAML, in the order of the file.
+
+    >>> print(dump_yaml({"b": {"x": None}, "a": [1, 2]}), end="")
+    b:
+      x: null
+    a:
+    - 1
+    - 2
+    """
+    yaml, stream = YAML(typ="safe", pure=True), io.StringIO()
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    yaml.default_flow_style = False
+    yaml.dump(dict(values), stream)
     return stream.getvalue()
 
 
@@ -173,13 +196,14 @@ def get(values: Mapping[str, Any], *keys: str) -> Any:
 def method_chips(params: Mapping[str, Any]) -> list[str]:
     """The choices that make the method, in few words; what the settings do not say is left out."""
     train, extract, refine = (params.get(stage, {}) for stage in ("train", "extract", "refine"))
-    theta, percentile, iterations = train.get("tap_threshold"), extract.get("percentile"), get(refine, "crf", "iterations")
+    theta, iterations = train.get("tap_threshold"), get(refine, "crf", "iterations")
+    percentile = format_count(extract.get("percentile"))
     crf = get(refine, "crf", "enabled")
     chips = [
         get(train, "backbone", "name"),
         {"tap": f"TAP, θ = {theta}", "gap": "GAP"}.get(train.get("pooling", "")),
         {"clamp": "NWC", "keep": "CAM with all weights"}.get(extract.get("negative_weights", "")),
-        {"percentile": f"PaS, {percentile}th percentile", "max": "MaS"}.get(extract.get("scale", "")),
+        {"percentile": f"PaS {percentile}", "max": "MaS"}.get(extract.get("scale", "")),
         {True: f"CRF, {iterations} iterations", False: "no CRF"}.get(crf) if isinstance(crf, bool) else None,
         {"one_class": "one class an image", "several_classes": "several classes an image"}.get(refine.get("decoder", "")),
     ]
@@ -213,7 +237,7 @@ METRICS: dict[str, tuple[Metric, ...]] = {  # by task; the first one ranks
         Metric("classification_accuracy", "Classification accuracy", "most probable class among the labels"),
     ),
     "segmentation": (
-        Metric("mean_iou", "Mean IoU", "IoU of each class, pooled over all pixels, averaged over the classes",
+        Metric("mean_iou", "Mean IoU", "IoU of each class, pooled over all pixels",
                (("top_class_disc_iou", "top class in a centered disc"), ("top_class_everywhere_iou", "top class everywhere"),
                 ("all_background_iou", "everything background"))),
         Metric("mean_iou_with_background", "Mean IoU with background", "background counts as a class"),
@@ -232,7 +256,7 @@ READINGS = {
     "with_background": ("mean_iou_with_background", "mean over the classes and background"),
     "foreground": ("mean_iou_foreground", "mean over the classes, without background"),
 }
-COUNTS = (("images", "images scored"), ("images_without_truth", "without truth"), ("pixels", "pixels"), ("ignored_pixels", "ignored"))
+COUNTS = {"images": "images scored", "images_without_truth": "without truth", "pixels": "pixels", "ignored_pixels": "ignored"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,24 +291,26 @@ class Card:
 def headline(results: Results) -> dict[str, Any]:
     """The ranking score with its baselines, the other scores as cards, every number in a table, and how much was scored."""
     metrics, known = results.metrics, METRICS[results.track.task]
-    chosen, reading = READINGS.get(str(metrics.get("average", metrics.get("classes"))), ("", known[0].about))
-    cards = [_card(metric, metrics) for metric in known[1:] if metric.key in metrics and metric.key != chosen]
+    chosen, reading = READINGS.get(str(metrics.get("average", metrics.get("classes"))), ("", ""))
+    cards = [_card(metric, metrics) for metric in known[1:] if metric.key != chosen]
     threshold = metrics.get("peak_threshold")
+    about = [known[0].about, reading, "" if threshold is None else f"reached at threshold {threshold}"]
     return {
         "hero": _card(known[0], metrics),
-        "reading": reading + ("" if threshold is None else f", at threshold {threshold}"),
-        "cards": cards,
+        "about": ", ".join(text for text in about if text),
+        "cards": [card for card in cards if card.bars],
         "numbers": number_table(metrics),
-        "counts": [(metrics[key], name) for key, name in COUNTS if number(metrics.get(key))],
+        "counts": [(metrics[key], name) for key, name in COUNTS.items() if number(metrics.get(key))],
         "scored": bool(number(metrics.get("images"))),
     }
 
 
 def _card(metric: Metric, metrics: Mapping[str, Any]) -> Card:
     value, before = number(metrics.get(metric.key)), number(get(metrics, "before_crf", metric.key))
-    bars = [(name, number(metrics.get(key)), "baseline") for key, name in metric.baselines]
-    every = [("with CRF", value, "after"), ("without CRF", before, "before"), *bars]
-    return Card(metric.name, metric.about, value, before, [Bar(name, known, kind) for name, known, kind in every if known is not None])
+    trivial = [(name, number(metrics.get(key)), "baseline") for key, name in metric.baselines]
+    every = [("with CRF", value, "after"), ("without CRF", before, "before"), *trivial]
+    bars = [Bar(name, known, kind) for name, known, kind in every if known is not None]
+    return Card(metric.name, metric.about, value, before, bars)
 
 
 def number_table(metrics: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
@@ -312,17 +338,17 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, 
 # --- charts ----------------------------------------------------------------------------------------------------------
 
 CHART = (560, 280)  # width and height of the drawing, in its own units
-MARGIN = (44, 12, 14, 40)  # left, right, top, bottom
+FRAME = (44, 14, 548, 240)  # left, top, right and bottom of the plot in it
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One line of a chart; `kind` is a CSS class, `mark` a point to stand out, `text` what the legend says of it."""
+    """One line of a chart; `kind` is a CSS class, `marks` are points to stand out, `text` is what the legend adds."""
 
     name: str
     kind: str
     points: Sequence[Point]
-    mark: Point | None = None
+    marks: Sequence[Point] = ()
     text: str = ""
 
 
@@ -339,15 +365,13 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A line chart in the units of the drawing: left and right, bottom and top of the plot, ticks with their labels."""
+    """A line chart in the units of the drawing; ticks are (place, label)."""
 
     title: str
     x_label: str
     lines: list[Line]
     x_ticks: list[tuple[float, str]]
     y_ticks: list[tuple[float, str]]
-    size: tuple[int, int] = CHART
-    frame: tuple[int, int, int, int] = (MARGIN[0], MARGIN[2], CHART[0] - MARGIN[1], CHART[1] - MARGIN[3])  # x0 y0 x1 y1
 
 
 def draw_chart(title: str, x_label: str, series: Iterable[Series], x_range: tuple[float, float] | None = None) -> Chart | None:
@@ -357,25 +381,27 @@ def draw_chart(title: str, x_label: str, series: Iterable[Series], x_range: tupl
         return None
     xs, ys = zip(*(point for line in shown for point in line.points), strict=True)
     low, high = x_range or (min(xs), max(xs))
-    x_ticks, y_ticks = nice_ticks(low, high), nice_ticks(0, max(*ys, 1e-9))
-    left, top, right, bottom = Chart.__dataclass_fields__["frame"].default
+    y_ticks = nice_ticks(0, max(*ys, 1e-9))
+    left, top, right, bottom = FRAME
 
-    def place(point: Point) -> Point:
-        x = (left + right) / 2 if high == low else left + (point[0] - low) / (high - low) * (right - left)
-        return round(x, 1), round(bottom - point[1] / y_ticks[-1] * (bottom - top), 1)
+    def place(x: float, y: float) -> Point:
+        across = 0.5 if high == low else (x - low) / (high - low)
+        return round(left + across * (right - left), 1), round(bottom - y / y_ticks[-1] * (bottom - top), 1)
 
-    lines = [Line(line.name, line.kind, _path([place(point) for point in line.points]), _marks(line, place), line.text) for line in shown]
-    return Chart(title, x_label, lines, [(place((x, 0))[0], f"{x:g}") for x in x_ticks if low <= x <= high],
-                 [(place((low, y))[1], f"{y:g}") for y in y_ticks])
+    return Chart(
+        title=title,
+        x_label=x_label,
+        lines=[_line(one, place) for one in shown],
+        x_ticks=[(place(x, 0)[0], f"{x:g}") for x in nice_ticks(low, high) if low <= x <= high],
+        y_ticks=[(place(low, y)[1], f"{y:g}") for y in y_ticks],
+    )
 
 
-def _path(points: Sequence[Point]) -> str:
-    return "M" + "L".join(f"{x:g} {y:g}" for x, y in points)
-
-
-def _marks(line: Series, place: Any) -> list[tuple[float, float, str]]:
-    marked = [line.mark] if line.mark else line.points if len(line.points) == 1 else []  # a line of one point is invisible
-    return [(*place(point), f"{line.name}: {point[1]:.3f} at {point[0]:g}") for point in marked]
+def _line(series: Series, place: Callable[[float, float], Point]) -> Line:
+    path = "M" + "L".join(f"{x:g} {y:g}" for x, y in (place(*point) for point in series.points))
+    marked = series.points if len(series.points) == 1 else series.marks  # a line of one point is invisible
+    marks = [(*place(x, y), f"{series.name}: {y:.3f} at {x:g}") for x, y in marked]
+    return Line(series.name, series.kind, path, marks, series.text)
 
 
 def nice_ticks(low: float, high: float, most: int = 6) -> list[float]:
@@ -405,8 +431,10 @@ def iou_curves(results: Results) -> Chart | None:
     columns = [name for name in (results.table[0] if results.table else {}) if name != "threshold"]
     ordered = [name for name in known if name in columns] + [name for name in columns if name not in known]
     curves = [_curve(known.get(name, name), name, column_points(results.table, "threshold", name)) for name in ordered]
+    if not any(curve.points for curve in curves):
+        return None
     flat = [Series(name, "baseline", [(0, value), (255, value)], text=format_score(value)) for name, value in _trivial(results)]
-    return draw_chart("IoU by threshold", "threshold t", [*curves, *flat], (0, 255)) if curves else None
+    return draw_chart("IoU by threshold", "threshold t", [*curves, *flat], (0, 255))
 
 
 def _curve(title: str, column: str, points: Sequence[Point]) -> Series:
@@ -414,7 +442,7 @@ def _curve(title: str, column: str, points: Sequence[Point]) -> Series:
     if not points:
         return Series(title, kind, points)
     peak = max(points, key=lambda point: (point[1], point[0]))  # ties go to the highest threshold, as in the metric
-    return Series(title, kind, points, peak, f"peak {peak[1]:.3f} at {peak[0]:g}")
+    return Series(title, kind, points, [peak], f"peak {peak[1]:.3f} at {peak[0]:g}")
 
 
 def _trivial(results: Results) -> list[tuple[str, float]]:
@@ -438,9 +466,9 @@ def training_charts(results: Results) -> list[Chart]:
 
 def _epochs(history: Sequence[Row], column: str, name: str, kind: str, kept: float | None) -> Series:
     points = column_points(history, "epoch", column)
-    mark = next((point for point in points if point[0] == kept and kind == "after"), None)
-    text = f"kept: epoch {mark[0]:g}, {mark[1]:.3f}" if mark else f"last {points[-1][1]:.3f}" if points else ""
-    return Series(name, kind, points, mark, text)
+    marks = [point for point in points if point[0] == kept and kind == "after"]
+    ends = [f"epoch {x:g} kept: {y:.3f}" for x, y in marks] or [f"last {y:.3f}" for _, y in points[-1:]]
+    return Series(name, kind, points, marks, ", ".join(ends))
 
 
 # --- classes ---------------------------------------------------------------------------------------------------------
@@ -467,8 +495,12 @@ def class_table(results: Results) -> list[dict[str, Any]]:
 HIT, MISSED, FALSE, IGNORED = 1, 2, 3, 4
 # blue, yellow, vermilion (Okabe and Ito): told apart by hue in every color blindness, and by lightness without any hue
 OVERLAP_COLORS = {"hit": (0, 114, 178), "missed": (240, 228, 66), "false": (213, 94, 0), "ignored": (128, 128, 128)}
+FIRST_COLORS = (  # of class ids 1 to 12
+    (240, 140, 40), (64, 150, 230), (96, 190, 80), (225, 70, 90), (160, 100, 220), (250, 215, 60),
+    (60, 200, 190), (245, 130, 190), (165, 110, 70), (150, 215, 250), (205, 220, 90), (190, 160, 245),
+)  # fmt: skip
 PAINT = 0.7  # how much of a painted pixel is paint
-HEAT: Pixels = cv2.applyColorMap(np.arange(256, dtype=np.uint8), cv2.COLORMAP_INFERNO)[:, 0, ::-1].astype(np.uint8)  # (256, 3)
+HEAT = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[None], cv2.COLORMAP_INFERNO)[0, :, ::-1].astype(np.uint8)  # RGB, (256, 3)
 
 
 def overlap(truth: Pixels, answer: Pixels, ignored: NDArray[np.bool_]) -> Pixels:
@@ -503,7 +535,7 @@ def paint(picture: Pixels, codes: Pixels, colors: Pixels) -> Pixels:
     """
     grey = _grey(picture)
     painted = cv2.addWeighted(grey, 1 - PAINT, colors[codes], PAINT, 0)
-    return np.where(codes[..., None] > 0, painted, grey).astype(np.uint8)
+    return np.asarray(np.where(codes[..., None] > 0, painted, grey), np.uint8)
 
 
 def paint_heat(picture: Pixels, score: NDArray[np.float32]) -> Pixels:
@@ -515,7 +547,7 @@ def paint_heat(picture: Pixels, score: NDArray[np.float32]) -> Pixels:
 def cut_out(picture: Pixels, mask: NDArray[np.bool_], ignored: NDArray[np.bool_]) -> Pixels:
     """Keep the foreground of a picture, darken the rest, and cover what is ignored. Shapes: (H, W, 3) and (H, W)"""
     dark = cv2.addWeighted(_grey(picture), 0.25, np.zeros_like(picture), 0.75, 0)
-    kept = np.where(mask[..., None], picture, dark).astype(np.uint8)
+    kept: Pixels = np.where(mask[..., None], picture, dark).astype(np.uint8)
     kept[ignored] = OVERLAP_COLORS["ignored"]
     return kept
 
@@ -526,16 +558,14 @@ def _grey(picture: Pixels) -> Pixels:
 
 @lru_cache(maxsize=1)
 def class_colors() -> Pixels:
-    """A color for every value of a label map, neighbors far apart; 0 is never painted, 255 is grey. Shape: (256, 3)"""
-    turns = [colorsys.hsv_to_rgb((0.09 + 0.618034 * value) % 1, 0.75 - 0.25 * (value % 2), 0.95) for value in range(256)]
-    colors = np.rint(255 * np.array(turns)).astype(np.uint8)
-    colors[255] = OVERLAP_COLORS["ignored"]
+    """A color for every value of a label map: chosen ones, then hues that keep their distance; 255 is grey. Shape: (256, 3)"""
+    colors = np.empty((256, 3), np.uint8)
+    for value in range(256):
+        hue = (0.618034 * value) % 1  # the golden ratio: neighbors are far apart, and no hue returns
+        colors[value] = np.rint([255 * part for part in colorsys.hsv_to_rgb(hue, 0.75 - 0.25 * (value % 2), 0.95)])
+    colors[1 : len(FIRST_COLORS) + 1] = FIRST_COLORS
+    colors[IGNORE_INDEX] = OVERLAP_COLORS["ignored"]
     return colors
-
-
-def heat_gradient() -> str:
-    """The colors of `paint_heat` as stops of a CSS gradient."""
-    return ", ".join(css_color(HEAT[value]) for value in range(0, 256, 51))
 
 
 def css_color(color: Iterable[int]) -> str:
@@ -554,7 +584,7 @@ def shrink(pixels: Pixels, most: int) -> Pixels:
     if scale >= 1:
         return pixels
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def data_uri(pixels: Pixels) -> str:
@@ -574,6 +604,14 @@ class Tile:
 
 
 @dataclass(frozen=True, slots=True)
+class Word:
+    """A class name, with the CSS color that it has in the pictures (Track 1), or none."""
+
+    text: str
+    color: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class GalleryRow:
     """One image: what is known of it and what the pipeline says."""
 
@@ -581,11 +619,10 @@ class GalleryRow:
     rank: str  # which place among the scored images; empty without truth
     iou: float | None
     before: float | None
-    label: str  # class names, or empty
-    predicted: str
+    labels: list[Word]
+    answers: list[Word]
     is_right: bool | None  # None without a label
     tiles: list[Tile]
-    legend: list[tuple[str, str]]  # Track 1: (class name, CSS color) of the classes in view
 
 
 def gallery(results: Results, settings: ReportSettings) -> dict[str, Any]:
@@ -603,7 +640,13 @@ def gallery(results: Results, settings: ReportSettings) -> dict[str, Any]:
         for place, row in zip(places, scored, strict=True)
     ]
     other = [_row(results, record, settings) for record in _unscored(results, settings, bool(ranked))]
-    return {"scored": rows, "unscored": other, "ranks": _rank_chart(ranked, places), "quartiles": _quartiles(ranked), "total": len(ranked)}
+    return {
+        "scored": rows,
+        "unscored": other,
+        "ranks": _rank_chart(ranked, places),
+        "quartiles": _quartiles(ranked),
+        "total": len(ranked),
+    }
 
 
 def _best_first(row: Row) -> tuple[float, str]:
@@ -628,18 +671,16 @@ def _quartiles(ranked: Sequence[Row]) -> list[tuple[str, float]]:
 
 def _rank_chart(ranked: Sequence[Row], places: Sequence[int]) -> Chart | None:
     points = [(place + 1.0, float(row["iou_after"])) for place, row in enumerate(ranked)]
-    chart = draw_chart("IoU of each image, best to worst", "rank", [Series("IoU", "after", points)])
-    if chart is None:
-        return None
-    shown = [draw_chart("", "", [Series(ranked[place]["id"], "after", points, points[place])]) for place in places]
-    marks = [line.marks[0] for part in shown if part for line in part.lines]
-    return Chart(chart.title, chart.x_label, [Line("", "after", chart.lines[0].path, marks, "")], chart.x_ticks, chart.y_ticks)
+    line = Series("IoU", "after", points, [points[place] for place in places])
+    return draw_chart("IoU of each image, from best to worst", "rank", [line])
 
 
 def _unscored(results: Results, settings: ReportSettings, some_are_scored: bool) -> list[Record]:
     """Images without truth: a few of test, or, if nothing was scored, as many as wanted of the first split that has maps."""
-    for split in ("test",) if some_are_scored else ("val", "test", "train"):
-        ids = [image_id for image_id in results.manifest.select(split).ids() if image_id in results.maps and image_id in results.refined]
+    splits: tuple[Split, ...] = ("test",) if some_are_scored else ("val", "test", "train")
+    for split in splits:
+        every = results.manifest.select(split).ids()
+        ids = [image_id for image_id in every if image_id in results.maps and image_id in results.refined]
         if ids:
             most = min(UNSCORED_ROWS, settings.images) if some_are_scored else settings.images
             return list(results.manifest.with_ids([ids[place] for place in evenly(len(ids), most)]))
@@ -656,28 +697,37 @@ def peak_threshold(results: Results) -> int:
 
 
 def _row(
-    results: Results, record: Record, settings: ReportSettings, scores: Row | None = None, rank: str = "", threshold: int = 128
+    results: Results,
+    record: Record,
+    settings: ReportSettings,
+    scores: Row | None = None,
+    rank: str = "",
+    threshold: int | None = None,
 ) -> GalleryRow:
     stored = results.maps.read(record.id)
     answer = decode_png(results.refined.read(record.id)["after"], record.id)
     picture = read_rgb(record.file)
-    draw = _localization_tiles if results.track.task == "localization" else _segmentation_tiles
-    tiles, values = draw(results, record, picture, answer, threshold if scores is not None else None)
-    heat = paint_heat(picture, scaled_map(stored["maps"], answer.shape))
-    named = [("picture", picture), ("map", heat), *tiles]
-    names = ["background", *results.manifest.classes]
-    answered = [value - 1 for value in values] if results.track.task == "segmentation" else [int(stored["classes"][0])]
+    draw = draw_localization if results.track.task == "localization" else draw_segmentation
+    drawn = draw(results, record, picture, answer, threshold)
+    heat = paint_heat(picture, scaled_map(stored["maps"], picture.shape[:2]))
+    tiles = [("picture", picture), (f"map of {results.manifest.classes[stored['classes'][0]]}", heat), *drawn.tiles]
+    answered = [int(stored["classes"][0])] if drawn.answered is None else drawn.answered
     return GalleryRow(
         id=record.id,
         rank=rank,
         iou=number(scores["iou_after"]) if scores else None,
         before=number(scores.get("iou_before")) if scores else None,
-        label=", ".join(results.manifest.classes[index] for index in record.labels),
-        predicted=", ".join(_with_probability(results, stored, index) for index in answered) or "nothing",
+        labels=[_word(results, index) for index in sorted({*record.labels, *drawn.true})],
+        answers=[_word(results, index, stored["probabilities"]) for index in answered] or [Word("background only")],
         is_right=_is_right(results.track, record.labels, answered),
-        tiles=[Tile(name, data_uri(shrink(pixels, settings.width))) for name, pixels in named],
-        legend=[(names[value], css_color(class_colors()[value])) for value in values],
+        tiles=[Tile(name, data_uri(shrink(pixels, settings.width))) for name, pixels in tiles],
     )
+
+
+def _word(results: Results, index: int, probabilities: NDArray[np.float16] | None = None) -> Word:
+    color = css_color(class_colors()[index + 1]) if results.track.task == "segmentation" else ""
+    chance = "" if probabilities is None else f" ({float(probabilities[index]):.2f})"
+    return Word(results.manifest.classes[index] + chance, color)
 
 
 def _is_right(track: Track, labels: Sequence[int], answered: Sequence[int]) -> bool | None:
@@ -686,44 +736,45 @@ def _is_right(track: Track, labels: Sequence[int], answered: Sequence[int]) -> b
     return set(answered) == set(labels) if track.task == "segmentation" else answered[0] in labels
 
 
-def _with_probability(results: Results, stored: Mapping[str, NDArray[Any]], index: int) -> str:
-    return f"{results.manifest.classes[index]} ({float(stored['probabilities'][index]):.2f})"
-
-
-def scaled_map(maps: NDArray[np.float16], shape: tuple[int, int]) -> NDArray[np.float32]:
+def scaled_map(maps: NDArray[np.float16], shape: tuple[int, ...]) -> NDArray[np.float32]:
     """The map of the most probable class at the size of the picture, clipped to [0, 1]. Shape: (P, h, w) to (H, W)"""
-    return np.clip(resize(maps[0].astype(np.float32), shape), 0.0, 1.0)
+    return np.clip(resize(maps[0].astype(np.float32), (shape[0], shape[1])), 0.0, 1.0)
 
 
-Named = list[tuple[str, Pixels]]
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """The pictures of one answer; the class indices in it (None: it names none) and in the truth, where that is known."""
+
+    tiles: list[tuple[str, Pixels]]
+    answered: list[int] | None = None
+    true: Sequence[int] = ()
 
 
-def _localization_tiles(
-    results: Results, record: Record, picture: Pixels, answer: Pixels, threshold: int | None
-) -> tuple[Named, list[int]]:
-    refined = paint_heat(picture, answer.astype(np.float32) / 255)
+def draw_localization(results: Results, record: Record, picture: Pixels, answer: Pixels, threshold: int | None) -> Drawn:
+    """Track 3: the score map and, where there is truth, the truth and {answer >= threshold} (or >) against it."""
+    refined = ("refined map", paint_heat(picture, answer.astype(np.float32) / np.float32(255)))
     if threshold is None:
-        return [("refined", refined)], []
+        return Drawn([refined])
     mask, ignored = read_foreground(record, results.manifest.mask_kind)
     is_foreground = answer > threshold if results.metrics.get("comparison") == ">" else answer >= threshold
     codes = overlap(mask.astype(np.uint8), is_foreground.astype(np.uint8), ignored)
-    return [("refined", refined), ("truth", cut_out(picture, mask, ignored)), ("overlap", _paint_overlap(picture, codes))], []
+    return Drawn([refined, ("truth", cut_out(picture, mask, ignored)), ("overlap", _paint_overlap(picture, codes))])
 
 
-def _segmentation_tiles(
-    results: Results, record: Record, picture: Pixels, answer: Pixels, threshold: int | None
-) -> tuple[Named, list[int]]:
-    refined, answered = paint(picture, answer, class_colors()), _values(answer)
+def draw_segmentation(results: Results, record: Record, picture: Pixels, answer: Pixels, threshold: int | None) -> Drawn:
+    """Track 1: the label map and, where there is truth (`threshold` is not None), the true one and both compared."""
+    refined = ("answer", paint(picture, answer, class_colors()))
     if threshold is None:
-        return [("answer", refined)], answered
+        return Drawn([refined], class_indices(answer))
     truth = read_label_map(record, results.manifest.mask_kind, len(results.manifest.classes))
-    codes = overlap(truth, answer, truth == 255)
-    painted = paint(picture, truth, class_colors())
-    return [("answer", refined), ("truth", painted), ("overlap", _paint_overlap(picture, codes))], answered
+    codes = overlap(truth, answer, truth == IGNORE_INDEX)
+    tiles = [refined, ("truth", paint(picture, truth, class_colors())), ("overlap", _paint_overlap(picture, codes))]
+    return Drawn(tiles, class_indices(answer), class_indices(truth))
 
 
-def _values(label_map: Pixels) -> list[int]:
-    return [value for value in np.unique(label_map).tolist() if value]
+def class_indices(label_map: Pixels) -> list[int]:
+    """The class indices in a label map of class ids, without background and ignored pixels."""
+    return [value - 1 for value in np.unique(label_map).tolist() if value not in (BACKGROUND, IGNORE_INDEX)]
 
 
 def _paint_overlap(picture: Pixels, codes: Pixels) -> Pixels:
@@ -749,6 +800,6 @@ def _scalars(counts: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
     """What fits into one line each; splits and classes have tables of their own."""
     for key, value in flatten({key: value for key, value in counts.items() if key not in ("splits", "train_images_per_class")}):
         if isinstance(value, Sequence) and not isinstance(value, str):
-            yield key, f"{len(value)} entries" if len(value) > 4 else ", ".join(map(str, value)) or NONE
+            yield key, f"{len(value)} entries" if len(value) > 4 else ", ".join(map(str, value)) or "none"
         else:
             yield key, value

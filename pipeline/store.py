@@ -4,6 +4,7 @@ A store is a folder of `part-00000.safetensors`, … and one `index.json` that n
 the sha256. Parts are independent: workers write them side by side, and `finish` binds them together.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -48,9 +49,8 @@ def finish(folder: Path, parts: Iterable[Part], about: Mapping[str, Any]) -> Non
         StoreError: if an image id stands in two places
     """
     ordered = sorted(parts, key=lambda part: part.file)
-    ids = [image_id for part in ordered for image_id in part.ids]
-    if len(ids) != len(set(ids)):
-        twice = sorted({image_id for image_id in ids if ids.count(image_id) > 1})
+    counts = Counter(image_id for part in ordered for image_id in part.ids)
+    if twice := sorted(image_id for image_id, times in counts.items() if times > 1):
         raise StoreError(f"{folder}: expected every image id once, got some twice: {sample(twice)}")
     entries = [{"file": part.file, "sha256": part.sha256, "ids": list(part.ids)} for part in ordered]
     write_json(folder / INDEX, {"about": dict(about), "parts": entries})
@@ -71,8 +71,8 @@ class Store:
         return tuple(image_id for part in self.parts for image_id in part.ids)
 
     @cached_property
-    def _place(self) -> dict[str, str]:
-        return {image_id: part.file for part in self.parts for image_id in part.ids}
+    def _place(self) -> dict[str, Part]:
+        return {image_id: part for part in self.parts for image_id in part.ids}
 
     def __contains__(self, image_id: str) -> bool:
         return image_id in self._place
@@ -88,9 +88,10 @@ class Store:
         """
         if image_id not in self._place:
             raise StoreError(f"{self.folder}: expected image id {image_id!r}, not among the {len(self)} in the store")
-        file = self.folder / self._place[image_id]
+        part = self._place[image_id]
+        file = self.folder / part.file
         try:
-            names, handle = _open(file)
+            names, handle = _open(file, part.sha256)
             return {name: handle.get_tensor(f"{image_id}/{name}") for name in names[image_id]}
         except (OSError, SafetensorError, KeyError) as error:
             raise StoreError(
@@ -110,12 +111,15 @@ class Store:
             StoreError: naming the first part that differs
         """
         for part in self.parts:
-            if sha256(self.folder / part.file) != part.sha256:
-                raise StoreError(f"{self.folder / part.file}: expected sha256 {part.sha256[:12]}…, got another; likely damaged")
+            file = self.folder / part.file
+            found = sha256(file) if file.is_file() else "no file"
+            if found != part.sha256:
+                raise StoreError(f"{file}: expected sha256 {part.sha256[:12]}…, got {found[:12]}; likely damaged")
 
 
 @lru_cache(maxsize=8)
-def _open(file: Path) -> tuple[dict[str, list[str]], Any]:
+def _open(file: Path, sha256: str) -> tuple[dict[str, list[str]], Any]:
+    # the sha256 is part of the key, so that a store that was written again is read again
     handle = safe_open(file, framework="numpy")
     names: dict[str, list[str]] = {}
     for key in handle.keys():  # noqa: SIM118 (a handle is not iterable)

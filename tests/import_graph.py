@@ -1,9 +1,10 @@
 """Which first-party files a stage imports, followed through every import statement, those inside functions too.
 
-`python tests/import_graph.py` prints the deps that dvc.yaml must list.
+`python tests/import_graph.py` (`make deps`) writes them into dvc.yaml.
 """
 
 import ast
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,8 +44,22 @@ def _is_only_docstring(file: Path) -> bool:
     return all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in body)
 
 
+def write_deps(chain: Path) -> None:
+    """Rewrite the file lists under every stage's `deps` in dvc.yaml; data paths and comments stay as they are."""
+    lines: list[str] = []
+    stage, inside = "", False
+    for line in chain.read_text(encoding="utf-8").splitlines():
+        if re.fullmatch(r"  \w+:", line):
+            stage = line.strip(" :")
+        if inside and re.match(r"      - (pipeline|stages)/", line):
+            continue
+        inside = line == "    deps:" or (inside and line.startswith("      - "))
+        lines.append(line)
+        if line == "    deps:":
+            script = ROOT / "stages" / f"{stage}.py"
+            lines += [f"      - {dep.as_posix()}" for dep in [script.relative_to(ROOT), *sorted(imported_files(script))]]
+    chain.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 if __name__ == "__main__":
-    for stage in sorted((ROOT / "stages").glob("*.py")):
-        print(f"{stage.stem}:")
-        for dep in [stage.relative_to(ROOT), *sorted(imported_files(stage))]:
-            print(f"      - {dep.as_posix()}")
+    write_deps(ROOT / "dvc.yaml")

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,20 +25,16 @@ def random_view(resize: int, crop: int, flip: bool) -> View:
     steps += [albumentations.HorizontalFlip(p=0.5)] if flip else []
     compose = albumentations.Compose(steps, seed=0)
 
-    def view(picture: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
-        compose.set_random_seed(seed)
-        seen: NDArray[np.uint8] = compose(image=picture)["image"]
-        return seen
-
-    return view
+    return partial(_look, compose)
 
 
 def plain_view(resize: int) -> View:
     """Resize to `resize` x `resize` pixels and nothing else: what validation looks at."""
-    compose = albumentations.Compose([albumentations.Resize(resize, resize)])
+    return partial(_look, albumentations.Compose([albumentations.Resize(resize, resize)]))
 
-    def view(picture: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
-        seen: NDArray[np.uint8] = compose(image=picture)["image"]
-        return seen
 
-    return view
+def _look(compose: Any, picture: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
+    # bound by `partial`, not by a closure: reading processes that are spawned (macOS) get a copy
+    compose.set_random_seed(seed)
+    seen: NDArray[np.uint8] = compose(image=picture)["image"]
+    return seen

@@ -44,7 +44,7 @@ def build_body(name: str, output_stride: int) -> nn.Module:
 
 def count_channels(body: nn.Module) -> int:
     """C, the number of channels of the features."""
-    channels = body.num_features
+    channels = getattr(body, "head_hidden_size", body.num_features)  # MobileNets widen their features before the classifier
     assert isinstance(channels, int)  # of every timm model
     return channels
 
@@ -56,8 +56,13 @@ def _stride(output_stride: int) -> dict[str, Any]:
 
 def _check_features(body: nn.Module, name: str, output_stride: int) -> None:
     side = 4 * output_stride
-    with torch.inference_mode():
-        features = body.eval()(torch.zeros(1, 3, side, side))
+    try:
+        with torch.inference_mode():
+            features = body.eval()(torch.zeros(1, 3, side, side))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise TrainError(
+            f"train.backbone.name: expected a network for pictures of any size, got {name!r} ({error}); likely a transformer"
+        ) from error
     if features.ndim != 4 or features.shape[1] != count_channels(body):
         raise TrainError(
             f"train.backbone.name: expected features of shape (N, C, h, w), got {tuple(features.shape)} from {name!r}; "

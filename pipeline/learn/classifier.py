@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -96,6 +97,6 @@ def load_classifier(folder: Path) -> Classifier:
     classifier = Classifier(Design(normalization=Normalization(tuple(recorded["mean"]), tuple(recorded["std"])), **values))
     try:
         classifier.load_state_dict(safetensors.torch.load_file(folder / "weights.safetensors"))
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, SafetensorError) as error:
         raise TrainError(f"{folder}: expected weights that fit design.json, got {error}") from error
     return classifier.eval().to(memory_format=torch.channels_last)

@@ -60,6 +60,7 @@ def run_epochs(
             loss = _one_epoch(module, train_batches(epoch), optimizer, schedule, scaler, settings, hardware, bar)
             seconds = time.perf_counter() - start
             val_loss, val_accuracy = validate(module, val_batches(), settings.loss, hardware)
+            _check_finite("val_loss", val_loss or 0.0)
             rate = optimizer.param_groups[-1]["lr"]
             history.append(Epoch(epoch, loss, val_loss, val_accuracy, rate, round(seconds, 3), round(images / seconds, 1)))
             if best is None or is_better(history[-1], best, settings.select):
@@ -94,12 +95,16 @@ def _one_epoch(
             scaler.scale(loss * len(inputs) / size).backward()
             total, seen = total + loss.item() * len(inputs), seen + len(inputs)
             bar.update(len(inputs))
-        if not math.isfinite(total):
-            raise TrainError("train_loss: expected a finite number, got one that is not; likely the learning rate is too high")
+        _check_finite("train_loss", total)
         _step(module, optimizer, scaler, settings.optimizer.gradient_clip)
         schedule.step()
         bar.set_postfix(loss=f"{total / seen:.4f}", refresh=False)
     return total / seen
+
+
+def _check_finite(name: str, loss: float) -> None:
+    if not math.isfinite(loss):
+        raise TrainError(f"{name}: expected a finite number, got {loss}; likely the learning rate is too high")
 
 
 def _groups(epoch_batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:

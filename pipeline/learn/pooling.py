@@ -57,6 +57,7 @@ def thresholded_average_pool(features: Tensor, theta: float) -> Tensor:
     _check(features)
     if not 0 <= theta < 1:
         raise ValueError(f"expected `theta` in [0, 1), got {theta}; it is a share of the maximum, not a percentage")
+    theta = min(theta, 1 - 2**-23)  # closer to 1 it would round to 1 in float32, and not even the maximum would be kept
     features = features.float()  # a float16 sum over H x W can pass 65504
     with torch.no_grad():
         threshold = theta * features.amax(dim=(2, 3), keepdim=True)  # (N, C, 1, 1)

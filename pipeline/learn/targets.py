@@ -35,13 +35,13 @@ def make_targets(labels: Labels, classes: int, settings: TrainSettings) -> Targe
     """Turn labels into targets; with a single-label loss an image without a label is left out.
 
     Raises:
-        TrainError: if no image is left
+        TrainError: if no image has a label
     """
-    if settings.loss == "multi_label":
-        return Targets(np.arange(len(labels)), several_labels(labels, classes))
     kept = np.array([n for n, row in enumerate(labels) if row], dtype=np.int64)
     if not len(kept):
         raise TrainError("expected images with a label, got none; likely an index without labels")
+    if settings.loss == "multi_label":  # an image without a label is one of no class
+        return Targets(np.arange(len(labels)), several_labels(labels, classes))
     chosen = choose_labels([labels[n] for n in kept], settings.label_choice, settings.seed)
     return Targets(kept, torch.from_numpy(chosen))
 

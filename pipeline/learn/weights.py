@@ -52,8 +52,8 @@ def _read_state(path: Path) -> Mapping[str, Tensor]:
         raise TrainError(f"{path}: expected weights that load without executing code, got {error}") from error
     for key in ("state_dict", "model"):  # checkpoints wrap their weights
         state = state.get(key, state) if isinstance(state, dict) else state
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise TrainError(f"{path}: expected a dictionary of tensors, got {type(state).__name__}")
+    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
+        raise TrainError(f"{path}: expected a dictionary of tensors by name, got {type(state).__name__}")
     return {name.removeprefix("module."): value for name, value in state.items()}
 
 

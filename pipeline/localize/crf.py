@@ -44,11 +44,11 @@ def refine_probabilities(
         raise MapError(f"expected a uint8 picture of shape {(height, width, 3)}, got {picture.dtype} {picture.shape}")
     if not np.isfinite(probabilities).all():
         raise MapError("expected finite probabilities, got NaN or infinity")
-    if not settings.iterations:
+    gaussian, bilateral = settings.gaussian, settings.bilateral
+    if not settings.iterations or not (gaussian.compat or bilateral.compat):
         return np.asarray(probabilities, np.float32)
     crf = DenseCRF2D(width, height, labels)  # the library counts in (width, height)
     crf.setUnaryEnergy(np.ascontiguousarray(unary_energy(probabilities).reshape(labels, -1), np.float32))
-    gaussian, bilateral = settings.gaussian, settings.bilateral
     if gaussian.compat:
         crf.addPairwiseGaussian(sxy=gaussian.spatial_std, compat=gaussian.compat)
     if bilateral.compat:

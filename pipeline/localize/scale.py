@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import MapError
 
+ROUNDING = 8 * float(np.finfo(np.float32).eps)  # a constant map that was resized differs by this share of its value
 LARGEST = 1.0e4  # of a scaled map, so that float16 (65504) holds it; everything above 1 is clipped to 1 in the end
 
 
@@ -50,6 +51,8 @@ def find_standard(cam: NDArray[np.float32], scale: Literal["max", "percentile"],
     low, high = float(cam.min()), float(cam.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         raise MapError("expected finite values in a class activation map, got NaN or infinity; likely the training diverged")
+    if high - low <= ROUNDING * max(abs(low), abs(high)):
+        return Standard(low, 0.0)
     at_percentile = float(np.percentile(cam, percentile)) - low if scale == "percentile" else 0.0
     return Standard(low, at_percentile if at_percentile > 0 else high - low)
 

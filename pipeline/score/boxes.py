@@ -61,13 +61,15 @@ def component_boxes(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray
     """Boxes and pixel counts of the 8-connected components, the largest first. Shapes: (M, 4) and (M,)
 
     Of equally large components the one whose box starts higher, then further left, ends higher, then further left, is
-    first: the order does not depend on the labeling algorithm. The mask must not be empty.
+    first: the order does not depend on the labeling algorithm.
 
     >>> component_boxes(np.array([[1, 0, 0, 1], [0, 1, 0, 0]], bool))
     (array([[0, 0, 1, 1],
            [3, 0, 3, 0]]), array([2, 1]))
     """
     left, top, across, down = cv2.boundingRect(mask.view(np.uint8))  # labeling the rest would find nothing
+    if not across:
+        return np.empty((0, 4), np.int64), np.empty(0, np.int64)  # OpenCV crashes on a picture without pixels
     cut = np.ascontiguousarray(mask[top : top + down, left : left + across]).view(np.uint8)
     _, _, stats, _ = cv2.connectedComponentsWithStats(cut, connectivity=8)
     x0, y0, width, height, area = stats[1:].astype(np.int64).T  # row 0 is the background

@@ -81,7 +81,7 @@ class SegmentationScorer:
     def _scores(self, state: MeanIoU, presence: ClassPresence) -> dict[str, Any]:
         about = {"class_precision": presence.precision(), "class_recall": presence.recall()}
         if not state.pixels:
-            return {**dict.fromkeys(_SCORES), **about, "classes_present": [], "classes_absent": self._names}
+            return {**dict.fromkeys(_SCORES), **about, "classes_present": 0, "classes_absent": self._names}
         scores = state.compute()
         return {
             "mean_iou": ranked_iou(scores, self.context.settings),
@@ -90,7 +90,7 @@ class SegmentationScorer:
             "pixel_accuracy": scores.pixel_accuracy,
             "mean_accuracy": scores.mean_accuracy,
             **about,
-            "classes_present": [self._names[class_id] for class_id in scores.present],
+            "classes_present": len(scores.present),
             "classes_absent": [self._names[class_id] for class_id in scores.absent],
         }
 

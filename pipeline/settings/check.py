@@ -6,7 +6,7 @@ change no result, so no stage depends on it.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +39,8 @@ def check(path: Path) -> dict[str, dict[str, Any]]:
         SettingsError: with one line for every mistake in the file
     """
     values = read_params(path)
-    lines = [unknown_key(path, key, value, ["tracks"]) for key, value in values.items() if key != "tracks"]
-    tracks = section(values, "tracks", path)
-    lines += [unknown_key(path, f"tracks.{name}", value, TRACKS) for name, value in tracks.items() if name not in TRACKS]
+    lines = list(_unknown_keys(values, "", ["tracks"], path))
+    lines += _unknown_keys(section(values, "tracks", path), "tracks.", TRACKS, path)
     settings: dict[str, dict[str, Any]] = {}
     for name, track in TRACKS.items():
         settings[name] = _check_track(values, track, path, lines)
@@ -59,7 +58,7 @@ def _check_track(values: dict[str, Any], track: Track, path: Path, lines: list[s
     except SettingsError as error:
         lines.append(str(error))
         return {}
-    lines += [unknown_key(path, f"{where}.{key}", value, SECTIONS) for key, value in given.items() if key not in SECTIONS]
+    lines += _unknown_keys(given, f"{where}.", SECTIONS, path)
     for name, kind in SECTIONS.items():
         try:
             found[name] = build(kind, section(values, f"{where}.{name}", path), path, f"{where}.{name}")
@@ -67,6 +66,11 @@ def _check_track(values: dict[str, Any], track: Track, path: Path, lines: list[s
             lines += str(error).splitlines()
     lines += [f"{path}: {where}.{line}" for line in _contradictions(found, track)] if len(found) == len(SECTIONS) else []
     return found
+
+
+def _unknown_keys(given: object, where: str, known: Iterable[str], path: Path) -> Iterator[str]:
+    if isinstance(given, Mapping):  # what is none lacks every key, and is told so
+        yield from (unknown_key(path, f"{where}{key}", value, known) for key, value in given.items() if key not in known)
 
 
 def _contradictions(found: dict[str, Any], track: Track) -> list[str]:

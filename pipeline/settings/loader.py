@@ -23,6 +23,15 @@ T = TypeVar("T")
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 PARAMS = Path("params.yaml")
 
+EXPECTED = {  # where pydantic speaks of JSON, or in another form
+    "bool_type": "true or false",
+    "dataclass_type": "keys and values",
+    "model_attributes_type": "keys and values",
+    "tuple_type": "a list",
+    "too_short": "at least one entry",
+    "union_tag_not_found": "a key 'name' that says which",
+}
+
 
 def settings_class(cls: type[T]) -> type[T]:
     """Mark a dataclass as settings: unknown keys, wrong types, NaN and infinity are refused."""
@@ -57,7 +66,7 @@ def section(values: Mapping[str, Any], key: str, path: Path) -> Any:
     steps = key.split(".")
     for depth, step in enumerate(steps):
         if not isinstance(here, Mapping) or step not in here:
-            found = sorted(here) if isinstance(here, Mapping) else here
+            found = sorted(map(str, here)) if isinstance(here, Mapping) else repr(here)
             raise SettingsError(
                 f"{path}: {'.'.join(steps[: depth + 1])}: expected this key, found {found}{_did_you_mean(step, here)}"
             )
@@ -72,8 +81,11 @@ def build(kind: type[T], values: Any, path: Path, key: str) -> T:
         SettingsError: with one line for every mistake
     """
     try:
-        # through JSON, whose arrays fit tuples even in strict mode
-        built: T = _adapter(cast(Any, kind)).validate_json(json.dumps(values, default=str))
+        text = json.dumps(values, default=str)
+    except (TypeError, ValueError) as error:  # YAML can say more: keys that are lists, loops
+        raise SettingsError(f"{path}: {key}: expected plain keys and values, got {error}") from None
+    try:
+        built: T = _adapter(cast(Any, kind)).validate_json(text)  # through JSON, whose arrays fit tuples even in strict mode
         return built
     except ValidationError as error:
         raise SettingsError("\n".join(_lines(error, values, path, key))) from None
@@ -99,6 +111,8 @@ def _lines(error: ValidationError, values: Any, path: Path, key: str) -> Iterato
     problems = error.errors(include_url=False)
     missing = {problem["loc"][-1] for problem in problems if problem["type"] == "missing"}
     for problem in problems:
+        if problem["type"] == "too_short" and problem["input"]:
+            continue  # there are entries; what is wrong with them stands in the other lines
         where = ".".join([key, *(str(step) for step in _steps(problem["loc"], values))])
         yield f"{path}: {where}: {_say(dict(problem), missing)}"
 
@@ -116,21 +130,22 @@ def _steps(location: tuple[int | str, ...], values: Any) -> Iterator[int | str]:
 
 def _say(problem: dict[str, Any], missing: set[int | str]) -> str:
     kind, value, context = problem["type"], problem.get("input"), problem.get("ctx", {})
+    quoted = f"; quotes make it text, write {value}" if isinstance(value, str) and _is_number(value) else ""
     if kind == "missing":
         return "expected a value, found no such key; a params file is complete, see params.yaml for every key"
     if kind in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"expected no such key, got {value!r}{_did_you_mean(str(problem['loc'][-1]), missing)}"
     if kind == "literal_error":
-        return f"expected {context['expected']}, got {value!r}{_did_you_mean(value, _choices(context['expected']))}"
+        hint = quoted or _did_you_mean(value, _choices(context["expected"]))
+        return f"expected {context['expected']}, got {value!r}{hint}"
     if kind == "union_tag_invalid":
         tag = context["tag"]
         known = context["expected_tags"]
         return f"expected name to be one of {known}, got {tag!r}{_did_you_mean(tag, _choices(known))}"
     if kind == "value_error":
         return str(context["error"])
-    expected = problem["msg"].removeprefix("Input should be ")
-    hint = "; YAML reads 1e-4 as text, write 1.0e-4" if isinstance(value, str) and _is_number(value) else ""
-    return f"expected {expected}, got {value!r}{hint}"
+    expected = EXPECTED.get(kind, problem["msg"].removeprefix("Input should be "))
+    return f"expected {expected}, got {value!r}{quoted}"
 
 
 def _choices(expected: str) -> list[str]:

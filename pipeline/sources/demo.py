@@ -164,9 +164,16 @@ def _build(plan: DemoPlan, folder: Path, jobs: int) -> None:
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True)
     chunks = Parallel(n_jobs=jobs)(delayed(_render_chunk)(plan, folder, split, numbers) for split, numbers in _chunks(plan))
-    index = write_text(folder / "index.csv", _table([row for rows in chunks for row in rows]))
+    write_text(folder / "index.csv", _table([row for rows in chunks for row in rows]))
     write_text(folder / "classes.txt", "".join(f"{kind.name}\n" for kind in kinds(plan.classes)))
-    write_json(folder / _MARKER, {"renderer": RENDERER, "plan": asdict(plan), "index": index, **_weigh(folder)})
+    write_json(folder / _MARKER, _marker(plan, folder))
+
+
+def _marker(plan: DemoPlan, folder: Path) -> dict[str, Any]:
+    """What `folder` holds: the plan, sha256 of both lists, and how many images and masks of how many bytes."""
+    sizes = [entry.stat().st_size for name in ("images", "masks") for entry in os.scandir(folder / name)]
+    lists = {name: sha256(folder / name) for name in ("index.csv", "classes.txt")}
+    return {"renderer": RENDERER, "plan": asdict(plan), "lists": lists, "files": len(sizes), "bytes": sum(sizes)}
 
 
 def _chunks(plan: DemoPlan) -> Iterator[tuple[Split, range]]:
@@ -202,20 +209,12 @@ def _table(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def _weigh(folder: Path) -> dict[str, int]:
-    """Count the images and masks in a folder, and their bytes: a lost or cut file shows."""
-    sizes = [entry.stat().st_size for name in ("images", "masks") for entry in os.scandir(folder / name)]
-    return {"files": len(sizes), "bytes": sum(sizes)}
-
-
 def _complete(folder: Path, plan: DemoPlan) -> bool:
-    """Whether `folder` holds what its marker says, and the marker says `plan`."""
+    """Whether `folder` holds all of `plan`: its marker was written and still says what is found."""
     try:
-        marker: dict[str, Any] = read_json(folder / _MARKER)
-        found = {"renderer": RENDERER, "plan": asdict(plan), "index": sha256(folder / "index.csv"), **_weigh(folder)}
+        return bool(read_json(folder / _MARKER) == _marker(plan, folder))
     except (StoreError, OSError):
         return False
-    return marker == found and (folder / "classes.txt").is_file()
 
 
 def _move_in(building: Path, folder: Path, plan: DemoPlan) -> None:

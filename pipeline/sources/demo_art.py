@@ -224,8 +224,8 @@ def _lantern() -> list[Patch]:
 
 
 def _band() -> list[Patch]:
-    edge = stroke(0.27, 0.27, (0.3, -0.5), (0.25, -0.2), (0.25, 0.2), (0.3, 0.5))
-    core = stroke(0.16, 0.16, (0.3, -0.5), (0.25, -0.2), (0.25, 0.2), (0.3, 0.5))
+    edge = stroke(0.22, 0.22, (0.3, -0.5), (0.25, -0.2), (0.25, 0.2), (0.3, 0.5))
+    core = stroke(0.13, 0.13, (0.3, -0.5), (0.25, -0.2), (0.25, 0.2), (0.3, 0.5))
     return [Patch(edge, INK, inside=True), Patch(core, IVORY, inside=True)]
 
 

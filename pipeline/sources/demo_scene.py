@@ -37,8 +37,8 @@ from pipeline.sources.demo_art import (
 
 LEAST_VISIBLE = 0.75  # share of an object that those in front of it leave uncovered
 _SHADES = 10
-_SIZE_ALONE = (0.12, 0.5)  # object area over picture area
-_SIZE_TOGETHER = (0.6, 0.95)  # side over the side that fits its cell
+_SIZE_ALONE = (0.14, 0.4)  # body area over picture area, where it fits
+_SIZE_TOGETHER = (0.6, 0.95)  # side over the largest that fits the cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +216,7 @@ def _clutter(rng: Generator, canvas: Floats, light: Points) -> None:
         reach = np.array([1.2, 1.2]) * size
         sprite = rasterize(draw(color), place, place.offset - reach, place.offset + reach, light)
         _cast_shadow(canvas, sprite, light)
-        _lay(canvas, sprite)
+        lay(canvas, sprite)
 
 
 # --- objects -----------------------------------------------------------------------------------------------------------------
@@ -230,7 +230,7 @@ def _window(sprite: Sprite, shape: tuple[int, ...]) -> tuple[slice, slice, slice
     return slice(y0, y1), slice(x0, x1), slice(y0 - y, y1 - y), slice(x0 - x, x1 - x)
 
 
-def _lay(canvas: Floats, sprite: Sprite) -> None:
+def lay(canvas: Floats, sprite: Sprite) -> None:
     """Blend a sprite over the picture, in place."""
     rows, columns, own_rows, own_columns = _window(sprite, canvas.shape)
     view, cover = canvas[rows, columns], sprite.cover[own_rows, own_columns, None]
@@ -368,5 +368,5 @@ def compose(rng: Generator, objects: Sequence[Kind], long_side: int) -> tuple[ND
     sprites = _arrange(rng, objects, ground, light)
     for sprite in sprites:
         _cast_shadow(canvas, sprite, light)
-        _lay(canvas, sprite)
+        lay(canvas, sprite)
     return _expose(rng, _illuminate(rng, canvas)), label_map(sprites, shape)

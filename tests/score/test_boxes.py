@@ -97,6 +97,13 @@ def test_a_component_away_from_the_corner_keeps_its_place():
     assert boxes.tolist() == [[7, 4, 9, 6]]
 
 
+@pytest.mark.parametrize("shape", [(3, 5), (0, 5)])
+def test_an_empty_mask_has_no_components(shape):
+    boxes, areas = component_boxes(np.zeros(shape, bool))
+    assert (boxes.shape, areas.shape) == ((0, 4), (0,))
+    assert not overlaps_at_thresholds(np.zeros((0, 5), np.uint8), np.array([[0, 0, 4, 0]])).any()
+
+
 def test_largest_is_by_pixels_not_by_box():
     hollow = filled((6, 12), (255, (0, 0, 5, 5)), (0, (1, 1, 5, 5)), (255, (7, 0, 9, 3)))  # 11 pixels in 36; 12 in 12
     overlaps = overlaps_at_thresholds(hollow, np.array([[7, 0, 9, 3]]))
@@ -145,6 +152,13 @@ def test_top1_needs_box_and_class_and_a_label():
     assert scores.gt_known_loc == 3 / 4
     assert scores.top1_loc == 1 / 3
     assert state_of([(perfect, truth, None)]).compute().top1_loc is None
+
+
+def test_top1_is_taken_at_the_threshold_that_is_best_for_the_boxes():
+    truth = [(0, 0, 3, 0)]
+    low, high = filled((1, 30), (100, (0, 0, 3, 0))), filled((1, 30), (200, (0, 0, 3, 0)), (100, (4, 0, 29, 0)))
+    scores = state_of([(low, truth, True), (high, truth, False), (high, truth, False)]).compute()
+    assert (scores.gt_known_loc, scores.threshold, scores.top1_loc) == (2 / 3, 200, 0.0)  # top1 would be 1 / 3 at 100
 
 
 def test_an_overlap_equal_to_the_level_is_right():

@@ -211,6 +211,13 @@ def test_a_perfect_map_gives_one_at_255(images):
     assert state.compute_pxap() == 1.0
 
 
+def test_counts_of_one_image_do_not_overflow_16_bits():
+    mask = np.zeros((300, 500), bool)
+    mask[:240] = True
+    state = one(np.full((300, 500), 7, np.uint8), mask)
+    assert state.compute_mean().curve[7] == state.compute().curve[7] == state.image_iou("a", 7) == 0.8
+
+
 @pytest.mark.parametrize("comparison", [">=", ">"])
 def test_counts_do_not_overflow_32_bits(comparison):
     state = PeakIoU()

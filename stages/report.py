@@ -1,0 +1,48 @@
+"""Stage `report`: one page a track with the numbers, the curves and the pictures.
+
+Settings: `tracks.<track>.report` in params.yaml. Paths: see dvc.yaml. What `--preprocess` to `--package` name are the
+counts of these stages; each may be left out.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.files import read_json
+from pipeline.manifest import read_manifest
+from pipeline.report import Results, read_rows, write_report
+from pipeline.settings.loader import PARAMS, load_section, read_params, section
+from pipeline.settings.report import ReportSettings
+from pipeline.store import Store
+from pipeline.tracks import TRACKS, get_track
+
+STAGES = ("preprocess", "train", "extract", "refine", "package")  # whose counts the page can show
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--params", type=Path, default=PARAMS)
+    parser.add_argument("--track", required=True, choices=sorted(TRACKS))
+    for name in ("--manifest", "--maps", "--refined", "--metrics", "--table", "--per-image", "--history", "--out"):
+        parser.add_argument(name, required=True, type=Path)
+    for stage in STAGES:
+        parser.add_argument(f"--{stage}", type=Path)
+    args = parser.parse_args(arguments)
+    settings = load_section(ReportSettings, f"tracks.{args.track}.report", args.params)
+    results = Results(
+        track=get_track(args.track),
+        manifest=read_manifest(args.manifest),
+        maps=Store(args.maps),
+        refined=Store(args.refined),
+        metrics=read_json(args.metrics),
+        table=read_rows(args.table),
+        per_image=read_rows(args.per_image),
+        history=read_rows(args.history),
+        counts={stage: read_json(path) for stage in STAGES if (path := getattr(args, stage))},
+        params=section(read_params(args.params), f"tracks.{args.track}", args.params),
+    )
+    write_report(results, settings, args.out)
+
+
+if __name__ == "__main__":
+    main()

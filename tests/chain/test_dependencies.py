@@ -1,0 +1,44 @@
+"""dvc.yaml says what is true: every stage depends on exactly the files it imports."""
+
+from pathlib import Path
+
+import pytest
+from import_graph import ROOT, imported_files
+from ruamel.yaml import YAML
+
+CHAIN = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stages"]
+
+
+@pytest.mark.parametrize("stage", CHAIN)
+def test_deps_equal_the_import_graph(stage: str) -> None:
+    script = ROOT / "stages" / f"{stage}.py"
+    listed = {Path(dep) for dep in CHAIN[stage]["deps"] if not dep.startswith(("data/", "reports/"))}
+    expected = imported_files(script) | {script.relative_to(ROOT)}
+    missing, superfluous = sorted(expected - listed), sorted(listed - expected)
+    hint = "`make deps` writes the right list"
+    assert not missing, f"dvc.yaml, stage {stage}: an edit of {missing} would rerun nothing; {hint}"
+    assert not superfluous, f"dvc.yaml, stage {stage}: an edit of {superfluous} would rerun it for nothing; {hint}"
+
+
+@pytest.mark.parametrize("stage", CHAIN)
+def test_data_that_a_stage_is_given_stands_in_its_deps(stage: str) -> None:
+    """Every path on the command line is a dep or an out, and the other way round."""
+    command = " ".join(CHAIN[stage]["cmd"])
+    given = {word for word in command.split() if word.startswith(("data/", "reports/", "submissions/"))}
+    deps = {dep for dep in CHAIN[stage]["deps"] if dep.startswith(("data/", "reports/"))}
+    outs = set(CHAIN[stage]["outs"])
+    folders = {word for word in given if any(out.startswith(f"{word}/") for out in outs)}
+    assert given - folders == (deps | outs) - {out for out in outs if any(out.startswith(f"{folder}/") for folder in folders)}
+
+
+def test_a_stage_reads_its_own_section_only() -> None:
+    for stage, entry in CHAIN.items():
+        assert entry["params"] == [f"tracks.${{item.track}}.{stage}"]
+
+
+def test_import_graph_sees_imports_inside_functions_and_packages(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("def late():\n    from pipeline import store\n    import pipeline.localize.crf\n")
+    found = imported_files(script)
+    assert {Path("pipeline/store.py"), Path("pipeline/localize/crf.py"), Path("pipeline/settings/refine.py")} <= found
+    assert Path("pipeline/__init__.py") not in found  # a docstring runs no code
