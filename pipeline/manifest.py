@@ -36,7 +36,12 @@ SCHEMA = pa.schema(
         ("quirks", pa.list_(pa.string())),  # names of the rules that this image or its mask met; null where none
     ]
 )
-_FILL: dict[str, Any] = {"width": 0, "height": 0, "labels": [], "bytes": 0}  # of columns that are not given; others: null
+_FILL: dict[str, Any] = {  # of columns that are not given; the others: null
+    "width": 0,
+    "height": 0,
+    "labels": pa.scalar([], pa.list_(pa.int32())),
+    "bytes": 0,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,16 +150,19 @@ def make_rows(count: int, **columns: Any) -> pa.Table:
     >>> make_rows(2, id=["a", "b"], split="val").select(["id", "width", "labels", "split", "mask"]).to_pylist()[1]
     {'id': 'b', 'width': 0, 'labels': [], 'split': 'val', 'mask': None}
     """
-    arrays = []
-    for column in SCHEMA:
-        value = columns.pop(column.name, _FILL.get(column.name))
-        if isinstance(value, pa.ChunkedArray):
-            arrays.append(value.cast(column.type))
-        elif isinstance(value, (list, np.ndarray, pa.Array)) and column.name not in _FILL or len_of(value) == count:
-            arrays.append(pa.array(value, column.type))
-        else:
-            arrays.append(pa.repeat(pa.scalar(value, column.type), count))
-    return pa.table(arrays, schema=SCHEMA)
+    unknown = sorted(columns.keys() - set(SCHEMA.names))
+    if unknown:
+        raise ValueError(f"expected columns of {SCHEMA.names}, got {unknown}")
+    filled = {name: columns.get(name, _FILL.get(name)) for name in SCHEMA.names}
+    return pa.table([_column(filled[column.name], column.type, count) for column in SCHEMA], schema=SCHEMA)
+
+
+def _column(value: Any, kind: pa.DataType, count: int) -> pa.Array | pa.ChunkedArray:
+    if isinstance(value, pa.ChunkedArray):
+        return value.cast(kind)
+    if isinstance(value, (list, np.ndarray, pa.Array)):
+        return pa.array(value, kind)
+    return pa.repeat(pa.scalar(value, kind), count)
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:

@@ -34,9 +34,9 @@ def build_body(name: str, output_stride: int) -> nn.Module:
     try:
         body: nn.Module = timm.create_model(name, num_classes=0, global_pool="", **_stride(output_stride))
     except (TypeError, NotImplementedError, AssertionError) as error:
+        hint = "set output_stride to 32" if output_stride != 32 else "likely one whose pooling cannot be taken away"
         raise TrainError(
-            f"train.backbone: expected a model that can have output stride {output_stride}, got {name!r} ({error}); "
-            "likely one without dilation, set output_stride to 32"
+            f"train.backbone: expected a model that can have output stride {output_stride}, got {name!r} ({error}); {hint}"
         ) from error
     _check_features(body, name, output_stride)
     return body

@@ -28,8 +28,10 @@ def top_class(classes: NDArray[np.int32], probabilities: NDArray[np.float16], co
     2
     """
     if probabilities.shape != (count,):
-        raise ScoreError(f"{image_id}: expected the probabilities of {count} classes, got shape {probabilities.shape}; "
-                         "likely maps of another class list")
+        raise ScoreError(
+            f"{image_id}: expected the probabilities of {count} classes, got shape {probabilities.shape}; "
+            "likely maps of another class list"
+        )
     if unknown := np.flatnonzero(np.isnan(probabilities)).tolist():
         raise ScoreError(f"{image_id}: expected probabilities, got NaN for class indices {sample(unknown)}")
     best = np.flatnonzero(probabilities == probabilities.max()).tolist()

@@ -93,8 +93,10 @@ def _with_answers(records: Sequence[Record], refined_store: Path) -> Sequence[Re
     if len(missing) == len(records):
         return []
     if missing:
-        raise ScoreError(f"{refined_store}: expected an answer for each of {len(records)} val images, missing={sample(missing)}; "
-                         "likely made from another manifest")
+        raise ScoreError(
+            f"{refined_store}: expected an answer for each of {len(records)} val images, missing={sample(missing)}; "
+            "likely made from another manifest"
+        )
     return records
 
 
@@ -132,8 +134,9 @@ def _read_answer(refined: Store, image_id: str, top: int, is_right: bool | None)
 def _read(store: Store, image_id: str, names: tuple[str, str]) -> dict[str, NDArray[Any]]:
     arrays = store.read(image_id)
     if missing := [name for name in names if name not in arrays]:
-        raise StoreError(f"{store.folder}: {image_id}: expected the arrays {list(names)}, missing={missing}; "
-                         "likely the store of another stage")
+        raise StoreError(
+            f"{store.folder}: {image_id}: expected the arrays {list(names)}, missing={missing}; likely the store of another stage"
+        )
     return arrays
 
 

@@ -87,8 +87,10 @@ class LocalizationScorer:
     def note(self) -> str | None:
         """Say so if there are masks but no foreground in them."""
         if self.after.images and not self.after.has_foreground:
-            return (f"no foreground pixel in the truth of {self.after.images} images: no IoU; likely masks of another kind, "
-                    "see preprocess.source.masks")
+            return (
+                f"no foreground pixel in the truth of {self.after.images} images: no IoU; likely masks of another kind, "
+                "see preprocess.source.masks"
+            )
         return None
 
     def table(self) -> list[list[Cell]]:

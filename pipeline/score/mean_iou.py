@@ -68,8 +68,10 @@ def _check(truth: NDArray[np.uint8], prediction: NDArray[np.uint8], classes: int
         raise ScoreError(f"{image_id}: expected truth and prediction as uint8 of one shape (H, W), got {got}{hint}")
     outside = _values(truth) - {*range(classes + 1), IGNORE_INDEX}
     if outside:
-        raise ScoreError(f"{image_id}: expected truth labels 0..{classes} or {IGNORE_INDEX}, got {sample(sorted(outside))}; "
-                         "likely a mask of another class list")
+        raise ScoreError(
+            f"{image_id}: expected truth labels 0..{classes} or {IGNORE_INDEX}, got {sample(sorted(outside))}; "
+            "likely a mask of another class list"
+        )
     outside = _values(prediction) - {*range(classes + 1)}
     if outside:
         hint = f"; {IGNORE_INDEX} marks ignored pixels, which only the truth may have" if IGNORE_INDEX in outside else ""

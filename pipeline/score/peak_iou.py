@@ -249,5 +249,6 @@ class PeakIoU:
 
     def _require_foreground(self) -> None:
         if not self.has_foreground:
-            raise ScoreError(f"expected foreground pixels, got none in {self.images} images; "
-                             "likely an empty id list, or masks of another kind")
+            raise ScoreError(
+                f"expected foreground pixels, got none in {self.images} images; likely an empty id list, or masks of another kind"
+            )

@@ -54,8 +54,10 @@ def read_foreground(record: Record, mask_kind: MaskKind) -> tuple[NDArray[np.boo
         ignored = values == IGNORE_INDEX
         return (values != BACKGROUND) & ~ignored, ignored
     if values.max(initial=0) == 1:
-        raise DataError(f"{record.mask}: expected a foreground mask of 0 and 255, got values 0 and 1; "
-                        "likely class ids, set preprocess.source.masks to 'labels'")
+        raise DataError(
+            f"{record.mask}: expected a foreground mask of 0 and 255, got values 0 and 1; "
+            "likely class ids, set preprocess.source.masks to 'labels'"
+        )
     return values > FOREGROUND_ABOVE, np.zeros(values.shape, np.bool_)
 
 
@@ -83,16 +85,20 @@ def read_label_map(record: Record, mask_kind: MaskKind, classes: int) -> NDArray
     values = _read_mask(record.mask, record)
     outside = np.setdiff1d(values, [*range(classes + 1), IGNORE_INDEX]).tolist()
     if outside:
-        raise DataError(f"{record.mask}: expected mask values 0..{classes} or {IGNORE_INDEX}, got {sample(outside)}; "
-                        "likely a mask of other classes, or set preprocess.source.masks to 'foreground'")
+        raise DataError(
+            f"{record.mask}: expected mask values 0..{classes} or {IGNORE_INDEX}, got {sample(outside)}; "
+            "likely a mask of other classes, or set preprocess.source.masks to 'foreground'"
+        )
     return values
 
 
 def _label_foreground(record: Record, mask_kind: MaskKind, classes: int) -> NDArray[np.uint8]:
     foreground, _ = read_foreground(record, mask_kind)
     if len(record.labels) != 1 or not 0 <= record.labels[0] < classes:
-        raise DataError(f"{record.mask or record.file}: expected one label in 0..{classes - 1} that names the class of the "
-                        f"foreground, got {list(record.labels)}; several classes need a mask of class ids")
+        raise DataError(
+            f"{record.mask or record.file}: expected one label in 0..{classes - 1} that names the class of the "
+            f"foreground, got {list(record.labels)}; several classes need a mask of class ids"
+        )
     return np.where(foreground, record.labels[0] + 1, BACKGROUND).astype(np.uint8)
 
 
@@ -104,8 +110,10 @@ def _read_mask(path: Path, record: Record) -> NDArray[np.uint8]:
     values = read_mask(path)
     width, height = _size(record)
     if values.shape != (height, width):
-        raise DataError(f"{path}: expected the size of its image, {width}x{height} (width x height), "
-                        f"got {values.shape[1]}x{values.shape[0]}{swap_hint(values.shape, (height, width))}")
+        raise DataError(
+            f"{path}: expected the size of its image, {width}x{height} (width x height), "
+            f"got {values.shape[1]}x{values.shape[0]}{swap_hint(values.shape, (height, width))}"
+        )
     return values
 
 
@@ -116,7 +124,9 @@ def _fill_boxes(record: Record) -> NDArray[np.bool_]:
     filled = np.zeros((height, width), np.bool_)
     for x0, y0, x1, y1 in record.boxes:
         if not (x0 <= x1 and y0 <= y1 and x1 >= 0 and y1 >= 0 and x0 < width and y0 < height):
-            raise DataError(f"{record.file}: expected boxes x0 y0 x1 y1 inside {width}x{height} (width x height), "
-                            f"got {x0} {y0} {x1} {y1}; corners are inclusive, counted from 0")
+            raise DataError(
+                f"{record.file}: expected boxes x0 y0 x1 y1 inside {width}x{height} (width x height), "
+                f"got {x0} {y0} {x1} {y1}; corners are inclusive, counted from 0"
+            )
         filled[max(y0, 0) : y1 + 1, max(x0, 0) : x1 + 1] = True
     return filled

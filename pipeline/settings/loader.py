@@ -26,7 +26,7 @@ PARAMS = Path("params.yaml")
 EXPECTED = {  # where pydantic speaks of JSON, or in another form
     "bool_type": "true or false",
     "dataclass_type": "keys and values",
-    "model_attributes_type": "keys and values",
+    "dict_type": "keys and values",
     "tuple_type": "a list",
     "too_short": "at least one entry",
     "union_tag_not_found": "a key 'name' that says which",

@@ -262,8 +262,8 @@ def _cells(rng: Generator, shape: tuple[int, int], count: int, spill: float) -> 
     lows = [np.array([n % across, n // across]) * size for n in rng.permutation(across * down)[:count]]
     wide = [(np.clip(low - spill * size, 0, 1), np.clip(low + (1 + spill) * size, 0, 1)) for low in lows]
     turn = -1 if shape[0] > shape[1] else 1  # a portrait is cut into rows
-    extent_xy = np.array(shape[::-1], dtype=np.float64)
-    return [(low[::turn] * extent_xy, high[::turn] * extent_xy) for low, high in wide]
+    size_xy = np.array(shape[::-1], dtype=np.float64)
+    return [(low[::turn] * size_xy, high[::turn] * size_xy) for low, high in wide]
 
 
 def _place(rng: Generator, kind: Kind, low: Points, high: Points, area: float | None) -> Placement:

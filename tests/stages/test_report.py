@@ -1,0 +1,57 @@
+"""Stage `report`: what the other stages left in, one page out."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.errors import SettingsError
+from pipeline.files import write_json, write_text
+from pipeline.images import encode_jpeg, encode_png
+from pipeline.manifest import from_rows, write_manifest
+from pipeline.store import finish, write_part
+from stages.report import main
+
+PARAMS = "tracks: {track3: {train: {pooling: tap, tap_threshold: 0.25}, report: {images: 3, width: 64}}}"
+
+
+def _arguments(folder: Path, params: str = PARAMS) -> list[str]:
+    """The answer to one val image of 8 x 6 pixels."""
+    (folder / "a.jpg").write_bytes(encode_jpeg(np.full((6, 8, 3), 99, np.uint8)))
+    (folder / "a.png").write_bytes(encode_png(np.array([[0, 0, 0, 0, 255, 255, 255, 255]] * 6, np.uint8)))
+    row = {"id": "a", "file": "a.jpg", "width": 8, "height": 6, "labels": [0], "split": "val",
+           "mask": "a.png", "boxes": None, "bytes": 1}  # fmt: skip
+    write_manifest(folder / "manifest.parquet", from_rows([row], ["x"], folder, "foreground"))
+    answer = np.frombuffer(encode_png(np.full((6, 8), 9, np.uint8)), np.uint8)
+    maps = {"maps": np.ones((1, 2, 3), np.float16), "classes": np.zeros(1, np.int32), "probabilities": np.ones(1, np.float16)}
+    finish(folder / "maps", [write_part(folder / "maps", 0, {"a": maps})], {})
+    finish(folder / "refined", [write_part(folder / "refined", 0, {"a": {"before": answer, "after": answer}})], {})
+    write_json(folder / "metrics.json", {"images": 1, "peak_iou": 0.4375, "peak_threshold": 9})
+    write_text(folder / "table.csv", "threshold,after_crf\n0,0.5\n1,0.25\n")
+    write_text(folder / "per_image.csv", "id,label,predicted,iou_before,iou_after\na,x,x,0.5,0.5\n")
+    write_text(folder / "history.csv", "epoch,train_loss,val_loss,val_accuracy\n1,0.5,,\n")
+    write_json(folder / "refine.json", {"images": 4711})
+    write_text(folder / "params.yaml", params)
+    files = ("params.yaml", "manifest.parquet", "maps", "refined", "metrics.json", "table.csv", "per_image.csv", "history.csv")
+    paths = [part for file in files for part in (f"--{Path(file).stem.replace('_', '-')}", str(folder / file))]
+    return ["--track", "track3", *paths, "--out", str(folder / "reports/index.html")]
+
+
+def test_report_writes_one_page(tmp_path: Path) -> None:
+    main(_arguments(tmp_path))
+    assert [path.name for path in (tmp_path / "reports").iterdir()] == ["index.html"]
+    page = (tmp_path / "reports/index.html").read_text(encoding="utf-8")
+    assert ">0.438<" in page
+    assert "TAP, θ = 0.25" in page
+    assert page.count("<img") == 5
+    assert "4\u2009711" not in page
+
+
+def test_counts_are_shown_if_given(tmp_path: Path) -> None:
+    main([*_arguments(tmp_path), "--refine", str(tmp_path / "refine.json")])
+    assert "4\u2009711" in (tmp_path / "reports/index.html").read_text(encoding="utf-8")
+
+
+def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"tracks\.track3\.report\.width: expected"):
+        main(_arguments(tmp_path, PARAMS.replace("width: 64", "width: 8")))
