@@ -49,6 +49,7 @@ def fit(manifest: Manifest, settings: TrainSettings) -> Fit:
     targets = make_targets(train.labels(), len(manifest.classes), settings)
     val_targets = _validation_targets(val, len(manifest.classes), settings)
     classifier = make_classifier(settings, len(manifest.classes))
+    check_size(classifier, settings.parameter_limit)
     data = _Data([record.file for record in train], targets, [record.file for record in val], val_targets)
     hardware = choose_hardware(settings.device, settings.precision, learning=settings.backbone.trained)
     classifier.to(hardware.device)
@@ -163,6 +164,21 @@ def make_classifier(settings: TrainSettings, classes: int) -> Classifier:
     classifier = Classifier(design)
     load_weights(classifier.body, settings.backbone)
     return classifier.to(memory_format=torch.channels_last)
+
+
+def check_size(classifier: Classifier, limit: int) -> None:
+    """Print how large the classifier is, and refuse one that the challenge would not take.
+
+    Raises:
+        TrainError: if it has `limit` parameters or more; 0 is no limit
+    """
+    count = classifier.parameter_count()
+    print(f"{classifier.design.backbone}: {count:,} parameters" + (f", of fewer than {limit:,} allowed" if limit else ""))
+    if limit and count >= limit:
+        raise TrainError(
+            f"train.parameter_limit: expected fewer than {limit:,} parameters, got {count:,} of {classifier.design.backbone!r}; "
+            "the challenge allows inference models under 150 million in all, 0 switches this check off"
+        )
 
 
 def draw_order(targets: Tensor, settings: TrainSettings, epoch: int) -> NDArray[np.int64]:

@@ -66,6 +66,7 @@ class TrainSettings:
     """`tracks.<track>.train`."""
 
     seed: Count
+    parameter_limit: Count  # the challenge allows models under 150 million in all; 0: no limit
     device: str  # auto, cpu, cuda, cuda:1, mps
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     backbone: BackboneSettings
