@@ -1,4 +1,5 @@
-"""Which first-party files a stage imports, followed through every import statement, those inside functions too.
+"""Which first-party files a stage needs: what it imports, followed through every import statement, those inside functions
+too, and the templates and tables that these modules read.
 
 `python tests/import_graph.py` (`make deps`) writes them into dvc.yaml.
 """
@@ -11,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def imported_files(script: Path) -> set[Path]:
-    """All modules of `pipeline` that `script` needs, relative to the repository; `__init__` files without code left out."""
+    """All files of `pipeline` that `script` needs, relative to the repository; `__init__` files without code left out."""
     seen: set[Path] = set()
     waiting = [script]
     while waiting:
@@ -19,7 +20,16 @@ def imported_files(script: Path) -> set[Path]:
         for found in _direct(file) - seen:
             seen.add(found)
             waiting.append(found)
-    return {file.relative_to(ROOT) for file in seen if not _is_only_docstring(file)}
+    data = {found for file in seen for found in _data_files(file)}
+    return {file.relative_to(ROOT) for file in seen | data if file.suffix != ".py" or not _is_only_docstring(file)}
+
+
+def _data_files(file: Path) -> set[Path]:
+    """Templates and tables shipped in the package whose name the module says."""
+    shipped = {path for path in (ROOT / "pipeline").rglob("*") if path.suffix in (".html", ".csv", ".txt", ".css")}
+    nodes = ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+    said = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    return {path for path in shipped if path.name in said}
 
 
 def _direct(file: Path) -> set[Path]:
