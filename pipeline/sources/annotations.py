@@ -14,7 +14,6 @@ believed only if it found a name for every object of a file that is complete; el
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from xml.etree import ElementTree
 

@@ -5,13 +5,16 @@ only; paths are compared by name, so that `data/raw/ilsvrc` may be a link to a d
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 
 from pipeline.errors import DataError, sample
-from pipeline.manifest import Split, make_rows
+from pipeline.manifest import MaskTurn, Split, make_rows
+
+T = TypeVar("T")
 
 IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png")
 MOST_LINES = 20  # of a message about many mistakes
@@ -40,24 +43,42 @@ class Problems:
             shown = [f"  {line}" for line in self.lines[:MOST_LINES]]
             raise DataError("\n".join([f"{self.root}: {len(self.lines)} problems:", *shown, *more]))
 
-    def folder(self, root: Path, candidates: Sequence[str], what: str, key: str = "root") -> Path:
-        """The first of `candidates` below `root` that is a folder; if there is none, that is a problem of the setting `key`."""
-        return self._first(root, candidates, what, key, Path.is_dir)
+    def attempt(self, call: Callable[[], T], otherwise: T) -> T:
+        """What `call` returns; if it finds the data wrong, that is a problem more, and `otherwise` stands in."""
+        try:
+            return call()
+        except DataError as error:
+            self.add(str(error))
+            return otherwise
 
-    def file(self, root: Path, candidates: Sequence[str], what: str, key: str = "root") -> Path:
-        """The first of `candidates` below `root` that is a file; if there is none, that is a problem of the setting `key`."""
-        return self._first(root, candidates, what, key, Path.is_file)
-
-    def _first(self, root: Path, candidates: Sequence[str], what: str, key: str, exists: object) -> Path:
-        assert callable(exists)
-        for candidate in candidates:
-            if exists(root / candidate):
-                return root / candidate
-        self.add(missing(root, candidates, what, key))
-        return root / candidates[0]
+    def need(self, what: str, split: Split, ids: Sequence[str], found: Container[str]) -> None:
+        """It is a problem if an id of a split is not among those found."""
+        absent = [image_id for image_id in ids if image_id not in found]
+        if absent:
+            self.add(f"{self.root}: {split}: expected {what} of each of {len(ids)} images, missing={sample(absent)}")
 
 
-def missing(root: Path, candidates: Sequence[str], what: str, key: str) -> str:
+def find_folder(root: Path, candidates: Sequence[str], what: str, key: str = "root") -> Path:
+    """The first of `candidates` below `root` that is a folder.
+
+    Raises:
+        DataError: if there is none, naming `what` is expected and the setting `key` that says where
+    """
+    for candidate in candidates:
+        if (root / candidate).is_dir():
+            return root / candidate
+    raise DataError(_missing(root, candidates, what, key))
+
+
+def find_file(root: Path, candidates: Sequence[str], what: str, key: str = "root") -> Path:
+    """The first of `candidates` below `root` that is a file; else as `find_folder`."""
+    for candidate in candidates:
+        if (root / candidate).is_file():
+            return root / candidate
+    raise DataError(_missing(root, candidates, what, key))
+
+
+def _missing(root: Path, candidates: Sequence[str], what: str, key: str) -> str:
     """The message about something that none of the places holds where downloads have it."""
     if not root.is_dir():
         kind = "a link that leads nowhere" if root.is_symlink() else "no such folder"
@@ -70,11 +91,22 @@ def missing(root: Path, candidates: Sequence[str], what: str, key: str) -> str:
     return f"{root}: expected {what} at {places}, found {sample(inside)}; likely preprocess.source.{key} is another folder"
 
 
-def image_names(folder: Path) -> tuple[list[str], int]:
-    """The names of the images in a folder, sorted, and how many other entries it has; `._a.jpg` of macOS is no image."""
-    every = os.listdir(folder)
-    images = sorted(name for name in every if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."))
-    return images, len(every) - len(images)
+def only_images(names: Iterable[str]) -> list[str]:
+    """The names of images, sorted; `._a.jpg`, which macOS leaves, is none.
+
+    >>> only_images(["b.JPEG", "a.png", "._a.png", "n01440764.tar"])
+    ['a.png', 'b.JPEG']
+    """
+    return sorted(name for name in names if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."))
+
+
+def walk(folder: Path) -> dict[str, list[str]]:
+    """The names of all files below `folder`, by the folder they are in, as seen from there."""
+    return {
+        Path(place).relative_to(folder).as_posix(): names
+        for place, _, names in sorted(os.walk(folder, followlinks=True))
+        if names
+    }
 
 
 def stem(name: str) -> str:
@@ -91,7 +123,7 @@ def files_by_id(folders: Iterable[Path]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder in folders:
         if folder.is_dir():
-            for name in image_names(folder)[0]:
+            for name in only_images(os.listdir(folder)):
                 found.setdefault(stem(name), folder / name)
     return found
 
@@ -123,31 +155,33 @@ def rows_of_ids(
     split: Split,
     root: Path,
     files: Mapping[str, Path],
-    masks: Mapping[str, Path] | None,
-    labels: Mapping[str, Sequence[int]],
     problems: Problems,
+    *,
+    labels: Mapping[str, Sequence[int]] | None = None,
+    masks: Mapping[str, Path] | None = None,
+    boxes: Mapping[str, Sequence[int]] | None = None,
+    mask_turns: Mapping[str, MaskTurn] | None = None,
 ) -> pa.Table:
-    """Rows of listed images; a listed image without a file, or without a mask where masks are given, is a problem.
+    """Rows of listed images, in the order of the list; a listed image without a file is a problem.
 
     Args:
-        ids: image ids, in order
+        ids: image ids
         split: theirs
-        root: where paths start
+        root: where the paths in the table start
         files: image files by id
-        masks: mask files by id; None if there are none
-        labels: class indices by id; none where unknown
         problems: gets what is missing
+        labels, masks, boxes, mask_turns: what is known of the images, by id
     """
-    for what, place in (("file", files), ("mask", masks)):
-        absent = [image_id for image_id in ids if place is not None and image_id not in place]
-        if absent:
-            problems.add(f"{split}: expected a {what} for each of {len(ids)} listed images, missing={sample(absent)}")
+    problems.need("a file", split, ids, files)
     there = [image_id for image_id in ids if image_id in files]
+    truth = {image_id: below(path, root) for image_id, path in (masks or {}).items()}
     return make_rows(
         len(there),
         id=there,
         file=[below(files[image_id], root) for image_id in there],
         split=split,
-        labels=[list(labels.get(image_id, ())) for image_id in there],
-        mask=None if masks is None else [below(masks[i], root) if i in masks else None for i in there],
+        labels=[list((labels or {}).get(image_id, ())) for image_id in there],
+        mask=[truth.get(image_id) for image_id in there],
+        boxes=[(boxes or {}).get(image_id) for image_id in there],
+        mask_turn=[(mask_turns or {}).get(image_id) for image_id in there],
     )

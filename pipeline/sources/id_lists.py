@@ -37,7 +37,9 @@ def read_numbered_ids(path: Path) -> tuple[tuple[str, int | None], ...]:
     rows, problems = [], []
     for line, (image_id, words) in enumerate(_read(path), start=1):
         if len(words) > 1 or not all(word.isdecimal() for word in words):
-            problems.append(f"  entry {line}, {image_id!r}: expected `<image id> [<whole number>]`, got {' '.join(words)!r} after it")
+            problems.append(
+                f"  entry {line}, {image_id!r}: expected `<image id> [<whole number>]`, got {' '.join(words)!r} after it"
+            )
             continue
         rows.append((image_id, int(words[0]) if words else None))
     if problems:

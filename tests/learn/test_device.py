@@ -1,0 +1,52 @@
+"""Where the network runs: what `auto` means, and what is refused."""
+
+import pytest
+import torch
+
+from pipeline.errors import SettingsError
+from pipeline.learn import device
+from pipeline.learn.device import Hardware, choose_hardware
+
+
+@pytest.fixture
+def cpu_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+
+
+@pytest.mark.parametrize(
+    ("has_bf16", "learning", "expected"), [(True, False, "bf16"), (True, True, "fp32"), (False, False, "fp32"), (False, True, "fp32")]
+)
+@pytest.mark.usefixtures("cpu_only")
+def test_auto_on_a_cpu(has_bf16: bool, learning: bool, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "_cpu_has_bf16", lambda: has_bf16)
+    assert choose_hardware("auto", "auto", learning) == Hardware(torch.device("cpu"), expected)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_what_is_named_is_taken(precision: str) -> None:
+    for learning in (True, False):
+        assert choose_hardware("cpu", precision, learning).precision == precision
+
+
+@pytest.mark.parametrize("name", ["", "gpu", "cuda:99", "tpu", "cpu:x"])
+def test_an_unknown_device_is_refused(name: str) -> None:
+    with pytest.raises(SettingsError, match=f"^device: expected auto or a device of this machine, got '{name}' \\(.+\\)$"):
+        choose_hardware(name, "auto", learning=True)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_cuda_without_cuda_is_refused() -> None:
+    with pytest.raises(SettingsError, match="device: expected auto or a device of this machine, got 'cuda'"):
+        choose_hardware("cuda", "auto", learning=True)
+
+
+def test_fp16_on_a_cpu_is_refused() -> None:
+    with pytest.raises(SettingsError, match="precision: expected auto, fp32 or bf16 on cpu, got 'fp16'"):
+        choose_hardware("cpu", "fp16", learning=False)
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_autocast_is_the_precision(precision: str, dtype: torch.dtype) -> None:
+    with Hardware(torch.device("cpu"), precision).autocast():  # type: ignore[arg-type]
+        assert (torch.ones(2, 3) @ torch.ones(3, 2)).dtype == dtype
