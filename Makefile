@@ -6,13 +6,17 @@ BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: repro test test-all lint deps clean environment
+.PHONY: repro preflight test test-all lint deps clean environment
 
 repro: environment
 	@test -d .dvc || dvc init --quiet --no-scm
 	dvc repro
 	@dvc metrics show --md 2>/dev/null || true
 	@ls -l submissions/*.zip reports/*/index.html
+
+# before a long run: everything that is wrong, how long it takes, how much it writes; OPTIONS=--no-trial and others
+preflight: environment
+	python -m pipeline.preflight $(OPTIONS)
 
 test: environment
 	python -m pytest -m "not slow" tests pipeline

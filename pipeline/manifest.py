@@ -162,7 +162,7 @@ def _column(value: Any, kind: pa.DataType, count: int) -> pa.Array | pa.ChunkedA
         return value.cast(kind)
     if isinstance(value, (list, np.ndarray, pa.Array)):
         return pa.array(value, kind)
-    return pa.repeat(pa.scalar(value, kind), count)
+    return pa.repeat(pa.scalar(value, kind), count) if count else pa.array([], kind)  # no list is repeated 0 times
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
@@ -185,6 +185,6 @@ def read_manifest(path: Path) -> Manifest:
     try:
         table = pq.read_table(path)
         about = json.loads((table.schema.metadata or {})[b"lid"])
-    except (pa.ArrowInvalid, KeyError) as error:
+    except (pa.ArrowInvalid, OSError, KeyError) as error:
         raise StoreError(f"{path}: expected a manifest, got another file ({error!r})") from error
     return Manifest(table, tuple(about["classes"]), Path(about["root"]), about["mask_kind"])

@@ -62,8 +62,11 @@ class Store:
     def __init__(self, folder: Path) -> None:
         index = read_json(folder / INDEX)
         self.folder = folder
-        self.about: dict[str, Any] = index["about"]
-        self.parts = tuple(Part(entry["file"], entry["sha256"], tuple(entry["ids"])) for entry in index["parts"])
+        try:
+            self.about: dict[str, Any] = index["about"]
+            self.parts = tuple(Part(entry["file"], entry["sha256"], tuple(entry["ids"])) for entry in index["parts"])
+        except (KeyError, TypeError) as error:
+            raise StoreError(f"{folder / INDEX}: expected the index of a store, got another file ({error!r})") from error
 
     @cached_property
     def ids(self) -> tuple[str, ...]:

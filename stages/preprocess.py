@@ -25,9 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.add_argument(name, required=True, type=Path)
     args = parser.parse_args(arguments)
     settings = load_section(PreprocessSettings, f"tracks.{args.track}.preprocess", args.params)
-    listed = list_images(settings.source, get_track(args.track), settings.jobs)
-    mask_kind = None if settings.finds_mask_kind else listed.mask_kind
-    inspection = inspect(listed, settings.check, settings.on_bad_image, mask_kind, settings.jobs)
+    inspection = inspect(list_images(settings.source, get_track(args.track), settings.jobs), settings)
     write_manifest(args.manifest, inspection.manifest)
     write_json(args.report, summarize(inspection))
 

@@ -22,16 +22,18 @@ from pipeline.settings.refine import RefineSettings
 from pipeline.store import Arrays, Part, Store, finish, write_part
 
 Work = list[tuple[str, Path]]  # image id and file
+MOST_CLASSES = 254  # of a label map: 0 is the background, 255 the ignore index
 
 
 def refine(manifest: Manifest, maps: Path, out: Path, settings: RefineSettings) -> dict[str, Any]:
     """Answer every image that has maps; return the counts.
 
     Raises:
-        MapError: naming the image that could not be refined
+        MapError: naming the image that could not be refined; or if there are more classes than a label map holds
         StoreError: if the maps are incomplete
     """
     store = Store(maps)
+    _check_class_count(len(store.about["classes"]), settings.decoder)
     files = {record.id: record.file for record in manifest.with_ids(store.ids)}
     unknown = [image_id for image_id in store.ids if image_id not in files]
     if unknown:
@@ -53,6 +55,14 @@ def refine(manifest: Manifest, maps: Path, out: Path, settings: RefineSettings) 
         "crf_iterations": settings.crf.iterations if settings.crf.enabled else 0,
         "decoder": settings.decoder,
     }
+
+
+def _check_class_count(classes: int, decoder: str) -> None:
+    if decoder != "foreground" and classes > MOST_CLASSES:
+        raise MapError(
+            f"refine.decoder {decoder!r}: expected at most {MOST_CLASSES} classes, got {classes}; a label map has one byte for "
+            "a pixel, and 255 marks ignored ones"
+        )
 
 
 def _refine_part(work: Work, number: int, maps: Path, out: Path, settings: RefineSettings) -> Part:

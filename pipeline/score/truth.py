@@ -32,8 +32,8 @@ def has_label_map(record: Record, mask_kind: MaskKind) -> bool:
 def read_foreground(record: Record, mask_kind: MaskKind) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Read which pixels are foreground and which are to be ignored.
 
-    A `foreground` mask: value > 128, nothing ignored. A `labels` mask: 1..254, 255 ignored. No mask but boxes: the
-    union of the filled boxes, cut at the border of the image, nothing ignored.
+    A `foreground` mask: value > 128, nothing ignored. A `labels` mask: 1..254, 255 ignored. A `trimap`: 1, 3 ignored. No mask
+    but boxes: the union of the filled boxes, cut at the border of the image, nothing ignored.
 
     Args:
         record: an image with a mask or boxes; a size of 0 is read from the image file
@@ -53,6 +53,8 @@ def read_foreground(record: Record, mask_kind: MaskKind) -> tuple[NDArray[np.boo
     if mask_kind == "labels":
         ignored = values == IGNORE_INDEX
         return (values != BACKGROUND) & ~ignored, ignored
+    if mask_kind == "trimap":
+        return values == 1, values == 3
     if values.max(initial=0) == 1:
         raise DataError(
             f"{record.mask}: expected a foreground mask of 0 and 255, got values 0 and 1; "
@@ -64,7 +66,7 @@ def read_foreground(record: Record, mask_kind: MaskKind) -> tuple[NDArray[np.boo
 def read_label_map(record: Record, mask_kind: MaskKind, classes: int) -> NDArray[np.uint8]:
     """Read the class id of every pixel: 0 background, 1..K, 255 ignored.
 
-    A `labels` mask: as stored. A `foreground` mask, or boxes: the class id of the image's single label on the foreground.
+    A `labels` mask: as stored. Another mask, or boxes: the class id of the image's single label on the foreground.
 
     Args:
         record: an image of which `has_label_map` is true; a size of 0 is read from the image file
@@ -80,7 +82,7 @@ def read_label_map(record: Record, mask_kind: MaskKind, classes: int) -> NDArray
     """
     if classes > MOST_CLASSES:
         raise DataError(f"{record.file}: expected at most {MOST_CLASSES} classes for a label map, got {classes}; it has 8 bits")
-    if record.mask is None or mask_kind == "foreground":
+    if record.mask is None or mask_kind != "labels":
         return _label_foreground(record, mask_kind, classes)
     values = _read_mask(record.mask, record)
     outside = np.setdiff1d(values, [*range(classes + 1), IGNORE_INDEX]).tolist()
@@ -93,13 +95,14 @@ def read_label_map(record: Record, mask_kind: MaskKind, classes: int) -> NDArray
 
 
 def _label_foreground(record: Record, mask_kind: MaskKind, classes: int) -> NDArray[np.uint8]:
-    foreground, _ = read_foreground(record, mask_kind)
+    foreground, ignored = read_foreground(record, mask_kind)
     if len(record.labels) != 1 or not 0 <= record.labels[0] < classes:
         raise DataError(
             f"{record.mask or record.file}: expected one label in 0..{classes - 1} that names the class of the "
             f"foreground, got {list(record.labels)}; several classes need a mask of class ids"
         )
-    return np.where(foreground, record.labels[0] + 1, BACKGROUND).astype(np.uint8)
+    label_map = np.where(foreground, record.labels[0] + 1, BACKGROUND)
+    return np.where(ignored, IGNORE_INDEX, label_map).astype(np.uint8)
 
 
 def _size(record: Record) -> tuple[int, int]:
@@ -107,7 +110,7 @@ def _size(record: Record) -> tuple[int, int]:
 
 
 def _read_mask(path: Path, record: Record) -> NDArray[np.uint8]:
-    values = read_mask(path)
+    values = record.turned(read_mask(path))
     width, height = _size(record)
     if values.shape != (height, width):
         raise DataError(

@@ -20,3 +20,7 @@ class EvaluateSettings:
     classes: Literal["with_background", "foreground"]  # Track 1: which mean IoU is `mean_iou`; both are printed
     box_iou: Annotated[tuple[Share, ...], Field(min_length=1)]  # MaxBoxAccV2: the overlaps that are averaged
     jobs: Annotated[int, Field(ge=-1)]  # processes; -1: all cores
+
+    def __post_init__(self) -> None:
+        if self.jobs == 0:
+            raise ValueError("jobs: expected a number of processes, or -1 for all cores, got 0")

@@ -54,3 +54,7 @@ class RefineSettings:
     crf: CrfSettings
     jobs: Annotated[int, Field(ge=-1)]  # processes; -1: all cores
     part_size: Annotated[int, Field(ge=1)]  # images in one file, and in one piece of work
+
+    def __post_init__(self) -> None:
+        if self.jobs == 0:
+            raise ValueError("jobs: expected a number of processes, or -1 for all cores, got 0")

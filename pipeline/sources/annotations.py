@@ -40,7 +40,7 @@ def object_names(xml: bytes) -> set[str]:
     ['cat', 'dog']
     """
     names = _NAME.findall(xml)
-    if len(names) == xml.count(b"<object>") and xml.rstrip().endswith(_END) and b"<!--" not in xml:
+    if len(names) == xml.count(b"<object") and xml.rstrip().endswith(_END) and b"<!--" not in xml:
         return {name.decode() for name in names}
     return {(node.findtext("name") or "").strip() for node in _parse(xml).iter("object")}
 
@@ -54,7 +54,7 @@ def object_boxes(xml: bytes) -> list[Box]:
     root = _parse(xml)
     width, height = (int(root.findtext(f"size/{side}") or 0) for side in ("width", "height"))
     boxes = []
-    for node in root.iter("bndbox"):
+    for node in root.iterfind("object/bndbox"):
         x0, y0, x1, y1 = (int(float(node.findtext(side) or "")) for side in ("xmin", "ymin", "xmax", "ymax"))
         boxes.append((max(x0, 0), max(y0, 0), min(x1, width - 1) if width else x1, min(y1, height - 1) if height else y1))
     return boxes

@@ -7,6 +7,7 @@ devkit id - 1: numbers of the right range, all of them wrong. So a list of yours
 names images of the challenge's own list it is compared with that.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -54,8 +55,7 @@ def _read(path: Path) -> list[tuple[str, list[str]]]:
     if not ids:
         raise DataError(f"{path}: expected one image id a line, got an empty file")
     if len(set(ids)) < len(ids):
-        seen: set[str] = set()
-        twice = [image_id for image_id in ids if image_id in seen or seen.add(image_id)]
+        twice = [image_id for image_id, times in Counter(ids).items() if times > 1]
         raise DataError(f"{path}: expected every image once, got some twice: {sample(twice)}")
     return rows
 

@@ -34,6 +34,7 @@ from pipeline.sources.disk import (
     files_by_id,
     find_file,
     find_folder,
+    list_names,
     only_images,
     rows_of_ids,
     stem,
@@ -54,14 +55,14 @@ def list_ilsvrc_cls(source: IlsvrcClsSource) -> Manifest:
     """
     root = common_root(Path(source.root), Path(source.challenge_root))
     problems = Problems(root)
-    train, wnids, other_files = problems.attempt(lambda: _list_train(source, root), (make_rows(0), (), 0))
-    listed = problems.attempt(lambda: _val_list(source), {})
-    test_ids = problems.attempt(lambda: _test_list(source), ())
+    train, wnids, other_files = problems.attempt(lambda: _list_train(source, root)) or (make_rows(0), (), 0)
+    listed = problems.attempt(lambda: _val_list(source)) or {}
+    test_ids = problems.attempt(lambda: _test_list(source)) or ()
     images = _find_images(source)
     rank = {row.wnid: k for k, row in enumerate(cls_classes())}
     place = {rank[wnid]: k for k, wnid in enumerate(wnids)}  # class index of this run by that of the challenge
     val_ids = [image_id for image_id, k in listed.items() if k is None or k in place]
-    masks = problems.attempt(lambda: _find_masks(source, val_ids), {})
+    masks = problems.attempt(lambda: _find_masks(source, val_ids)) or {}
     problems.need("a mask (<id>.png)", "val", val_ids if masks else (), masks)
     turns, skipped = _turn_masks(source, images, masks, problems)
     val = rows_of_ids(
@@ -98,7 +99,7 @@ def _list_train(source: IlsvrcClsSource, root: Path) -> tuple[pa.Table, tuple[st
     wnids = _class_folders(folder, source)
     parts, other_files = [], 0
     for k, wnid in enumerate(wnids):
-        every = os.listdir(folder / wnid)
+        every = list_names(folder / wnid)
         names = only_images(every)
         other_files += len(every) - len(names)
         prefix = pa.scalar(f"{below(folder / wnid, root)}/")
@@ -153,7 +154,7 @@ def _find_masks(source: IlsvrcClsSource, ids: Sequence[str]) -> dict[str, Path]:
         DataError: if no folder, or more than one, holds masks
     """
     challenge = Path(source.challenge_root)
-    if source.masks == "none":
+    if source.masks == "none" or not ids:
         return {}
     if source.masks != "auto":
         return files_by_id([find_folder(challenge, (source.masks,), "the masks of the val images", "masks")])
@@ -201,8 +202,8 @@ def _read_boxes(source: IlsvrcClsSource, ids: Sequence[str], problems: Problems)
         return {}
     candidates = ("ILSVRC/Annotations/CLS-LOC/val", "Annotations/CLS-LOC/val")
     what = "annotations with the boxes of the val images (preprocess.source.boxes: none does without)"
-    folder = problems.attempt(lambda: find_folder(Path(source.root), candidates, what), None)
+    folder = problems.attempt(lambda: find_folder(Path(source.root), candidates, what))
     if folder is None:
         return {}
-    found = {image_id: problems.attempt(partial(read_boxes, folder / f"{image_id}.xml"), []) for image_id in ids}
+    found = {image_id: problems.attempt(partial(read_boxes, folder / f"{image_id}.xml")) or [] for image_id in ids}
     return {image_id: [corner for box in boxes for corner in box] for image_id, boxes in found.items() if boxes}

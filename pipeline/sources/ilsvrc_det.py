@@ -17,13 +17,14 @@ and counted, one whose annotation lists no object is kept without a label. Or th
 that the class is there, -1 that it is not, 0 that it is there in part (`partial_labels` says what that counts for).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from pipeline.errors import DataError, sample
 from pipeline.manifest import Manifest, Split, make_rows
@@ -65,11 +66,11 @@ def list_ilsvrc_det(source: IlsvrcDetSource, jobs: int) -> Manifest:
     """
     root = common_root(Path(source.root), Path(source.challenge_root))
     problems = Problems(root)
-    train, left_out = problems.attempt(lambda: _list_train(source, root, jobs), (make_rows(0), {}))
-    masks = problems.attempt(lambda: _find_masks(source), {})
+    train, left_out = problems.attempt(lambda: _list_train(source, root, jobs)) or (make_rows(0), {})
+    masks = problems.attempt(lambda: _find_masks(source)) or {}
     parts = [train]
     for split in HELD_OUT:
-        ids = problems.attempt(partial(_ids, source, split), ())
+        ids = problems.attempt(partial(_ids, source, split)) or ()
         problems.need("a mask (<id>.png)", split, ids if split == "val" and masks else (), masks)
         images = _find_images(source, split)
         parts.append(rows_of_ids(ids, split, root, images, problems, masks=masks if split == "val" else None))
@@ -82,7 +83,7 @@ def _list_train(source: IlsvrcDetSource, root: Path, jobs: int) -> tuple[pa.Tabl
     candidates = ("ILSVRC/Data/DET/train", "Data/DET/train")
     train = find_folder(Path(source.root), candidates, "the DET disk of ILSVRC, folders of training images,")
     every = walk(train)
-    images = {folder: kept for folder, names in every.items() if (kept := only_images(names))}
+    images = {folder: only_images(names) for folder, names in every.items()}
     other_files = sum(map(len, every.values())) - sum(map(len, images.values()))
     by_annotations = source.labels == "annotations"
     kept, labels, left_out = _label_by_annotations(images, source, jobs) if by_annotations else _label_by_lists(images, source)
@@ -130,10 +131,9 @@ def _label_by_lists(images: Images, source: IlsvrcDetSource) -> Labelled:
     classes = len(det_classes())
     problems, listed, pairs = Problems(home), np.zeros(len(paths), np.bool_), [np.zeros(0, np.int64)]
     for k in range(classes):
-        members, positive = problems.attempt(
-            partial(_read_list, home / f"train_{k + 1}.txt", row, source.partial_labels), ((), ())
-        )
-        listed[list(members)] = True
+        path = home / f"train_{k + 1}.txt"
+        members, positive = problems.attempt(partial(_read_list, path, row, source.partial_labels)) or ([], [])
+        listed[members] = True
         pairs.append(np.array(positive, np.int64) * classes + k)
     problems.stop_if_any()
     rows, values = np.divmod(np.unique(np.concatenate(pairs)), classes)
@@ -144,7 +144,7 @@ def _label_by_lists(images: Images, source: IlsvrcDetSource) -> Labelled:
     return kept, _rows_of(counts, values), {"images_in_no_list": int((~listed).sum())}
 
 
-def _read_list(path: Path, row: Mapping[str, int], partial_labels: str) -> tuple[Sequence[int], Sequence[int]]:
+def _read_list(path: Path, row: Mapping[str, int], partial_labels: str) -> tuple[list[int], list[int]]:
     """The rows of the images in a list, and of those that have its class."""
     try:
         words = path.read_text(encoding="utf-8-sig").split()
@@ -161,7 +161,7 @@ def _read_list(path: Path, row: Mapping[str, int], partial_labels: str) -> tuple
     return [row[name] for name in names], [row[name] for name, value in zip(names, values, strict=True) if value in wanted]
 
 
-def _rows_of(counts: Sequence[int], values: Sequence[int]) -> pa.ListArray:
+def _rows_of(counts: NDArray[Any], values: NDArray[Any]) -> pa.ListArray:
     """One list for each count, filled from `values`."""
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
     return pa.ListArray.from_arrays(offsets, np.asarray(values, np.int32))

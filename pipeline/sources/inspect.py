@@ -1,21 +1,30 @@
 """Look at the files behind a manifest: sizes, decodability, masks; find everything that is wrong in one pass."""
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any
 
 import joblib
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.errors import DataError, sample
-from pipeline.images import read_mask, read_rgb, read_size
-from pipeline.manifest import SCHEMA, SPLITS, Manifest, MaskKind, Record
+from pipeline.images import read_mask, read_rgb
+from pipeline.manifest import SCHEMA, SPLITS, Box, Manifest, MaskKind, Record
+from pipeline.settings.preprocess import PreprocessSettings
+from pipeline.sources.header import read_header
+from pipeline.sources.quirks import has_foreground, header_quirks, wrong_values
 
-Level = Literal["list", "header", "decode"]
-IGNORE_INDEX = 255
 CHUNK = 512  # images in one piece of work
+MOST_LINES = 20  # of a message about many files
+
+_HINTS = {
+    "labels": "likely a mask of other classes, or set preprocess.source.masks to 'foreground'",
+    "foreground": "likely class ids, set preprocess.source.masks to 'labels'",
+    "trimap": "likely not a trimap",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +35,8 @@ class Finding:
     height: int = 0
     bytes: int = 0
     mask_values: frozenset[int] = frozenset()
+    quirks: tuple[str, ...] = ()
+    boxes: tuple[Box, ...] | None = None  # where they had to be cut
     problem: str | None = None
 
 
@@ -35,68 +46,90 @@ class Inspection:
 
     manifest: Manifest
     skipped: list[str] = field(default_factory=list)
+    looked: bool = False  # whether the files have been opened
 
 
-def inspect(
-    manifest: Manifest, level: Level, on_bad_image: Literal["error", "skip"], mask_kind: MaskKind | None, jobs: int
-) -> Inspection:
-    """Check a manifest and, unless `level` is `list`, every file behind it.
+def inspect(manifest: Manifest, settings: PreprocessSettings) -> Inspection:
+    """Check a manifest and, unless `check` is `list`, every file behind it.
 
-    Args:
-        level: `list` opens no file, `header` reads sizes and masks, `decode` also every pixel of every image
-        on_bad_image: `skip` leaves unreadable train images out and names them; val and test images are never left out,
-            for an answer is owed for each
-        mask_kind: None finds it out: `foreground` if no mask holds another value than 0 and 255
-        jobs: processes
+    `check: list` opens no file, `header` reads sizes and masks, `decode` also every pixel of every image. `on_bad_image:
+    skip` leaves unreadable train images out and names them; val and test images are never left out, for an answer is owed
+    for each.
 
     Raises:
-        DataError: naming up to 20 of all problems
+        DataError: naming up to `MOST_LINES` of all problems
     """
-    if level == "list":
-        _check_splits(manifest)
+    _check_ids(manifest)
+    if settings.check == "list":
+        _check_splits(manifest, settings)
         return Inspection(manifest)
-    findings = _look_at_all(manifest, level, jobs)
-    kind = mask_kind or _find_mask_kind(findings)
+    findings = _look_at_all(manifest, settings)
+    kind = _find_mask_kind(findings) if settings.finds_mask_kind else manifest.mask_kind
     problems = _problems(manifest, findings, kind)
-    bad = {image_id for image_id, split, _ in problems if split == "train"} if on_bad_image == "skip" else set()
-    fatal = [line for image_id, _, line in problems if image_id not in bad]
-    if fatal:
-        more = "" if len(fatal) <= 20 else f"\n  … {len(fatal)} in all"
-        raise DataError(f"{manifest.root}: {len(fatal)} bad files:\n" + "\n".join(f"  {line}" for line in fatal[:20]) + more)
-    kept = _with_sizes(manifest, findings, kind).keep(pa.array([image_id not in bad for image_id in manifest.ids()]))
-    _check_splits(kept)
-    return Inspection(kept, [line for image_id, _, line in problems if image_id in bad])
+    skip = settings.on_bad_image == "skip"
+    splits = manifest.table["split"]
+    bad = {n: line for n, line in problems.items() if skip and splits[n].as_py() == "train"}
+    _stop_if_any(manifest, [line for n, line in problems.items() if n not in bad])
+    wanted = np.ones(len(manifest), np.bool_)
+    wanted[list(bad)] = False
+    kept = _with_findings(manifest, findings, kind, settings).keep(pa.array(wanted))
+    _check_splits(kept, settings)
+    return Inspection(kept, list(bad.values()), looked=True)
 
 
-def _look_at_all(manifest: Manifest, level: Level, jobs: int) -> list[Finding]:
-    records = list(manifest)
-    chunks = [records[start : start + CHUNK] for start in range(0, len(records), CHUNK)]
-    if len(chunks) == 1:  # starting processes would take longer than looking
-        return _look_at(records, level)
-    looked = joblib.Parallel(n_jobs=jobs)(joblib.delayed(_look_at)(chunk, level) for chunk in chunks)
-    return [finding for chunk in looked for finding in chunk]
+def _stop_if_any(manifest: Manifest, lines: Sequence[str]) -> None:
+    if lines:
+        more = f"\n  … {len(lines)} in all" if len(lines) > MOST_LINES else ""
+        shown = "\n".join(f"  {line}" for line in lines[:MOST_LINES])
+        raise DataError(f"{manifest.root}: {len(lines)} bad files:\n{shown}{more}")
 
 
-def _look_at(records: Sequence[Record], level: Level) -> list[Finding]:
-    return [_look(record, level) for record in records]
+# --- one look at every file ----------------------------------------------------------------------------------------------------
 
 
-def _look(record: Record, level: Level) -> Finding:
+def _look_at_all(manifest: Manifest, settings: PreprocessSettings) -> list[Finding]:
+    decode, cut_boxes = settings.check == "decode", settings.cuts_boxes
+    if len(manifest) <= CHUNK:  # starting processes would take longer than looking
+        return _look_at(list(manifest), decode, cut_boxes)
+    tasks = (joblib.delayed(_look_at)(chunk, decode, cut_boxes) for chunk in _chunks(manifest))
+    return [finding for chunk in joblib.Parallel(n_jobs=settings.jobs)(tasks) for finding in chunk]
+
+
+def _chunks(manifest: Manifest) -> Iterator[list[Record]]:
+    """All records, some at a time: a list of a million would take a gigabyte."""
+    records = iter(manifest)
+    while chunk := list(islice(records, CHUNK)):
+        yield chunk
+
+
+def _look_at(records: Sequence[Record], decode: bool, cut_boxes: bool) -> list[Finding]:
+    return [_look(record, decode, cut_boxes) for record in records]
+
+
+def _look(record: Record, decode: bool, cut_boxes: bool) -> Finding:
     try:
-        width, height = read_size(record.file)
-        if level == "decode":
+        header = read_header(record.file)
+        size = (header.width, header.height)
+        if decode:
             read_rgb(record.file)
-        values = _look_at_mask(record, (width, height))
-        _check_boxes(record, (width, height))
+        values = _look_at_mask(record, size)
+        boxes = _check_boxes(record, size, cut_boxes)
     except DataError as error:
         return Finding(problem=str(error))
-    return Finding(width, height, record.file.stat().st_size, values)
+    return Finding(
+        header.width,
+        header.height,
+        record.file.stat().st_size,
+        values,
+        tuple(header_quirks(header, record.file) + ["boxes_cut"] * (boxes is not None)),
+        boxes,
+    )
 
 
 def _look_at_mask(record: Record, size: tuple[int, int]) -> frozenset[int]:
     if record.mask is None:
         return frozenset()
-    mask = read_mask(record.mask)
+    mask = record.turned(read_mask(record.mask))
     height, width = mask.shape
     if (width, height) != size:
         hint = "; likely width and height swapped" if (height, width) == size else ""
@@ -106,13 +139,20 @@ def _look_at_mask(record: Record, size: tuple[int, int]) -> frozenset[int]:
     return frozenset(np.flatnonzero(np.bincount(mask.ravel(), minlength=256)).tolist())
 
 
-def _check_boxes(record: Record, size: tuple[int, int]) -> None:
-    for x0, y0, x1, y1 in record.boxes:
-        if x1 >= size[0] or y1 >= size[1]:
+def _check_boxes(record: Record, size: tuple[int, int], cut: bool) -> tuple[Box, ...] | None:
+    """The boxes cut at the border, or None if all are inside as they are."""
+    width, height = size
+    boxes = tuple((max(x0, 0), max(y0, 0), min(x1, width - 1), min(y1, height - 1)) for x0, y0, x1, y1 in record.boxes)
+    for given, (x0, y0, x1, y1) in zip(record.boxes, boxes, strict=True):
+        if x0 > x1 or y0 > y1 or (given != (x0, y0, x1, y1) and not cut):
             raise DataError(
-                f"{record.file}: expected boxes inside {size[0]}x{size[1]} (width x height), got {x0} {y0} {x1} {y1}; "
+                f"{record.file}: expected boxes inside {width}x{height} (width x height), got {' '.join(map(str, given))}; "
                 "corners are inclusive, counted from 0"
             )
+    return None if boxes == record.boxes else boxes
+
+
+# --- what the looks say together ----------------------------------------------------------------------------------------------
 
 
 def _find_mask_kind(findings: Sequence[Finding]) -> MaskKind:
@@ -120,39 +160,78 @@ def _find_mask_kind(findings: Sequence[Finding]) -> MaskKind:
     return "foreground" if 255 in values and values <= {0, 255} else "labels"
 
 
-def _problems(manifest: Manifest, findings: Sequence[Finding], kind: MaskKind) -> list[tuple[str, str, str]]:
-    """(image id, split, message) of everything that is wrong."""
-    allowed = {*range(len(manifest.classes) + 1), IGNORE_INDEX}
-    problems = []
-    for record, finding in zip(manifest, findings, strict=True):
-        outside = sorted(finding.mask_values - allowed) if kind == "labels" else []
+def _problems(manifest: Manifest, findings: Sequence[Finding], kind: MaskKind) -> dict[int, str]:
+    """What is wrong with an image or its mask, by row."""
+    problems: dict[int, str] = {}
+    for n, finding in enumerate(findings):
         if finding.problem:
-            problems.append((record.id, record.split, finding.problem))
-        elif outside:
-            line = (
-                f"{record.mask}: expected mask values 0..{len(manifest.classes)} or {IGNORE_INDEX}, got {sample(outside)}; "
-                "likely a mask of other classes, or set preprocess.source.masks to 'foreground'"
-            )
-            problems.append((record.id, record.split, line))
+            problems[n] = finding.problem
+        if not finding.mask_values:
+            continue
+        wrong, right = wrong_values(finding.mask_values, kind, len(manifest.classes))
+        if wrong:
+            path = manifest.root / manifest.table["mask"][n].as_py()
+            problems[n] = f"{path}: expected mask values {right}, got {sample(wrong)}; {_HINTS[kind]}"
     return problems
 
 
-def _with_sizes(manifest: Manifest, findings: Sequence[Finding], kind: MaskKind) -> Manifest:
+def _with_findings(manifest: Manifest, findings: Sequence[Finding], kind: MaskKind, settings: PreprocessSettings) -> Manifest:
     columns: dict[str, Any] = {name: manifest.table[name] for name in SCHEMA.names}
     for name in ("width", "height", "bytes"):
         columns[name] = pa.array([getattr(finding, name) for finding in findings], SCHEMA.field(name).type)
-    return Manifest(pa.table(columns, schema=SCHEMA), manifest.classes, manifest.root, kind)
+    quirks = [list(finding.quirks) for finding in findings]
+    for n in np.flatnonzero(columns["mask"].is_valid()).tolist():
+        if not has_foreground(findings[n].mask_values, kind):
+            quirks[n].append("masks_without_foreground")
+    if any(finding.boxes is not None for finding in findings):
+        pairs = zip(columns["boxes"].to_pylist(), findings, strict=True)
+        columns["boxes"] = [old if look.boxes is None else [x for box in look.boxes for x in box] for old, look in pairs]
+    if settings.labels_val_by_masks and kind == "labels":
+        columns["labels"] = _labels_from_masks(columns, findings, quirks)
+    columns["quirks"] = [names or None for names in quirks]
+    return replace(manifest, table=pa.table(columns, schema=SCHEMA), mask_kind=kind)
 
 
-def _check_splits(manifest: Manifest) -> None:
-    counts = Counter(manifest.table["split"].to_pylist())
-    empty = [split for split in SPLITS if not counts[split]]
+def _labels_from_masks(columns: dict[str, Any], findings: Sequence[Finding], quirks: list[list[str]]) -> list[list[int]]:
+    """Labels of all rows; val images that have none get the classes in their mask."""
+    labels: list[list[int]] = columns["labels"].to_pylist()
+    for n in np.flatnonzero(pc.equal(columns["split"], "val")).tolist():
+        found = sorted(value - 1 for value in findings[n].mask_values if 1 <= value <= 254)
+        if found and not labels[n]:
+            labels[n] = found
+            quirks[n].append("labels_from_masks")
+    return labels
+
+
+# --- the table as a whole ------------------------------------------------------------------------------------------------------
+
+
+def _check_ids(manifest: Manifest) -> None:
+    ids = manifest.table["id"]
+    if pc.count_distinct(ids).as_py() == len(manifest):
+        return
+    counts = pc.value_counts(ids)
+    twice = counts.filter(pc.greater(counts.field("counts"), 1)).field("values").to_pylist()
+    raise DataError(
+        f"{manifest.root}: expected every image id once in all splits, got some twice: {sample(sorted(twice))}; "
+        "likely one image in two lists, or two files of one name in different folders"
+    )
+
+
+def _check_splits(manifest: Manifest, settings: PreprocessSettings) -> None:
+    counts = {split: len(manifest.select(split)) for split in SPLITS}
+    empty = [split for split, images in counts.items() if not images]
     if empty:
-        raise DataError(f"{manifest.root}: expected images in every split, found none in {empty}; got {dict(counts)}")
-    labels = manifest.select("train").labels()
-    without = [manifest.classes[k] for k in sorted(set(range(len(manifest.classes))) - {k for row in labels for k in row})]
-    if without:
+        raise DataError(f"{manifest.root}: expected images in every split, found none in {empty}; got {counts}")
+    without = classes_without_image(manifest)
+    if without and not settings.allows_empty_classes:
         raise DataError(
             f"{manifest.root}: expected a training image of every class, found none of {sample(without)}; "
             "likely a class list of another set, or labels missing in split train"
         )
+
+
+def classes_without_image(manifest: Manifest) -> list[str]:
+    """The names of the classes that no train image has."""
+    present = set(pc.unique(pc.list_flatten(manifest.select("train").table["labels"])).to_pylist())
+    return [name for k, name in enumerate(manifest.classes) if k not in present]

@@ -1,12 +1,11 @@
 """Facts of the challenge that ship with the project, as tables in `lists/`: classes, and the ids of val and test.
 
-| table | rows | origin |
-|---|---|---|
-| ilsvrc_cls_classes.csv | 1,000 | the WNIDs of ILSVRC CLS-LOC in sorted order, names from WordNet 3.0 (as in timm's `imagenet_synsets.txt`); two |
-|                        |       | pairs of names told apart by us; `devkit_id` is ILSVRC2012_ID of the development kit |
-| ilsvrc_det_classes.csv | 200 | the class ids and names of ILSVRC DET (`map_det.txt` of its development kit) |
-| lid_track3_val.csv | 23,151 | LID 2020, Track 3: number n of `ILSVRC2012_val_<n>`, class index in sorted-WNID order |
-| lid_track1_val.csv, lid_track1_test.csv | 4,690, 10,000 | LID 2020, Track 1: year y and number n of `ILSVRC<y>_val_<n>` |
+ilsvrc_cls_classes.csv: the 1,000 WNIDs of ILSVRC CLS-LOC in sorted order, as in timm's `imagenet_synsets.txt`; names are
+    the first of each WordNet 3.0 synset, two pairs of equal ones told apart by us; `devkit_id` is ILSVRC2012_ID of the
+    development kit
+ilsvrc_det_classes.csv: the 200 class ids and names of ILSVRC DET (`map_det.txt` of its development kit)
+lid_track3_val.csv: 23,151 images of LID 2020, Track 3: n of `ILSVRC2012_val_<n>`, class index in sorted-WNID order
+lid_track1_val.csv, lid_track1_test.csv: 4,690 and 10,000 images of LID 2020, Track 1: y and n of `ILSVRC<y>_val_<n>`
 
 The test list of Track 3 (21,120 ids) is not here: it comes with the challenge's download.
 """

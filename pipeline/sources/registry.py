@@ -3,9 +3,27 @@
 from pathlib import Path
 
 from pipeline.manifest import Manifest
-from pipeline.settings.preprocess import DemoSource, FolderSource, Source
+from pipeline.settings.preprocess import (
+    CocoSource,
+    CubSource,
+    DemoSource,
+    FolderSource,
+    IlsvrcClsSource,
+    IlsvrcDetSource,
+    OxfordPetSource,
+    PascalVocSource,
+    Source,
+    TinyImagenetSource,
+)
+from pipeline.sources.coco import list_coco
+from pipeline.sources.cub import list_cub
 from pipeline.sources.demo import DemoPlan, render
 from pipeline.sources.folder import list_folder
+from pipeline.sources.ilsvrc_cls import list_ilsvrc_cls
+from pipeline.sources.ilsvrc_det import list_ilsvrc_det
+from pipeline.sources.oxford_pet import list_oxford_pet
+from pipeline.sources.pascal_voc import list_pascal_voc
+from pipeline.sources.tiny_imagenet import list_tiny_imagenet
 from pipeline.tracks import Track
 
 
@@ -15,9 +33,25 @@ def list_images(source: Source, track: Track, jobs: int) -> Manifest:
     Raises:
         DataError: if the layout is not as the source expects it
     """
-    if isinstance(source, FolderSource):
-        return list_folder(Path(source.root), "foreground" if source.masks == "foreground" else "labels")
-    return list_folder(_render_demo(source, track, jobs), "foreground" if track.task == "localization" else "labels")
+    match source:
+        case FolderSource():
+            return list_folder(Path(source.root), "foreground" if source.masks == "foreground" else "labels")
+        case DemoSource():
+            return list_folder(_render_demo(source, track, jobs), "foreground" if track.task == "localization" else "labels")
+        case IlsvrcClsSource():
+            return list_ilsvrc_cls(source)
+        case IlsvrcDetSource():
+            return list_ilsvrc_det(source, jobs)
+        case OxfordPetSource():
+            return list_oxford_pet(source)
+        case PascalVocSource():
+            return list_pascal_voc(source, jobs)
+        case CubSource():
+            return list_cub(source)
+        case TinyImagenetSource():
+            return list_tiny_imagenet(source)
+        case CocoSource():
+            return list_coco(source)
 
 
 def _render_demo(source: DemoSource, track: Track, jobs: int) -> Path:

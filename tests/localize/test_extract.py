@@ -1,0 +1,191 @@
+"""The stage `extract` on tiny pictures: what stands in the store, and what stops it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers import CPU, color_picture, extract_settings, make_tiny, row, write_png
+
+from pipeline.errors import DataError, MapError
+from pipeline.images import read_rgb, resize
+from pipeline.learn.classifier import Classifier
+from pipeline.localize import extract as module
+from pipeline.localize.extract import extract, plan, predict
+from pipeline.manifest import Manifest, from_rows
+from pipeline.store import Store
+
+SHAPES = {"wide_a": (40, 64), "tall": (64, 40), "wide_b": (40, 64), "small": (20, 31), "wide_c": (80, 128)}
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    """Pictures of several shapes in val, and one in train."""
+    root, rows = tmp_path_factory.mktemp("pictures"), []
+    for n, (image_id, shape) in enumerate(SHAPES.items()):
+        picture = color_picture((200, 60, 30), n, shape)
+        picture[: shape[0] // 2, : shape[1] // 3] = (20, 200, 90)  # something to see in a corner
+        write_png(root / f"{image_id}.png", picture)
+        rows.append(row(image_id, f"{image_id}.png", [2, 0] if image_id == "tall" else [1], "val", shape))
+    write_png(root / "t.png", color_picture((0, 0, 200), 9))
+    rows.append(row("t", "t.png", [0], "train"))
+    return from_rows(rows, ["a", "b", "c", "d"], root, "labels")
+
+
+def run(manifest: Manifest, out: Path, classifier: Classifier | None = None, **changes: Any) -> tuple[dict[str, Any], Store]:
+    counts = extract(manifest, classifier or make_tiny(classes=4), out, extract_settings(**changes))
+    store = Store(out)
+    store.verify()
+    return counts, store
+
+
+def test_every_image_of_the_splits_and_no_other(manifest: Manifest, tmp_path: Path) -> None:
+    counts, store = run(manifest, tmp_path, max_classes=2)
+    assert set(store.ids) == set(SHAPES)
+    assert counts == {"images": 5, "maps": 10, "constant_maps": 0, "device": "cpu", "precision": "fp32"}
+    assert store.about == {"classes": ["a", "b", "c", "d"], "scale": "percentile", "percentile": 90.0, "loss": "single_label"}
+    counts, store = run(manifest, tmp_path / "both", splits=["train", "val"])
+    assert set(store.ids) == {*SHAPES, "t"}
+    assert counts["images"] == counts["maps"] == 6
+
+
+@pytest.mark.parametrize("scale", ["max", "percentile"])
+def test_what_is_stored_is_the_map_on_the_scale_of_the_picture(scale: str, manifest: Manifest, tmp_path: Path) -> None:
+    """From the raw maps again, on the way of the method: resize to the picture, then minimum and percentile."""
+    changes = {"scale": scale, "percentile": 80.0, "sizes": [64, 96], "max_classes": 4}
+    classifier = make_tiny(classes=4)
+    _, store = run(manifest, tmp_path, classifier, **changes)
+    settings = extract_settings(**changes)
+    for job in plan(manifest, settings, 16):
+        arrays, shape = store.read(job.id), SHAPES[job.id]
+        picture = read_rgb(job.file)
+        scales = [torch.from_numpy(module._resize_picture(picture, look)).permute(2, 0, 1)[None] for look in job.looks]
+        raw, wanted, probabilities = predict(classifier, scales, [()], settings, CPU)
+        assert arrays["maps"].shape == raw.shape[1:] == (4, job.looks[1][0] // 16, job.looks[1][1] // 16)
+        assert {name: array.dtype.name for name, array in arrays.items()} == {
+            "maps": "float16", "classes": "int32", "standard": "float32", "probabilities": "float16",
+        }  # fmt: skip
+        assert arrays["classes"].tolist() == wanted[0].tolist()
+        np.testing.assert_allclose(arrays["probabilities"], probabilities[0], atol=1e-3)  # half precision near 1
+        for p in range(4):
+            large = resize(raw[0, p], shape).astype(np.float64)
+            unit = large.max() - large.min() if scale == "max" else np.percentile(large, 80) - large.min()
+            expected = np.clip((large - large.min()) / unit, 0, 1)
+            found = np.clip(resize(arrays["maps"][p].astype(np.float32), shape), 0, 1)
+            np.testing.assert_allclose(found, expected, atol=2e-3)  # half a step of 1/255
+            np.testing.assert_allclose(arrays["standard"][p], [large.min(), unit], rtol=1e-3, atol=1e-4)
+
+
+def test_the_standard_gives_the_raw_map_back(manifest: Manifest, tmp_path: Path) -> None:
+    _, one = run(manifest, tmp_path / "one", scale="max")
+    _, other = run(manifest, tmp_path / "other", scale="percentile", percentile=60.0)
+    for image_id in SHAPES:
+        raw = []
+        for arrays in (one.read(image_id), other.read(image_id)):
+            low, unit = arrays["standard"][0]
+            raw.append(arrays["maps"][0].astype(np.float32) * unit + low)
+        np.testing.assert_allclose(raw[0], raw[1], atol=2e-3 * np.ptp(raw[0]))
+    assert any((one.read(i)["standard"][0, 1] / other.read(i)["standard"][0, 1]) > 1.01 for i in SHAPES)
+
+
+def test_batches_workers_and_parts_change_nothing(manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, plain = run(manifest, tmp_path / "plain", batch_size=1)
+    monkeypatch.setattr(module, "PART", 2)
+    _, other = run(manifest, tmp_path / "other", batch_size=3, workers=2)
+    assert [len(part.ids) for part in other.parts] == [2, 2, 1]
+    assert set(other.ids) == set(plain.ids)
+    for image_id, arrays in plain.items():
+        for name, array in other.read(image_id).items():
+            # half precision of values that agree to 1e-6: one step of 1/2048 where they round to either side
+            np.testing.assert_allclose(array.astype(np.float64), arrays[name], rtol=1e-3, atol=1e-5, err_msg=f"{image_id} {name}")
+
+
+def test_twice_gives_the_same_bytes(manifest: Manifest, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        run(manifest, tmp_path / name)
+    files = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert files == ["index.json", "part-00000.safetensors"]
+    assert all((tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes() for name in files)
+
+
+def test_known_labels_are_kept_and_nothing_else(manifest: Manifest, tmp_path: Path) -> None:
+    _, store = run(manifest, tmp_path, classes="label", max_classes=3, min_probability=0.0)
+    tall = store.read("tall")
+    assert sorted(tall["classes"].tolist()) == [0, 2]
+    first, second = tall["probabilities"][tall["classes"]]
+    assert first >= second
+    assert store.read("small")["classes"].tolist() == [1]
+    _, store = run(manifest, tmp_path / "few", classes="label", max_classes=1)
+    assert len(store.read("tall")["classes"]) == 1
+
+
+def test_where_no_label_is_known_the_prediction_counts(manifest: Manifest, tmp_path: Path) -> None:
+    rows = [{**entry, "labels": []} for entry in manifest.table.to_pylist()]
+    blind = from_rows(rows, manifest.classes, manifest.root, "labels")
+    _, by_label = run(blind, tmp_path / "label", classes="label", max_classes=2)
+    _, by_prediction = run(manifest, tmp_path / "prediction", classes="prediction", max_classes=2)
+    for image_id in SHAPES:
+        assert by_label.read(image_id)["classes"].tolist() == by_prediction.read(image_id)["classes"].tolist()
+
+
+def test_further_classes_need_a_probability_the_first_does_not(manifest: Manifest, tmp_path: Path) -> None:
+    _, everything = run(manifest, tmp_path / "all", max_classes=4, min_probability=0.0)
+    _, sure = run(manifest, tmp_path / "sure", max_classes=4, min_probability=0.26)
+    _, one = run(manifest, tmp_path / "one", max_classes=4, min_probability=1.0)
+    lengths = set()
+    for image_id in SHAPES:
+        arrays = everything.read(image_id)
+        ranked = arrays["probabilities"].astype(np.float32)[arrays["classes"]]
+        assert (np.diff(ranked) <= 0).all()
+        kept = max(1, int((ranked >= 0.26).sum()))
+        assert sure.read(image_id)["classes"].tolist() == arrays["classes"][:kept].tolist()
+        assert one.read(image_id)["classes"].tolist() == arrays["classes"][:1].tolist()
+        lengths.add(kept)
+    assert lengths != {4}, "nothing was left out"
+
+
+def test_constant_maps_are_zeros_and_counted(manifest: Manifest, tmp_path: Path) -> None:
+    classifier = make_tiny(classes=4)
+    with torch.no_grad():
+        classifier.head.weight.copy_(-classifier.head.weight.abs())  # NWC leaves nothing of it
+    counts, store = run(manifest, tmp_path, classifier, max_classes=2)
+    assert counts["constant_maps"] == counts["maps"] == 10
+    assert not any(arrays["maps"].any() for _, arrays in store.items())
+
+
+def test_a_map_that_is_no_number_names_its_image(manifest: Manifest, tmp_path: Path) -> None:
+    classifier = make_tiny(classes=4)
+    with torch.no_grad():
+        classifier.head.weight[:, 0] = torch.nan
+    ids = "|".join(SHAPES)
+    with pytest.raises(MapError, match=f"^({ids}): expected finite values in a class activation map, got NaN"):
+        run(manifest, tmp_path, classifier)
+    assert not (tmp_path / "index.json").exists()
+
+
+def test_a_picture_that_cannot_be_read_is_named(manifest: Manifest, tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(b"nothing")
+    rows = [row("bad", str(tmp_path / "bad.png"), [0], "val", (40, 64))]
+    with pytest.raises(DataError, match=r"bad\.png: expected an image"):
+        run(from_rows(rows, ["a"], manifest.root, "labels"), tmp_path / "out")
+
+
+def test_sizes_that_no_stage_has_read_are_read_from_the_files(manifest: Manifest) -> None:
+    rows = [{**entry, "width": 0, "height": 0} for entry in manifest.table.to_pylist()]
+    unread = from_rows(rows, manifest.classes, manifest.root, "labels")
+    assert plan(unread, extract_settings(), 16) == plan(manifest, extract_settings(), 16)
+
+
+def test_a_plan_puts_pictures_of_one_shape_side_by_side(manifest: Manifest) -> None:
+    jobs = plan(manifest, extract_settings(sizes=[64, 96]), 16)
+    assert {job.id: job.looks for job in jobs} == {
+        "wide_a": ((32, 64), (64, 96)),  # 2.5 positions of 16 pixels are rounded to even, 3.75 to 4
+        "wide_b": ((32, 64), (64, 96)),
+        "wide_c": ((32, 64), (64, 96)),
+        "tall": ((64, 32), (96, 64)),
+        "small": ((48, 64), (64, 96)),  # 2.6 and 3.9
+    }
+    looks = [job.looks for job in jobs]
+    assert looks == sorted(looks)
+    assert [job.id for job in jobs] == [job.id for job in plan(manifest, extract_settings(sizes=[64, 96]), 16)]

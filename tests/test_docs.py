@@ -1,0 +1,310 @@
+"""README and docs say what is true: paths, make targets, keys, recipes, links, the drawing of the chain, messages."""
+
+import ast
+import doctest
+import importlib.util
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from import_graph import ROOT, imported_files
+from ruamel.yaml import YAML
+
+from pipeline.sources.folder import list_folder
+
+README = ROOT / "README.md"
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [README, *DOCS]
+STAGES = ("preprocess", "train", "extract", "refine", "evaluate", "package", "report")
+TRACKS = ("track1", "track3")
+EXAMPLES = {"cats/1.jpg", "dogs/1.jpg", "results/<id>.png"}  # of files of a reader
+YOURS = ("data/raw/", "data/track", "reports/", "submissions/")  # what a reader or a run makes
+UNSEARCHED = "## Messages of other programs"  # of the troubleshooting page
+
+
+def read_yaml(path: Path) -> Any:
+    return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def prose(path: Path) -> str:
+    """A page without its fenced blocks."""
+    return re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
+def fenced(path: Path, language: str) -> list[str]:
+    """The fenced blocks of one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
+def code_words(path: Path) -> set[str]:
+    """What stands between backticks in the running text."""
+    return set(re.findall(r"(?<!`)`([^`\n]+)`(?!`)", prose(path)))
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+# --- paths, targets, keys ------------------------------------------------------------------------------------------------
+
+
+def is_path(word: str) -> bool:
+    return bool(re.fullmatch(r"[\w.<>-]+(/[\w.<>-]+)*/?", word)) and (
+        "/" in word.strip("/") or word.endswith(("/", ".py", ".md", ".yaml", ".toml"))
+    )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_paths_exist(page: Path) -> None:
+    words = {word for word in code_words(page) if is_path(word) and not word.startswith((*YOURS, "data/<T>", ".", "__", "<"))}
+    places = (ROOT, ROOT / "pipeline", page.parent)
+    lost = sorted(word for word in words if not any((place / word).exists() for place in places) and word not in EXAMPLES)
+    assert not lost, f"{name_of(page)} names {lost}, which do not exist"
+
+
+def outputs() -> set[str]:
+    """Every file and folder that a stage leaves, as dvc.yaml says."""
+    chain = read_yaml(ROOT / "dvc.yaml")["stages"]
+    found = {
+        out.replace("${item.track}", track) for entry in chain.values() for out in entry["outs"] for track in ("<T>", *TRACKS)
+    }
+    return found | {parent.as_posix() for out in found for parent in Path(out).parents}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_outputs_are_what_the_stages_leave(page: Path) -> None:
+    named = {
+        word.rstrip("/") for word in code_words(page) if word.startswith(("data/track", "data/<T>", "reports/", "submissions/"))
+    }
+    unknown = sorted(named - outputs())
+    assert not unknown, f"{name_of(page)} names {unknown}, which no stage makes"
+
+
+def test_make_targets_exist() -> None:
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    for page in PAGES:
+        commands = {word for word in code_words(page) if word.startswith("make ")} | {
+            line.strip() for block in fenced(page, "sh") for line in block.splitlines() if line.startswith("make ")
+        }
+        named = {command.split()[1] for command in commands}
+        assert named <= targets, f"{name_of(page)} names make targets that are not there: {sorted(named - targets)}"
+    assert {"make repro", "make test"} <= set(re.findall(r"make \w+", README.read_text()))
+
+
+def keys(values: Any, prefix: str = "") -> Iterator[str]:
+    if isinstance(values, dict):
+        for key, value in values.items():
+            yield f"{prefix}{key}"
+            yield from keys(value, f"{prefix}{key}.")
+
+
+def known_keys() -> set[str]:
+    """All keys of params.yaml and the recipes, without the track in front."""
+    files = [ROOT / "params.yaml", *(ROOT / "recipes").glob("*.yaml")]
+    return {key for file in files for track in read_yaml(file)["tracks"].values() for key in keys(track)}
+
+
+@pytest.mark.parametrize("page", [README, ROOT / "docs/architecture.md", ROOT / "docs/troubleshooting.md"], ids=name_of)
+def test_keys_exist(page: Path) -> None:
+    pattern = re.compile(rf"((?:{'|'.join(STAGES)})\.[a-z_.]+)(: \S+)?")
+    matches = [found for word in code_words(page) if (found := pattern.fullmatch(word)) and not word.endswith((".py", ".json"))]
+    named = {found[1] for found in matches}
+    assert named, f"{name_of(page)} names no key"
+    unknown = sorted(named - known_keys())
+    assert not unknown, f"{name_of(page)} names keys that are in no params file: {unknown}"
+
+
+def test_every_recipe_is_mentioned() -> None:
+    text = README.read_text(encoding="utf-8")
+    missing = [name_of(recipe) for recipe in sorted((ROOT / "recipes").glob("*.yaml")) if f"`{name_of(recipe)}`" not in text]
+    assert not missing, f"the README's table of recipes lacks {missing}"
+
+
+# --- links ---------------------------------------------------------------------------------------------------------------
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors that GitHub gives to headings."""
+    headings = re.findall(r"^#+ (.+)$", prose(path), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_resolve(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if "://" in target:
+            continue
+        file, _, anchor = target.partition("#")
+        there = (page.parent / file).resolve() if file else page
+        assert there.exists(), f"{name_of(page)} links to {target}, which does not exist"
+        if anchor:
+            assert anchor in anchors(there), f"{name_of(page)} links to {target}: no such heading"
+
+
+def test_the_picture_is_shown_and_small() -> None:
+    assert "](docs/pictures/chain.png)" in README.read_text(encoding="utf-8")
+    assert (ROOT / "docs/pictures/chain.png").stat().st_size <= 400 * 1024
+
+
+# --- the chain and the tree ------------------------------------------------------------------------------------------------
+
+
+def test_the_drawn_chain_is_that_of_dvc_yaml() -> None:
+    stages = read_yaml(ROOT / "dvc.yaml")["stages"]
+    makers = {out: stage for stage, entry in stages.items() for out in entry["outs"]}
+    edges = {(makers[dep], stage) for stage, entry in stages.items() for dep in entry["deps"] if dep in makers}
+    (drawing,) = fenced(README, "mermaid")
+    drawn = set(re.findall(r"(\w+)-->(\w+)", drawing))
+    assert drawn == edges, "redraw it: dvc dag --mermaid --collapse-foreach-matrix"
+
+
+def tree() -> dict[str, int]:
+    """The paths of the README's file tree, with the number of times that each stands there."""
+    (block,) = [block for block in fenced(README, "text") if "dvc.yaml " in block]
+    paths: dict[str, int] = {}
+    above = ""
+    for line in block.splitlines():
+        names, inside = re.split(r"\s{2,}", line.strip())[0], line.startswith(" ")
+        for name in names.split(", "):
+            paths[above + name if inside else name] = paths.get(name, 0) + 1
+        above = above if inside else names
+    return paths
+
+
+def test_the_file_tree_is_that_of_the_repository() -> None:
+    listed = tree()
+    lost = sorted(path for path in listed if not (ROOT / path).exists() and not f"{path}x".startswith(("data/", *YOURS)))
+    assert not lost, f"the README's file tree names {lost}, which do not exist"
+    code = {dep for stage in STAGES for dep in imported_files(ROOT / "stages" / f"{stage}.py")}
+    rooms = {f"pipeline/{path.parts[1]}{'/' if len(path.parts) > 2 else ''}" for path in code}
+    missing = sorted(rooms - listed.keys())
+    assert not missing, f"the README's file tree lacks {missing}, which stages import"
+
+
+# --- written pages -------------------------------------------------------------------------------------------------------
+
+
+def test_the_table_of_parameters_is_up_to_date() -> None:
+    module = load("make_parameters")
+    page = (ROOT / "docs/parameters.md").read_text(encoding="utf-8")
+    assert page == module.make_page(), "settings or params.yaml changed: run python docs/make_parameters.py"
+
+
+def test_the_table_of_parameters_is_about_keys_that_exist() -> None:
+    module = load("make_parameters")
+    page = module.make_page()
+    for key in (*module.PUBLISHED, *module.MEANINGS):
+        assert f"| `{key}` |" in page, f"docs/make_parameters.py explains {key}, which no settings class has"
+
+
+@pytest.mark.parametrize("name", ["make_parameters", "make_picture", "make_results"])
+def test_examples_in_the_writing_commands_run(name: str) -> None:
+    assert doctest.testmod(load(name)).failed == 0
+
+
+def test_the_table_of_results_is_rewritten_in_place(tmp_path: Path) -> None:
+    module = load("make_results")
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{module.START}\nold\n{module.END}\nafter\n")
+    scores = {"peak_iou": 0.5, "peak_iou_pooled": 0.5, "peak_iou_mean": 0.25, "pxap": None, "peak_threshold": 7}
+    others = {"mean_iou_with_background": 0.75, "mean_iou_foreground": 0.125, "pixel_accuracy": 1.0, "classes_present": 3}
+    shared = {"images": 4, "classification_accuracy": 1.0}
+    for track, values in (("track3", scores), ("track1", others)):
+        folder = tmp_path / "reports" / track
+        folder.mkdir(parents=True)
+        (folder / "metrics.json").write_text(json.dumps({**values, **shared, "before_crf": values}))
+    module.main(["--root", str(tmp_path), "--readme", str(readme)])
+    text = readme.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith(f"{module.END}\nafter\n")
+    assert "old" not in text
+    assert "| **0.500** at t = 7 | 0.500 at t = 7 |" in text
+    assert "**mean IoU, pooled, 3 classes with background**" in text
+
+
+# --- your own folder -----------------------------------------------------------------------------------------------------
+
+
+def test_the_example_of_a_folder_is_a_folder(tmp_path: Path) -> None:
+    (index,) = fenced(README, "csv")
+    (tmp_path / "index.csv").write_text(index)
+    (tmp_path / "classes.txt").write_text("monarch\nzebra\n")
+    manifest = list_folder(tmp_path)
+    assert manifest.labels() == [(0,), (0, 1), (1,), ()]
+    assert manifest.table["split"].to_pylist() == ["train", "train", "val", "test"]
+
+
+# --- messages ------------------------------------------------------------------------------------------------------------
+
+
+def texts() -> list[str]:
+    """Every string in `pipeline/` but the docstrings; what is computed inside one is a NUL."""
+    found: list[str] = []
+    for file in sorted((ROOT / "pipeline").rglob("*.py")):
+        nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+        docstrings = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+        for node in nodes:
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+                found.append(node.value)
+            if isinstance(node, ast.JoinedStr):
+                found.append("".join(part.value if isinstance(part, ast.Constant) else "\0" for part in node.values))
+    return found
+
+
+def headings() -> list[str]:
+    """The messages that the troubleshooting page has as headings."""
+    page = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8").partition(UNSEARCHED)[0]
+    before = page.partition("## Symptoms without a message")[0]
+    return re.findall(r"^### (?:`` ?(.+?) ?``|`(.+?)`)$", before, flags=re.MULTILINE)
+
+
+def says(text: str, fragments: list[str]) -> bool:
+    """Whether a text holds all fragments, in their order."""
+    place = 0
+    for fragment in fragments:
+        found = text.find(fragment, place)
+        if found < 0:
+            return False
+        place = found + len(fragment)
+    return True
+
+
+def test_every_message_of_the_troubleshooting_page_exists() -> None:
+    every = texts()
+    messages = ["".join(found) for found in headings()]
+    assert len(messages) >= 30
+    lost = [
+        message
+        for message in messages
+        if not any(says(text, [part for part in message.split("…") if part.strip()]) for text in every)
+    ]
+    assert not lost, f"docs/troubleshooting.md explains messages that nothing in pipeline/ says: {lost}"
+
+
+def test_the_search_for_messages_can_fail() -> None:
+    assert says("expected \0, got \0", ["expected ", ", got "])
+    assert not says("expected \0, got \0", [", got ", "expected "])
+
+
+# --- form ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_lines_are_short_and_fences_closed(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert text.count("```") % 2 == 0
+    long = [n for n, line in enumerate(text.splitlines(), 1) if len(line) > 130 and not line.startswith("|")]
+    assert not long, f"{name_of(page)}: lines {long} are longer than 130 columns"
