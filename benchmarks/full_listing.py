@@ -130,7 +130,7 @@ def _touch(folder: Path, names: Iterable[str]) -> None:
 def run(root: Path, track: str) -> dict[str, Any]:
     """Run the stage on a tree; return its counts, how long it took and how much memory all its processes had at most."""
     source = {"root": str(root), "challenge_root": str(root), **SOURCES[track]}
-    section = {"source": source, "check": "list", "on_bad_image": "error", "jobs": 2}
+    section = {"source": source, "watch": str(root / "made"), "check": "list", "on_bad_image": "error", "jobs": 2}
     (root / "params.yaml").write_text(json.dumps({"tracks": {track: {"preprocess": section}}}))
     command = [sys.executable, REPOSITORY / "stages/preprocess.py", "--params", root / "params.yaml", "--track", track]
     command += ["--manifest", root / "manifest.parquet", "--report", root / "preprocess.json"]

@@ -4,7 +4,8 @@ A message says where (file, key, image id), what was expected, what was found, a
 cause and the way out.
 """
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 
 
 class PipelineError(Exception):
@@ -37,6 +38,14 @@ class ScoreError(PipelineError):
 
 class SubmissionError(PipelineError):
     """A submission would be refused by the evaluation server."""
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a program; an error that this project raises on purpose ends it with one message, without a traceback."""
+    try:
+        main()
+    except PipelineError as error:
+        sys.exit(f"error: {error}")
 
 
 def sample(items: Iterable[object], most: int = 3) -> str:

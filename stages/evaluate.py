@@ -7,6 +7,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.errors import run
 from pipeline.score.evaluate import evaluate
 from pipeline.settings.evaluate import EvaluateSettings
 from pipeline.settings.loader import PARAMS, load_section
@@ -25,4 +26,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -7,6 +7,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.errors import run
 from pipeline.files import write_json
 from pipeline.manifest import write_manifest
 from pipeline.settings.loader import PARAMS, load_section
@@ -31,4 +32,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

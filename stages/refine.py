@@ -7,6 +7,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.errors import run
 from pipeline.files import write_json
 from pipeline.localize.refine import check_decoder, refine
 from pipeline.manifest import read_manifest
@@ -28,4 +29,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -8,6 +8,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.errors import run
 from pipeline.files import read_json
 from pipeline.manifest import read_manifest
 from pipeline.report import Results, read_rows, write_report
@@ -45,4 +46,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

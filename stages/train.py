@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from pipeline.errors import run
 from pipeline.files import write_json, write_text
 from pipeline.learn.classifier import save_classifier
 from pipeline.learn.fit import fit, history_rows
@@ -34,4 +35,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

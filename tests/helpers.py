@@ -41,7 +41,7 @@ def merge(values: Values, changes: Mapping[str, Any]) -> Values:
 PINNED: Values = {  # what tests rely on, whatever the recipe is tuned to
     "preprocess": {
         "source": {"name": "folder", "root": "data/raw/folder", "masks": "auto"},
-        "check": "decode", "on_bad_image": "error", "jobs": -1,
+        "watch": "", "check": "decode", "on_bad_image": "error", "jobs": -1,
     },
     "train": {
         "pooling": "tap", "tap_threshold": 0.05, "loss": "single_label", "label_choice": "rarest", "label_smoothing": 0.0,

@@ -61,13 +61,13 @@ def write_deps(chain: Path) -> None:
     for line in chain.read_text(encoding="utf-8").splitlines():
         if re.fullmatch(r"  \w+:", line):
             stage = line.strip(" :")
-        if inside and re.match(r"      - (pipeline|stages)/", line):
+        if inside and re.match(r" +- (pipeline|stages)/", line):
             continue
-        inside = line == "    deps:" or (inside and line.startswith("      - "))
+        inside = line.strip() == "deps:" or (inside and line.strip().startswith("- "))
         lines.append(line)
-        if line == "    deps:":
-            script = ROOT / "stages" / f"{stage}.py"
-            lines += [f"      - {dep.as_posix()}" for dep in [script.relative_to(ROOT), *sorted(imported_files(script))]]
+        if line.strip() == "deps:":
+            script, indent = ROOT / "stages" / f"{stage}.py", line.partition("deps:")[0]
+            lines += [f"{indent}  - {dep.as_posix()}" for dep in [script.relative_to(ROOT), *sorted(imported_files(script))]]
     chain.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

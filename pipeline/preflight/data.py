@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pyarrow.compute as pc
 
 from pipeline.errors import DataError, sample
 from pipeline.manifest import Manifest
-from pipeline.preflight.context import NOMINAL, Context, Listing
+from pipeline.preflight.context import NOMINAL, Context, Listing, NotCheckedError
 from pipeline.preflight.rows import Level, Row, row_of_line
 from pipeline.settings.preprocess import DemoSource, FolderSource, IlsvrcClsSource, IlsvrcDetSource, PreprocessSettings, Source
 from pipeline.sources.disk import list_names, only_images, stem, walk
@@ -29,10 +30,14 @@ COPY_AGAIN = "likely an unfinished copy: unpack the archive again"
 
 def check_roots(context: Context, track: Track) -> Iterator[Row]:
     """The folders that the source is given."""
-    source = context.get(track.name, PreprocessSettings).source
+    settings = context.get(track.name, PreprocessSettings)
     for key in ("root", "challenge_root"):
-        if hasattr(source, key):
-            yield _look_at_root(context, track, source, key)
+        if hasattr(settings.source, key):
+            yield _look_at_root(context, track, settings.source, key)
+    if not Path(settings.watch).is_file():  # for DVC a dep that is not there is an error
+        where = context.key(track.name, "preprocess.watch")
+        cure = "name one that is there, such as data/raw/README.md"
+        yield Row("FAIL", "roots", where, f"expected a file, found none at {settings.watch}", cure)
 
 
 def _look_at_root(context: Context, track: Track, source: Source, key: str) -> Row:
@@ -165,6 +170,8 @@ def _left_out(manifest: Manifest) -> Iterator[Row]:
 def _count_class_folders(source: IlsvrcClsSource) -> Iterator[Row]:
     """Folders of known classes without an image, where the source refused before it counted."""
     train = train_folder(source)
+    if not train.is_dir():
+        raise NotCheckedError(f"{train.as_posix()}: not looked at, for there is no such folder")
     there = [row.wnid for row in cls_classes() if (train / row.wnid).is_dir()]
     for wnid in there:
         if not only_images(list_names(train / wnid)):
@@ -182,17 +189,37 @@ def train_folder(source: IlsvrcClsSource | IlsvrcDetSource) -> Path:
 
 
 def check_annotations(context: Context, track: Track) -> Iterator[Row]:
-    """Track 1's XML files: how many name no object, and how many images have none."""
+    """The XML files: in Track 1 how many name no object, and how many images have none; in Track 3 the boxes of val."""
     source = context.get(track.name, PreprocessSettings).source
+    listing = context.listings.get(track.name, Listing())
+    if isinstance(source, IlsvrcClsSource) and source.boxes == "annotations" and listing.manifest is None:
+        yield from _sample_boxes(source, context, listing)
     if not isinstance(source, IlsvrcDetSource) or source.labels != "annotations":
         return
-    listing = context.listings[track.name]
     if listing.manifest is None:
-        yield from _sample_annotations(source, context)
+        yield from _sample_labels(source, context)
         return
     train = listing.manifest.select("train")
     without = int(pc.sum(pc.equal(pc.list_value_length(train.table["labels"]), 0)).as_py() or 0)
     yield _without_object(without, len(train), ilsvrc_home(Path(source.root)).as_posix())
+
+
+def _sample_boxes(source: IlsvrcClsSource, context: Context, listing: Listing) -> Iterator[Row]:
+    """Where the source refused before it came to the boxes."""
+    from pipeline.sources.annotations import read_boxes
+
+    home = ilsvrc_home(Path(source.root)) / "Annotations/CLS-LOC/val"
+    if not home.is_dir():
+        raise NotCheckedError(f"{home.as_posix()}: not looked at, for there is no such folder")
+    files = sorted(home.glob("*.xml"))
+    chosen = random.Random(context.seed).sample(files, min(context.sample, len(files)))
+    for file in chosen:
+        try:
+            read_boxes(file)
+        except DataError as error:
+            if str(error) not in listing.lines:
+                yield row_of_line("FAIL", "labels", str(error), COPY_AGAIN)
+    yield Row("OK", "labels", home.as_posix(), f"looked at {len(chosen)} of {len(files)} annotations with boxes")
 
 
 def _without_object(without: int, of: int, where: str) -> Row:
@@ -202,21 +229,21 @@ def _without_object(without: int, of: int, where: str) -> Row:
     return Row("OK", "labels", where, f"{text}; a single-label loss leaves these images out")
 
 
-def _sample_annotations(source: IlsvrcDetSource, context: Context) -> Iterator[Row]:
+def _sample_labels(source: IlsvrcDetSource, context: Context) -> Iterator[Row]:
     from pipeline.sources.annotations import object_names
 
     home = ilsvrc_home(Path(source.root)) / "Annotations/DET/train"
-    images = [Path(folder) / stem(name) for folder, names in walk(train_folder(source)).items() for name in only_images(names)]
+    if not home.is_dir():
+        raise NotCheckedError(f"{home.as_posix()}: not looked at, for there is no such folder")
+    images = [f"{folder}/{stem(name)}" for folder, names in walk(train_folder(source)).items() for name in only_images(names)]
     chosen = random.Random(context.seed).sample(images, min(context.sample, len(images)))
     files = [home / f"{image}.xml" for image in chosen]
     absent = [file for file in files if not file.is_file()]
-    without = 0
+    counts: list[int] = []
     for file in set(files) - set(absent):
-        try:
-            without += not object_names(file.read_bytes())
-        except (OSError, ValueError):  # the rows `listing` say so
-            continue
-    yield _without_object(without, len(files) - len(absent), home.as_posix())
+        with suppress(OSError, ValueError):  # the rows `listing` say so
+            counts.append(len(object_names(file.read_bytes())))
+    yield _without_object(counts.count(0), len(counts), home.as_posix())
     if absent:
         text = (
             f"left out: {len(absent)} of {len(files)} images without annotation: {sample([file.as_posix() for file in absent])}"

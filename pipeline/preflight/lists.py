@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.errors import DataError, sample
-from pipeline.preflight.context import Context
+from pipeline.preflight.context import Context, Listing
+from pipeline.preflight.data import missing_roots
 from pipeline.preflight.rows import Row
 from pipeline.settings.preprocess import IlsvrcClsSource, IlsvrcDetSource, PreprocessSettings
-from pipeline.sources.disk import IMAGE_SUFFIXES, find_file, stem
-from pipeline.sources.ilsvrc_cls import TEST_LISTS
+from pipeline.sources.disk import IMAGE_SUFFIXES, files_by_id, find_file, only_images, stem, walk
+from pipeline.sources.ilsvrc_cls import TEST_LISTS, ilsvrc_home
+from pipeline.sources.ilsvrc_det import RAW
 from pipeline.sources.official import track1_ids, track3_val
 from pipeline.tracks import Track
 
@@ -35,6 +37,7 @@ def check_lists(context: Context, track: Track) -> Iterator[Row]:
             text,
             "take them out of one list; the server scores test images that nobody has chosen settings on",
         )
+    yield from _against_files(source, ids, context.listings[track.name])
     counts = ", ".join(f"{split} {len(ids[split]):,} ({files.get(split, 'shipped')})" for split in ids)
     yield Row("OK", "lists", "", f"ids: {counts}")
     if isinstance(source, IlsvrcDetSource) and source.lists == "shipped":
@@ -87,6 +90,45 @@ def _text(path: Path) -> str:
 
 def _has_suffix(name: str) -> bool:
     return name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def _against_files(source: IlsvrcClsSource | IlsvrcDetSource, ids: dict[str, Ids], listing: Listing) -> Iterator[Row]:
+    """Where the source refused before it came to it: is there an image for every id, and a mask for those of val?"""
+    if listing.manifest is not None or missing_roots(source):
+        return
+    images, masks = held_out(source)
+    wanted = [("val", "a file", images), ("test", "a file", images)]
+    wanted += [("val", "a mask (<id>.png)", masks)] if masks else []
+    for split, what, found in wanted:
+        absent = [image_id for image_id in ids[split] if image_id not in found]
+        if absent and not any(f"{split}: expected {what}" in line for line in listing.lines):
+            text = f"expected {what} of each of {len(ids[split]):,} images of {split}, missing={sample(absent)}"
+            yield Row(
+                "FAIL",
+                "lists",
+                Path(source.challenge_root).as_posix(),
+                text,
+                "likely an unfinished copy: unpack the archive again",
+            )
+
+
+def held_out(source: IlsvrcClsSource | IlsvrcDetSource) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Images of val and test by id, and masks by id, wherever the download has them."""
+    challenge = Path(source.challenge_root)
+    kind = "CLS-LOC" if isinstance(source, IlsvrcClsSource) else "DET"
+    images = files_by_id([ilsvrc_home(Path(source.root)) / f"Data/{kind}/val"])
+    masks: dict[str, Path] = {}
+    other = "LID_track1" if isinstance(source, IlsvrcClsSource) else "LID_track3"
+    for folder, names in walk(challenge).items():
+        if folder.startswith(other):
+            continue
+        plain = isinstance(source, IlsvrcClsSource) or Path(folder).name == RAW  # others of Track 1 are copies for viewing
+        for name in only_images(names):
+            if not name.endswith(".png"):
+                images[stem(name)] = challenge / folder / name
+            elif plain:
+                masks[stem(name)] = challenge / folder / name
+    return images, masks
 
 
 def _odd_lines(path: Path) -> Iterator[Row]:

@@ -129,27 +129,24 @@ def check_dvc(context: Context) -> Iterator[Row]:
 
 def check_hardware(context: Context, track: Track) -> Iterator[Row]:
     """The device and the precision that training and extraction would have."""
+    train = context.get(track.name, TrainSettings)
+    yield _hardware(context.key(track.name, "train"), train.device, train.precision, train.backbone.trained)
+    extract = context.get(track.name, ExtractSettings)
+    yield _hardware(context.key(track.name, "extract"), extract.device, extract.precision, False)
+
+
+def _hardware(key: str, device: str, precision: str, learning: bool) -> Row:
     from pipeline.learn.device import choose_hardware
 
-    train, extract = context.get(track.name, TrainSettings), context.get(track.name, ExtractSettings)
-    for name, settings, learning in (("train", train, train.backbone.trained), ("extract", extract, False)):
-        try:
-            hardware = choose_hardware(settings.device, settings.precision, learning)
-        except SettingsError as error:
-            yield row_of_line("FAIL", "device", f"{context.key(track.name, name)}.{error}", _device_cure(str(error)))
-            continue
-        found = f"{hardware.device} ({device_name(str(hardware.device))}), {hardware.precision}"
-        if learning and hardware.device.type == "cpu":
-            cure = "fine for a trial; else a machine with a GPU, or backbone.trained: false. The duration below says how long"
-            yield Row(
-                "WARN",
-                "device",
-                context.key(track.name, f"{name}.device"),
-                f"expected a GPU to train a whole network on, got {found}",
-                cure,
-            )
-        else:
-            yield Row("OK", "device", context.key(track.name, name), found)
+    try:
+        hardware = choose_hardware(device, precision, learning)
+    except SettingsError as error:
+        return row_of_line("FAIL", "device", f"{key}.{error}", _device_cure(str(error)))
+    found = f"{hardware.device} ({device_name(str(hardware.device))}), {hardware.precision}"
+    if learning and hardware.device.type == "cpu":
+        cure = "fine for a trial; else a machine with a GPU, or backbone.trained: false. The rows `duration` say how long"
+        return Row("WARN", "device", f"{key}.device", f"expected a GPU to train a whole network on, got {found}", cure)
+    return Row("OK", "device", key, found)
 
 
 def _device_cure(message: str) -> str:

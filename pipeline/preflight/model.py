@@ -94,17 +94,18 @@ def check_weights(context: Context, track: Track) -> Iterator[Row]:
     elif backbone.weights == "hub":
         yield _hub_weights(backbone, where)
     else:
-        yield _load(backbone, where)
+        yield _load(backbone, where, context.key(track.name, ""))
 
 
-def _load(backbone: BackboneSettings, where: str) -> Row:
+def _load(backbone: BackboneSettings, where: str, prefix: str) -> Row:
     from pipeline.learn.backbones import build_body
     from pipeline.learn.weights import load_weights
 
     try:
         load_weights(build_body(backbone.name, backbone.output_stride), backbone)
     except TrainError as error:
-        return row_of_line("FAIL", "weights", str(error), f"see {where}")
+        line = f"{prefix}{error}" if str(error).startswith("train.") else str(error)
+        return row_of_line("FAIL", "weights", line, f"see {where}")
     return Row("OK", "weights", where, f"{backbone.weights} weights fit {backbone.name}")
 
 
@@ -112,9 +113,10 @@ def _hub_weights(backbone: BackboneSettings, where: str) -> Row:
     import timm
 
     name = f"{backbone.name}.{backbone.weights_from}" if backbone.weights_from else backbone.name
-    config = timm.get_pretrained_cfg(name) if timm.is_model(backbone.name) else None
-    if config is None or not config.has_weights:
-        known = [full.partition(".")[2] for full in timm.list_pretrained(f"{backbone.name}.*")]
+    known = [full.partition(".")[2] for full in timm.list_pretrained(f"{backbone.name}.*")]
+    there = backbone.weights_from in known if backbone.weights_from else bool(known)
+    config = timm.get_pretrained_cfg(name) if there else None
+    if config is None:
         text = f"expected a tag among {known}, got {backbone.weights_from!r}"
         return Row("FAIL", "weights", f"{where}_from", text, "null takes the model's default")
     if config.hf_hub_id and is_cached(config.hf_hub_id):

@@ -75,13 +75,16 @@ def check_validation_labels(context: Context, track: Track) -> Iterator[Row]:
 
 def check_processes(context: Context, track: Track) -> Iterator[Row]:
     """Reading processes: too many for the machine, or none beside a network that is trained."""
-    train, extract = context.get(track.name, TrainSettings), context.get(track.name, ExtractSettings)
-    for name, workers in (("train", train.workers), ("extract", extract.workers)):
-        if workers > cores():
-            found = f"expected at most {cores()}, the cores of this machine, got {workers}"
-            cure = f"set it to {cores()}; more processes take memory and give nothing"
-            yield Row("WARN", "params", context.key(track.name, f"{name}.workers"), found, cure)
+    train = context.get(track.name, TrainSettings)
+    yield from _too_many(context.key(track.name, "train.workers"), train.workers)
     if train.workers == 0 and train.backbone.trained and cores() > 2:
         found = f"expected processes that read images beside the network, got 0 on {cores()} cores"
         cure = f"set it to {min(8, cores())}; else the device waits for the disk"
         yield Row("WARN", "params", context.key(track.name, "train.workers"), found, cure)
+    yield from _too_many(context.key(track.name, "extract.workers"), context.get(track.name, ExtractSettings).workers)
+
+
+def _too_many(key: str, workers: int) -> Iterator[Row]:
+    if workers > cores():
+        found = f"expected at most {cores()}, the cores of this machine, got {workers}"
+        yield Row("WARN", "params", key, found, f"set it to {cores()}; more processes take memory and give nothing")

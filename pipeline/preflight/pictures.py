@@ -2,23 +2,23 @@
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from PIL import Image
 
 from pipeline.errors import sample
-from pipeline.manifest import SPLITS, MaskKind, Record, Split
-from pipeline.preflight.context import Context
+from pipeline.manifest import SPLITS, MaskKind, MaskTurn, Record, Split
+from pipeline.preflight.context import Context, NotCheckedError
 from pipeline.preflight.data import train_folder
+from pipeline.preflight.lists import held_out
 from pipeline.preflight.rows import Row, row_of_line
-from pipeline.settings.preprocess import DemoSource, IlsvrcClsSource, IlsvrcDetSource, PreprocessSettings
-from pipeline.sources.disk import files_by_id, only_images, stem, walk
-from pipeline.sources.ilsvrc_cls import ilsvrc_home
+from pipeline.settings.preprocess import DemoSource, IlsvrcClsSource, IlsvrcDetSource, PreprocessSettings, Source
+from pipeline.sources.disk import only_images, walk
+from pipeline.sources.ilsvrc_cls import SWAPPED_MASKS, is_swapped
 from pipeline.sources.ilsvrc_det import RAW
-from pipeline.sources.inspect import Finding
-from pipeline.sources.inspect import _look as look
+from pipeline.sources.inspect import Finding, look
 from pipeline.sources.official import det_classes
 from pipeline.sources.quirks import RULES, wrong_values
 from pipeline.tracks import Track
@@ -54,6 +54,8 @@ def check_pictures(context: Context, track: Track) -> Iterator[Row]:
     if isinstance(settings.source, DemoSource):
         return
     chosen = choose(context, track)
+    if not any(chosen.of.values()):
+        raise NotCheckedError("not looked at, for there are no pictures where the params file says")
     deadline = time.monotonic() + SECONDS
     looked: dict[str, int] = {}
     for split in SPLITS:
@@ -89,34 +91,28 @@ def choose(context: Context, track: Track) -> Sample:
 
 def _from_disk(context: Context, track: Track, chance: random.Random) -> Sample:
     source = context.get(track.name, PreprocessSettings).source
-    found: dict[Split, dict[str, Path]] = {split: {} for split in SPLITS}
+    found: dict[Split, list[str]] = {split: [] for split in SPLITS}
     masks: dict[str, Path] = {}
     if isinstance(source, IlsvrcClsSource | IlsvrcDetSource):
-        train = train_folder(source)
-        found["train"] = {
-            stem(name): train / folder / name for folder, names in walk(train).items() for name in only_images(names)
-        }
-        found["val"], masks = _held_out(source)
-    chosen = {split: chance.sample(sorted(files), min(context.sample, len(files))) for split, files in found.items()}
-    records = {split: [_record(found[split][i], split, masks.get(i)) for i in ids] for split, ids in chosen.items()}
+        train = train_folder(source).as_posix()
+        found["train"] = [
+            f"{train}/{folder}/{name}" for folder, names in walk(Path(train)).items() for name in only_images(names)
+        ]
+        images, masks = held_out(source)
+        found["val"] = sorted(path.as_posix() for path in images.values())
+    chosen = {split: chance.sample(files, min(context.sample, len(files))) for split, files in found.items()}
+    records = {split: [_record(Path(file), split, masks, source) for file in files] for split, files in chosen.items()}
     kind: MaskKind = "foreground" if isinstance(source, IlsvrcClsSource) else "labels"
     note = " (val: with test), taken from the disk, for the images could not be listed"
     return Sample(records, {split: len(files) for split, files in found.items()}, kind, len(det_classes()), note)
 
 
-def _held_out(source: IlsvrcClsSource | IlsvrcDetSource) -> tuple[dict[str, Path], dict[str, Path]]:
-    """Images of val and test by id, and masks by id, wherever the download has them."""
-    challenge = Path(source.challenge_root)
-    kind = "CLS-LOC" if isinstance(source, IlsvrcClsSource) else "DET"
-    folders = [challenge / folder for folder in walk(challenge)]
-    truth = [folder for folder in folders if not isinstance(source, IlsvrcDetSource) or folder.name == RAW]
-    masks = {image_id: path for image_id, path in files_by_id(truth).items() if path.suffix == ".png"}
-    images = files_by_id([*folders, ilsvrc_home(Path(source.root)) / f"Data/{kind}/val"])
-    return {image_id: path for image_id, path in images.items() if path.suffix != ".png"}, masks
-
-
-def _record(file: Path, split: Split, mask: Path | None) -> Record:
-    return Record(file.stem, file, 0, 0, (), split, mask, ())
+def _record(file: Path, split: Split, masks: Mapping[str, Path], source: Source) -> Record:
+    mask = masks.get(file.stem)
+    turn: MaskTurn | None = None
+    if mask and file.stem in SWAPPED_MASKS and isinstance(source, IlsvrcClsSource) and is_swapped(file, mask):
+        turn = source.swapped_masks if source.swapped_masks not in ("skip", "error") else None
+    return Record(file.stem, file, 0, 0, (), split, mask, (), mask_turn=turn)
 
 
 # --- what was found -----------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ Level = Literal["OK", "WARN", "FAIL"]
 
 MOST_ROWS = 20  # of one check at one level; the rest is counted
 BOTH = "both"  # the track of a row about the machine
-INDENT = 24
+INDENT = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def limit(rows: Iterable[Row], most: int = MOST_ROWS) -> list[Row]:
 def show(row: Row, width: int | None = None) -> str:
     """A row as a few lines: level, track, check; where; what was found; the cure after an arrow."""
     width = width or max(80, min(shutil.get_terminal_size((120, 40)).columns, 160))
-    head = f"{row.level:<5} {row.track:<7} {row.check:<9}"
+    head = f"{row.level:<5} {row.track:<7} {row.check:<10}"
     text = f"{row.where}: {row.found}" if row.where else row.found
     lines = _wrap(text, width) + [f"{'→ ' if n == 0 else '  '}{line}" for n, line in enumerate(_wrap(row.cure, width - 2))]
     return "\n".join(f"{head if n == 0 else '':<{INDENT}}{line}" for n, line in enumerate(lines))

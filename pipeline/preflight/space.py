@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.preflight.context import Context
+from pipeline.preflight.context import Context, NotCheckedError
 from pipeline.preflight.model import count_classes
 from pipeline.preflight.rows import Row
 from pipeline.settings.extract import ExtractSettings
@@ -107,15 +107,20 @@ def needed(context: Context, track: Track) -> Need:
 
 def check_disk(context: Context) -> Iterator[Row]:
     """Both tracks together against what is free, where the outs lie and where DVC keeps its copies."""
-    needs = {name: needed(context, track) for name, track in TRACKS.items() if context.settings.get(name)}
-    for name, need in needs.items():
-        yield Row("OK", "disk", "", f"about {gigabytes(need.total)}: {need}", track=name)
-    total = sum(need.total for need in needs.values())
-    cache, copies = cache_folder(context.folder), keeps_copies(context.folder)
-    here = nearest(context.folder)
+    total = 0
+    for track in TRACKS.values():
+        try:
+            need = needed(context, track)
+        except NotCheckedError as error:
+            yield Row("WARN", "disk", "", f"not counted: {error}", "mend what stands above and run this again", track.name)
+            continue
+        total += need.total
+        yield Row("OK", "disk", "", f"about {gigabytes(need.total)}: {need}", track=track.name)
+    here, cache = nearest(context.folder), cache_folder(context.folder)
+    copies = keeps_copies(context.folder)
     places = {here: total}
     if copies:
-        same = device(cache) == device(here)
+        same = cache.stat().st_dev == here.stat().st_dev
         places[here if same else cache] = total * (2 if same else 1)
     for place, bytes_needed in places.items():
         yield _against_free(place, bytes_needed, copies)
@@ -143,10 +148,6 @@ def nearest(folder: Path) -> Path:
     """The folder itself, or the first one above it that is there."""
     folder = folder.absolute()
     return next(place for place in (folder, *folder.parents) if place.is_dir())
-
-
-def device(folder: Path) -> int:
-    return nearest(folder).stat().st_dev
 
 
 def cache_folder(folder: Path) -> Path:

@@ -146,6 +146,7 @@ class PreprocessSettings:
     """`tracks.<track>.preprocess`."""
 
     source: Source
+    watch: str  # a file; DVC lists the images again when it has changed, or when a link on the way leads elsewhere
     check: Literal["list", "header", "decode"]  # read nothing, sizes, or every pixel
     on_bad_image: Literal["error", "skip"]  # skip: left out, counted and listed in preprocess.json; val and test always stop
     jobs: Annotated[int, Field(ge=-1)]  # processes; -1: all cores

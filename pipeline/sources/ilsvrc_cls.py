@@ -56,35 +56,14 @@ def list_ilsvrc_cls(source: IlsvrcClsSource) -> Manifest:
     root = common_root(Path(source.root), Path(source.challenge_root))
     problems = Problems(root)
     train, wnids, other_files = problems.attempt(lambda: _list_train(source, root)) or (make_rows(0), (), 0)
-    listed = problems.attempt(lambda: _val_list(source)) or {}
     test_ids = problems.attempt(lambda: _test_list(source)) or ()
     images = _find_images(source)
-    rank = {row.wnid: k for k, row in enumerate(cls_classes())}
-    place = {rank[wnid]: k for k, wnid in enumerate(wnids)}  # class index of this run by that of the challenge
-    val_ids = [image_id for image_id, k in listed.items() if k is None or k in place]
-    masks = problems.attempt(lambda: _find_masks(source, val_ids)) or {}
-    problems.need("a mask (<id>.png)", "val", val_ids if masks else (), masks)
-    turns, skipped = _turn_masks(source, images, masks, problems)
-    val = rows_of_ids(
-        val_ids,
-        "val",
-        root,
-        images,
-        problems,
-        labels={image_id: [place[k]] for image_id in val_ids if (k := listed[image_id]) is not None},
-        masks={image_id: path for image_id, path in masks.items() if image_id not in skipped},
-        boxes=_read_boxes(source, val_ids, problems),
-        mask_turns=turns,
-    )
+    val, left_out = _list_val(source, root, wnids, images, problems)
     test = rows_of_ids(test_ids, "test", root, images, problems)
     problems.stop_if_any()
-    left_out = {
-        "files_that_are_no_images": other_files,
-        "val_images_of_absent_classes": len(listed) - len(val_ids),
-        "swapped_masks": len(skipped),
-    }
-    classes = tuple(cls_classes()[rank[wnid]].name for wnid in wnids)
-    return Manifest(pa.concat_tables([train, val, test]), classes, root, "foreground", left_out)
+    names = {row.wnid: row.name for row in cls_classes()}
+    left_out["files_that_are_no_images"] = other_files
+    return Manifest(pa.concat_tables([train, val, test]), tuple(names[wnid] for wnid in wnids), root, "foreground", left_out)
 
 
 def ilsvrc_home(root: Path) -> Path:
@@ -122,6 +101,31 @@ def _class_folders(train: Path, source: IlsvrcClsSource) -> tuple[str, ...]:
             f"missing={sample(absent)}, unknown={sample(unknown)}{hint} (preprocess.source.classes: {source.classes})"
         )
     return tuple(sorted(folders))
+
+
+def _list_val(
+    source: IlsvrcClsSource, root: Path, wnids: Sequence[str], images: Mapping[str, Path], problems: Problems
+) -> tuple[pa.Table, dict[str, int]]:
+    """The rows of split val, and how many images or masks are left out, by rule."""
+    rank = {row.wnid: k for k, row in enumerate(cls_classes())}
+    place = {rank[wnid]: k for k, wnid in enumerate(wnids or rank)}  # class index of this run by that of the challenge
+    listed = problems.attempt(lambda: _val_list(source)) or {}
+    ids = [image_id for image_id, k in listed.items() if k is None or k in place]
+    masks = problems.attempt(lambda: _find_masks(source, ids)) or {}
+    problems.need("a mask (<id>.png)", "val", ids if masks else (), masks)
+    turns, skipped = _turn_masks(source, images, masks, problems)
+    rows = rows_of_ids(
+        ids,
+        "val",
+        root,
+        images,
+        problems,
+        labels={image_id: [place[k]] for image_id in ids if (k := listed[image_id]) is not None},
+        masks={image_id: path for image_id, path in masks.items() if image_id not in skipped},
+        boxes=_read_boxes(source, ids, problems),
+        mask_turns=turns,
+    )
+    return rows, {"val_images_of_absent_classes": len(listed) - len(ids), "swapped_masks": len(skipped)}
 
 
 def _val_list(source: IlsvrcClsSource) -> dict[str, int | None]:
@@ -178,7 +182,7 @@ def _turn_masks(
     source: IlsvrcClsSource, images: Mapping[str, Path], masks: Mapping[str, Path], problems: Problems
 ) -> tuple[dict[str, MaskTurn], list[str]]:
     """How the known swapped masks are turned, by image id; and the ids of those that are to be skipped."""
-    swapped = [i for i in SWAPPED_MASKS if i in images and i in masks and _is_swapped(images[i], masks[i])]
+    swapped = [i for i in SWAPPED_MASKS if i in images and i in masks and is_swapped(images[i], masks[i])]
     if source.swapped_masks == "skip":
         return {}, swapped
     if source.swapped_masks == "error":
@@ -188,7 +192,8 @@ def _turn_masks(
     return dict.fromkeys(swapped, source.swapped_masks), []
 
 
-def _is_swapped(image: Path, mask: Path) -> bool:
+def is_swapped(image: Path, mask: Path) -> bool:
+    """Whether a mask has the size of its image with width and height swapped."""
     try:
         size, mask_size = read_size(image), read_size(mask)
     except DataError:  # the look at all files says what is wrong

@@ -103,10 +103,11 @@ def _chunks(manifest: Manifest) -> Iterator[list[Record]]:
 
 
 def _look_at(records: Sequence[Record], decode: bool, cut_boxes: bool) -> list[Finding]:
-    return [_look(record, decode, cut_boxes) for record in records]
+    return [look(record, decode, cut_boxes) for record in records]
 
 
-def _look(record: Record, decode: bool, cut_boxes: bool) -> Finding:
+def look(record: Record, decode: bool, cut_boxes: bool) -> Finding:
+    """Look at one image and its mask: the header, or every pixel; what is wrong is a part of the finding."""
     try:
         header = read_header(record.file)
         size = (header.width, header.height)

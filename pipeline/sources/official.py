@@ -40,25 +40,28 @@ class DetClass:
 @lru_cache(maxsize=1)
 def cls_classes() -> tuple[ClsClass, ...]:
     """The 1,000 classes of Track 3, by class index."""
-    return tuple(ClsClass(row["wnid"], row["name"], int(row["devkit_id"])) for row in _rows("ilsvrc_cls_classes"))
+    return tuple(ClsClass(row["wnid"], row["name"], int(row["devkit_id"])) for row in _rows("ilsvrc_cls_classes.csv"))
 
 
 @lru_cache(maxsize=1)
 def det_classes() -> tuple[DetClass, ...]:
     """The 200 classes of Track 1, by class id."""
-    return tuple(DetClass(row["wnid"], row["name"]) for row in _rows("ilsvrc_det_classes"))
+    return tuple(DetClass(row["wnid"], row["name"]) for row in _rows("ilsvrc_det_classes.csv"))
 
 
 def track3_val() -> tuple[tuple[str, int], ...]:
     """(image id, class index) of the 23,151 val images of Track 3, by id."""
-    return tuple((f"ILSVRC2012_val_{int(row['number']):08d}", int(row["class_index"])) for row in _rows("lid_track3_val"))
+    return tuple((f"ILSVRC2012_val_{int(row['number']):08d}", int(row["class_index"])) for row in _rows("lid_track3_val.csv"))
 
 
 def track1_ids(split: Literal["val", "test"]) -> tuple[str, ...]:
     """The image ids of a split of Track 1, in the challenge's order."""
-    return tuple(f"ILSVRC{row['year']}_val_{int(row['number']):08d}" for row in _rows(f"lid_track1_{split}"))
+    return tuple(
+        f"ILSVRC{row['year']}_val_{int(row['number']):08d}"
+        for row in _rows("lid_track1_val.csv" if split == "val" else "lid_track1_test.csv")
+    )
 
 
 def _rows(name: str) -> list[dict[str, str]]:
-    with (LISTS / f"{name}.csv").open(encoding="utf-8", newline="") as stream:
+    with (LISTS / name).open(encoding="utf-8", newline="") as stream:
         return list(csv.DictReader(stream))

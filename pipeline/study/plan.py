@@ -24,20 +24,32 @@ CHAIN = Path("dvc.yaml")  # of the project, whose stages say which files their s
 PLAN = "plan.json"
 PREPROCESS = "params/preprocess.yaml"
 RESULTS = ("results.json", "table.csv", "table.md", "figure.svg", "strip.png")
-# what the two scripts of the study import; a test compares it with the import graph
-RESCALE_DEPS = (
-    "pipeline/errors.py",
-    "pipeline/files.py",
-    "pipeline/images.py",
-    "pipeline/localize/scale.py",
-    "pipeline/manifest.py",
-    "pipeline/settings/extract.py",
-    "pipeline/settings/loader.py",
-    "pipeline/store.py",
-    "pipeline/study/rescale.py",
-    "pipeline/tracks.py",
-)
-COMPARE_DEPS = ("pipeline/study/compare.py", "pipeline/study/figures.py")  # the page is made of finished numbers: its own code
+CODE = ("pipeline/", "stages/")
+# What the scripts of the study depend on. The first list is complete (a test compares it with the import graph). The others
+# read finished results and draw: of what they import, only what decides their numbers stands here.
+STUDY_DEPS = {
+    "rescale": (
+        "pipeline/errors.py",
+        "pipeline/files.py",
+        "pipeline/images.py",
+        "pipeline/localize/scale.py",
+        "pipeline/manifest.py",
+        "pipeline/settings/extract.py",
+        "pipeline/settings/loader.py",
+        "pipeline/store.py",
+        "pipeline/study/rescale.py",
+        "pipeline/tracks.py",
+    ),
+    "diagnostics": (
+        "pipeline/study/diagnosis.py",
+        "pipeline/study/diagnostics.py",
+        "pipeline/study/phenomena.py",
+    ),
+    "compare": (
+        "pipeline/study/compare.py",
+        "pipeline/study/figures.py",
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +148,11 @@ class _Stages:
         if not CHAIN.is_file():
             raise SettingsError(f"{CHAIN}: expected the project's pipeline, found none; run this from the project's folder")
         self.chain = section(read_params(CHAIN), "stages", CHAIN)
+        self.watch = section(read_params(ablation.recipe), f"tracks.{self.track}.preprocess.watch", ablation.recipe)
 
     def all(self, runs: Sequence[tuple[Variant, int]], groups: dict[str, list[Row]]) -> dict[str, Any]:
         """Every stage once."""
-        stages = {"preprocess": self._stage("preprocess", PREPROCESS, {}, {**MANIFEST, "report": "preprocess.json"})}
+        stages = {"preprocess": self._preprocess()}
         for variant, seed in runs:
             stages |= {
                 f"train-{variant.training}-seed{seed}": self._train(variant, seed),
@@ -149,10 +162,12 @@ class _Stages:
             }
             if variant.scale == "max":
                 stages[f"rescale-{variant.scaled}-seed{seed}"] = self._rescale(variant, seed)
+            elif variant.negative_weights == "clamp" and seed == runs[0][1]:
+                stages[f"diagnose-{variant.training}-seed{seed}"] = self._diagnose(variant, seed)
         return {**stages, "compare": self._compare(runs)}
 
     def _stage(self, script: str, params: str, data: dict[str, str], outs: dict[str, str], listed: Sequence[str] = ()) -> Any:
-        """One stage that runs `script` of the chain.
+        """One stage that runs a script of the chain or of the study.
 
         Args:
             script: a stage of the chain, or a module of the study
@@ -163,9 +178,7 @@ class _Stages:
         """
         of_chain = script in self.chain
         sections = script if of_chain else "extract"
-        code = (
-            [dep for dep in self.chain[script]["deps"] if dep.startswith(("pipeline/", "stages/"))] if of_chain else RESCALE_DEPS
-        )
+        code = self._code(script) if of_chain else STUDY_DEPS[script]
         words = ["python", f"stages/{script}.py"] if of_chain else ["python", "-m", f"pipeline.study.{script}"]
         words += ["--track", self.track, "--params", f"{self.here}/{params}"]
         words += [word for option, path in {**data, **outs}.items() for word in (f"--{option}", f"{self.here}/{path}")]
@@ -175,6 +188,16 @@ class _Stages:
             "params": [{params: [f"tracks.{self.track}.{sections}"]}],
             "outs": list(listed or outs.values()),
         }
+
+    def _code(self, script: str) -> list[str]:
+        """What a stage of the chain imports, as the project's dvc.yaml says."""
+        entry = self.chain[script]
+        return [dep for dep in entry.get("do", entry)["deps"] if dep.startswith(CODE)]
+
+    def _preprocess(self) -> Any:
+        stage = self._stage("preprocess", PREPROCESS, {}, {**MANIFEST, "report": "preprocess.json"})
+        stage["deps"].append(Path(self.up, self.watch).as_posix())  # an absolute path stays one
+        return stage
 
     def _train(self, variant: Variant, seed: int) -> Any:
         folder = f"models/{variant.training}-seed{seed}"
@@ -207,6 +230,12 @@ class _Stages:
         files = [f"{out}/{name}" for name in ("metrics.json", "table.csv", "per_image.csv")]
         return self._stage("evaluate", params_file(variant.name, seed), data, {"out": out}, files)
 
+    def _diagnose(self, variant: Variant, seed: int) -> Any:
+        maps = f"maps/{variant.scaled}-seed{seed}"
+        data = {**MANIFEST, "model": f"models/{variant.training}-seed{seed}/model", "maps": maps}
+        outs = {"out": f"diagnostics/{variant.training}"}
+        return self._stage("diagnostics", params_file(variant.scaled, seed), data, outs)
+
     def _compare(self, runs: Sequence[tuple[Variant, int]]) -> Any:
         names = [f"{variant.name}-seed{seed}" for variant, seed in runs]
         shown = [f"refined/{variant.name}-seed{seed}" for variant, seed in runs if seed == runs[0][1]]
@@ -214,7 +243,7 @@ class _Stages:
         words = ["python", "-m", "pipeline.study.compare", "--folder", self.here]
         return {
             "cmd": f"cd {shlex.quote(self.up)} && {shlex.join(words)}",
-            "deps": [*(f"{self.up}/{dep}" for dep in COMPARE_DEPS), PLAN, *MANIFEST.values(), *scores, *shown],
+            "deps": [*(f"{self.up}/{dep}" for dep in STUDY_DEPS["compare"]), PLAN, *MANIFEST.values(), *scores, *shown],
             "outs": list(RESULTS),
         }
 

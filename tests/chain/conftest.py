@@ -16,7 +16,8 @@ def make_checkout(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Chec
         folder = tmp_path_factory.mktemp("checkout")
         for name in ("pipeline", "stages"):
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        for name in ("dvc.yaml", ".dvcignore"):
+        (folder / "data" / "raw").mkdir(parents=True)
+        for name in ("dvc.yaml", ".dvcignore", "data/raw/README.md"):
             shutil.copy(ROOT / name, folder / name)
         params = YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text())
         write_yaml(folder / "params.yaml", shrink(params))

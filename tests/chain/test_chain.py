@@ -73,6 +73,15 @@ def test_a_key_of_the_report_reruns_the_report_alone(finished: Checkout) -> None
     assert finished.repro() == set()
 
 
+def test_a_watched_file_lists_the_images_again_and_nothing_else(finished: Checkout) -> None:
+    watched = finished.file("data/raw/README.md")
+    before = watched.read_text()
+    watched.write_text(before + "more\n")
+    assert finished.repro() == {"preprocess@track1", "preprocess@track3"}  # the table is the same: nothing else runs
+    watched.write_text(before)
+    assert finished.repro() == set()
+
+
 def test_deleted_outs_come_back_from_the_cache(finished: Checkout) -> None:
     before = {track: _sha256(finished.file(f"submissions/{track}.zip")) for track in TRACKS}
     for name in ("data/track1", "data/track3", "submissions", "reports"):

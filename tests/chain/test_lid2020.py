@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from checkout import ROOT, STAGES, TRACKS, Checkout, write_yaml
@@ -102,7 +103,8 @@ def run(disks: Disks, tmp_path_factory: pytest.TempPathFactory) -> Run:
     torch.set_num_threads(1)  # pictures this small lose more to waiting threads than they win
     for track in TRACKS:
         for stage in STAGES:
-            _, _, *words = chain[stage]["cmd"][-1].replace("${item.track}", track).split()
+            entry = chain[stage].get("do", chain[stage])
+            _, _, *words = entry["cmd"][-1].replace("${item.track}", track).replace("${key}", track).split()
             given = [str(folder / word) if "/" in word else word for word in words]
             MAIN[stage](["--params", str(params), *given])
     torch.set_num_threads(threads)
@@ -147,6 +149,8 @@ def test_every_image_is_counted_and_scored(run: Run) -> None:
         assert table["classes"] == classes
         assert run.read(f"reports/{track}/metrics.json")["images"] == HELD_OUT
         assert run.read(f"data/{track}/package.json")["images"] == HELD_OUT
+        scored = pd.read_csv(run.folder / f"reports/{track}/per_image.csv")["id"]
+        assert sorted(scored) == sorted(run.disks.trees[track].ids["val"])
     assert run.read("data/track1/train.json")["train_images_without_label"] == 1
 
 

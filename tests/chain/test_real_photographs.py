@@ -1,6 +1,6 @@
 """`recipes/folder.yaml` on real photographs, where they are at hand: minutes long, so `make test-all` only.
 
-The sets are described in the docs; set LID_TEST_DATA to the folder that holds them.
+Set LID_TEST_DATA to a folder that holds the sets named below, each in the `folder` layout.
 """
 
 import json
@@ -21,7 +21,6 @@ def _run(make_checkout: Callable[[], Checkout], name: str, *tracks: str) -> Chec
         pytest.skip(f"no photographs at {DATA / name}; set LID_TEST_DATA to a folder that holds {name}")
     checkout = make_checkout()
     shutil.copy(ROOT / "recipes" / "folder.yaml", checkout.file("params.yaml"))
-    checkout.file("data/raw").mkdir(parents=True)
     checkout.file("data/raw/folder").symlink_to(DATA / name)
     checkout.repro(*(f"{stage}@{track}" for track in tracks for stage in ("package", "report")))
     return checkout

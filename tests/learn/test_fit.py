@@ -124,6 +124,36 @@ def test_images_without_label_are_left_out_of_single_label_learning(colors: Mani
         assert trained.best.val_accuracy == 1.0
 
 
+class Seen(Exception):  # noqa: N818
+    """Ends a run once its batches have been looked at."""
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "class_balanced"])
+def test_pictures_and_targets_stay_together(
+    sampling: str, colors: Manifest, start: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The color of a picture says what its target must be, in training and in validation, beside pictures without label."""
+    rows = sorted(colors.table.to_pylist(), key=lambda row: (row["split"], row["id"].rpartition("_")[2]))
+    for n in (0, 7, 10, 18):
+        rows[n]["labels"] = []
+    gaps = from_rows(rows, colors.classes, colors.root, colors.mask_kind)
+    counts = []
+
+    def look(module: Any, train_batches: Any, val_batches: Any, images: int, *rest: Any) -> None:
+        for batches in (train_batches(1), train_batches(2), val_batches()):
+            pairs = [pair for inputs, targets in batches for pair in zip(inputs, targets, strict=True)]
+            for picture, target in pairs:
+                color = int(picture.float().mean(dim=(1, 2)).argmax())
+                assert color == (int(target) if target.ndim == 0 else int(target.argmax()))
+            counts.append(len(pairs))
+        raise Seen
+
+    monkeypatch.setattr("pipeline.learn.fit.run_epochs", look)
+    with pytest.raises(Seen):
+        fit(gaps, quick(start, backbone={"trained": True}, sampling=sampling))
+    assert counts == [15, 15, 5]
+
+
 def test_without_validation_labels_the_last_epoch_is_taken(colors: Manifest, start: str) -> None:
     blind = relabeled(colors, {"val": []})
     for select in ("accuracy", "loss"):

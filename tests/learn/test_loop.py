@@ -72,7 +72,22 @@ def test_one_step_by_hand() -> None:
     torch.testing.assert_close(trained.bias.double(), start.bias - rate * (of_bias + 0.1 * start.bias), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("images", [24, 22, 21])  # the last group of batches whole, short, and with a short batch in it
+def test_three_steps_by_hand() -> None:
+    """Every step has its own gradient, taken where the one before has led; the momentum is Nesterov's."""
+    data, rate, momentum = draw(12), 0.5, 0.9
+    trained, _ = run(plain(batch_size=4, optimizer={"momentum": momentum}), data)
+    weight, bias = new_head().weight.detach().double(), new_head().bias.detach().double()
+    velocity = [torch.zeros_like(weight), torch.zeros_like(bias)]
+    for inputs, labels in split(data, 4)(1):
+        gradients = slow_gradient(weight, bias, (inputs, labels))
+        velocity = [momentum * v + g for v, g in zip(velocity, gradients, strict=True)]
+        weight = weight - rate * (gradients[0] + momentum * velocity[0])
+        bias = bias - rate * (gradients[1] + momentum * velocity[1])
+    torch.testing.assert_close(trained.weight.double(), weight, rtol=0, atol=1e-5)
+    torch.testing.assert_close(trained.bias.double(), bias, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("images", [24, 22, 32, 30, 26])  # the last batch, or the last group of batches, whole or short
 def test_accumulated_batches_step_like_one_large_batch(images: int) -> None:
     data = draw(images)
     small, _ = run(plain(batch_size=4, accumulate=3, epochs=2), data)

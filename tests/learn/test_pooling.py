@@ -159,6 +159,11 @@ def test_half_precision_is_summed_in_float32(pool, dtype: torch.dtype) -> None: 
     assert pooled.item() == features[0, 0, 0, 0].item()
 
 
+def test_the_threshold_of_half_precision_is_not_rounded_to_half_precision() -> None:
+    features = torch.tensor([[[[1024.0, 614.0, 0.0]]]], dtype=torch.float16)
+    assert thresholded_average_pool(features, 613.9 / 1024).item() == 819.0  # in float16 613.9 would be 614: not below it
+
+
 @pytest.mark.parametrize("theta", THETAS)
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_bad_value_stays_visible_in_its_own_channel(bad: float, theta: float) -> None:

@@ -102,9 +102,9 @@ def test_cross_entropy_of_several_labels_shares_the_target() -> None:
 
 def test_label_smoothing_by_hand() -> None:
     p = [slow_softmax(row) for row in LOGITS.tolist()]
-    wanted = [[0.1, 0.8, 0.1], [0.8, 0.1, 0.1]]  # 0.3 of the target spread over three classes
+    wanted = [[0.1, 0.8, 0.1], [0.1, 0.1, 0.8]]  # 0.3 of the target spread over three classes
     expected = -sum(w * math.log(q) for row, ps in zip(wanted, p, strict=True) for w, q in zip(row, ps, strict=True)) / 2
-    loss = classification_loss(LOGITS, torch.tensor([1, 0]), "single_label", label_smoothing=0.3)
+    loss = classification_loss(LOGITS, torch.tensor([1, 2]), "single_label", label_smoothing=0.3)
     assert loss.item() == pytest.approx(expected, rel=1e-6)
 
 

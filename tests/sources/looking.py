@@ -14,7 +14,7 @@ from pipeline.tracks import get_track
 
 def preprocess_settings(source: Mapping[str, Any], **changes: Any) -> PreprocessSettings:
     """Settings of the stage with a source, one process, every pixel looked at, and `changes`."""
-    values = {"source": dict(source), "check": "decode", "on_bad_image": "error", "jobs": 1, **changes}
+    values = {"source": dict(source), "watch": "", "check": "decode", "on_bad_image": "error", "jobs": 1, **changes}
     return build(PreprocessSettings, values, Path("params.yaml"), "preprocess")
 
 
