@@ -109,10 +109,15 @@ def _from_disk(context: Context, track: Track, chance: random.Random) -> Sample:
 
 def _record(file: Path, split: Split, masks: Mapping[str, Path], source: Source) -> Record:
     mask = masks.get(file.stem)
-    turn: MaskTurn | None = None
-    if mask and file.stem in SWAPPED_MASKS and isinstance(source, IlsvrcClsSource) and is_swapped(file, mask):
-        turn = source.swapped_masks if source.swapped_masks not in ("skip", "error") else None
-    return Record(file.stem, file, 0, 0, (), split, mask, (), mask_turn=turn)
+    swapped = mask is not None and file.stem in SWAPPED_MASKS and is_swapped(file, mask)
+    return Record(file.stem, file, 0, 0, (), split, mask, (), mask_turn=_turn(source) if swapped else None)
+
+
+def _turn(source: Source) -> MaskTurn | None:
+    """How the known swapped masks are turned."""
+    if not isinstance(source, IlsvrcClsSource) or source.swapped_masks == "skip" or source.swapped_masks == "error":
+        return None
+    return source.swapped_masks
 
 
 # --- what was found -----------------------------------------------------------------------------------------------------------

@@ -1,13 +1,13 @@
 """Annotation files in the XML of Pascal VOC and ILSVRC: which objects an image holds, and their boxes.
 
-349,319 files say what the images of ILSVRC DET show. Parsers measured on 6,000 such files of 620 bytes, one core,
-microseconds a file, best of three:
+349,319 files say what the images of ILSVRC DET show. Parsers measured on 6,000 such files of 620 bytes, one core of a busy
+machine, microseconds a file in five runs:
 
-| reading the file | checked expression | ElementTree | expat, own handlers | ElementTree.iterparse |
+| opening and reading | checked expression | ElementTree | expat, own handlers | ElementTree.iterparse |
 |---|---|---|---|---|
-| 13 | 2 | 11-15 | 20-24 | 25-32 |
+| 13-18 | 2-3 | 11-26 | 20-36 | 25-55 |
 
-So names come from a regular expression, 6 times faster than the fastest parser, and reading is what is left. It is
+So names come from a regular expression, 5 to 10 times faster than the fastest parser, and reading is what is left. It is
 believed only if it found a name for every object of a file that is complete; else the parser decides, or says what is wrong.
 """
 

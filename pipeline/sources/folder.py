@@ -28,7 +28,7 @@ def list_folder(root: Path, mask_kind: MaskKind = "labels") -> Manifest:
         kind = "a link that leads nowhere" if root.is_symlink() else "no such folder"
         raise DataError(
             f"{root}: expected a folder with index.csv and classes.txt, found {kind}; "
-            "link yours there (`ln -s /path/to/images data/raw/folder`) or set preprocess.source.root"
+            "link yours there (`ln -sfn /path/to/images data/raw/folder`) or set preprocess.source.root"
         )
     classes = read_classes(root / "classes.txt")
     index = _read_index(root / "index.csv")

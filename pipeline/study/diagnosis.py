@@ -29,7 +29,7 @@ def _draw_p1(p1: Mapping[str, Any]) -> bytes:
     axes.plot(area, [row["positive"] for row in p1["bins"]], "o-", color=BLUE, label="positive weights")
     axes.plot(area, [row["negative"] for row in p1["bins"]], "o-", color=ORANGE, label="negative weights")
     axes.axhline(0, color="grey", linewidth=0.8)
-    axes.set(xlabel="activated share of the positions, in ten equally filled bins", ylabel="mean weight", xlim=(0, 1))
+    axes.set(xlabel="activated share of the positions, in ten equally filled bins", ylabel="mean weight", xlim=(0, None))
     axes.grid(alpha=0.25)
     axes.legend(frameon=False)
     return to_svg(figure)

@@ -118,7 +118,7 @@ def _plan(ablation: Ablation, groups: dict[str, list[Row]]) -> dict[str, Any]:
     """The rows of every table with the folders of their numbers, as `compare` reads them."""
     return {
         "track": ablation.track.name,
-        "recipe": ablation.recipe.name,
+        "recipe": ablation.recipe.name if ablation.recipe.is_absolute() else ablation.recipe.as_posix(),
         "seeds": list(ablation.seeds),
         "groups": {name: [_plan_row(row, ablation.seeds) for row in rows] for name, rows in groups.items() if rows},
     }

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from pipeline.errors import StoreError
 from pipeline.files import read_json, write_json
+from pipeline.study.provenance import code, machine
 
 TIMINGS = "timings.json"  # seconds of the last real run of each stage
+RUN = "run.json"  # code and machine of the last run in which a stage ran
 RUNNING = re.compile(r"Running stage '([^']+)'")
 
 
@@ -32,6 +34,8 @@ def run_project(folder: Path) -> list[str]:
     if failed := process.wait():  # the last stage is the one that failed: how long it took says nothing
         seconds = dict(list(seconds.items())[:-1])
     write_json(folder / TIMINGS, {**known, **seconds})
+    if seconds:
+        write_json(folder / RUN, {"code": code(), "machine": machine()})
     if failed:
         raise StoreError(f"{folder}: expected the pipeline to run through, `dvc repro` ended with {failed}; the reason is above")
     return list(seconds)

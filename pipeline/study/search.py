@@ -4,7 +4,7 @@
         [--knob 'extract.percentile=[85, 90, 95]'] [--knob 'extract.sizes=[[320], [320, 448]]'] ...
 
 Needs a finished run (`dvc repro refine@track3`). Every trial is written to a journal as soon as it is known: a search that
-was stopped goes on where it stopped, and a longer budget goes on from a shorter one. Levels of `extract.negative_weights`,
+was stopped goes on where it stopped, and a longer budget uses the trials of a shorter one. Levels of `extract.negative_weights`,
 `extract.sizes` and `extract.flip` make maps of their own with the trained model, once, of split val alone.
 
 The choice is made by split val only; images of split test are never opened. A score that was chosen among many is a little

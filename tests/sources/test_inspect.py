@@ -128,7 +128,7 @@ def test_an_image_cut_in_its_pixels_is_found_by_decoding_alone(folder):
     (folder.root / "a.jpg").write_bytes(data[:700])  # the header, and a little of the picture
     assert read_header(folder.root / "a.jpg").width == 96
     inspected(folder.source(), check="header")
-    with pytest.raises(DataError, match="a.jpg: expected an image, got a file that cannot be decoded; likely a trunc"):
+    with pytest.raises(DataError, match=r"a.jpg: expected an image, got a file that cannot be decoded; likely a trunc"):
         inspected(folder.source(), check="decode")
 
 

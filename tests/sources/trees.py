@@ -4,7 +4,7 @@ Every `make_*` writes a tree and returns a `Tree`: the source's settings, as the
 is in it. Pictures show rectangles in the color of their class on a grey background, so that there is something to learn.
 
     tree = make_ilsvrc_cls(tmp_path / "ilsvrc", tmp_path / "lid", classes=10, images_per_class=20, val=30, test=20)
-    params["tracks"]["track3"]["preprocess"] = {"source": tree.source, "watch": "", "check": "decode", "on_bad_image": "error", "jobs": 1}
+    params["tracks"]["track3"]["preprocess"]["source"] = tree.source
 """
 
 import colorsys

@@ -1,0 +1,46 @@
+"""Where numbers come from: code and machine, without the name of a host or a folder."""
+
+import os
+import platform
+import re
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("torch", "timm", "opencv-python", "pydensecrf2")  # that decide numbers
+
+
+def machine() -> dict[str, Any]:
+    """The class of this machine: processor, cores that this process may use, memory. No name of a host."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {"processor": _processor(), "cores": cores, "memory_gib": _memory_gib(), "system": platform.system()}
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file() and (found := re.search(r"model name\s*:\s*(.+)", info.read_text(encoding="utf-8"))):
+        return found[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _memory_gib() -> int | None:
+    try:
+        return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30)
+    except (AttributeError, ValueError, OSError):  # not on this system
+        return None
+
+
+def code() -> dict[str, Any]:
+    """The commit, whether the code differs from it, and the versions of the packages that decide numbers."""
+    commit = _git("rev-parse", "--short=12", "HEAD")
+    changed = None if commit is None else bool(_git("status", "--porcelain", "--", "pipeline", "stages", "dvc.yaml"))
+    return {"commit": commit, "changed": changed, "packages": {name: version(name) for name in PACKAGES}}
+
+
+def _git(*words: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *words], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,93 @@
+"""The generated pipeline: every run once, every path made by one stage, nothing renamed when more is asked for."""
+
+import json
+from pathlib import Path
+
+import pytest
+from helpers import RECIPE, ROOT
+from import_graph import imported_files
+
+from pipeline.settings.loader import read_params
+from pipeline.study.plan import STUDY_DEPS, Ablation, write_plan
+from pipeline.tracks import get_track
+
+
+@pytest.fixture
+def stages(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+    def make(track="track3", seeds=(0,), grid=False):
+        write_plan(Ablation(RECIPE, get_track(track), seeds, grid, tmp_path / "run"))
+        return read_params(tmp_path / "run" / "dvc.yaml")["stages"]
+
+    return make
+
+
+def _count(stages, verb):
+    return sum(name.split("-")[0] == verb for name in stages)
+
+
+def test_the_ladder_trains_twice_and_extracts_three_times(stages):
+    made = stages()
+    assert {verb: _count(made, verb) for verb in ("train", "extract", "rescale", "refine", "evaluate")} == {
+        "train": 2, "extract": 3, "rescale": 1, "refine": 4, "evaluate": 4,
+    }  # fmt: skip
+
+
+def test_the_grid_trains_twice_a_seed(stages):
+    made = stages(grid=True, seeds=(0, 1, 2))
+    assert {verb: _count(made, verb) for verb in ("preprocess", "train", "extract", "rescale", "refine", "evaluate")} == {
+        "preprocess": 1, "train": 6, "extract": 12, "rescale": 12, "refine": 24, "evaluate": 24,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("track", ["track1", "track3"])
+def test_every_path_is_made_by_one_stage_or_lies_in_the_project(stages, tmp_path, track):
+    made = stages(track, grid=True, seeds=(0, 1))
+    outs = [out for stage in made.values() for out in stage["outs"]]
+    assert len(outs) == len(set(outs))
+    folder = tmp_path / "run"
+    for name, stage in made.items():
+        for dep in stage["deps"]:
+            is_watched = name == "preprocess" and dep.endswith(("index.csv", "README.md"))
+            is_made = dep in outs or any(dep.startswith(f"{out}/") for out in outs)
+            assert is_watched or is_made or (folder / dep).is_file(), f"{name}: {dep}"
+        for params in stage.get("params", []):
+            for file, keys in params.items():
+                values = read_params(folder / file)
+                for key in keys:
+                    for step in key.split("."):
+                        values = values[step]
+
+
+def test_another_seed_and_the_grid_leave_what_was_there(stages):
+    before = stages()
+    after = stages(seeds=(0, 1), grid=True)
+    for name in before.keys() - {"compare"}:
+        assert after[name] == before[name], name
+
+
+def test_a_stage_of_the_chain_depends_on_what_the_chain_says(stages):
+    made = stages()
+    for name, script in (("train-gap-seed0", "train"), ("refine-gap-keep-max-foreground-seed0", "refine")):
+        listed = {Path(dep).as_posix().split(f"{ROOT.name}/")[-1] for dep in made[name]["deps"]}
+        expected = {path.as_posix() for path in imported_files(ROOT / "stages" / f"{script}.py")} | {f"stages/{script}.py"}
+        assert expected <= listed
+
+
+def test_rescaling_depends_on_what_it_imports():
+    script = ROOT / "pipeline" / "study" / "rescale.py"
+    expected = {path.as_posix() for path in imported_files(script)} | {"pipeline/study/rescale.py"}
+    assert set(STUDY_DEPS["rescale"]) == expected
+
+
+def test_all_other_lists_name_files_that_are_there():
+    assert all((ROOT / dep).is_file() for deps in STUDY_DEPS.values() for dep in deps)
+
+
+def test_rows_name_the_params_that_repeat_them(stages, tmp_path):
+    stages(seeds=(4,))
+    plan = json.loads((tmp_path / "run" / "plan.json").read_text())
+    last = plan["groups"]["ladder"][-1]
+    values = read_params(tmp_path / "run" / last["params"][0])["tracks"]["track3"]
+    assert (values["train"]["pooling"], values["train"]["seed"], values["extract"]["negative_weights"]) == ("tap", 4, "clamp")
