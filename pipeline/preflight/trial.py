@@ -109,12 +109,12 @@ def _try_refine(context: Context, track: Track, trial: Trial, seconds: float) ->
     picture = read_rgb(next(turns))
     data = encode_png(np.ascontiguousarray(picture[:, :, 0]))
     trial.score = mean_seconds(lambda: np.bincount(decode_png(data, "preflight").ravel(), minlength=256), 0.2 * seconds)
-    yield Row(
-        "OK",
-        "trial",
-        "",
-        f"CRF and decoder answer a picture of {picture.shape[1]}x{picture.shape[0]}, {trial.answer / 1e3:.0f} kB",
+    whose = (
+        f"of {picture.shape[1]}x{picture.shape[0]}: {trial.answer / 1e3:.0f} kB"
+        if records
+        else "that is made up, for there are none"
     )
+    yield Row("OK", "trial", "", f"CRF and decoder answer a picture {whose}")
 
 
 def _one_blob(maps: int, side: int) -> dict[str, Any]:
