@@ -4,6 +4,7 @@ import csv
 import io
 import json
 
+import cv2
 import numpy as np
 import pytest
 from study_data import ellipse
@@ -134,8 +135,6 @@ def test_equal_scores_give_equal_files(folder):
 
 
 def test_the_strip_has_a_column_for_each_row(folder):
-    import cv2
-
     compare(folder, images=2)
     strip = cv2.imread(str(folder / "strip.png"))
     columns = 2 + 5
