@@ -12,6 +12,7 @@ import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ class Results:
         history: one row an epoch
         counts: what the stages counted, by stage
         params: settings of the track, as in params.yaml
+        diagnosis: what `pipeline.study.diagnostics` found, if it was asked
     """
 
     track: Track
@@ -67,6 +69,7 @@ class Results:
     history: Sequence[Row]
     counts: Mapping[str, Mapping[str, Any]]
     params: Mapping[str, Any]
+    diagnosis: Mapping[str, Any] | None = None
 
 
 def write_report(results: Results, settings: ReportSettings, out: Path) -> None:
@@ -89,6 +92,7 @@ def render(results: Results, settings: ReportSettings) -> str:
         curve=iou_curves(results) if results.track.task == "localization" else None,
         classes=class_table(results) if results.track.task == "segmentation" else None,
         training=training_charts(results),
+        phenomena=phenomena(results.diagnosis) if results.diagnosis else None,
         gallery=gallery(results, settings),
         overlap={name: css_color(color) for name, color in OVERLAP_COLORS.items()},
         heat=[css_color(HEAT[value]) for value in range(0, 256, 51)],
@@ -488,6 +492,32 @@ def class_table(results: Results) -> list[dict[str, Any]]:
         for row in results.table
     ]
     return sorted(rows, key=lambda row: (row["after"] is None, -(row["after"] or 0.0), int(row["id"])))
+
+
+def phenomena(diagnosis: Mapping[str, Any]) -> list[tuple[str, Chart | None]]:
+    """The three phenomena that TAP, NWC and PaS answer, on this set: what the numbers say, and a chart of each."""
+    bins, p2, standards = diagnosis["p1"]["bins"], diagnosis["p2"], diagnosis["p3"]["standards"]
+    weights = [
+        Series(f"{sign} weights", kind, [(row["area"], abs(row[sign])) for row in bins])
+        for sign, kind in (("positive", "after"), ("negative", "baseline"))
+    ]
+    overlaps = [
+        Series(f"{sign} weights", kind, _shares(p2["ioa_edges"], p2[f"ioa_{sign}_histogram"]))
+        for sign, kind in (("positive", "after"), ("negative", "baseline"))
+    ]
+    peaks = [Series("peak IoU without CRF", "before", [(row["percentile"], row["peak_iou"]) for row in standards])]
+    charts = {
+        "p1": draw_chart("Mean size of a channel's weight", "activated share of the positions", weights),
+        "p2": draw_chart("Share of the channels", "share of the activated region that lies on the object", overlaps, (0, 1)),
+        "p3": draw_chart("Standards of the stored maps", "percentile; 100 is the maximum", peaks),
+    }
+    return [(diagnosis["words"][name], chart) for name, chart in charts.items()]
+
+
+def _shares(edges: Sequence[float], counts: Sequence[int]) -> list[Point]:
+    """A histogram as shares over the middles of its bins; no point if it is empty."""
+    middles = [(low + high) / 2 for low, high in pairwise(edges)]
+    return [(x, count / sum(counts)) for x, count in zip(middles, counts, strict=True)] if sum(counts) else []
 
 
 # --- painting --------------------------------------------------------------------------------------------------------

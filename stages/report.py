@@ -1,7 +1,7 @@
 """Stage `report`: one page a track with the numbers, the curves and the pictures.
 
 Settings: `tracks.<track>.report` in params.yaml. Paths: see dvc.yaml. What `--preprocess` to `--package` name are the
-counts of these stages; each may be left out.
+counts of these stages, `--diagnostics` is what `pipeline.study.diagnostics` wrote; each may be left out.
 """
 
 import argparse
@@ -28,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.add_argument(name, required=True, type=Path)
     for stage in STAGES:
         parser.add_argument(f"--{stage}", type=Path)
+    parser.add_argument("--diagnostics", type=Path)
     args = parser.parse_args(arguments)
     settings = load_section(ReportSettings, f"tracks.{args.track}.report", args.params)
     results = Results(
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         history=read_rows(args.history),
         counts={stage: read_json(path) for stage in STAGES if (path := getattr(args, stage))},
         params=section(read_params(args.params), f"tracks.{args.track}", args.params),
+        diagnosis=read_json(args.diagnostics) if args.diagnostics else None,
     )
     write_report(results, settings, args.out)
 

@@ -35,7 +35,7 @@ from pipeline.score.truth import has_foreground, has_label_map, read_foreground,
 from pipeline.settings.extract import ExtractSettings
 from pipeline.settings.loader import PARAMS, load_section
 from pipeline.store import Store
-from pipeline.study.diagnosis import write_diagnosis
+from pipeline.study.diagnosis import say, write_diagnosis
 from pipeline.study.phenomena import (
     Array,
     Floats,
@@ -384,7 +384,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PipelineError as error:
         print(error, file=sys.stderr)
         return 1
-    write_json(out / "diagnostics.json", values)
+    write_json(out / "diagnostics.json", {**values, "words": say(values)})
     print(write_diagnosis(values, out))
     return 0
 

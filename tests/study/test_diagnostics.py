@@ -1,5 +1,6 @@
 """The diagnosis of a made run: what is known to be in it is found."""
 
+import html
 import json
 
 import numpy as np
@@ -9,7 +10,11 @@ from study_data import SHAPE, ellipse
 
 from pipeline.errors import ScoreError
 from pipeline.learn.classifier import load_classifier
+from pipeline.localize.refine import refine
 from pipeline.manifest import read_manifest
+from pipeline.report import phenomena
+from pipeline.score.evaluate import evaluate
+from pipeline.settings.check import check
 from pipeline.settings.extract import ExtractSettings
 from pipeline.settings.loader import load_section
 from pipeline.store import Store, finish, write_part
@@ -28,6 +33,7 @@ from pipeline.study.diagnostics import (
 )
 from pipeline.study.phenomena import Truth
 from pipeline.tracks import get_track
+from stages import report
 
 
 def _main(run, *more):
@@ -55,6 +61,51 @@ def test_it_writes_numbers_figures_and_a_page(make_run, track):
     before = {name: (run.folder / "out" / name).read_bytes() for name in names}
     _main(run)
     assert {name: (run.folder / "out" / name).read_bytes() for name in names} == before
+
+
+def test_the_report_shows_it(make_run):
+    run = make_run()
+    _main(run)
+    values = _values(run)
+    shown = phenomena(values)
+    assert [text for text, _ in shown] == [values["words"][name] for name in ("p1", "p2", "p3")]
+    weights, overlaps, peaks = (chart for _, chart in shown)
+    assert (
+        [line.name for line in weights.lines]
+        == [line.name for line in overlaps.lines]
+        == ["positive weights", "negative weights"]
+    )
+    assert len(peaks.lines[0].path.split("L")) == len(values["p3"]["standards"])
+    values["p3"]["standards"] = []
+    assert phenomena(values)[2][1] is None  # no chart, but the words
+
+
+def test_the_stage_report_takes_it(make_run):
+    run = make_run()
+    _main(run)
+    data, settings = run.folder / "data", check(run.params)["track3"]
+    manifest = read_manifest(data / "manifest.parquet")
+    refine(manifest, data / "maps", data / "refined", settings["refine"])
+    answers = (data / "manifest.parquet", data / "maps", data / "refined")
+    evaluate(*answers, run.folder / "out", settings["evaluate"], get_track("track3"))
+    (data / "history.csv").write_text("epoch,train_loss\n1,0.5\n")
+    made = {
+        "manifest": data / "manifest.parquet",
+        "maps": data / "maps",
+        "refined": data / "refined",
+        "history": data / "history.csv",
+    }
+    made |= {"metrics": run.folder / "out" / "metrics.json", "table": run.folder / "out" / "table.csv"}
+    made |= {"per-image": run.folder / "out" / "per_image.csv", "out": run.folder / "page.html"}
+    words = ["--track", "track3", "--params", str(run.params)]
+    words += [word for name, path in made.items() for word in (f"--{name}", str(path))]
+    report.main(words)
+    without = (run.folder / "page.html").read_text()
+    report.main([*words, "--diagnostics", str(run.folder / "out" / "diagnostics.json")])
+    page = (run.folder / "page.html").read_text()
+    assert "Why it works" in page
+    assert "Why it works" not in without
+    assert all(html.escape(text, quote=False)[:40] in html.unescape(page) for text in _values(run)["words"].values())
 
 
 def test_a_sample_is_bounded_spread_over_the_classes_and_of_split_val(make_run):
