@@ -22,6 +22,7 @@ from pipeline.files import read_json, sha256, write_bytes, write_json
 Arrays = Mapping[str, NDArray[Any]]
 
 INDEX = "index.json"
+MOST_PARTS = 16  # of one store, so that a track leaves fewer than 50 files for DVC to track, whatever its size
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,15 @@ class Part:
     file: str
     sha256: str
     ids: tuple[str, ...]
+
+
+def images_per_part(images: int, at_least: int) -> int:
+    """How many images go into one part: `at_least`, or more where that would make over `MOST_PARTS` parts.
+
+    >>> images_per_part(100, 32), images_per_part(44271, 256)
+    (32, 2767)
+    """
+    return max(at_least, -(-images // MOST_PARTS))
 
 
 def write_part(folder: Path, number: int, items: Mapping[str, Arrays]) -> Part:

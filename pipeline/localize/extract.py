@@ -27,9 +27,9 @@ from pipeline.localize.cam import clamp_negative_weights, class_activation_maps,
 from pipeline.localize.scale import Standard, apply_standard, find_standard
 from pipeline.manifest import Manifest, Record
 from pipeline.settings.extract import ExtractSettings
-from pipeline.store import Arrays, Part, finish, write_part
+from pipeline.store import Arrays, Part, finish, images_per_part, write_part
 
-PART = 256  # images in one file
+PART = 256  # images in one file, at least
 Shape = tuple[int, int]
 
 
@@ -59,9 +59,10 @@ def extract(manifest: Manifest, classifier: Classifier, out: Path, settings: Ext
     jobs = plan(manifest, settings, classifier.design.output_stride)
     counts = {"images": len(jobs), "maps": 0, "constant_maps": 0}
     parts = []
+    size = images_per_part(len(jobs), PART)
     with tqdm(total=len(jobs), desc="extract", unit="image") as bar:
-        for number, start in enumerate(range(0, len(jobs), PART)):
-            items = dict(_extract_part(jobs[start : start + PART], classifier, settings, hardware, bar))
+        for number, start in enumerate(range(0, len(jobs), size)):
+            items = dict(_extract_part(jobs[start : start + size], classifier, settings, hardware, bar))
             parts.append(_write(out, number, items, counts))
     about = {
         "classes": list(manifest.classes),

@@ -19,7 +19,7 @@ from pipeline.localize.crf import refine_probabilities
 from pipeline.localize.decode import Answer, Evidence, decode
 from pipeline.manifest import Manifest
 from pipeline.settings.refine import RefineSettings
-from pipeline.store import Arrays, Part, Store, finish, write_part
+from pipeline.store import Arrays, Part, Store, finish, images_per_part, write_part
 
 Work = list[tuple[str, Path]]  # image id and file
 MOST_CLASSES = 254  # of a label map: 0 is the background, 255 the ignore index
@@ -41,7 +41,8 @@ def refine(manifest: Manifest, maps: Path, out: Path, settings: RefineSettings) 
             f"{maps}: expected maps of images in the manifest, got others, such as {unknown[0]!r}; likely of another run"
         )
     work = [(image_id, files[image_id]) for image_id in store.ids]
-    chunks = [work[start : start + settings.part_size] for start in range(0, len(work), settings.part_size)]
+    size = images_per_part(len(work), settings.part_size)
+    chunks = [work[start : start + size] for start in range(0, len(work), size)]
     # workers get paths and ids: arrays would be copied to every one of them
     tasks = (joblib.delayed(_refine_part)(chunk, number, maps, out, settings) for number, chunk in enumerate(chunks))
     parts = []

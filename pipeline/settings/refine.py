@@ -53,7 +53,7 @@ class RefineSettings:
     min_probability: Annotated[float, Field(ge=0, le=1)]  # several_classes: of every class but the most probable
     crf: CrfSettings
     jobs: Annotated[int, Field(ge=-1)]  # processes; -1: all cores
-    part_size: Annotated[int, Field(ge=1)]  # images in one file, and in one piece of work
+    part_size: Annotated[int, Field(ge=1)]  # images in one file and one piece of work, at least: 16 files are the most
 
     def __post_init__(self) -> None:
         if self.jobs == 0:

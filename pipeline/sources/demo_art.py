@@ -150,10 +150,14 @@ def _coat(rng: Generator, color: Color, x: float, y: float, rx: float, ry: float
 
 def _beetle(rng: Generator, color: Color) -> list[Patch]:
     dark, swing = tint(color, 0.42), rng.uniform(-0.1, 0.1, 6)
-    legs = [Patch(stroke(0.13, 0.07, (side * 0.3, y), (side * 0.66, y + rise), (side * 0.84, y + 2.4 * rise + swing[n])),
-                  dark, dome=True)
-            for n, (side, y, rise) in enumerate([(s, y, r) for s in (-1, 1) for y, r in ((-0.3, -0.12), (0.15, 0.03),
-                                                                                       (0.5, 0.14))])]
+    legs = [
+        Patch(
+            stroke(0.13, 0.07, (side * 0.3, y), (side * 0.66, y + rise), (side * 0.84, y + 2.4 * rise + swing[n])),
+            dark,
+            dome=True,
+        )
+        for n, (side, y, rise) in enumerate([(s, y, r) for s in (-1, 1) for y, r in ((-0.3, -0.12), (0.15, 0.03), (0.5, 0.14))])
+    ]
     return [
         *legs,
         Patch(ellipse(0, -0.66, 0.25, 0.2), dark, dome=True),
@@ -168,8 +172,17 @@ def _beetle(rng: Generator, color: Color) -> list[Patch]:
 
 
 def _horn() -> list[Patch]:
-    horn = smooth((-0.1, -0.68), (-0.09, -0.95), (-0.24, -1.2), (-0.2, -1.24), (0, -1.04), (0.2, -1.24), (0.24, -1.2),
-                  (0.09, -0.95), (0.1, -0.68))
+    horn = smooth(
+        (-0.1, -0.68),
+        (-0.09, -0.95),
+        (-0.24, -1.2),
+        (-0.2, -1.24),
+        (0, -1.04),
+        (0.2, -1.24),
+        (0.24, -1.2),
+        (0.09, -0.95),
+        (0.1, -0.68),
+    )
     rings = [Patch(stroke(0.045, 0.045, (-0.16, y), (0.16, y)), ORANGE, inside=True) for y in (-0.78, -0.9)]
     return [Patch(horn, IVORY, dome=True), *rings]
 
@@ -181,8 +194,11 @@ def _target() -> list[Patch]:
 
 def _checkers() -> list[Patch]:
     collar = Patch(box(-0.36, -0.5, 0.36, -0.24), YELLOW, inside=True)
-    cells = [Patch(box(x, y, x + 0.12, y + 0.13), INK, inside=True)
-             for row, y in enumerate((-0.5, -0.37)) for x in np.arange(-0.36 + 0.12 * row, 0.3, 0.24)]
+    cells = [
+        Patch(box(x, y, x + 0.12, y + 0.13), INK, inside=True)
+        for row, y in enumerate((-0.5, -0.37))
+        for x in np.arange(-0.36 + 0.12 * row, 0.3, 0.24)
+    ]
     return [collar, *cells]
 
 
@@ -200,8 +216,11 @@ def _back_star() -> list[Patch]:
 
 def _fish(rng: Generator, color: Color) -> list[Patch]:
     fin, fold = tint(color, 0.66), rng.uniform(-0.06, 0.06, 3)
-    scales = [Patch(ellipse(x + 0.07 * (row % 2), y, 0.032, 0.032), tint(color, 1.25), inside=True)
-              for row, y in enumerate((-0.2, -0.07, 0.06, 0.19)) for x in (-0.42, -0.27, -0.12, 0.03)]
+    scales = [
+        Patch(ellipse(x + 0.07 * (row % 2), y, 0.032, 0.032), tint(color, 1.25), inside=True)
+        for row, y in enumerate((-0.2, -0.07, 0.06, 0.19))
+        for x in (-0.42, -0.27, -0.12, 0.03)
+    ]
     return [
         Patch(smooth((-0.52, -0.06), (-0.86, -0.42 + fold[0]), (-1, -0.4), (-0.86, 0), (-1, 0.4), (-0.86, 0.42 + fold[1]),
                      (-0.52, 0.06)), fin, dome=True),
@@ -230,8 +249,9 @@ def _band() -> list[Patch]:
 
 
 def _saw() -> list[Patch]:
-    teeth = [Patch(np.array([[x, y], [x + 0.1, y], [x + 0.06, y * 3.1]]), IVORY)
-             for x in (0.9, 1.03, 1.16) for y in (-0.045, 0.055)]
+    teeth = [
+        Patch(np.array([[x, y], [x + 0.1, y], [x + 0.06, y * 3.1]]), IVORY) for x in (0.9, 1.03, 1.16) for y in (-0.045, 0.055)
+    ]
     return [Patch(stroke(0.17, 0.07, (0.8, 0.02), (1.1, 0.01), (1.36, 0)), RED, dome=True), *teeth]
 
 
@@ -241,8 +261,10 @@ def _eyespot() -> list[Patch]:
 
 
 def _spines() -> list[Patch]:
-    return [Patch(np.array([[x - 0.085, -0.38], [x + 0.085, -0.38], [x - 0.06, -0.8]]), color)
-            for x, color in zip((-0.22, -0.06, 0.1, 0.26), (RED, YELLOW, RED, YELLOW), strict=True)]
+    return [
+        Patch(np.array([[x - 0.085, -0.38], [x + 0.085, -0.38], [x - 0.06, -0.8]]), color)
+        for x, color in zip((-0.22, -0.06, 0.1, 0.26), (RED, YELLOW, RED, YELLOW), strict=True)
+    ]
 
 
 # --- bird: from the side, facing right ----------------------------------------------------------------------------------
@@ -250,8 +272,14 @@ def _spines() -> list[Patch]:
 
 def _bird(rng: Generator, color: Color) -> list[Patch]:
     wing, belly, lift = tint(color, 0.6), tint(color, 1.5), rng.uniform(-0.08, 0.08)
-    feathers = [Patch(stroke(0.025, 0.02, (0.12 - 0.09 * n, 0.1 + 0.03 * n), (-0.2 - 0.09 * n, 0.26 - 0.03 * n)),
-                      tint(color, 0.42), inside=True) for n in range(4)]
+    feathers = [
+        Patch(
+            stroke(0.025, 0.02, (0.12 - 0.09 * n, 0.1 + 0.03 * n), (-0.2 - 0.09 * n, 0.26 - 0.03 * n)),
+            tint(color, 0.42),
+            inside=True,
+        )
+        for n in range(4)
+    ]
     return [
         Patch(smooth((-0.4, 0.1), (-0.9, 0.3 + lift), (-1.05, 0.42 + lift), (-0.95, 0.52 + lift), (-0.4, 0.42)), wing, dome=True),
         *(Patch(stroke(0.07, 0.06, (x, 0.5), (x + 0.02, 0.78), (x + 0.14, 0.8)), ORANGE, dome=True) for x in (-0.08, 0.12)),
@@ -268,8 +296,10 @@ def _bird(rng: Generator, color: Color) -> list[Patch]:
 
 
 def _crest() -> list[Patch]:
-    plumes = [stroke(0.11, 0.07, (0.5, -0.66), (0.46 - 0.5 * s, -0.88 + 0.1 * s), (0.36 - 0.8 * s, -1.02 + 0.2 * s))
-              for s in (0.0, 0.25, 0.5)]
+    plumes = [
+        stroke(0.11, 0.07, (0.5, -0.66), (0.46 - 0.5 * s, -0.88 + 0.1 * s), (0.36 - 0.8 * s, -1.02 + 0.2 * s))
+        for s in (0.0, 0.25, 0.5)
+    ]
     tips = [Patch(ellipse(0.36 - 0.8 * s, -1.02 + 0.2 * s, 0.08, 0.08), YELLOW) for s in (0.0, 0.25, 0.5)]
     return [*(Patch(plume, RED) for plume in plumes), *tips]
 
@@ -277,8 +307,11 @@ def _crest() -> list[Patch]:
 def _bill() -> list[Patch]:
     bill = smooth((0.64, -0.62), (0.9, -0.66), (1.14, -0.5), (1.2, -0.26), (1.08, -0.34), (0.9, -0.36), (0.66, -0.32))
     tip = smooth((1.02, -0.62), (1.14, -0.52), (1.22, -0.26), (1.08, -0.32), (1.02, -0.4))
-    return [Patch(bill, YELLOW, dome=True), Patch(tip, RED, inside=True),
-            Patch(stroke(0.03, 0.03, (0.68, -0.45), (0.9, -0.5), (1.14, -0.4)), INK, inside=True)]
+    return [
+        Patch(bill, YELLOW, dome=True),
+        Patch(tip, RED, inside=True),
+        Patch(stroke(0.03, 0.03, (0.68, -0.45), (0.9, -0.5), (1.14, -0.4)), INK, inside=True),
+    ]
 
 
 def _collar() -> list[Patch]:
@@ -302,16 +335,21 @@ def _cap() -> list[Patch]:
 
 def _truck(rng: Generator, color: Color) -> list[Patch]:
     cab, lamp = tint(color, 0.62), rng.uniform(0.04, 0.06)
-    wheels = [[Patch(ellipse(x, 0.5, 0.19, 0.19), INK, dome=True), Patch(ellipse(x, 0.5, 0.08, 0.08), (170, 170, 174))]
-              for x in (-0.62, -0.18, 0.62)]
+    wheels = [
+        [Patch(ellipse(x, 0.5, 0.19, 0.19), INK, dome=True), Patch(ellipse(x, 0.5, 0.08, 0.08), (170, 170, 174))]
+        for x in (-0.62, -0.18, 0.62)
+    ]
     ribs = [Patch(box(x, -0.5, x + 0.02, 0.3), tint(color, 0.8), inside=True) for x in np.arange(-0.86, 0.3, 0.16)]
     return [
         Patch(box(-0.98, 0.26, 0.95, 0.48), tint(INK, 1.2)),
         Patch(box(-1, -0.55, 0.36, 0.32), color, dome=True),
         *_coat(rng, color, -0.32, -0.1, 0.6, 0.34),
         *ribs,
-        Patch(smooth((0.38, -0.26), (0.4, -0.34), (0.72, -0.34), (0.86, -0.1), (0.98, 0.06), (1, 0.4), (0.7, 0.44), (0.38, 0.42)),
-              cab, dome=True),
+        Patch(
+            smooth((0.38, -0.26), (0.4, -0.34), (0.72, -0.34), (0.86, -0.1), (0.98, 0.06), (1, 0.4), (0.7, 0.44), (0.38, 0.42)),
+            cab,
+            dome=True,
+        ),
         Patch(np.array([[0.52, -0.24], [0.7, -0.24], [0.83, 0.0], [0.52, 0.0]]), GLASS, inside=True),
         Patch(ellipse(0.94, 0.22, lamp, lamp), YELLOW, inside=True),
         *(patch for wheel in wheels for patch in wheel),
@@ -319,18 +357,26 @@ def _truck(rng: Generator, color: Color) -> list[Patch]:
 
 
 def _cross() -> list[Patch]:
-    return [Patch(box(-0.52, -0.32, -0.12, 0.08), IVORY, inside=True), Patch(box(-0.48, -0.18, -0.16, -0.06), RED, inside=True),
-            Patch(box(-0.38, -0.28, -0.26, 0.04), RED, inside=True)]
+    return [
+        Patch(box(-0.52, -0.32, -0.12, 0.08), IVORY, inside=True),
+        Patch(box(-0.48, -0.18, -0.16, -0.06), RED, inside=True),
+        Patch(box(-0.38, -0.28, -0.26, 0.04), RED, inside=True),
+    ]
 
 
 def _beacon() -> list[Patch]:
-    return [Patch(box(0.4, -0.46, 0.78, -0.34), IVORY), Patch(ellipse(0.5, -0.5, 0.12, 0.14), BLUE, dome=True),
-            Patch(ellipse(0.7, -0.5, 0.12, 0.14), RED, dome=True)]
+    return [
+        Patch(box(0.4, -0.46, 0.78, -0.34), IVORY),
+        Patch(ellipse(0.5, -0.5, 0.12, 0.14), BLUE, dome=True),
+        Patch(ellipse(0.7, -0.5, 0.12, 0.14), RED, dome=True),
+    ]
 
 
 def _hazard() -> list[Patch]:
-    bars = [Patch(np.array([[x, 0.32], [x + 0.1, 0.32], [x + 0.22, 0.06], [x + 0.12, 0.06]]), INK, inside=True)
-            for x in (-0.98, -0.78, -0.58, -0.38)]
+    bars = [
+        Patch(np.array([[x, 0.32], [x + 0.1, 0.32], [x + 0.22, 0.06], [x + 0.12, 0.06]]), INK, inside=True)
+        for x in (-0.98, -0.78, -0.58, -0.38)
+    ]
     return [Patch(box(-1, 0.06, -0.22, 0.32), YELLOW, inside=True), *bars]
 
 

@@ -114,8 +114,9 @@ def _meadow(rng: Generator, ground: Ground) -> Floats:
 def _litter(rng: Generator, ground: Ground) -> Floats:
     """Fallen leaves."""
     canvas, count = _mottled(rng, ground, 0, 4), 140
-    leaf = smooth((0, -1), (0.3, -0.45), (0.36, 0.1), (0.06, 0.75), (0.03, 1.1), (-0.03, 1.1), (-0.06, 0.75), (-0.36, 0.1),
-                  (-0.3, -0.45))[::2]
+    leaf = smooth(
+        (0, -1), (0.3, -0.45), (0.36, 0.1), (0.06, 0.75), (0.03, 1.1), (-0.03, 1.1), (-0.06, 0.75), (-0.36, 0.1), (-0.3, -0.45)
+    )[::2]
     leaves = _turned(leaf, rng.uniform(0, 2 * np.pi, count), rng.uniform(0.03, 0.08, count) * ground.side)
     _scatter(rng, ground, canvas, leaves + _anywhere(rng, ground, count))
     return canvas
@@ -183,8 +184,10 @@ GROUNDS: tuple[Callable[[Generator, Ground], Floats], ...] = (_meadow, _litter, 
 
 
 def _flower(color: Color) -> list[Patch]:
-    petals = [Patch(ellipse(0.6 * np.cos(a), 0.6 * np.sin(a), 0.42, 0.26, np.degrees(a)), color, dome=True)
-              for a in np.arange(6) * np.pi / 3]
+    petals = [
+        Patch(ellipse(0.6 * np.cos(a), 0.6 * np.sin(a), 0.42, 0.26, np.degrees(a)), color, dome=True)
+        for a in np.arange(6) * np.pi / 3
+    ]
     return [*petals, Patch(ellipse(0, 0, 0.28, 0.28), tint(color, 0.5), dome=True)]
 
 
@@ -193,8 +196,10 @@ def _stone(color: Color) -> list[Patch]:
 
 
 def _twig(color: Color) -> list[Patch]:
-    return [Patch(stroke(0.16, 0.1, (-1, 0.2), (-0.3, -0.05), (0.3, 0.08), (1, -0.2)), color, dome=True),
-            Patch(stroke(0.1, 0.05, (0, 0), (0.3, -0.35), (0.45, -0.6)), color, dome=True)]
+    return [
+        Patch(stroke(0.16, 0.1, (-1, 0.2), (-0.3, -0.05), (0.3, 0.08), (1, -0.2)), color, dome=True),
+        Patch(stroke(0.1, 0.05, (0, 0), (0.3, -0.35), (0.45, -0.6)), color, dome=True),
+    ]
 
 
 def _leaf(color: Color) -> list[Patch]:
@@ -242,8 +247,13 @@ def _cast_shadow(canvas: Floats, sprite: Sprite, light: Points) -> None:
     """Darken the picture on the side away from the light, softly, in place."""
     height, width = sprite.cover.shape
     pad = max(4, (height + width) // 16)
-    small = cv2.resize(cv2.copyMakeBorder(sprite.cover, pad, pad, pad, pad, cv2.BORDER_CONSTANT), None, fx=0.25, fy=0.25,
-                       interpolation=cv2.INTER_AREA).astype(np.float32, copy=False)
+    small = cv2.resize(
+        cv2.copyMakeBorder(sprite.cover, pad, pad, pad, pad, cv2.BORDER_CONSTANT),
+        None,
+        fx=0.25,
+        fy=0.25,
+        interpolation=cv2.INTER_AREA,
+    ).astype(np.float32, copy=False)
     soft = cv2.resize(blur(small, pad / 10), (width + 2 * pad, height + 2 * pad)).astype(np.float32, copy=False)
     shift = -light[:2] * pad * 0.9
     corner = (sprite.corner[0] - pad + int(shift[0]), sprite.corner[1] - pad + int(shift[1]))
@@ -292,8 +302,10 @@ def _arrange(rng: Generator, objects: Sequence[Kind], ground: Ground, light: Poi
     area = rng.uniform(*_SIZE_ALONE) * ground.shape[0] * ground.shape[1] if len(objects) == 1 else None
     for spill in (0.25, 0.12, 0.0) if objects else ():
         cells = _cells(rng, ground.shape, len(objects), spill)
-        sprites = [draw_object(kind, rng, _place(rng, kind, *cell, area), _coat(rng, ground), light)
-                   for kind, cell in zip(objects, cells, strict=True)]
+        sprites = [
+            draw_object(kind, rng, _place(rng, kind, *cell, area), _coat(rng, ground), light)
+            for kind, cell in zip(objects, cells, strict=True)
+        ]
         if _visible(sprites, ground.shape) >= LEAST_VISIBLE:
             break
     return sprites

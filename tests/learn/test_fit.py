@@ -129,9 +129,7 @@ class Seen(Exception):  # noqa: N818
 
 
 @pytest.mark.parametrize("sampling", ["uniform", "class_balanced"])
-def test_pictures_and_targets_stay_together(
-    sampling: str, colors: Manifest, start: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pictures_and_targets_stay_together(sampling: str, colors: Manifest, start: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The color of a picture says what its target must be, in training and in validation, beside pictures without label."""
     rows = sorted(colors.table.to_pylist(), key=lambda row: (row["split"], row["id"].rpartition("_")[2]))
     for n in (0, 7, 10, 18):

@@ -99,7 +99,7 @@ def test_the_mask_is_where_the_object_is():
     lay(canvas, sprite)
     mask = label_map([sprite], (80, 100))
     np.testing.assert_array_equal(mask == 1, canvas[..., 0] >= 127.5)
-    x, y = ((np.argwhere(mask).mean(axis=0) + 0.5)[::-1] - place.offset)
+    x, y = (np.argwhere(mask).mean(axis=0) + 0.5)[::-1] - place.offset
     assert abs(x) < 0.5
     assert abs(y) < 0.5
     assert mask.sum() == pytest.approx(np.pi * 30 * 18, rel=0.05)  # a pixel's rim on all sides would be 9 %
