@@ -9,50 +9,50 @@ export DVC_NO_ANALYTICS := 1
 .PHONY: repro preflight test test-all ablation search diagnostics numbers lint deps clean environment
 
 repro: environment
-	@git rev-parse --git-dir >/dev/null 2>&1 || dvc config --local core.no_scm true
-	dvc repro
-	@python -m pipeline.headline
+	@git rev-parse --git-dir >/dev/null 2>&1 || $(BIN)/dvc config --local core.no_scm true
+	$(BIN)/dvc repro
+	@$(BIN)/python -m pipeline.headline
 	@ls -l submissions/*.zip reports/*/index.html
 
 # before a long run: everything that is wrong, how long it takes, how much it writes; OPTIONS=--no-trial and others
 preflight: environment
-	python -m pipeline.preflight $(OPTIONS)
+	$(BIN)/python -m pipeline.preflight $(OPTIONS)
 
 test: environment
-	python -m pytest -m "not slow" tests pipeline
+	$(BIN)/python -m pytest -m "not slow" tests pipeline
 
 test-all: environment
-	python -m pytest tests pipeline
+	$(BIN)/python -m pytest tests pipeline
 
 # the published ladder on a recipe: two trainings a seed, the rest shared and cached. GRID=1: all 16 combinations
 RECIPE ?= params.yaml
 TRACK ?= track3
 SEEDS ?= 0
 ablation: environment
-	python -m pipeline.study.ablation --recipe $(RECIPE) --track $(TRACK) --seeds $(SEEDS) $(if $(GRID),--grid) $(OPTIONS)
+	$(BIN)/python -m pipeline.study.ablation --recipe $(RECIPE) --track $(TRACK) --seeds $(SEEDS) $(if $(GRID),--grid) $(OPTIONS)
 
 # the best settings behind the maps of a finished run, by split val: a recipe. Stopped, it goes on where it was
 BUDGET ?= 60
 OUT ?= recipes/found-$(TRACK).yaml
 search: environment
-	python -m pipeline.study.search --track $(TRACK) --budget $(BUDGET) --out $(OUT) $(OPTIONS)
+	$(BIN)/python -m pipeline.study.search --track $(TRACK) --budget $(BUDGET) --out $(OUT) $(OPTIONS)
 
 # why the method works, or does not, on the val images of a finished run
 diagnostics: environment
-	python -m pipeline.study.diagnostics --track $(TRACK) $(OPTIONS)
+	$(BIN)/python -m pipeline.study.diagnostics --track $(TRACK) $(OPTIONS)
 
 # docs/numbers.md from its records; RUN=ablation/<name> NAME="..." adds a finished ablation first
 numbers: environment
-	python -m pipeline.study.numbers $(if $(RUN),ablation $(RUN) $(if $(NAME),--name "$(NAME)"),render)
+	$(BIN)/python -m pipeline.study.numbers $(if $(RUN),ablation $(RUN) $(if $(NAME),--name "$(NAME)"),render)
 
 lint: environment
-	ruff check .
-	ruff format --check .
-	mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 # the lists of imported files in dvc.yaml
 deps: environment
-	python tests/import_graph.py
+	$(BIN)/python tests/import_graph.py
 
 environment: $(VENV)/.installed
 

@@ -62,6 +62,10 @@ def finish(folder: Path, parts: Iterable[Part], about: Mapping[str, Any]) -> Non
     counts = Counter(image_id for part in ordered for image_id in part.ids)
     if twice := sorted(image_id for image_id, times in counts.items() if times > 1):
         raise StoreError(f"{folder}: expected every image id once, got some twice: {sample(twice)}")
+    named = {part.file for part in ordered}
+    for stray in folder.glob("*part-*"):  # of an earlier, killed run: an out must hold nothing else
+        if stray.name not in named:
+            stray.unlink()
     entries = [{"file": part.file, "sha256": part.sha256, "ids": list(part.ids)} for part in ordered]
     write_json(folder / INDEX, {"about": dict(about), "parts": entries})
 

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.errors import SettingsError
+from pipeline.errors import DataError, SettingsError
 
 TrackName = Literal["track1", "track3"]
+MOST_CLASSES = 254  # of a label map: 0 is the background, 255 the ignore index
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,17 @@ class Track:
     def largest_value(self, classes: int) -> int:
         """The largest value that an answer may hold: K in segmentation, 255 in localization."""
         return classes if self.task == "segmentation" else 255
+
+    def check_class_count(self, classes: int) -> None:
+        """Refuse more classes than an answer of one byte can hold, before anything is trained.
+
+        Raises:
+            DataError: in segmentation, if there are more than 254 classes
+        """
+        if self.task == "segmentation" and classes > MOST_CLASSES:
+            raise DataError(
+                f"{self.name}: expected at most {MOST_CLASSES} classes, got {classes}; 0 is the background, 255 ignored"
+            )
 
 
 TRACKS: dict[str, Track] = {

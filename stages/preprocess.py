@@ -26,7 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.add_argument(name, required=True, type=Path)
     args = parser.parse_args(arguments)
     settings = load_section(PreprocessSettings, f"tracks.{args.track}.preprocess", args.params)
-    inspection = inspect(list_images(settings.source, get_track(args.track), settings.jobs), settings)
+    track = get_track(args.track)
+    inspection = inspect(list_images(settings.source, track, settings.jobs), settings)
+    track.check_class_count(len(inspection.manifest.classes))
     write_manifest(args.manifest, inspection.manifest)
     write_json(args.report, summarize(inspection))
 

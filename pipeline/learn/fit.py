@@ -45,12 +45,16 @@ def fit(manifest: Manifest, settings: TrainSettings) -> Fit:
         TrainError: if there is nothing to learn from or to choose by, or the loss is no longer a number
     """
     torch.manual_seed(settings.seed)
+    if len(manifest.classes) == 1 and settings.loss == "single_label":
+        raise TrainError(
+            "train.loss: expected 'multi_label' with one class, got 'single_label'; its loss is 0 whatever the picture"
+        )
     train, val = manifest.select("train"), manifest.select("val")
     targets = make_targets(train.labels(), len(manifest.classes), settings)
     val_targets = _validation_targets(val, len(manifest.classes), settings)
     classifier = make_classifier(settings, len(manifest.classes))
     check_size(classifier, settings.parameter_limit)
-    data = _Data([record.file for record in train], targets, [record.file for record in val], val_targets)
+    data = _Data(train.files(), targets, val.files(), val_targets)
     hardware = choose_hardware(settings.device, settings.precision, learning=settings.backbone.trained)
     classifier.to(hardware.device)
     learn = _fit_all if settings.backbone.trained else _fit_head
@@ -60,7 +64,7 @@ def fit(manifest: Manifest, settings: TrainSettings) -> Fit:
         "precision": hardware.precision,
         "parameters": classifier.parameter_count(),
         "train_images": len(targets.kept),
-        "train_images_without_label": len(train) - len(targets.kept),
+        "train_images_without_label": sum(not row for row in train.labels()),
         "val_images": len(val_targets.kept),
     }
     return Fit(classifier.eval(), history, best, facts)
@@ -114,18 +118,16 @@ def _rows(targets: Targets, positions: Tensor) -> Tensor:
 def _fit_head(classifier: Classifier, data: _Data, settings: TrainSettings, hardware: Hardware) -> "tuple[list[Epoch], Epoch]":
     view = random_view(settings.resize, settings.crop, settings.flip)
     files = [data.train_files[n] for n in data.train.kept]
-    bank = torch.stack(
-        [
-            _pool_all(classifier, Pictures(files, view, settings.seed, v), settings, hardware, f"view {v + 1}")
-            for v in range(settings.views)
-        ]
-    )  # (V, N, C)
+    # filled view by view: stacking a list would need twice the memory
+    bank = torch.empty(settings.views, len(files), classifier.head.in_features, dtype=torch.float16)  # (V, N, C)
+    for v in range(settings.views):
+        bank[v] = _pool_all(classifier, Pictures(files, view, settings.seed, v), settings, hardware, f"view {v + 1}")
     val_files = [data.val_files[n] for n in data.val.kept]
     val_bank = _pool_all(classifier, Pictures(val_files, plain_view(settings.resize), settings.seed), settings, hardware, "val")
 
     def train_batches(epoch: int) -> Iterator[Batch]:
         order = torch.from_numpy(draw_order(data.train.values, settings, epoch))
-        which = torch.randint(settings.views, order.shape, generator=torch.Generator().manual_seed(settings.seed + epoch))
+        which = torch.from_numpy(np.random.default_rng((settings.seed, epoch, 1)).integers(settings.views, size=len(order)))
         for start in range(0, len(order), settings.batch_size):
             rows = order[start : start + settings.batch_size]
             yield bank[which[start : start + settings.batch_size], rows].float(), data.train.values[rows]
@@ -133,7 +135,8 @@ def _fit_head(classifier: Classifier, data: _Data, settings: TrainSettings, hard
     def val_batches() -> Iterator[Batch]:
         yield from zip(val_bank.float().split(1024), data.val.values.split(1024), strict=True)
 
-    return run_epochs(classifier.head, train_batches, val_batches, len(data.train.kept), settings, hardware)
+    head_hardware = Hardware(hardware.device, "fp32")  # the precision is the body's; logits are float32 everywhere
+    return run_epochs(classifier.head, train_batches, val_batches, len(data.train.kept), settings, head_hardware)
 
 
 @torch.inference_mode()
@@ -152,6 +155,7 @@ def _pool_all(classifier: Classifier, pictures: Pictures, settings: TrainSetting
 
 def make_classifier(settings: TrainSettings, classes: int) -> Classifier:
     """A new classifier with the initial weights that the settings name."""
+    tag = settings.backbone.weights_from if settings.backbone.weights == "hub" else None  # tags differ in mean and std
     design = Design(
         backbone=settings.backbone.name,
         output_stride=settings.backbone.output_stride,
@@ -159,7 +163,7 @@ def make_classifier(settings: TrainSettings, classes: int) -> Classifier:
         tap_threshold=settings.tap_threshold,
         classes=classes,
         loss=settings.loss,
-        normalization=normalization(settings.backbone.name),
+        normalization=normalization(f"{settings.backbone.name}.{tag}" if tag else settings.backbone.name),
     )
     classifier = Classifier(design)
     load_weights(classifier.body, settings.backbone)

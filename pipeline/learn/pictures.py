@@ -1,5 +1,6 @@
 """Pictures for the network: decoded, brought to a square view, in batches."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,10 @@ Item = tuple[NDArray[np.uint8], int]
 
 
 class Pictures(Dataset[Item]):
-    """Views of image files. The view of a picture depends on `seed`, `epoch` and its position, not on who reads it."""
+    """Views of image files, by position or by (position, draw).
+
+    The view of a picture depends on seed, epoch, its position and how often the epoch has drawn it before, not on who reads it.
+    """
 
     def __init__(self, files: Sequence[Path], view: View, seed: int, epoch: int = 0) -> None:
         self.files, self.view, self.seed, self.epoch = files, view, seed, epoch
@@ -26,8 +30,9 @@ class Pictures(Dataset[Item]):
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, position: int) -> Item:
-        chance = int(np.random.SeedSequence((self.seed, self.epoch, position)).generate_state(1)[0])
+    def __getitem__(self, item: int | tuple[int, int]) -> Item:
+        position, draw = item if isinstance(item, tuple) else (item, 0)
+        chance = int(np.random.SeedSequence((self.seed, self.epoch, position, draw)).generate_state(1)[0])
         return self.view(read_rgb(self.files[position]), chance), position
 
 
@@ -36,12 +41,22 @@ def batches(dataset: Dataset[Any], order: Sequence[int], batch_size: int, worker
     return DataLoader(
         dataset,
         batch_size=batch_size,
-        sampler=list(order),
+        sampler=_count_draws(order),
         num_workers=workers,
         collate_fn=collate,
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=single_thread,
     )
+
+
+def _count_draws(order: Sequence[int]) -> list[tuple[int, int]]:
+    """(position, how often it came before): drawn twice, a picture is seen in two views."""
+    seen: Counter[int] = Counter()
+    draws = []
+    for position in order:
+        draws.append((position, seen[position]))
+        seen[position] += 1
+    return draws
 
 
 def collate(items: Sequence[Item]) -> tuple[Tensor, Tensor]:

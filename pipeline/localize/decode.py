@@ -25,6 +25,7 @@ class Evidence:
     scaled: NDArray[np.float32]
     classes: NDArray[np.int32]
     probabilities: NDArray[np.float32]
+    known: bool = False  # the classes are the image's labels: all of them are there, however improbable
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ def decode_classes(
         min_probability: classes below it are left out, except the most probable; None keeps the most probable alone, as the
             authors did
     """
-    kept = present_classes(evidence.probabilities, min_probability)
+    kept = present_classes(evidence.probabilities, 0.0 if evidence.known and min_probability is not None else min_probability)
     scores = clip_to_score(evidence.scaled[kept]) ** exponent  # (P, H, W)
     scores = np.concatenate([np.full_like(scores[:1], background), scores])  # (1 + P, H, W)
     values = np.concatenate([[0], evidence.classes[kept] + 1]).astype(np.uint8)  # (1 + P,)

@@ -2,9 +2,10 @@
 
 What is stored for an image: `maps` (P, h, w) float16 at feature resolution, scaled so that 1 is the standard, not clipped;
 `classes` (P,) int32, most probable first; `standard` (P, 2) float32, the low and the unit that give the raw map back;
-`probabilities` (K,) float16 of all classes.
+`probabilities` (K,) float16 of all classes; `known` (1,) bool, whether the classes are the image's labels.
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -64,6 +65,8 @@ def extract(manifest: Manifest, classifier: Classifier, out: Path, settings: Ext
         for number, start in enumerate(range(0, len(jobs), size)):
             items = dict(_extract_part(jobs[start : start + size], classifier, settings, hardware, bar))
             parts.append(_write(out, number, items, counts))
+    if counts["maps"] and counts["constant_maps"] == counts["maps"]:
+        print(f"warning: all {counts['maps']} maps are constant; likely the classifier has learnt nothing", file=sys.stderr)
     about = {
         "classes": list(manifest.classes),
         "scale": settings.scale,
@@ -195,7 +198,7 @@ def predict(
     ]
     logits = torch.stack([classifier.logits(features) for features, _ in views]).mean(dim=0)
     probabilities = classifier.probabilities(logits)
-    wanted = wanted_classes(probabilities, labels, settings.max_classes)
+    wanted = wanted_classes(logits, labels, settings.max_classes)
     weights = classifier.head.weight
     weights = clamp_negative_weights(weights) if settings.negative_weights == "clamp" else weights
     maps = []
@@ -211,15 +214,17 @@ def _features(classifier: Classifier, images: Tensor, mirrored: bool, hardware: 
         return classifier.features(images.flip(3) if mirrored else images), mirrored
 
 
-def wanted_classes(probabilities: Tensor, labels: Sequence[tuple[int, ...]], most: int) -> Tensor:
-    """Class indices of each picture, known labels first, then by falling probability. Shapes: (N, K), (N, P)
+def wanted_classes(logits: Tensor, labels: Sequence[tuple[int, ...]], most: int) -> Tensor:
+    """Class indices of each picture, known labels first, then by falling logit. Shapes: (N, K), (N, P)
 
-    P = min(most, K). Among known labels, too, the more probable stand first.
+    P = min(most, K). Among known labels, too, the more probable stand first; ties go to the lower class index. Logits
+    decide, not probabilities, which are equal where a sigmoid has saturated.
     """
-    order = probabilities.clone()
+    order = logits.cpu().double()  # on the CPU, for not every device has doubles
     for row, known in zip(order, labels, strict=True):
-        row[list(known)] += 2.0  # above every probability
-    return order.topk(min(most, probabilities.shape[1]), dim=1).indices
+        row[list(known)] += 1.0e6  # above every logit
+    ranked = order.argsort(dim=1, descending=True, stable=True)
+    return ranked[:, : min(most, logits.shape[1])].to(logits.device)
 
 
 def _stored(
@@ -237,6 +242,7 @@ def _stored(
         "classes": classes[kept].astype(np.int32),
         "standard": _as_rows(standards),
         "probabilities": probabilities.astype(np.float16),
+        "known": np.array([bool(job.labels)]),
     }
 
 

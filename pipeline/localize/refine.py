@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
 import joblib
 import numpy as np
 from tqdm import tqdm
@@ -67,6 +68,7 @@ def _check_class_count(classes: int, decoder: str) -> None:
 
 
 def _refine_part(work: Work, number: int, maps: Path, out: Path, settings: RefineSettings) -> Part:
+    cv2.setNumThreads(1)  # the processes are the parallelism
     store = Store(maps)
     return write_part(
         out,
@@ -87,6 +89,7 @@ def refine_image(arrays: Arrays, file: Path, image_id: str, settings: RefineSett
         scaled=np.stack([resize(cam, (height, width)) for cam in arrays["maps"].astype(np.float32)]),
         classes=arrays["classes"],
         probabilities=arrays["probabilities"].astype(np.float32)[arrays["classes"]],
+        known=bool(arrays.get("known", [False])[0]),
     )
     sharpen = partial(refine_probabilities, picture, settings=settings.crf) if settings.crf.enabled else None
     try:

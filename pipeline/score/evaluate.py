@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import joblib
 from numpy.typing import NDArray
 
@@ -114,6 +115,7 @@ def _score_all(plan: Plan, records: Sequence[Record]) -> Result:
 
 def score_images(plan: Plan, records: Iterable[Record]) -> Result:
     """Score some images: one piece of work, in a process of its own."""
+    cv2.setNumThreads(1)  # the processes are the parallelism
     maps, refined = Store(plan.maps), Store(plan.refined)
     result = Result(plan.scorer(), Classification())
     for record in records:

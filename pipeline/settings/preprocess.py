@@ -33,9 +33,9 @@ class DemoSource:
     name: Literal["demo"]
     root: str
     train: Annotated[int, Field(ge=1)]  # images
-    val: Count
-    test: Count
-    classes: Annotated[int, Field(ge=2)]
+    val: Annotated[int, Field(ge=1)]
+    test: Annotated[int, Field(ge=1)]
+    classes: Annotated[int, Field(ge=2, le=20)]
     long_side: Annotated[int, Field(ge=64, le=2048)]  # pixels
     seed: Count
 

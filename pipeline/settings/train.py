@@ -59,6 +59,10 @@ class ScheduleSettings:
     warmup: Share  # share of all steps with a rate that rises from 0
     steps: tuple[Share, ...]  # step only: shares of all steps after which the rate is divided by 10
 
+    def __post_init__(self) -> None:
+        if self.name == "step" and not self.steps:
+            raise ValueError("name is 'step', steps is empty: expected at least one share; without a step the name is 'constant'")
+
 
 @settings_class
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """The `folder` layout: `index.csv`, `classes.txt`, and images and masks wherever the index says.
 
 Columns of `index.csv`: `image`, `labels`, `split`, and `mask` and/or `boxes`. Labels are class names separated by spaces,
-empty where unknown. Boxes are `x0 y0 x1 y1`, inclusive pixels, several separated by `;`. Paths are relative to the root.
+empty for an image with none of them, and on test rows. Boxes are `x0 y0 x1 y1`, inclusive pixels, several separated by `;`.
+Paths are relative to the root.
 """
 
 import difflib
@@ -58,7 +59,7 @@ def _read_index(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise DataError(f"{path}: expected a table with the columns {', '.join(REQUIRED)}, found no file")
     try:
-        index = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        index = pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig")
     except (ValueError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: expected comma-separated values, got {error}") from error
     missing = sorted(set(REQUIRED) - set(index.columns))

@@ -64,7 +64,7 @@ def inspect(manifest: Manifest, settings: PreprocessSettings) -> Inspection:
         _check_splits(manifest, settings)
         return Inspection(manifest)
     findings = _look_at_all(manifest, settings)
-    kind = _find_mask_kind(findings) if settings.finds_mask_kind else manifest.mask_kind
+    kind = _find_mask_kind(manifest, findings) if settings.finds_mask_kind else manifest.mask_kind
     problems = _problems(manifest, findings, kind)
     skip = settings.on_bad_image == "skip"
     splits = manifest.table["split"]
@@ -156,8 +156,18 @@ def _check_boxes(record: Record, size: tuple[int, int], cut: bool) -> tuple[Box,
 # --- what the looks say together ----------------------------------------------------------------------------------------------
 
 
-def _find_mask_kind(findings: Sequence[Finding]) -> MaskKind:
+def _find_mask_kind(manifest: Manifest, findings: Sequence[Finding]) -> MaskKind:
+    """`foreground` if every mask holds 0 and 255 only, else `labels`.
+
+    Raises:
+        DataError: if every mask holds 0 and 1 only though there are more classes: class 1, or a foreground saved as 1?
+    """
     values = set().union(*(finding.mask_values for finding in findings)) if findings else set()
+    if len(manifest.classes) > 1 and 1 in values and values <= {0, 1, 255}:
+        raise DataError(
+            f"{manifest.root}: expected masks of 0 and 255, or of class ids 1..{len(manifest.classes)}, got 0 and 1 only; likely "
+            "foreground masks saved as 0 and 1: save 255, or set preprocess.source.masks to 'labels' if class 1 is meant"
+        )
     return "foreground" if 255 in values and values <= {0, 255} else "labels"
 
 

@@ -57,8 +57,8 @@ TITLES = {"ladder": "The ladder", "decoders": "Decoders, on the maps of the last
 def spread(values: Sequence[float]) -> float | None:
     """Standard deviation between seeds: sqrt(sum (x - mean)^2 / (n - 1)); None for a single one.
 
-    >>> spread([0.5, 0.7]), spread([0.5])
-    (0.1414213562373095, None)
+    >>> spread([1.0, 3.0, 5.0]), spread([0.5])
+    (2.0, None)
     """
     return statistics.stdev(values) if len(values) > 1 else None
 

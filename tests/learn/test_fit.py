@@ -222,3 +222,24 @@ def test_no_file_is_read_twice_for_a_frozen_body(colors: Manifest, start: str, m
     fit(colors, quick(start, views=2, epochs=5))
     assert {seen[record.file] for record in colors.select("train")} == {2}
     assert {seen[record.file] for record in colors.select("val")} == {1}
+
+
+def test_the_head_learns_in_float32_whatever_the_precision_of_the_body(
+    colors: Manifest, start: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def look(module: Any, train: Any, val: Any, images: int, settings: TrainSettings, hardware: Any) -> None:
+        seen.append(hardware.precision)
+        raise StopIteration
+
+    monkeypatch.setattr("pipeline.learn.fit.run_epochs", look)
+    with pytest.raises(StopIteration):
+        fit(colors, quick(start, precision="bf16"))
+    assert seen == ["fp32"]
+
+
+def test_one_class_cannot_be_learnt_against_itself(colors: Manifest, start: str) -> None:
+    alone = Manifest(relabeled(colors, {}).table, ("thing",), colors.root, colors.mask_kind)
+    with pytest.raises(TrainError, match="expected 'multi_label' with one class, got 'single_label'"):
+        fit(alone, quick(start, loss="single_label"))

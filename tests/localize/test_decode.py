@@ -21,6 +21,14 @@ def evidence(classes: tuple[int, ...] = (4, 0, 2), probabilities: tuple[float, .
     return Evidence(maps, np.array(classes, np.int32), np.array(probabilities, np.float32))
 
 
+def test_known_classes_are_all_there_however_improbable() -> None:
+    found = evidence()
+    settings = refine_settings(decoder="several_classes", min_probability=0.4, background=0.45, exponent=1.0)
+    assert set(decode(found, settings, None).before.ravel()) <= {0, 5}  # only class 4 is probable enough
+    known = Evidence(found.scaled, found.classes, found.probabilities, known=True)
+    assert decode(known, settings, None).before.tolist() == [[1, 3, 5], [5, 5, 0]]  # ties go to the more probable class
+
+
 class Recorder:
     """Stands for the CRF: keeps what it is given and answers as told."""
 

@@ -64,7 +64,7 @@ def test_what_is_stored_is_the_map_on_the_scale_of_the_picture(scale: str, manif
         raw, wanted, probabilities = predict(classifier, scales, [()], settings, CPU)
         assert arrays["maps"].shape == raw.shape[1:] == (4, job.looks[1][0] // 16, job.looks[1][1] // 16)
         assert {name: array.dtype.name for name, array in arrays.items()} == {
-            "maps": "float16", "classes": "int32", "standard": "float32", "probabilities": "float16",
+            "maps": "float16", "classes": "int32", "standard": "float32", "probabilities": "float16", "known": "bool",
         }  # fmt: skip
         assert arrays["classes"].tolist() == wanted[0].tolist()
         np.testing.assert_allclose(arrays["probabilities"], probabilities[0], atol=1e-3)  # half precision near 1

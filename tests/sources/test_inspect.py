@@ -255,3 +255,11 @@ def test_rows_made_by_columns_equal_rows_made_one_by_one(tmp_path):
     assert make_rows(0).num_rows == 0
     with pytest.raises(ValueError, match=r"expected columns of .*, got \['lables'\]"):
         make_rows(1, id=["a"], lables=[[0]])
+
+
+def test_masks_of_0_and_1_are_not_taken_for_class_1_in_silence(tmp_path):
+    folder = Folder(tmp_path)
+    folder.mask("c", 1)
+    folder.mask("d", 1)
+    with pytest.raises(DataError, match="got 0 and 1 only; likely foreground masks saved as 0 and 1"):
+        inspected(folder.source(masks="auto"), check="decode")

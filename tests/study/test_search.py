@@ -7,6 +7,7 @@ import pytest
 from helpers import RECIPE
 
 import pipeline.study.search as searching
+from pipeline.manifest import from_rows, read_manifest, write_manifest
 from pipeline.settings.check import check
 from pipeline.settings.loader import read_params
 from pipeline.study.journal import Journal
@@ -121,6 +122,16 @@ def test_no_file_of_split_test_is_opened(make_run):
     for path in (run.folder / "pictures").glob("test_*"):
         path.unlink()
     assert _main(run) == 0
+
+
+def test_truth_of_split_test_is_not_looked_at_even_where_there_is_some(make_run):
+    run = make_run(val=6, test=2)
+    path = run.folder / "data" / "manifest.parquet"
+    manifest = read_manifest(path)
+    rows = [{**row, "mask": row["mask"] or "none.png", "labels": row["labels"] or [0]} for row in manifest.table.to_pylist()]
+    write_manifest(path, from_rows(rows, manifest.classes, manifest.root, manifest.mask_kind))
+    assert _main(run) == 0
+    assert {row["images"] for row in _rows(run)} == {"3", "6"}
 
 
 def test_other_maps_are_made_once_and_of_split_val_alone(make_run):
