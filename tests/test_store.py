@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from pipeline.errors import StoreError
-from pipeline.store import Part, Store, finish, write_part
+from pipeline.store import MOST_PARTS, Part, Store, finish, images_per_part, write_part
 
 DTYPES = [np.float16, np.float32, np.float64, np.uint8, np.int32, np.int64, np.bool_]
 
@@ -103,6 +103,23 @@ def test_parts_are_read_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     parts = [write_part(tmp_path, n, {f"i{n}": item(n)}) for n in (10, 2, 1)]
     finish(tmp_path, parts, {})
     assert Store(tmp_path).ids == ("i1", "i2", "i10")
+
+
+def test_parts_of_an_earlier_run_are_removed(tmp_path: Path) -> None:
+    """DVC hashes the folder: a part that a killed run left, or half of one, would be an output."""
+    make(tmp_path, [["a"], ["b"], ["c"]])
+    (tmp_path / ".part-00001.safetensors.0123").touch()
+    store = make(tmp_path, [["d"], ["e"]])
+    assert {path.name for path in tmp_path.iterdir()} == {"index.json", "part-00000.safetensors", "part-00001.safetensors"}
+    assert [image_id for image_id, _ in store.items()] == ["d", "e"]
+
+
+@pytest.mark.parametrize("images", [0, 1, 255, 256, 4096, 4097, 44271])
+def test_parts_are_few_and_hold_everything(images: int) -> None:
+    size = images_per_part(images, 256)
+    assert size >= 256
+    assert len(range(0, images, size)) <= MOST_PARTS
+    assert size == 256 or len(range(0, images, size - 1)) > MOST_PARTS, "larger than it must be"
 
 
 def test_an_id_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from helpers import write_png
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError
-from pipeline.learn.augment import plain_view, random_view
+from pipeline.learn.augment import View, plain_view, random_view
 from pipeline.learn.pictures import Pictures, batches, collate
 
 SIDE = 40
@@ -59,6 +59,13 @@ def test_a_picture_is_made_square_whatever_its_shape(shape: tuple[int, int]) -> 
     assert square.shape == (SIDE, SIDE, 3)
     assert square[: SIDE // 2 - 2].min(axis=(0, 1)).tolist() == [200, 0, 0]  # rows stay rows, red stays red
     assert not square[SIDE // 2 + 2 :].any()
+
+
+@pytest.mark.parametrize("view", [plain_view(SIDE), random_view(SIDE, 32, flip=False)])
+def test_a_shrunk_picture_is_averaged_not_sampled(view: View) -> None:
+    stripes = np.zeros((4 * SIDE, 4 * SIDE, 3), np.uint8)
+    stripes[::4] = 200  # one row of four; picked rows would be all or nothing
+    assert np.unique(view(stripes, 0)).tolist() == [50]
 
 
 def test_validation_sees_the_whole_picture_unchanged() -> None:

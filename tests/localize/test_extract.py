@@ -116,6 +116,7 @@ def test_known_labels_are_kept_and_nothing_else(manifest: Manifest, tmp_path: Pa
     first, second = tall["probabilities"][tall["classes"]]
     assert first >= second
     assert store.read("small")["classes"].tolist() == [1]
+    assert all(arrays["known"].tolist() == [True] for _, arrays in store.items())
     _, store = run(manifest, tmp_path / "few", classes="label", max_classes=1)
     assert len(store.read("tall")["classes"]) == 1
 
@@ -127,6 +128,7 @@ def test_where_no_label_is_known_the_prediction_counts(manifest: Manifest, tmp_p
     _, by_prediction = run(manifest, tmp_path / "prediction", classes="prediction", max_classes=2)
     for image_id in SHAPES:
         assert by_label.read(image_id)["classes"].tolist() == by_prediction.read(image_id)["classes"].tolist()
+        assert not by_label.read(image_id)["known"].any()
 
 
 def test_further_classes_need_a_probability_the_first_does_not(manifest: Manifest, tmp_path: Path) -> None:
@@ -145,13 +147,16 @@ def test_further_classes_need_a_probability_the_first_does_not(manifest: Manifes
     assert lengths != {4}, "nothing was left out"
 
 
-def test_constant_maps_are_zeros_and_counted(manifest: Manifest, tmp_path: Path) -> None:
+def test_constant_maps_are_zeros_and_counted(manifest: Manifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(manifest, tmp_path / "sound")
+    assert "warning" not in capsys.readouterr().err
     classifier = make_tiny(classes=4)
     with torch.no_grad():
         classifier.head.weight.copy_(-classifier.head.weight.abs())  # NWC leaves nothing of it
     counts, store = run(manifest, tmp_path, classifier, max_classes=2)
     assert counts["constant_maps"] == counts["maps"] == 10
     assert not any(arrays["maps"].any() for _, arrays in store.items())
+    assert "warning: all 10 maps are constant; likely the classifier has learnt nothing" in capsys.readouterr().err
 
 
 def test_a_map_that_is_no_number_names_its_image(manifest: Manifest, tmp_path: Path) -> None:

@@ -143,6 +143,13 @@ def test_wanted_classes() -> None:
     assert torch.equal(probabilities, before)
 
 
+def test_the_order_of_classes_is_that_of_the_logits() -> None:
+    """A sigmoid is 1.0 in float32 from 17 on, where logits still differ; equal logits go to the lower class."""
+    logits = torch.tensor([[30.0, 40.0, 20.0, 40.0, -50.0]])
+    assert wanted_classes(logits, [()], 5).tolist() == [[1, 3, 0, 2, 4]]
+    assert wanted_classes(logits, [(4, 2)], 3).tolist() == [[2, 4, 1]]
+
+
 @pytest.mark.parametrize(
     ("shape", "size", "kind", "multiple", "expected"),
     [

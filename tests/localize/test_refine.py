@@ -80,6 +80,15 @@ def test_answers_are_decoded_maps_at_the_size_of_the_picture(decoder: str, enabl
     assert different == (3 if enabled else 0)
 
 
+def test_known_classes_are_decoded_however_improbable(made: tuple[Manifest, Path]) -> None:
+    _, unsure = run(made, "unsure", decoder="several_classes", min_probability=0.9)
+    known = {image_id: {**arrays(n), "known": np.array([True])} for n, image_id in enumerate(SHAPES)}
+    finish(made[1], [write_part(made[1], 0, known)], {"classes": CLASSES})
+    _, sure = run(made, "sure", decoder="several_classes", min_probability=0.9)
+    assert all(1 not in decode_png(unsure.read(image_id)["before"], image_id) for image_id in SHAPES)
+    assert all(1 in decode_png(sure.read(image_id)["before"], image_id) for image_id in SHAPES)
+
+
 def test_processes_and_parts_change_nothing(made: tuple[Manifest, Path]) -> None:
     _, alone = run(made, "alone", part_size=3)
     _, shared = run(made, "shared", part_size=1, jobs=2)

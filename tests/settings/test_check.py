@@ -212,6 +212,11 @@ INSIDE: list[tuple[str, Changes, str]] = [
         [("weights", "none")],
         "trained is false, weights is 'none': expected weights to start from, random features learn nothing",
     ),
+    (
+        "train.schedule",
+        [("name", "step")],
+        "name is 'step', steps is empty: expected at least one share; without a step the name is 'constant'",
+    ),
     ("train", [("crop", 400)], "crop is 400: expected at most resize, 384"),
     (
         "train",
