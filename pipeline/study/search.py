@@ -113,6 +113,7 @@ class Laboratory:
     jobs: int
     journal: Journal
     sections: Mapping[str, Any]  # `extract` and `refine` of the recipe
+    window: tuple[int, int] = (0, 255)  # where the peak threshold may lie (Track 3)
     used: dict[str, dict[str, Any]] = field(default_factory=dict)  # trials of this search, by key, in order
     spent: float = 0.0  # scorings of the whole split
     seconds: float = 0.0
@@ -135,7 +136,17 @@ class Laboratory:
         for key in fresh:
             self.used[key] = self.journal.records[key]
             self.seconds += self.used[key]["seconds"]
-        return [self.used[key]["score"] for key in keys]
+        return [self._worth(self.used[key]) for key in keys]
+
+    def _worth(self, record: Mapping[str, Any]) -> float:
+        """The score; 1 less, hence below every other, where the peak lies outside the window."""
+        low, high = self.window
+        is_inside = record["threshold"] is None or low <= record["threshold"] <= high
+        return float(record["score"]) - (0 if is_inside else 1)
+
+    def score(self, point: Point) -> float:
+        """The score of a point on all images, which was measured."""
+        return float(self.used[self._key(canonical(point, self.space.start), self.records)]["score"])
 
     def _pay(self, cost: float) -> None:
         over = self.spent >= self.budget.trials or 0 < self.budget.minutes * 60 <= self.seconds
@@ -328,7 +339,7 @@ def report(laboratory: Laboratory, best: Best) -> str:
     lines = [
         f"# Search: {laboratory.run.track}, {len(laboratory.records)} images of split val",
         "",
-        f"{score} {first['score']:.4f} → **{best.score:.4f}**: {len(laboratory.used)} trials, "
+        f"{score} {first['score']:.4f} → **{laboratory.score(best.point):.4f}**: {len(laboratory.used)} trials, "
         f"{laboratory.spent:.1f} times the whole split, {laboratory.seconds / 60:.1f} minutes.",
         "",
         "| key | recipe | best |",
@@ -348,7 +359,8 @@ def along(laboratory: Laboratory, best: Point, key: str) -> list[tuple[Any, floa
     images = len(laboratory.records)
     scores = {identity(record["point"]): record["score"] for record in laboratory.used.values() if record["images"] == images}
     points = [canonical({**best, key: level}, laboratory.space.start) for level in laboratory.space.levels[key]]
-    known = [(point[key], scores[identity(point)]) for point in points if identity(point) in scores]
+    unique = {identity(point): point for point in points}  # a knob without effect has one point
+    known = [(point[key], scores[name]) for name, point in unique.items() if name in scores]
     return known if len(known) > 1 else []
 
 
@@ -382,11 +394,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run = replace(run, maps=args.maps or run.maps, model=args.model or run.model, manifest=args.manifest or run.manifest)
     try:
         laboratory = prepare(run, _knobs(args.knob), Budget(args.budget, args.minutes), args.images, args.seed, args.jobs)
+        laboratory.window = (args.thresholds[0], args.thresholds[1])
         best = search(laboratory.space, laboratory, effort_for(laboratory, args.seed))
         table = args.table or Path("reports") / args.track / "search.csv"
         write_table(table, laboratory)
         write_text(table.with_suffix(".md"), report(laboratory, best))
-        note = f"{args.params.name} with the settings that `make search` found for {args.track}: {best.score:.4f} on split val"
+        score = laboratory.score(best.point)
+        note = f"{args.params.name} with the settings that `make search` found for {args.track}: {score:.4f} on split val"
         write_recipe(args.params, args.track, canonical(best.point, laboratory.space.start), args.out, note)
     except PipelineError as error:
         print(error, file=sys.stderr)
@@ -409,6 +423,14 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--budget", type=float, default=60, help="scorings of the whole split")
     parser.add_argument("--minutes", type=float, default=0, help="time for trials; 0: no limit")
     parser.add_argument("--images", type=int, default=32, help="images of the first, random pass; 0: all")
+    parser.add_argument(
+        "--thresholds",
+        nargs=2,
+        type=int,
+        default=(0, 255),
+        metavar=("LOW", "HIGH"),
+        help="Track 3: where the peak threshold may lie; near 0 or 255 the CRF has saturated, and scores say little",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=-1, help="processes; -1: all cores")
     parser.add_argument("--knob", action="append", default=[], help="key=[levels], a JSON list; one level fixes the knob")

@@ -302,6 +302,18 @@ def test_one_class_needs_none_of_what_several_need(tmp_path: Path) -> None:
     check(write(tmp_path / "params.yaml", values))
 
 
+def test_the_limits_themselves_are_allowed(tmp_path: Path) -> None:
+    values = recipe()
+    for key, value in (
+        ("train.crop", 384),
+        ("train.resize", 384),
+        ("refine.min_probability", 0.2),
+        ("extract.min_probability", 0.2),
+    ):
+        put(values, f"{T1}.{key}", value)
+    check(write(tmp_path / "params.yaml", values))
+
+
 # --- the program -----------------------------------------------------------------------------------------------------
 
 

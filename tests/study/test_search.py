@@ -124,6 +124,16 @@ def test_no_file_of_split_test_is_opened(make_run):
     assert _main(run) == 0
 
 
+def test_peaks_outside_the_window_are_not_chosen(make_run):
+    run = make_run()
+    _main(run, "--thresholds", "60", "200")
+    rows = _rows(run)
+    assert any(not 60 <= int(row["threshold"]) <= 200 for row in rows if row["images"] == "6")  # there was something to refuse
+    found = (run.folder / "found.yaml").read_text().splitlines()[0]
+    allowed = [row for row in rows if row["images"] == "6" and 60 <= int(row["threshold"]) <= 200]
+    assert float(found.split()[-4]) == pytest.approx(max(float(row["score"]) for row in allowed), abs=1e-4)
+
+
 def test_truth_of_split_test_is_not_looked_at_even_where_there_is_some(make_run):
     run = make_run(val=6, test=2)
     path = run.folder / "data" / "manifest.parquet"
