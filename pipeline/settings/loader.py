@@ -104,6 +104,7 @@ def load_section(kind: type[T], key: str, path: Path = PARAMS) -> T:
 def unknown_key(path: Path, key: str, value: object, known: Iterable[str]) -> str:
     """The message about a key that nobody reads."""
     shown = repr(value) if not isinstance(value, Mapping) else "a section"
+    key = key if key.isprintable() else repr(key)  # a line break in a key must not break the message
     return f"{path}: {key}: expected no such key, got {shown}{_did_you_mean(key.rpartition('.')[2], list(known))}"
 
 
@@ -114,6 +115,7 @@ def _lines(error: ValidationError, values: Any, path: Path, key: str) -> Iterato
         if problem["type"] == "too_short" and problem["input"]:
             continue  # there are entries; what is wrong with them stands in the other lines
         where = ".".join([key, *(str(step) for step in _steps(problem["loc"], values))])
+        where = where if where.isprintable() else repr(where)
         yield f"{path}: {where}: {_say(dict(problem), missing)}"
 
 
