@@ -21,9 +21,9 @@ from pipeline.localize.decode import Answer, Evidence, decode
 from pipeline.manifest import Manifest
 from pipeline.settings.refine import RefineSettings
 from pipeline.store import Arrays, Part, Store, finish, images_per_part, write_part
+from pipeline.tracks import MOST_CLASSES
 
 Work = list[tuple[str, Path]]  # image id and file
-MOST_CLASSES = 254  # of a label map: 0 is the background, 255 the ignore index
 
 
 def refine(manifest: Manifest, maps: Path, out: Path, settings: RefineSettings) -> dict[str, Any]:

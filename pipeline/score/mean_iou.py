@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from pipeline.errors import ScoreError, sample
 from pipeline.score.shapes import swap_hint
+from pipeline.tracks import MOST_CLASSES
 
 BACKGROUND = 0
 IGNORE_INDEX = 255  # allowed in the truth, never in an answer
-MOST_CLASSES = 254  # that fit beside background and ignore index into 8 bits
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from pipeline.errors import DataError, sample
 from pipeline.images import read_mask, read_size
 from pipeline.manifest import MaskKind, Record
-from pipeline.score.mean_iou import BACKGROUND, IGNORE_INDEX, MOST_CLASSES
+from pipeline.score.mean_iou import BACKGROUND, IGNORE_INDEX
 from pipeline.score.shapes import swap_hint
+from pipeline.tracks import MOST_CLASSES
 
 FOREGROUND_ABOVE = 128  # in a foreground mask, a pixel is foreground if its value is greater
 
