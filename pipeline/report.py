@@ -10,7 +10,7 @@ import colorsys
 import csv
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -56,7 +56,7 @@ class Results:
         history: one row an epoch
         counts: what the stages counted, by stage
         params: settings of the track, as in params.yaml
-        diagnosis: what `pipeline.study.diagnostics` found, if it was asked
+        diagnosis: contents of diagnostics.json
     """
 
     track: Track
@@ -69,7 +69,7 @@ class Results:
     history: Sequence[Row]
     counts: Mapping[str, Mapping[str, Any]]
     params: Mapping[str, Any]
-    diagnosis: Mapping[str, Any] | None = None
+    diagnosis: Mapping[str, Any] = field(default_factory=dict)
 
 
 def write_report(results: Results, settings: ReportSettings, out: Path) -> None:
@@ -92,7 +92,7 @@ def render(results: Results, settings: ReportSettings) -> str:
         curve=iou_curves(results) if results.track.task == "localization" else None,
         classes=class_table(results) if results.track.task == "segmentation" else None,
         training=training_charts(results),
-        phenomena=phenomena(results.diagnosis) if results.diagnosis else None,
+        phenomena=phenomena(results.diagnosis) if "p1" in results.diagnosis else None,
         gallery=gallery(results, settings),
         overlap={name: css_color(color) for name, color in OVERLAP_COLORS.items()},
         heat=[css_color(HEAT[value]) for value in range(0, 256, 51)],

@@ -1,4 +1,4 @@
-"""Stage `evaluate`: score the answers of one track for split val, before and after the CRF, beside trivial answers.
+"""Stage `evaluate`: score the answers of one track for split val, before and after the CRF, and measure why they are so.
 
 Settings: `tracks.<track>.evaluate` in params.yaml. Paths: see dvc.yaml.
 """
@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.errors import run
-from pipeline.score.evaluate import evaluate
+from pipeline.score.diagnostics import write_diagnostics
+from pipeline.score.evaluate import DIAGNOSTICS, evaluate
 from pipeline.settings.evaluate import EvaluateSettings
 from pipeline.settings.loader import PARAMS, load_section
 from pipeline.tracks import TRACKS, get_track
@@ -18,11 +19,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--params", type=Path, default=PARAMS)
     parser.add_argument("--track", required=True, choices=sorted(TRACKS))
-    for name in ("--manifest", "--maps", "--refined", "--out"):
+    for name in ("--manifest", "--maps", "--features", "--refined", "--out"):
         parser.add_argument(name, required=True, type=Path)
     args = parser.parse_args(arguments)
+    track = get_track(args.track)
     settings = load_section(EvaluateSettings, f"tracks.{args.track}.evaluate", args.params)
-    evaluate(args.manifest, args.maps, args.refined, args.out, settings, get_track(args.track))
+    evaluate(args.manifest, args.maps, args.refined, args.out, settings, track)
+    write_diagnostics(args.manifest, args.features, args.maps, args.out / DIAGNOSTICS, track)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Stage `extract`: class activation maps of one track's images, on a common scale.
+"""Stage `extract`: class activation maps of one track's images on a common scale, and the features of a few val images.
 
 Settings: `tracks.<track>.extract` in params.yaml. Paths: see dvc.yaml.
 """
@@ -11,6 +11,7 @@ from pipeline.errors import run
 from pipeline.files import write_json
 from pipeline.learn.classifier import load_classifier
 from pipeline.localize.extract import extract
+from pipeline.localize.features import keep_features
 from pipeline.manifest import read_manifest
 from pipeline.settings.extract import ExtractSettings
 from pipeline.settings.loader import PARAMS, load_section
@@ -21,12 +22,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--params", type=Path, default=PARAMS)
     parser.add_argument("--track", required=True, choices=sorted(TRACKS))
-    for name in ("--manifest", "--model", "--out", "--report"):
+    for name in ("--manifest", "--model", "--out", "--features", "--report"):
         parser.add_argument(name, required=True, type=Path)
     args = parser.parse_args(arguments)
     settings = load_section(ExtractSettings, f"tracks.{args.track}.extract", args.params)
-    counts = extract(read_manifest(args.manifest), load_classifier(args.model), args.out, settings)
-    write_json(args.report, counts)
+    manifest, classifier = read_manifest(args.manifest), load_classifier(args.model)
+    counts = extract(manifest, classifier, args.out, settings)
+    kept = keep_features(manifest, classifier, args.features, settings)
+    write_json(args.report, {**counts, "kept_features": kept})
 
 
 if __name__ == "__main__":

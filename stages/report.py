@@ -1,7 +1,7 @@
 """Stage `report`: one page a track with the numbers, the curves and the pictures.
 
 Settings: `tracks.<track>.report` in params.yaml. Paths: see dvc.yaml. What `--preprocess` to `--package` name are the
-counts of these stages, `--diagnostics` is what `pipeline.study.diagnostics` wrote; each may be left out.
+counts of these stages, each of which may be left out.
 """
 
 import argparse
@@ -24,14 +24,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--params", type=Path, default=PARAMS)
     parser.add_argument("--track", required=True, choices=sorted(TRACKS))
-    for name in ("--manifest", "--maps", "--refined", "--metrics", "--table", "--per-image", "--history", "--out"):
+    results = ("--metrics", "--table", "--per-image", "--diagnostics")
+    for name in ("--manifest", "--maps", "--refined", *results, "--history", "--out"):
         parser.add_argument(name, required=True, type=Path)
     for stage in STAGES:
         parser.add_argument(f"--{stage}", type=Path)
-    parser.add_argument("--diagnostics", type=Path)
     args = parser.parse_args(arguments)
     settings = load_section(ReportSettings, f"tracks.{args.track}.report", args.params)
-    results = Results(
+    shown = Results(
         track=get_track(args.track),
         manifest=read_manifest(args.manifest),
         maps=Store(args.maps),
@@ -42,9 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         history=read_rows(args.history),
         counts={stage: read_json(path) for stage in STAGES if (path := getattr(args, stage))},
         params=section(read_params(args.params), f"tracks.{args.track}", args.params),
-        diagnosis=read_json(args.diagnostics) if args.diagnostics else None,
+        diagnosis=read_json(args.diagnostics),
     )
-    write_report(results, settings, args.out)
+    write_report(shown, settings, args.out)
 
 
 if __name__ == "__main__":

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from helpers import make_tiny, merge, recipe, write_png
+from helpers import extract_settings, make_tiny, merge, recipe, write_png
 from numpy.typing import NDArray
 
 from pipeline.images import resize
 from pipeline.learn.classifier import save_classifier
+from pipeline.localize.features import keep_features
 from pipeline.localize.scale import apply_standard, find_standard
 from pipeline.manifest import from_rows, write_manifest
 from pipeline.store import finish, write_part
@@ -104,10 +105,13 @@ def make(folder: Path, track: str, val: int, test: int) -> MadeRun:
         items[image_id] = stored(cams[:kept], [label, other][:kept], 90.0, probabilities)
     data = folder / "data"
     kind = "foreground" if track == "track3" else "labels"
-    write_manifest(data / "manifest.parquet", from_rows(rows, CLASSES, folder / "pictures", kind))
+    manifest = from_rows(rows, CLASSES, folder / "pictures", kind)
+    write_manifest(data / "manifest.parquet", manifest)
     about = {"classes": list(CLASSES), "scale": "percentile", "percentile": 90.0, "loss": "single_label"}
     finish(data / "maps", [write_part(data / "maps", 0, items)], about)
-    save_classifier(make_tiny(len(CLASSES)), data / "model")
+    classifier = make_tiny(len(CLASSES))
+    save_classifier(classifier, data / "model")
+    keep_features(manifest, classifier, data / "features", extract_settings(kept_features=val))
     params = recipe()
     params["tracks"][track] = merge(params["tracks"][track], FAST)
     if track == "track1":

@@ -129,10 +129,11 @@ class _Looks(Dataset[tuple[list[NDArray[np.uint8]], int]]):
     def __getitem__(self, position: int) -> tuple[list[NDArray[np.uint8]], int]:
         job = self.jobs[position]
         picture = read_rgb(job.file)
-        return [_resize_picture(picture, shape) for shape in job.looks], position
+        return [resize_picture(picture, shape) for shape in job.looks], position
 
 
-def _resize_picture(picture: NDArray[np.uint8], shape: Shape) -> NDArray[np.uint8]:
+def resize_picture(picture: NDArray[np.uint8], shape: Shape) -> NDArray[np.uint8]:
+    """A picture as the network looks at it. Shapes: (H, W, 3) to (*shape, 3)"""
     smaller = shape[0] < picture.shape[0]  # averaging over the area is what keeps a shrunk picture free of aliases
     resized = cv2.resize(picture, (shape[1], shape[0]), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
     return resized.astype(np.uint8, copy=False)

@@ -3,8 +3,9 @@
 One threshold serves all images, and the unary of the CRF reads the scale: both need a 1 that means the same everywhere.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +68,17 @@ def apply_standard(cam: NDArray[np.float32], standard: Standard) -> NDArray[np.f
         return np.zeros_like(cam, dtype=np.float32)
     scaled = (cam - np.float32(standard.low)) / np.float32(standard.unit)
     return np.asarray(np.clip(scaled, -LARGEST, LARGEST), np.float32)
+
+
+def raw_maps(arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+    """The stored maps of one image before they were scaled: `unit * map + low`. Shape: (P, h, w)
+
+    >>> stored = {"maps": np.array([[[0.0, 0.5, 2.0]]], np.float16), "standard": np.array([[1.0, 4.0]], np.float32)}
+    >>> raw_maps(stored).tolist()
+    [[[1.0, 3.0, 9.0]]]
+    """
+    low, unit = arrays["standard"].astype(np.float32).T[..., None, None]  # (P, 1, 1) each
+    return np.asarray(arrays["maps"].astype(np.float32) * unit + low, np.float32)
 
 
 def clip_to_score(scaled: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -25,7 +25,7 @@ from pipeline.tracks import Track
 
 CHUNK = 64  # images in one piece of work
 
-METRICS, TABLE, PER_IMAGE = "metrics.json", "table.csv", "per_image.csv"
+METRICS, TABLE, PER_IMAGE, DIAGNOSTICS = "metrics.json", "table.csv", "per_image.csv", "diagnostics.json"
 
 
 @dataclass(frozen=True, slots=True)

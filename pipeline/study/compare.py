@@ -51,6 +51,22 @@ BASELINES = {
     "top_class_everywhere_iou": "top class everywhere",
     "top_class_disc_iou": "top class in a centered disc",
 }
+# numbers of the diagnosis that tell why, by their place in diagnostics.json
+WHY = {
+    "p1.area_percentiles.10": "P1 active share of the positions, lowest tenth of the channels",
+    "p1.area_percentiles.90": "P1 active share of the positions, highest tenth of the channels",
+    "p1.correlation_positive": "P1 rank correlation of active share and positive weight",
+    "p2.object_share": "P2 object's share of the image",
+    "p2.ioa_positive": "P2 intersection over area with the object, positive weights",
+    "p2.ioa_negative": "P2 intersection over area with the object, negative weights",
+    "p2.density_positive": "P2 density of positive evidence on the object over beside it",
+    "p2.density_negative": "P2 density of negative evidence on the object over beside it",
+    "p2.negative_over_positive": "P2 negative evidence over positive evidence",
+    "p2.separation_keep": "P2 chance that the object beats the background, all weights",
+    "p2.separation_clamp": "P2 the same, negative weights clamped",
+    "p3.top_overlap": "P3 channels whose maxima share one position",
+    "p3.positions_of_half": "P3 share of the positions that holds half of the maxima",
+}
 TITLES = {"ladder": "The ladder", "decoders": "Decoders, on the maps of the last row", "grid": "All combinations"}
 
 
@@ -93,6 +109,7 @@ def collect(folder: Path) -> dict[str, Any]:
         "parts": part_gains(groups["grid"], next(iter(SCORES[task]))) if "grid" in groups else {},
         "baselines": {key: first[key] for key in BASELINES if first.get(key) is not None},
         "classification_accuracy": _accuracies(folder, groups["ladder"]),
+        "why": _why(folder, groups["ladder"]),
     }
 
 
@@ -149,6 +166,25 @@ def _accuracies(folder: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, An
     return found
 
 
+def _why(folder: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the diagnosis says of the features learnt with GAP and with TAP, over the seeds; what is not defined is left out."""
+    found: dict[str, Any] = {}
+    for name, row in (("GAP", rows[0]), ("TAP", rows[-1])):
+        every = [read_json(folder / path / "diagnostics.json") for path in row["scores_in"]]
+        if any("note" in values for values in every):
+            continue
+        known = {key: [_number(values, key) for values in every] for key in WHY}
+        found[name] = {key: summary(values) for key, values in known.items() if None not in values}
+    return found
+
+
+def _number(values: Any, key: str) -> Any:
+    """A number of the diagnosis, or the mean over its images."""
+    for step in key.split("."):
+        values = values[step]
+    return values["mean"] if isinstance(values, Mapping) else values
+
+
 # --- tables ----------------------------------------------------------------------------------------------------------
 
 
@@ -187,6 +223,8 @@ def markdown(results: Mapping[str, Any]) -> str:
     lines += [f"| {BASELINES[key]} | {value:.4f} |" for key, value in results["baselines"].items()]
     for name, accuracy in results["classification_accuracy"].items():
         lines += ["", f"Classification accuracy with {name}: {show(accuracy)}."]
+    if results["why"]:
+        lines += ["", "## Why", "", *why_lines(results["why"])]
     return "\n".join(lines) + "\n"
 
 
@@ -204,6 +242,15 @@ def table_lines(rows: Sequence[Mapping[str, Any]], task: str) -> list[str]:
         cells += [f"{row['published']:.4f}" if row["published"] else ""] * published
         cells += [show(row["scores"][name], digits=0 if name == "peak_threshold" else 4) for name in names[1:]]
         lines.append(_line(cells))
+    return lines
+
+
+def why_lines(why: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The diagnosis as a table: a line a number, a column a pooling."""
+    lines = [_line(["phenomenon", *why]), _line(["---"] * (1 + len(why)))]
+    for key, title in WHY.items():
+        if any(key in numbers for numbers in why.values()):
+            lines.append(_line([title, *(show(numbers[key], digits=3) if key in numbers else "" for numbers in why.values())]))
     return lines
 
 

@@ -24,6 +24,7 @@ CHAIN = Path("dvc.yaml")  # of the project, whose stages say which files their s
 PLAN = "plan.json"
 PREPROCESS = "params/preprocess.yaml"
 RESULTS = ("results.json", "table.csv", "table.md", "figure.svg", "strip.png")
+SCORES = ("metrics.json", "table.csv", "per_image.csv", "diagnostics.json")  # of the stage evaluate
 CODE = ("pipeline/", "stages/")
 # What the scripts of the study depend on. The first list is complete (a test compares it with the import graph). The others
 # read finished results and draw: of what they import, only what decides their numbers stands here.
@@ -39,11 +40,6 @@ STUDY_DEPS = {
         "pipeline/store.py",
         "pipeline/study/rescale.py",
         "pipeline/tracks.py",
-    ),
-    "diagnostics": (
-        "pipeline/study/diagnosis.py",
-        "pipeline/study/diagnostics.py",
-        "pipeline/study/phenomena.py",
     ),
     "compare": (
         "pipeline/study/compare.py",
@@ -137,6 +133,11 @@ def _plan_row(row: Row, seeds: Iterable[int]) -> dict[str, Any]:
     }
 
 
+def _features(variant: Variant, seed: int) -> str:
+    """Where the kept features of one extraction lie, from the folder."""
+    return f"features/{variant.maps}-seed{seed}"
+
+
 class _Stages:
     """The stages of dvc.yaml, each under a name made of its key and seed."""
 
@@ -162,8 +163,6 @@ class _Stages:
             }
             if variant.scale == "max":
                 stages[f"rescale-{variant.scaled}-seed{seed}"] = self._rescale(variant, seed)
-            elif variant.negative_weights == "clamp" and seed == runs[0][1]:
-                stages[f"diagnose-{variant.training}-seed{seed}"] = self._diagnose(variant, seed)
         return {**stages, "compare": self._compare(runs)}
 
     def _stage(self, script: str, params: str, data: dict[str, str], outs: dict[str, str], listed: Sequence[str] = ()) -> Any:
@@ -206,7 +205,7 @@ class _Stages:
 
     def _extract(self, variant: Variant, seed: int) -> Any:
         maps = f"{variant.maps}-percentile"
-        outs = {"out": f"maps/{maps}-seed{seed}", "report": f"maps/{maps}-seed{seed}.json"}
+        outs = {"out": f"maps/{maps}-seed{seed}", "features": _features(variant, seed), "report": f"maps/{maps}-seed{seed}.json"}
         data = {**MANIFEST, "model": f"models/{variant.training}-seed{seed}/model"}
         return self._stage("extract", params_file(maps, seed), data, outs)
 
@@ -224,22 +223,17 @@ class _Stages:
         data = {
             **MANIFEST,
             "maps": f"maps/{variant.scaled}-seed{seed}",
+            "features": _features(variant, seed),
             "refined": f"refined/{variant.name}-seed{seed}",
         }
         out = f"scores/{variant.name}-seed{seed}"
-        files = [f"{out}/{name}" for name in ("metrics.json", "table.csv", "per_image.csv")]
+        files = [f"{out}/{name}" for name in SCORES]
         return self._stage("evaluate", params_file(variant.name, seed), data, {"out": out}, files)
-
-    def _diagnose(self, variant: Variant, seed: int) -> Any:
-        maps = f"maps/{variant.scaled}-seed{seed}"
-        data = {**MANIFEST, "model": f"models/{variant.training}-seed{seed}/model", "maps": maps}
-        outs = {"out": f"diagnostics/{variant.training}"}
-        return self._stage("diagnostics", params_file(variant.scaled, seed), data, outs)
 
     def _compare(self, runs: Sequence[tuple[Variant, int]]) -> Any:
         names = [f"{variant.name}-seed{seed}" for variant, seed in runs]
         shown = [f"refined/{variant.name}-seed{seed}" for variant, seed in runs if seed == runs[0][1]]
-        scores = [f"scores/{name}/{file}" for name in names for file in ("metrics.json", "table.csv", "per_image.csv")]
+        scores = [f"scores/{name}/{file}" for name in names for file in SCORES]
         words = ["python", "-m", "pipeline.study.compare", "--folder", self.here]
         return {
             "cmd": f"cd {shlex.quote(self.up)} && {shlex.join(words)}",

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from pipeline.errors import MapError
 from pipeline.images import read_size, resize
-from pipeline.localize.scale import Standard, apply_standard, find_standard
+from pipeline.localize.scale import Standard, apply_standard, find_standard, raw_maps
 from pipeline.manifest import Manifest, Record, read_manifest
 from pipeline.settings.extract import ExtractSettings
 from pipeline.settings.loader import load_section
@@ -29,17 +29,6 @@ from pipeline.store import Arrays, Store, finish, write_part
 from pipeline.tracks import TRACKS
 
 Scale = Literal["max", "percentile"]
-
-
-def raw_maps(arrays: Arrays) -> NDArray[np.float32]:
-    """The maps before they were scaled. Shape: (P, h, w)
-
-    >>> stored = {"maps": np.array([[[0.0, 0.5, 2.0]]], np.float16), "standard": np.array([[1.0, 4.0]], np.float32)}
-    >>> raw_maps(stored).tolist()
-    [[[1.0, 3.0, 9.0]]]
-    """
-    low, unit = arrays["standard"].astype(np.float32).T[..., None, None]  # (P, 1, 1) each
-    return np.asarray(arrays["maps"].astype(np.float32) * unit + low, np.float32)
 
 
 def rescale_arrays(arrays: Arrays, shape: tuple[int, int], scale: Scale, percentile: float) -> dict[str, NDArray[np.generic]]:

@@ -60,7 +60,7 @@ def test_what_is_stored_is_the_map_on_the_scale_of_the_picture(scale: str, manif
     for job in plan(manifest, settings, 16):
         arrays, shape = store.read(job.id), SHAPES[job.id]
         picture = read_rgb(job.file)
-        scales = [torch.from_numpy(module._resize_picture(picture, look)).permute(2, 0, 1)[None] for look in job.looks]
+        scales = [torch.from_numpy(module.resize_picture(picture, look)).permute(2, 0, 1)[None] for look in job.looks]
         raw, wanted, probabilities = predict(classifier, scales, [()], settings, CPU)
         assert arrays["maps"].shape == raw.shape[1:] == (4, job.looks[1][0] // 16, job.looks[1][1] // 16)
         assert {name: array.dtype.name for name, array in arrays.items()} == {

@@ -39,6 +39,19 @@ def _metrics(variant, seed):
     return {**scores(True), **beside, "before_crf": scores(False)}
 
 
+def _diagnosis(variant, seed):
+    """What the diagnosis would leave: one number differs between poolings and seeds, one is not defined."""
+
+    def mean(value):
+        return {"mean": value, "spread": 0.5, "images": 2}
+
+    names = ("object_share", "ioa_positive", "ioa_negative", "density_positive", "density_negative", "negative_over_positive")
+    p2 = {name: mean(0.5) for name in (*names, "separation_keep", "separation_clamp")}
+    p2["density_negative"] = mean((2.0 if variant.pooling == "tap" else 1.0) + seed)
+    p1 = {"area_percentiles": {"10": 0.125, "90": 0.875}, "correlation_positive": None}
+    return {"p1": p1, "p2": p2, "p3": {"top_overlap": mean(0.25), "positions_of_half": mean(0.125)}}
+
+
 @pytest.fixture
 def folder(tmp_path):
     """A finished ablation of two images and two seeds, the grid among it."""
@@ -63,6 +76,7 @@ def folder(tmp_path):
             write_json(here / "metrics.json", _metrics(variant, seed))
             curve = [[t, 0.5, 0.25 + seed / 8] for t in range(256)]
             write_text(here / "table.csv", to_csv([["threshold", "before_crf", "after_crf"], *curve]))
+            write_json(here / "diagnostics.json", _diagnosis(variant, seed))
             write_text(here / "per_image.csv", "id,iou_before,iou_after\na,0.5,0.75\nb,0.25,0.5\n")
             refined = tmp_path / f"refined/{variant.name}-seed{seed}"
             finish(refined, [write_part(refined, 0, answers)], {})
@@ -147,3 +161,21 @@ def test_nothing_scored_is_an_error(folder):
         write_json(path, {"peak_iou": None, "before_crf": {"peak_iou": None}, "images": 0, "note": "no mask"})
     with pytest.raises(ScoreError, match="expected scores, got none: no mask"):
         collect(folder)
+
+
+def test_the_diagnosis_stands_beside_the_rows(folder):
+    results = collect(folder)
+    assert results["why"]["GAP"]["p2.density_negative"]["values"] == [1.0, 2.0]
+    assert results["why"]["TAP"]["p2.density_negative"]["mean"] == 2.5
+    assert "p1.correlation_positive" not in results["why"]["GAP"]  # not defined with either seed
+    page = markdown(results)
+    assert "| P2 density of negative evidence on the object over beside it | 1.500 ± 0.707 | 2.500 ± 0.707 |" in page
+    assert "rank correlation" not in page
+
+
+def test_a_set_without_diagnosis_has_no_such_table(folder):
+    for path in folder.glob("scores/*/diagnostics.json"):
+        write_json(path, {"note": "nothing to look at"})
+    results = collect(folder)
+    assert results["why"] == {}
+    assert "## Why" not in markdown(results)

@@ -87,6 +87,7 @@ def test_an_ablation_keeps_its_own_commit_machine_and_time(make_run):
     results = {
         "track": "track3", "recipe": "recipes/a.yaml", "seeds": [0, 1], "images": 6, "groups": {"ladder": rows}, "parts": {},
         "baselines": {"all_foreground_iou": 0.25}, "classification_accuracy": {"GAP": score},
+        "why": {"GAP": {"p3.top_overlap": score}},
     }  # fmt: skip
     write_json(folder / "results.json", results)
     write_json(folder / "timings.json", {"train-gap-seed0": 100.5, "compare": 20.0})
@@ -99,6 +100,7 @@ def test_an_ablation_keeps_its_own_commit_machine_and_time(make_run):
     page = render([record])
     assert "peak IoU 0.5000 ± 0.0100 → 0.5000 ± 0.0100" in page
     assert "Beside it: all foreground 0.2500; accuracy with GAP 0.5000 ± 0.0100." in page
+    assert "| P3 channels whose maxima share one position | 0.500 ± 0.010 |" in page
     assert "| + TAP | ✓ | ✓ | ✓ | ✓ | 0.5000 ± 0.0100 | 0.5000 |" in page
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.study.phenomena import (
+from pipeline.score.phenomena import (
     Truth,
     activated,
     area_shares,

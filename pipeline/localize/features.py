@@ -1,0 +1,66 @@
+"""Features of a few val images, kept for the diagnostics: maps alone cannot say which channels a map is made of.
+
+What is stored for an image: `features` (C, h, w) float16, as the network gives them at the first of `extract.sizes`, not
+mirrored; `weights` (L, C) float32, the classifier's for each label of the image, in the order of the manifest.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from pipeline.images import read_rgb
+from pipeline.learn.classifier import Classifier
+from pipeline.learn.device import Hardware, choose_hardware
+from pipeline.localize.extract import look, resize_picture
+from pipeline.manifest import Manifest, Record
+from pipeline.settings.extract import ExtractSettings
+from pipeline.store import Arrays, finish, images_per_part, write_part
+
+PART = 16  # images in one file, at least: of ResNet50 at 384 pixels, 40 MB
+
+
+def keep_features(manifest: Manifest, classifier: Classifier, out: Path, settings: ExtractSettings) -> int:
+    """Write the features of a sample of split val as a store; return how many images it holds.
+
+    The store is empty where `kept_features` is 0, or no val image has labels and truth to compare with.
+    """
+    hardware = choose_hardware(settings.device, settings.precision, learning=False)
+    classifier.to(hardware.device).eval()
+    sample = choose_sample(manifest.select("val"), settings.kept_features)
+    size = images_per_part(len(sample), PART)
+    parts = []
+    with tqdm(total=len(sample), desc="features", unit="image") as bar:
+        for number, start in enumerate(range(0, len(sample), size)):
+            items = {}
+            for record in sample[start : start + size]:
+                items[record.id] = _arrays(record, classifier, settings, hardware)
+                bar.update()
+            parts.append(write_part(out, number, items))
+    design = classifier.design
+    finish(out, parts, {"pooling": design.pooling, "tap_threshold": design.tap_threshold})
+    return len(sample)
+
+
+def choose_sample(val: Manifest, most: int) -> Sequence[Record]:
+    """At most `most` images with labels and truth, evenly spaced over the classes: the same at every call."""
+    known = [record for record in val if record.labels and (record.mask or record.boxes)]
+    known.sort(key=lambda record: (record.labels, record.id))
+    places = np.unique(np.linspace(0, len(known) - 1, min(most, len(known))).round().astype(int))
+    return [known[place] for place in places]
+
+
+@torch.inference_mode()
+def _arrays(record: Record, classifier: Classifier, settings: ExtractSettings, hardware: Hardware) -> Arrays:
+    picture = read_rgb(record.file)
+    shape = look((picture.shape[0], picture.shape[1]), settings.sizes[0], settings.resize, classifier.design.output_stride)
+    images = torch.from_numpy(resize_picture(picture, shape)).permute(2, 0, 1)[None].to(hardware.device)
+    with hardware.autocast():
+        features = classifier.features(images)
+    weights = classifier.head.weight[list(record.labels)]
+    return {
+        "features": features[0].float().cpu().numpy().clip(max=np.finfo(np.float16).max).astype(np.float16),
+        "weights": weights.float().cpu().numpy(),
+    }

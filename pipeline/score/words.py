@@ -1,0 +1,50 @@
+"""What the numbers of the diagnosis say."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def say(values: Mapping[str, Any]) -> dict[str, str]:
+    """What the numbers say, by phenomenon: a sentence or two each."""
+    return {"p1": _say_p1(values), "p2": _say_p2(values["p2"]), "p3": _say_p3(values["p3"])}
+
+
+def _say_p1(values: Mapping[str, Any]) -> str:
+    p1 = values["p1"]
+    low, high = p1["area_percentiles"]["10"], p1["area_percentiles"]["90"]
+    correlation = p1["correlation_positive"]
+    text = f"One channel in ten is active on at most {low:.0%} of the positions, one in ten on at least {high:.0%}. "
+    if correlation is None:
+        return text + "No correlation of area and weight is defined."
+    text += f"Rank correlation of area and positive weight, trained with {values['pooling'].upper()}: {correlation:+.2f}, so "
+    if correlation > -0.05:
+        return text + "small regions do not get larger weights here."
+    return (
+        text + "small regions get larger weights" + (", TAP or not." if values["pooling"] == "tap" else ": what TAP is against.")
+    )
+
+
+def _say_p2(p2: Mapping[str, Any]) -> str:
+    keep, clamp = p2["separation_keep"]["mean"], p2["separation_clamp"]["mean"]
+    positive, negative = p2["density_positive"]["mean"], p2["density_negative"]["mean"]
+    text = f"{p2['negative_weights']:.0%} of the weights are negative. "
+    if None in (keep, clamp, positive, negative):
+        return text + "The sample has too little object or background to say more."
+    text += f"Positive evidence is {positive:.2f} times as dense on the object as beside it, negative {negative:.2f} times: "
+    text += "it is taken away from the object" if negative > 1 else "it is taken away from the background"
+    text += f". A cell of the object beats one beside it with a chance of {keep:.3f}, without negative weights of {clamp:.3f}: "
+    return text + ("NWC helps here." if clamp > keep else "NWC costs here.")
+
+
+def _say_p3(p3: Mapping[str, Any]) -> str:
+    overlap, half = p3["top_overlap"]["mean"], p3["positions_of_half"]["mean"]
+    rows = {row["percentile"]: row for row in p3["standards"]}
+    text = ""
+    if overlap is not None and half is not None:
+        text = f"The strongest regions of {overlap:.0%} of the positively weighted channels share one position; "
+        text += f"{half:.0%} of the positions hold half of all maxima. "
+    if not rows:
+        return text + "No stored map to compare standards by."
+    best = max(rows.values(), key=lambda row: row["peak_iou"])
+    text += f"Best standard without the CRF: percentile {best['percentile']:g} with {best['peak_iou']:.3f}"
+    return text + (f"; the maximum reaches {rows[100.0]['peak_iou']:.3f}." if 100.0 in rows else ".")
