@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from pipeline.files import read_json, write_bytes
 from pipeline.images import decode_png, read_rgb
 from pipeline.manifest import Record, read_manifest
-from pipeline.report import (
+from pipeline.report.page import (
     OVERLAP_COLORS,
     Results,
     Row,

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pipeline.errors import StoreError
 from pipeline.images import encode_jpeg, encode_png
 from pipeline.manifest import from_rows
-from pipeline.report import (
+from pipeline.report.page import (
     FALSE,
     FRAME,
     HEAT,
