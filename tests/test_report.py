@@ -17,19 +17,10 @@ from pipeline.errors import StoreError
 from pipeline.images import encode_jpeg, encode_png
 from pipeline.manifest import from_rows
 from pipeline.report.page import (
-    FALSE,
     FRAME,
-    HEAT,
-    HIT,
-    IGNORED,
-    MISSED,
-    OVERLAP_COLORS,
-    PAINT,
     Results,
     Series,
-    class_colors,
     class_table,
-    cut_out,
     draw_chart,
     draw_localization,
     draw_segmentation,
@@ -38,16 +29,27 @@ from pipeline.report.page import (
     headline,
     method_chips,
     nice_ticks,
+    peak_threshold,
+    render,
+    scaled_map,
+    training_charts,
+)
+from pipeline.report.painting import (
+    FALSE,
+    HEAT,
+    HIT,
+    IGNORED,
+    MISSED,
+    OVERLAP_COLORS,
+    PAINT,
+    class_colors,
+    cut_out,
     overlap,
     paint,
     paint_heat,
-    peak_threshold,
-    read_rows,
-    render,
-    scaled_map,
     shrink,
-    training_charts,
 )
+from pipeline.report.values import read_rows
 from pipeline.settings.report import ReportSettings
 from pipeline.store import Store, finish, write_part
 from pipeline.tracks import TRACKS

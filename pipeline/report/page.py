@@ -5,40 +5,42 @@ Each section of the page is one function here, which turns results into plain va
 they follow the light and dark colors of the page. Equal results give equal bytes.
 """
 
-import base64
-import colorsys
-import csv
-import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import cv2
 import jinja2
 import numpy as np
 from numpy.typing import NDArray
-from ruamel.yaml import YAML
 
-from pipeline.errors import StoreError
 from pipeline.files import write_text
-from pipeline.images import decode_png, encode_jpeg, read_rgb, resize
+from pipeline.images import decode_png, read_rgb, resize
 from pipeline.manifest import SPLITS, Manifest, Record, Split
+from pipeline.report.painting import (
+    HEAT,
+    OVERLAP_COLORS,
+    Pixels,
+    class_colors,
+    css_color,
+    cut_out,
+    data_uri,
+    overlap,
+    paint,
+    paint_heat,
+    shrink,
+)
+from pipeline.report.values import Row, column_points, dump_yaml, flatten, format_count, format_score, get, number, number_table
 from pipeline.score.mean_iou import BACKGROUND, IGNORE_INDEX
 from pipeline.score.truth import read_foreground, read_label_map
 from pipeline.settings.report import ReportSettings
 from pipeline.store import Store
 from pipeline.tracks import Track
 
-Row = Mapping[str, str]  # of a CSV file
-Pixels = NDArray[np.uint8]
 Point = tuple[float, float]
 
-NONE = "–"  # what stands where there is no number
 UNSCORED_ROWS = 6  # images without truth that follow the scored ones
-JPEG_QUALITY = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,84 +116,6 @@ def _template() -> jinja2.Template:
     )
     page.filters |= {"score": format_score, "count": format_count}
     return page.get_template("report.html")
-
-
-def read_rows(path: Path) -> list[Row]:
-    """Read a CSV file with a header as text; an id such as 0010 keeps its zeros.
-
-    Raises:
-        StoreError: if the file is missing
-    """
-    try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            return list(csv.DictReader(stream))
-    except FileNotFoundError:
-        raise StoreError(f"{path}: expected a table, found no file; likely the stage that makes it has not run") from None
-
-
-def number(text: Any) -> float | None:
-    """A cell or a value of JSON as a finite number; None if it holds none.
-
-    >>> number("0.5"), number(""), number(True), number("nan")
-    (0.5, None, None, None)
-    """
-    if isinstance(text, bool):
-        return None
-    try:
-        value = float(text)
-    except (TypeError, ValueError):
-        return None
-    return value if np.isfinite(value) else None
-
-
-def format_score(value: Any, digits: int = 3) -> str:
-    """A share in [0, 1] as people print it.
-
-    >>> format_score(0.86149), format_score(None)
-    ('0.861', '–')
-    """
-    known = number(value)
-    return NONE if known is None else f"{known:.{digits}f}"
-
-
-def format_count(value: Any) -> str:
-    """A whole number with thin spaces, anything else as it is.
-
-    >>> format_count(23151), format_count(0.5), format_count("cpu")
-    ('23\\u2009151', '0.5', 'cpu')
-    """
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}".replace(",", "\u2009")
-    return f"{value:.6g}" if isinstance(value, float) else NONE if value is None else str(value)
-
-
-def dump_yaml(values: Mapping[str, Any]) -> str:
-    """Settings as YAML, in the order of the file.
-
-    >>> print(dump_yaml({"b": {"x": None}, "a": [1, 2]}), end="")
-    b:
-      x: null
-    a:
-    - 1
-    - 2
-    """
-    yaml, stream = YAML(typ="safe", pure=True), io.StringIO()
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    yaml.default_flow_style = False
-    yaml.dump(dict(values), stream)
-    return stream.getvalue()
-
-
-def get(values: Mapping[str, Any], *keys: str) -> Any:
-    """What stands under nested keys, None where a step is missing.
-
-    >>> get({"a": {"b": 1}}, "a", "b"), get({"a": 2}, "a", "b")
-    (1, None)
-    """
-    here: Any = values
-    for key in keys:
-        here = here.get(key) if isinstance(here, Mapping) else None
-    return here
 
 
 # --- method ----------------------------------------------------------------------------------------------------------
@@ -317,28 +241,6 @@ def _card(metric: Metric, metrics: Mapping[str, Any]) -> Card:
     return Card(metric.name, metric.about, value, before, bars)
 
 
-def number_table(metrics: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """Every number of metrics.json, also one that this page has never heard of: (name, value, value before the CRF).
-
-    >>> number_table({"iou": 0.5, "note": "text", "loc": {"30": 1}, "before_crf": {"iou": 0.25}})
-    [('iou', 0.5, 0.25), ('loc.30', 1, None)]
-    """
-    before = dict(flatten(metrics.get("before_crf", {})))
-    after = dict(flatten({key: value for key, value in metrics.items() if key != "before_crf"}))
-    names = [*after, *(name for name in before if name not in after)]
-    rows = [(name, after.get(name), before.get(name)) for name in names]
-    return [row for row in rows if number(row[1]) is not None or number(row[2]) is not None]
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """Yield (dotted key, value) of nested mappings."""
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
 # --- charts ----------------------------------------------------------------------------------------------------------
 
 CHART = (560, 280)  # width and height of the drawing, in its own units
@@ -420,12 +322,6 @@ def nice_ticks(low: float, high: float, most: int = 6) -> list[float]:
     step = next(float(power * factor) for factor in (1, 2, 5, 10, 20) if (high - low) / (power * factor) <= most - 1e-9)
     first, last = int(np.floor(low / step + 1e-9)), int(np.ceil(high / step - 1e-9))
     return [round(step * position, 10) for position in range(first, last + 1)]
-
-
-def column_points(rows: Sequence[Row], x: str, y: str) -> list[Point]:
-    """The points of one column of a table over another; empty cells are left out."""
-    pairs = [(number(row.get(x)), number(row.get(y))) for row in rows]
-    return [(a, b) for a, b in pairs if a is not None and b is not None]
 
 
 def iou_curves(results: Results) -> Chart | None:
@@ -518,108 +414,6 @@ def _shares(edges: Sequence[float], counts: Sequence[int]) -> list[Point]:
     """A histogram as shares over the middles of its bins; no point if it is empty."""
     middles = [(low + high) / 2 for low, high in pairwise(edges)]
     return [(x, count / sum(counts)) for x, count in zip(middles, counts, strict=True)] if sum(counts) else []
-
-
-# --- painting --------------------------------------------------------------------------------------------------------
-
-HIT, MISSED, FALSE, IGNORED = 1, 2, 3, 4
-# blue, yellow, vermilion (Okabe and Ito): told apart by hue in every color blindness, and by lightness without any hue
-OVERLAP_COLORS = {"hit": (0, 114, 178), "missed": (240, 228, 66), "false": (213, 94, 0), "ignored": (128, 128, 128)}
-FIRST_COLORS = (  # of class ids 1 to 12
-    (240, 140, 40), (64, 150, 230), (96, 190, 80), (225, 70, 90), (160, 100, 220), (250, 215, 60),
-    (60, 200, 190), (245, 130, 190), (165, 110, 70), (150, 215, 250), (205, 220, 90), (190, 160, 245),
-)  # fmt: skip
-PAINT = 0.7  # how much of a painted pixel is paint
-HEAT = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[None], cv2.COLORMAP_INFERNO)[0, :, ::-1].astype(np.uint8)  # RGB, (256, 3)
-
-
-def overlap(truth: Pixels, answer: Pixels, ignored: NDArray[np.bool_]) -> Pixels:
-    """Compare two label maps, or two masks of 0 and 1, pixel by pixel.
-
-    Returns:
-        HIT: the same class; MISSED: the truth has a class, the answer none; FALSE: the answer has a class that the truth has
-        not there, be it another class or background; IGNORED; 0: background in both. Shape: (H, W)
-
-    >>> truth, answer = np.array([[0, 1, 1, 0, 2, 1]], np.uint8), np.array([[0, 1, 0, 1, 1, 0]], np.uint8)
-    >>> overlap(truth, answer, np.array([[False] * 5 + [True]])).tolist()
-    [[0, 1, 2, 3, 3, 4]]
-    """
-    codes = np.zeros(truth.shape, np.uint8)
-    codes[(truth != 0) & (answer == truth)] = HIT
-    codes[(truth != 0) & (answer == 0)] = MISSED
-    codes[(answer != 0) & (answer != truth)] = FALSE
-    codes[ignored] = IGNORED
-    return codes
-
-
-def paint(picture: Pixels, codes: Pixels, colors: Pixels) -> Pixels:
-    """Paint the pixels of a picture by their code; code 0 leaves them, all turns grey below the paint.
-
-    Args:
-        picture: RGB. Shape: (H, W, 3)
-        codes: rows of `colors`. Shape: (H, W)
-        colors: RGB by code. Shape: (codes, 3)
-
-    Returns:
-        RGB. Shape: (H, W, 3)
-    """
-    grey = _grey(picture)
-    painted = cv2.addWeighted(grey, 1 - PAINT, colors[codes], PAINT, 0)
-    return np.asarray(np.where(codes[..., None] > 0, painted, grey), np.uint8)
-
-
-def paint_heat(picture: Pixels, score: NDArray[np.float32]) -> Pixels:
-    """Lay a score in [0, 1] over a picture, dark where it is low. Shapes: (H, W, 3) and (H, W) to (H, W, 3)"""
-    colors = HEAT[np.rint(255 * score).astype(np.uint8)]
-    return cv2.addWeighted(_grey(picture), 1 - PAINT, colors, PAINT, 0).astype(np.uint8)
-
-
-def cut_out(picture: Pixels, mask: NDArray[np.bool_], ignored: NDArray[np.bool_]) -> Pixels:
-    """Keep the foreground of a picture, darken the rest, and cover what is ignored. Shapes: (H, W, 3) and (H, W)"""
-    dark = cv2.addWeighted(_grey(picture), 0.25, np.zeros_like(picture), 0.75, 0)
-    kept: Pixels = np.where(mask[..., None], picture, dark).astype(np.uint8)
-    kept[ignored] = OVERLAP_COLORS["ignored"]
-    return kept
-
-
-def _grey(picture: Pixels) -> Pixels:
-    return cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB).astype(np.uint8, copy=False)
-
-
-@lru_cache(maxsize=1)
-def class_colors() -> Pixels:
-    """A color for every value of a label map: chosen ones, then hues that keep their distance; 255 is grey. Shape: (256, 3)"""
-    colors = np.empty((256, 3), np.uint8)
-    for value in range(256):
-        hue = (0.618034 * value) % 1  # the golden ratio: neighbors are far apart, and no hue returns
-        colors[value] = np.rint([255 * part for part in colorsys.hsv_to_rgb(hue, 0.75 - 0.25 * (value % 2), 0.95)])
-    colors[1 : len(FIRST_COLORS) + 1] = FIRST_COLORS
-    colors[IGNORE_INDEX] = OVERLAP_COLORS["ignored"]
-    return colors
-
-
-def css_color(color: Iterable[int]) -> str:
-    """RGB as CSS.
-
-    >>> css_color((0, 114, 178))
-    '#0072b2'
-    """
-    return "#" + "".join(f"{int(part):02x}" for part in color)
-
-
-def shrink(pixels: Pixels, most: int) -> Pixels:
-    """Make the longer side at most `most` pixels by averaging; a small picture stays as it is."""
-    height, width = pixels.shape[:2]
-    scale = most / max(height, width)
-    if scale >= 1:
-        return pixels
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def data_uri(pixels: Pixels) -> str:
-    """RGB as a JPEG inside an address. Shape: (H, W, 3)"""
-    return "data:image/jpeg;base64," + base64.b64encode(encode_jpeg(pixels, JPEG_QUALITY)).decode()
 
 
 # --- gallery ---------------------------------------------------------------------------------------------------------
