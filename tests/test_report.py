@@ -16,23 +16,17 @@ from hypothesis import strategies as st
 from pipeline.errors import StoreError
 from pipeline.images import encode_jpeg, encode_png
 from pipeline.manifest import from_rows
+from pipeline.report.charts import FRAME, Series, draw_chart, nice_ticks
+from pipeline.report.curves import training_charts
 from pipeline.report.page import (
-    FRAME,
-    Results,
-    Series,
-    class_table,
-    draw_chart,
     draw_localization,
     draw_segmentation,
     evenly,
     gallery,
-    headline,
     method_chips,
-    nice_ticks,
     peak_threshold,
     render,
     scaled_map,
-    training_charts,
 )
 from pipeline.report.painting import (
     FALSE,
@@ -49,6 +43,8 @@ from pipeline.report.painting import (
     paint_heat,
     shrink,
 )
+from pipeline.report.results import Results
+from pipeline.report.scores import class_table, headline
 from pipeline.report.values import read_rows
 from pipeline.settings.report import ReportSettings
 from pipeline.store import Store, finish, write_part

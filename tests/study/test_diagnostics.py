@@ -12,7 +12,7 @@ from pipeline.errors import ScoreError
 from pipeline.learn.classifier import load_classifier
 from pipeline.localize.refine import refine
 from pipeline.manifest import read_manifest
-from pipeline.report.page import phenomena
+from pipeline.report.curves import phenomena
 from pipeline.score.evaluate import evaluate
 from pipeline.settings.check import check
 from pipeline.settings.extract import ExtractSettings
