@@ -16,18 +16,11 @@ from hypothesis import strategies as st
 from pipeline.errors import StoreError
 from pipeline.images import encode_jpeg, encode_png
 from pipeline.manifest import from_rows
+from pipeline.report.answers import draw_localization, draw_segmentation, peak_threshold, scaled_map
 from pipeline.report.charts import FRAME, Series, draw_chart, nice_ticks
 from pipeline.report.curves import training_charts
-from pipeline.report.page import (
-    draw_localization,
-    draw_segmentation,
-    evenly,
-    gallery,
-    method_chips,
-    peak_threshold,
-    render,
-    scaled_map,
-)
+from pipeline.report.gallery import evenly, gallery
+from pipeline.report.page import method_chips, render
 from pipeline.report.painting import (
     FALSE,
     HEAT,
