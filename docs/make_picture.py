@@ -20,19 +20,10 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from pipeline.files import read_json, write_bytes
 from pipeline.images import decode_png, read_rgb
 from pipeline.manifest import Record, read_manifest
-from pipeline.report import (
-    OVERLAP_COLORS,
-    Results,
-    Row,
-    class_colors,
-    draw_localization,
-    draw_segmentation,
-    number,
-    paint_heat,
-    peak_threshold,
-    read_rows,
-    scaled_map,
-)
+from pipeline.report.answers import draw_localization, draw_segmentation, peak_threshold, scaled_map
+from pipeline.report.painting import OVERLAP_COLORS, class_colors, paint_heat
+from pipeline.report.results import Results
+from pipeline.report.values import Row, number, read_rows
 from pipeline.settings.loader import PARAMS, read_params, section
 from pipeline.store import Store
 from pipeline.tracks import get_track

@@ -11,7 +11,9 @@ from pathlib import Path
 from pipeline.errors import run
 from pipeline.files import read_json
 from pipeline.manifest import read_manifest
-from pipeline.report import Results, read_rows, write_report
+from pipeline.report.page import write_report
+from pipeline.report.results import Results
+from pipeline.report.values import read_rows
 from pipeline.settings.loader import PARAMS, load_section, read_params, section
 from pipeline.settings.report import ReportSettings
 from pipeline.store import Store

@@ -17,7 +17,7 @@ from typing import Any
 from pipeline.errors import ScoreError
 from pipeline.files import read_json, write_bytes, write_json, write_text
 from pipeline.manifest import read_manifest
-from pipeline.report import read_rows
+from pipeline.report.values import read_rows
 from pipeline.score.evaluate import to_csv
 from pipeline.score.scorer import Cell
 from pipeline.study.figures import Column, bars, curves, strip

@@ -16,7 +16,8 @@ from PIL import Image, ImageDraw, ImageFont
 from pipeline.errors import ScoreError
 from pipeline.images import decode_png, encode_png, read_rgb
 from pipeline.manifest import Manifest, Record
-from pipeline.report import class_colors, cut_out, evenly, paint, paint_heat, shrink
+from pipeline.report.gallery import evenly
+from pipeline.report.painting import class_colors, cut_out, paint, paint_heat, shrink
 from pipeline.score.truth import read_foreground, read_label_map
 from pipeline.store import Store
 from pipeline.tracks import Track

@@ -19,7 +19,7 @@ from typing import Any
 
 from pipeline.errors import PipelineError, StoreError
 from pipeline.files import read_json, write_json, write_text
-from pipeline.report import dump_yaml, format_count, number_table
+from pipeline.report.values import dump_yaml, format_count, number_table
 from pipeline.settings.loader import PARAMS, read_params, section
 from pipeline.study.compare import SCORES, TITLES, known_groups, show, table_lines, why_lines
 from pipeline.study.project import RUN, TIMINGS

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.localize.refine import refine
 from pipeline.manifest import read_manifest
-from pipeline.report import phenomena
+from pipeline.report.curves import phenomena
 from pipeline.score.diagnostics import write_diagnostics
 from pipeline.score.evaluate import evaluate
 from pipeline.score.words import say

@@ -1,0 +1,1 @@
+"""Results to the page that people look at."""

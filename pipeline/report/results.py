@@ -1,0 +1,41 @@
+"""What the stages of one track left, in one place."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.manifest import Manifest
+from pipeline.report.values import Row
+from pipeline.store import Store
+from pipeline.tracks import Track
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """All that the stages of one track left, as the page needs it.
+
+    Attributes:
+        track: which page this is
+        manifest: all images and classes
+        maps: `maps` (P, h, w), `classes` (P,) and `probabilities` (K,) by image id
+        refined: `before` and `after`, PNG bytes, by image id
+        metrics: scores by name, `before_crf` among them; a score may be None
+        table: Track 3: IoU by threshold; Track 1: IoU by class
+        per_image: id, label, predicted, iou_before, iou_after of each scored image
+        history: one row an epoch
+        counts: what the stages counted, by stage
+        params: settings of the track, as in params.yaml
+        diagnosis: contents of diagnostics.json
+    """
+
+    track: Track
+    manifest: Manifest
+    maps: Store
+    refined: Store
+    metrics: Mapping[str, Any]
+    table: Sequence[Row]
+    per_image: Sequence[Row]
+    history: Sequence[Row]
+    counts: Mapping[str, Mapping[str, Any]]
+    params: Mapping[str, Any]
+    diagnosis: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,16 @@
+"""Results of both tracks, made once: no test changes them."""
+
+import pytest
+from report_data import make_results
+
+from pipeline.report.results import Results
+
+
+@pytest.fixture(scope="session", params=["track1", "track3"])
+def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Results:
+    return make_results(tmp_path_factory.mktemp(request.param), request.param)
+
+
+@pytest.fixture(scope="session")
+def track3(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    return make_results(tmp_path_factory.mktemp("only3"))

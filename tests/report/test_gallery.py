@@ -1,0 +1,54 @@
+"""The gallery: honest order, evenly spaced, labels and answers named."""
+
+import dataclasses
+
+from hypothesis import given
+from hypothesis import strategies as st
+from report_data import SETTINGS
+
+from pipeline.report.gallery import evenly, gallery
+from pipeline.report.page import render
+from pipeline.report.results import Results
+
+
+def test_the_gallery_goes_from_best_to_worst(results: Results) -> None:
+    shown = gallery(results, SETTINGS)
+    assert [row.id for row in shown["scored"]] == ["000", "002", "003", "005"]
+    assert [row.iou for row in shown["scored"]] == [0.9, 0.7, 0.6, 0.4]
+    assert [row.rank for row in shown["scored"]] == ["1 of 6", "3 of 6", "4 of 6", "6 of 6"]
+    assert [row.id for row in shown["unscored"]] == ["106", "107"]
+    assert shown["quartiles"][0] == ("best", 0.9)
+    assert shown["quartiles"][-1] == ("worst", 0.4)
+    page = render(results, SETTINGS)
+    places = [page.index(f"<code>{name}</code>") for name in ("000", "002", "003", "005", "106")]
+    assert places == sorted(places)
+
+
+def test_the_order_does_not_depend_on_the_order_of_the_file(results: Results) -> None:
+    turned = dataclasses.replace(results, per_image=list(reversed(results.per_image)))
+    assert gallery(turned, SETTINGS) == gallery(results, SETTINGS)
+
+
+def test_images_without_a_score_stay_out(track3: Results) -> None:
+    rows = [{**row, "iou_after": ""} if row["id"] == "000" else row for row in track3.per_image]
+    shown = gallery(dataclasses.replace(track3, per_image=rows), SETTINGS)
+    assert shown["scored"][0].id == "001"
+    assert shown["total"] == 5
+
+
+def test_rows_say_label_and_answer(results: Results) -> None:
+    row = gallery(results, SETTINGS)["scored"][1]  # 002: class index 2, probability 0.5
+    assert [word.text for word in row.labels] == ["blue"]
+    assert [word.text for word in row.answers] == ["blue (0.50)"]
+    assert row.is_right is True
+    assert bool(row.answers[0].color) == (results.track.name == "track1")
+    assert [tile.name for tile in row.tiles][::4] == ["picture", "overlap"]
+
+
+@given(st.integers(0, 300), st.integers(0, 40))
+def test_evenly_takes_both_ends(count: int, most: int) -> None:
+    places = evenly(count, most)
+    assert len(places) == min(count, most)
+    assert places == sorted(set(places))
+    if len(places) > 1:
+        assert (places[0], places[-1]) == (0, count - 1)
