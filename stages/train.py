@@ -5,15 +5,10 @@ Settings: `tracks.<track>.train` in params.yaml. Paths: see dvc.yaml.
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
-import pandas as pd
-
 from pipeline.errors import run
-from pipeline.files import write_json, write_text
-from pipeline.learn.classifier import save_classifier
-from pipeline.learn.fit import fit, history_rows
+from pipeline.learn.fit import fit, save_fit
 from pipeline.manifest import read_manifest
 from pipeline.settings.loader import PARAMS, load_section
 from pipeline.settings.train import TrainSettings
@@ -28,10 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.add_argument(name, required=True, type=Path)
     args = parser.parse_args(arguments)
     settings = load_section(TrainSettings, f"tracks.{args.track}.train", args.params)
-    trained = fit(read_manifest(args.manifest), settings)
-    save_classifier(trained.classifier, args.model)
-    write_text(args.history, pd.DataFrame(history_rows(trained.history)).to_csv(index=False, lineterminator="\n"))
-    write_json(args.report, {"best": asdict(trained.best), **trained.facts})
+    save_fit(fit(read_manifest(args.manifest), settings), args.model, args.history, args.report)
 
 
 if __name__ == "__main__":

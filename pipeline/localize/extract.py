@@ -6,8 +6,8 @@ What is stored for an image: `maps` (P, h, w) float16 at feature resolution, sca
 """
 
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from pipeline.store import Arrays, Part, finish, images_per_part, write_part
 
 PART = 256  # images in one file, at least
 Shape = tuple[int, int]
+View = tuple[Tensor, bool]  # features (N, C, h, w), and whether they are of the mirrored pictures
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,15 @@ class Job:
     labels: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One way to make maps of what the body sees: a head, what becomes of its weights, the scale, and where maps go."""
+
+    classifier: Classifier
+    settings: ExtractSettings
+    out: Path
+
+
 def extract(manifest: Manifest, classifier: Classifier, out: Path, settings: ExtractSettings) -> dict[str, Any]:
     """Write the maps of all images of the wanted splits as a store; return the counts.
 
@@ -55,26 +65,60 @@ def extract(manifest: Manifest, classifier: Classifier, out: Path, settings: Ext
         MapError: naming the image whose map is not finite
         DataError: naming a picture that cannot be read
     """
-    hardware = choose_hardware(settings.device, settings.precision, learning=False)
-    classifier.to(hardware.device).eval()
-    jobs = plan(manifest, settings, classifier.design.output_stride)
-    counts = {"images": len(jobs), "maps": 0, "constant_maps": 0}
-    parts = []
+    (counts,) = extract_readings(manifest, [Reading(classifier, settings, out)])
+    return counts
+
+
+def extract_readings(manifest: Manifest, readings: Sequence[Reading]) -> list[dict[str, Any]]:
+    """Write the maps of several readings, each as `extract` would, bit for bit; the body looks at every picture once.
+
+    Raises:
+        MapError, DataError: as `extract`; MapError, too, if the bodies differ, or the settings in what is looked at
+    """
+    first = readings[0]
+    _check_alike(readings)
+    hardware = choose_hardware(first.settings.device, first.settings.precision, learning=False)
+    for reading in readings:
+        reading.classifier.to(hardware.device).eval()
+    jobs = plan(manifest, first.settings, first.classifier.design.output_stride)
+    counts = [{"images": len(jobs), "maps": 0, "constant_maps": 0} for _ in readings]
+    parts: list[list[Part]] = [[] for _ in readings]
     size = images_per_part(len(jobs), PART)
     with tqdm(total=len(jobs), desc="extract", unit="image") as bar:
         for number, start in enumerate(range(0, len(jobs), size)):
-            items = dict(_extract_part(jobs[start : start + size], classifier, settings, hardware, bar))
-            parts.append(_write(out, number, items, counts))
+            found = _extract_part(jobs[start : start + size], readings, hardware, bar)
+            for reading, items, done, count in zip(readings, found, parts, counts, strict=True):
+                done.append(_write(reading.out, number, items, count))
+    for reading, done, count in zip(readings, parts, counts, strict=True):
+        _finish(manifest, reading, done, count)
+    return [{**count, "device": str(hardware.device), "precision": hardware.precision} for count in counts]
+
+
+def _check_alike(readings: Sequence[Reading]) -> None:
+    """Refuse readings that cannot share a look."""
+    first = readings[0]
+    body = first.classifier.body.state_dict()
+    for other in readings[1:]:
+        theirs = other.classifier.body.state_dict()
+        same_body = body.keys() == theirs.keys() and all(torch.equal(value, theirs[name]) for name, value in body.items())
+        free = {name: getattr(first.settings, name) for name in ("negative_weights", "scale", "percentile")}
+        if not same_body or replace(other.settings, **free) != first.settings:
+            raise MapError(
+                f"{other.out}: expected the body and settings of {first.out} but for negative_weights, scale and percentile, "
+                "got others; extract them one by one"
+            )
+
+
+def _finish(manifest: Manifest, reading: Reading, parts: Sequence[Part], counts: Mapping[str, int]) -> None:
     if counts["maps"] and counts["constant_maps"] == counts["maps"]:
         print(f"warning: all {counts['maps']} maps are constant; likely the classifier has learnt nothing", file=sys.stderr)
     about = {
         "classes": list(manifest.classes),
-        "scale": settings.scale,
-        "percentile": settings.percentile,
-        "loss": classifier.design.loss,
+        "scale": reading.settings.scale,
+        "percentile": reading.settings.percentile,
+        "loss": reading.classifier.design.loss,
     }
-    finish(out, parts, about)
-    return {**counts, "device": str(hardware.device), "precision": hardware.precision}
+    finish(reading.out, parts, about)
 
 
 def _write(out: Path, number: int, items: dict[str, Arrays], counts: dict[str, int]) -> Part:
@@ -165,17 +209,22 @@ def _batches(jobs: Sequence[Job], settings: ExtractSettings) -> DataLoader[Any]:
 
 
 def _extract_part(
-    jobs: Sequence[Job], classifier: Classifier, settings: ExtractSettings, hardware: Hardware, bar: "tqdm[Any]"
-) -> Iterator[tuple[str, Arrays]]:
-    for scales, positions in _batches(jobs, settings):
+    jobs: Sequence[Job], readings: Sequence[Reading], hardware: Hardware, bar: "tqdm[Any]"
+) -> list[dict[str, Arrays]]:
+    """What is stored of each image, by reading."""
+    found: list[dict[str, Arrays]] = [{} for _ in readings]
+    first = readings[0]
+    for scales, positions in _batches(jobs, first.settings):
         batch = [jobs[position] for position in positions]
-        maps, wanted, probabilities = predict(classifier, scales, [job.labels for job in batch], settings, hardware)
-        for job, cams, classes, row in zip(batch, maps, wanted, probabilities, strict=True):
-            yield job.id, _stored(job, cams, classes, row, settings)
+        views = look_at(first.classifier, scales, first.settings, hardware)
+        for reading, items in zip(readings, found, strict=True):
+            maps, wanted, probabilities = read_views(reading.classifier, views, [job.labels for job in batch], reading.settings)
+            for job, cams, classes, row in zip(batch, maps, wanted, probabilities, strict=True):
+                items[job.id] = _stored(job, cams, classes, row, reading.settings)
         bar.update(len(batch))
+    return found
 
 
-@torch.inference_mode()
 def predict(
     classifier: Classifier,
     scales: Sequence[Tensor],
@@ -192,11 +241,24 @@ def predict(
     Returns:
         maps (N, P, h, w) on the grid of the finest scale; class indices (N, P), most wanted first; probabilities (N, K)
     """
-    views = [
+    return read_views(classifier, look_at(classifier, scales, settings, hardware), labels, settings)
+
+
+@torch.inference_mode()
+def look_at(classifier: Classifier, scales: Sequence[Tensor], settings: ExtractSettings, hardware: Hardware) -> list[View]:
+    """Features of a batch at every size, mirrored ones too where the settings want them."""
+    return [
         _features(classifier, images, mirrored, hardware)
         for images in scales
         for mirrored in ((False, True) if settings.flip else (False,))
     ]
+
+
+@torch.inference_mode()
+def read_views(
+    classifier: Classifier, views: Sequence[View], labels: Sequence[tuple[int, ...]], settings: ExtractSettings
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
+    """The second half of `predict`: what a head makes of features."""
     logits = torch.stack([classifier.logits(features) for features, _ in views]).mean(dim=0)
     probabilities = classifier.probabilities(logits)
     wanted = wanted_classes(logits, labels, settings.max_classes)
@@ -209,7 +271,7 @@ def predict(
     return mean_over_views(maps).cpu().numpy(), wanted.cpu().numpy(), probabilities.cpu().numpy()
 
 
-def _features(classifier: Classifier, images: Tensor, mirrored: bool, hardware: Hardware) -> tuple[Tensor, bool]:
+def _features(classifier: Classifier, images: Tensor, mirrored: bool, hardware: Hardware) -> View:
     images = images.to(hardware.device, non_blocking=True)
     with hardware.autocast():
         return classifier.features(images.flip(3) if mirrored else images), mirrored

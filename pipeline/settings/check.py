@@ -81,6 +81,8 @@ def _contradictions(found: dict[str, Any], track: Track) -> list[str]:
         lines.append(
             f"refine.decoder: expected one of {list(track.decoders)}, got {refine.decoder!r}; it belongs to the other track"
         )
+    if refine.shape == "box" and track.task == "segmentation":
+        lines.append("refine.shape: expected 'free', got 'box'; only score maps have level sets")
     if package.split not in extract.splits:
         lines.append(f"package.split: expected one of extract.splits {list(extract.splits)}, got {package.split!r}")
     if "val" not in extract.splits:

@@ -84,7 +84,8 @@ class TrainSettings:
     crop: Annotated[int, Field(ge=32)]  # pixels, both sides
     flip: bool  # left-right, one time in two
     epochs: AtLeastOne
-    views: AtLeastOne  # frozen body only: random views of each image whose features are computed once and kept
+    head_epochs: Count  # trained body only: epochs of the head alone before the body moves; 0: both from the start
+    views: AtLeastOne  # head alone: random views of each image whose features are computed once and kept
     batch_size: AtLeastOne
     accumulate: AtLeastOne  # batches to one step: the effective batch is batch_size * accumulate
     optimizer: OptimizerSettings
@@ -97,5 +98,9 @@ class TrainSettings:
             raise ValueError(f"crop is {self.crop}: expected at most resize, {self.resize}")
         if self.backbone.output_stride > self.crop:
             raise ValueError(f"crop is {self.crop}: expected at least the output stride, {self.backbone.output_stride}")
+        if self.head_epochs and not self.backbone.trained:
+            raise ValueError(
+                f"head_epochs is {self.head_epochs}, backbone.trained is false: expected 0, the head learns alone anyway"
+            )
         if self.loss == "multi_label" and self.label_smoothing:
             raise ValueError("label_smoothing above 0 with loss 'multi_label': expected 0, it is defined for one label an image")

@@ -1,8 +1,9 @@
 """The ablation as a DVC pipeline of its own, in a folder of its own.
 
 Every stage is one run of a script of the chain on a file of params made for it, and stands once for all rows that need it:
-two trainings a seed, one extraction a training and treatment of negative weights, one refinement a variant. DVC skips what is
-done, so a killed ablation goes on where it stopped, and another seed, the grid or a changed CRF adds only what is new.
+two trainings a seed, maps by training and treatment of negative weights, one refinement a variant. What looks at the same
+pictures with the same body is one stage that looks once (`shared`). DVC skips what is done, so a killed ablation goes on where
+it stopped, and another seed, the grid or a changed CRF adds only what is new.
 
 The folder is a DVC project for itself (`dvc init --no-scm`): the chain's own commands neither see it nor wait for it.
 """
@@ -149,21 +150,39 @@ class _Stages:
         if not CHAIN.is_file():
             raise SettingsError(f"{CHAIN}: expected the project's pipeline, found none; run this from the project's folder")
         self.chain = section(read_params(CHAIN), "stages", CHAIN)
+        self.trained = section(read_params(ablation.recipe), f"tracks.{self.track}.train.backbone.trained", ablation.recipe)
         self.watch = section(read_params(ablation.recipe), f"tracks.{self.track}.preprocess.watch", ablation.recipe)
 
     def all(self, runs: Sequence[tuple[Variant, int]], groups: dict[str, list[Row]]) -> dict[str, Any]:
         """Every stage once."""
-        stages = {"preprocess": self._preprocess()}
+        stages = {"preprocess": self._preprocess(), **self._trainings(runs), **self._extractions(runs)}
         for variant, seed in runs:
             stages |= {
-                f"train-{variant.training}-seed{seed}": self._train(variant, seed),
-                f"extract-{variant.maps}-seed{seed}": self._extract(variant, seed),
                 f"refine-{variant.name}-seed{seed}": self._refine(variant, seed),
                 f"evaluate-{variant.name}-seed{seed}": self._evaluate(variant, seed),
             }
             if variant.scale == "max":
                 stages[f"rescale-{variant.scaled}-seed{seed}"] = self._rescale(variant, seed)
         return {**stages, "compare": self._compare(runs)}
+
+    def _trainings(self, runs: Sequence[tuple[Variant, int]]) -> dict[str, Any]:
+        """On a frozen body one stage a seed, whose classifiers share every look at a picture; else one a training."""
+        trainings = {(variant.training, seed): (variant, seed) for variant, seed in runs}
+        if self.trained:
+            return {f"train-{training}-seed{seed}": self._train([pair]) for (training, seed), pair in trainings.items()}
+        by_seed = {seed: [pair for (_, other), pair in trainings.items() if other == seed] for _, seed in trainings}
+        return {f"train-seed{seed}": self._train(pairs) for seed, pairs in by_seed.items()}
+
+    def _extractions(self, runs: Sequence[tuple[Variant, int]]) -> dict[str, Any]:
+        """On a frozen body one stage for all maps, whose heads share every look at a picture; else one a training."""
+        maps = {(variant.maps, seed): (variant, seed) for variant, seed in runs}
+        if not self.trained:
+            return {"extract": self._extract(list(maps.values()))}
+        by_body = {
+            (one.training, seed): [pair for pair in maps.values() if (pair[0].training, pair[1]) == (one.training, seed)]
+            for one, seed in maps.values()
+        }
+        return {f"extract-{training}-seed{seed}": self._extract(pairs) for (training, seed), pairs in by_body.items()}
 
     def _stage(self, script: str, params: str, data: dict[str, str], outs: dict[str, str], listed: Sequence[str] = ()) -> Any:
         """One stage that runs a script of the chain or of the study.
@@ -198,16 +217,46 @@ class _Stages:
         stage["deps"].append(Path(self.up, self.watch).as_posix())  # an absolute path stays one
         return stage
 
-    def _train(self, variant: Variant, seed: int) -> Any:
-        folder = f"models/{variant.training}-seed{seed}"
-        outs = {"model": f"{folder}/model", "history": f"{folder}/history.csv", "report": f"{folder}/train.json"}
-        return self._stage("train", params_file(variant.training, seed), MANIFEST, outs)
+    def _train(self, pairs: Sequence[tuple[Variant, int]]) -> Any:
+        params, outs = [], []
+        for variant, seed in pairs:
+            folder = f"models/{variant.training}-seed{seed}"
+            params.append(params_file(variant.training, seed))
+            outs.append({"model": f"{folder}/model", "history": f"{folder}/history.csv", "report": f"{folder}/train.json"})
+        return self._shared("train", params, MANIFEST, [{} for _ in pairs], outs)
 
-    def _extract(self, variant: Variant, seed: int) -> Any:
-        maps = f"{variant.maps}-percentile"
-        outs = {"out": f"maps/{maps}-seed{seed}", "features": _features(variant, seed), "report": f"maps/{maps}-seed{seed}.json"}
-        data = {**MANIFEST, "model": f"models/{variant.training}-seed{seed}/model"}
-        return self._stage("extract", params_file(maps, seed), data, outs)
+    def _extract(self, pairs: Sequence[tuple[Variant, int]]) -> Any:
+        params, data, outs = [], [], []
+        for variant, seed in pairs:
+            maps = f"{variant.maps}-percentile"
+            params.append(params_file(maps, seed))
+            data.append({"model": f"models/{variant.training}-seed{seed}/model"})
+            report = f"maps/{maps}-seed{seed}.json"
+            outs.append({"out": f"maps/{maps}-seed{seed}", "features": _features(variant, seed), "report": report})
+        return self._shared("extract", params, MANIFEST, data, outs)
+
+    def _shared(
+        self,
+        script: str,
+        params: Sequence[str],
+        common: dict[str, str],
+        data: Sequence[dict[str, str]],
+        outs: Sequence[dict[str, str]],
+    ) -> Any:
+        """A stage of the chain for several runs in one go; the lists have one entry a run, each as in `_stage`."""
+        words = ["python", "-m", "pipeline.study.shared", script, "--track", self.track]
+        words += [word for option, path in common.items() for word in (f"--{option}", f"{self.here}/{path}")]
+        words += ["--params", *(f"{self.here}/{path}" for path in params)]
+        every = [{**one, **more} for one, more in zip(data, outs, strict=True)]
+        words += [word for option in every[0] for word in (f"--{option}", *(f"{self.here}/{paths[option]}" for paths in every))]
+        code = [*(dep for dep in self._code(script) if not dep.startswith("stages/")), "pipeline/study/shared.py"]
+        read = dict.fromkeys(path for paths in data for path in paths.values())
+        return {
+            "cmd": f"cd {shlex.quote(self.up)} && {shlex.join(words)}",
+            "deps": [*(f"{self.up}/{dep}" for dep in code), *common.values(), *read],
+            "params": [{path: [f"tracks.{self.track}.{script}"]} for path in params],
+            "outs": [path for paths in outs for path in paths.values()],
+        }
 
     def _rescale(self, variant: Variant, seed: int) -> Any:
         data = {**MANIFEST, "maps": f"maps/{variant.maps}-percentile-seed{seed}"}

@@ -26,6 +26,7 @@ LEVELS: dict[str, tuple[Any, ...]] = {  # in the order in which they are tried o
     "refine.background": (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8),
     "refine.min_probability": (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
     "refine.decoder": (),
+    "refine.shape": (),
     "refine.crf.bilateral.compat": (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 14.0, 20.0),
     "refine.crf.bilateral.color_std": (3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 13.0, 18.0, 25.0),
     "refine.crf.bilateral.spatial_std": (10.0, 20.0, 30.0, 40.0, 60.0, 80.0, 100.0, 150.0),

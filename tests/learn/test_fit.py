@@ -10,9 +10,9 @@ import safetensors.torch
 import torch
 from helpers import SMALL, TINY, color_set, train_settings
 
-from pipeline.errors import TrainError
+from pipeline.errors import SettingsError, TrainError
 from pipeline.learn.backbones import build_body
-from pipeline.learn.fit import Fit, draw_order, fit, history_rows, make_classifier
+from pipeline.learn.fit import Fit, draw_order, fit, fit_poolings, history_rows, make_classifier
 from pipeline.learn.targets import several_labels
 from pipeline.manifest import Manifest, from_rows
 from pipeline.settings.train import TrainSettings
@@ -243,3 +243,47 @@ def test_one_class_cannot_be_learnt_against_itself(colors: Manifest, start: str)
     alone = Manifest(relabeled(colors, {}).table, ("thing",), colors.root, colors.mask_kind)
     with pytest.raises(TrainError, match="expected 'multi_label' with one class, got 'single_label'"):
         fit(alone, quick(start, loss="single_label"))
+
+
+# --- several classifiers, and a head that learns first -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_poolings_learnt_together_equal_those_learnt_alone(colors: Manifest, start: str, trained: bool) -> None:
+    every = [
+        quick(start, pooling=pooling, tap_threshold=theta, epochs=2, backbone={"trained": trained})
+        for pooling, theta in (("gap", 0.05), ("tap", 0.05), ("tap", 0.5))
+    ]
+    together = fit_poolings(colors, every)
+    for settings, one in zip(every, together, strict=True):
+        alone = fit(colors, settings)
+        assert one.classifier.design == alone.classifier.design
+        assert equal(one.classifier.state_dict(), alone.classifier.state_dict())
+        assert one.best.val_loss == alone.best.val_loss
+    assert not equal(head(together[0]), head(together[1]))
+    assert not equal(head(together[1]), head(together[2]))
+
+
+def test_what_differs_in_more_than_the_pooling_is_refused(colors: Manifest, start: str) -> None:
+    with pytest.raises(SettingsError, match="differ in pooling"):
+        fit_poolings(colors, [quick(start), quick(start, seed=1)])
+
+
+def test_the_head_learns_first_on_the_body_as_loaded(colors: Manifest, start: str) -> None:
+    """With a body that barely moves the result is that of a frozen one; without a head start the head is near zero."""
+    slow = {"learning_rate": 1e-9, "head_multiplier": 1.0}
+    frozen = fit(colors, quick(start, epochs=8, optimizer={"learning_rate": 0.02}))
+    body = {"trained": True}
+    both = fit(colors, quick(start, epochs=1, backbone=body, head_epochs=8, optimizer={"learning_rate": 0.02}))
+    assert both.facts["head_start_val_loss"] == frozen.best.val_loss
+    assert both.facts["head_start_val_accuracy"] == frozen.best.val_accuracy
+    assert "head_start_val_loss" not in frozen.facts
+    cold = fit(colors, quick(start, epochs=1, backbone=body, optimizer=slow))
+    assert cold.classifier.head.weight.abs().max() < 1e-6
+    assert both.classifier.head.weight.abs().max() > 1e-3
+    assert not equal(both.classifier.body.state_dict(), frozen.classifier.body.state_dict())
+
+
+def test_a_head_start_of_a_frozen_body_is_a_contradiction(start: str) -> None:
+    with pytest.raises(SettingsError, match="head_epochs is 3"):
+        quick(start, head_epochs=3)

@@ -194,3 +194,34 @@ def test_a_plan_puts_pictures_of_one_shape_side_by_side(manifest: Manifest) -> N
     looks = [job.looks for job in jobs]
     assert looks == sorted(looks)
     assert [job.id for job in jobs] == [job.id for job in plan(manifest, extract_settings(sizes=[64, 96]), 16)]
+
+
+# --- several readings ------------------------------------------------------------------------------------------------
+
+
+def test_readings_in_one_go_equal_extractions_one_by_one(manifest: Manifest, tmp_path: Path) -> None:
+    heads = [make_tiny(classes=4, pooling="gap"), make_tiny(classes=4), make_tiny(classes=4)]
+    torch.nn.init.normal_(heads[1].head.weight, std=0.5)
+    changes = [{"negative_weights": "keep"}, {"negative_weights": "clamp"}, {"scale": "max"}]
+    readings = [
+        module.Reading(head, extract_settings(**change), tmp_path / f"together{n}")
+        for n, (head, change) in enumerate(zip(heads, changes, strict=True))
+    ]
+    counts = module.extract_readings(manifest, readings)
+    for n, reading in enumerate(readings):
+        alone = extract(manifest, reading.classifier, tmp_path / f"alone{n}", reading.settings)
+        assert counts[n] == alone
+        files = sorted(path.name for path in (tmp_path / f"alone{n}").iterdir())
+        assert sorted(path.name for path in reading.out.iterdir()) == files
+        assert all((reading.out / name).read_bytes() == (tmp_path / f"alone{n}" / name).read_bytes() for name in files)
+
+
+def test_readings_of_different_bodies_or_looks_are_refused(manifest: Manifest, tmp_path: Path) -> None:
+    first, other = make_tiny(classes=4), make_tiny(classes=4)
+    torch.nn.init.normal_(next(other.body.parameters()))
+    pair = [module.Reading(first, extract_settings(), tmp_path / "a"), module.Reading(other, extract_settings(), tmp_path / "b")]
+    with pytest.raises(MapError, match="expected the body and settings"):
+        module.extract_readings(manifest, pair)
+    pair[1] = module.Reading(first, extract_settings(flip=not extract_settings().flip), tmp_path / "b")
+    with pytest.raises(MapError, match="expected the body and settings"):
+        module.extract_readings(manifest, pair)

@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from helpers import RECIPE, ROOT
+from helpers import RECIPE, ROOT, merge
 from import_graph import imported_files
 
 from pipeline.settings.loader import read_params
+from pipeline.study.ladder import write_yaml
 from pipeline.study.plan import STUDY_DEPS, Ablation, write_plan
 from pipeline.tracks import get_track
 
@@ -16,8 +17,10 @@ from pipeline.tracks import get_track
 def stages(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
 
-    def make(track="track3", seeds=(0,), grid=False):
-        write_plan(Ablation(RECIPE, get_track(track), seeds, grid, tmp_path / "run"))
+    def make(track="track3", seeds=(0,), grid=False, trained=False):
+        recipe = tmp_path / "recipe.yaml"
+        write_yaml(recipe, merge(read_params(RECIPE), {"tracks": {track: {"train": {"backbone": {"trained": trained}}}}}))
+        write_plan(Ablation(recipe, get_track(track), seeds, grid, tmp_path / "run"))
         return read_params(tmp_path / "run" / "dvc.yaml")["stages"]
 
     return make
@@ -27,18 +30,30 @@ def _count(stages, verb):
     return sum(name.split("-")[0] == verb for name in stages)
 
 
-def test_the_ladder_trains_twice_and_extracts_three_times(stages):
+VERBS = ("preprocess", "train", "extract", "rescale", "refine", "evaluate")
+
+
+def test_heads_on_a_frozen_body_share_their_looks(stages):
     made = stages()
-    assert {verb: _count(made, verb) for verb in ("train", "extract", "rescale", "refine", "evaluate")} == {
-        "train": 2, "extract": 3, "rescale": 1, "refine": 4, "evaluate": 4,
+    assert {verb: _count(made, verb) for verb in VERBS} == {
+        "preprocess": 1, "train": 1, "extract": 1, "rescale": 1, "refine": 4, "evaluate": 4,
     }  # fmt: skip
-
-
-def test_the_grid_trains_twice_a_seed(stages):
+    assert len(made["train-seed0"]["outs"]) == 2 * 3  # GAP and TAP: model, history, report
+    assert len(made["extract"]["outs"]) == 3 * 3  # GAP with all weights, GAP and TAP with NWC: maps, features, report
     made = stages(grid=True, seeds=(0, 1, 2))
-    assert {verb: _count(made, verb) for verb in ("preprocess", "train", "extract", "rescale", "refine", "evaluate")} == {
-        "preprocess": 1, "train": 6, "extract": 12, "rescale": 12, "refine": 24, "evaluate": 24,
+    assert {verb: _count(made, verb) for verb in VERBS} == {
+        "preprocess": 1, "train": 3, "extract": 1, "rescale": 12, "refine": 24, "evaluate": 24,
     }  # fmt: skip
+    assert len(made["extract"]["outs"]) == 3 * 4 * 3
+
+
+def test_trained_bodies_are_looked_at_one_by_one(stages):
+    made = stages(trained=True, seeds=(0, 1))
+    assert {verb: _count(made, verb) for verb in VERBS} == {
+        "preprocess": 1, "train": 4, "extract": 4, "rescale": 2, "refine": 8, "evaluate": 8,
+    }  # fmt: skip
+    assert len(made["extract-gap-seed0"]["outs"]) == 2 * 3
+    assert len(made["extract-tap-seed1"]["outs"]) == 1 * 3
 
 
 @pytest.mark.parametrize("track", ["track1", "track3"])
@@ -63,7 +78,7 @@ def test_every_path_is_made_by_one_stage_or_lies_in_the_project(stages, tmp_path
 def test_another_seed_and_the_grid_leave_what_was_there(stages):
     before = stages()
     after = stages(seeds=(0, 1), grid=True)
-    for name in before.keys() - {"compare"}:
+    for name in before.keys() - {"compare", "extract"}:  # one look for all maps: more maps are another look
         assert after[name] == before[name], name
 
 

@@ -1,0 +1,67 @@
+"""Several trainings or extractions in one go: classifiers on one frozen body share every look at a picture.
+
+    python -m pipeline.study.shared train   --track T --manifest M --params A B --model A B --history A B --report A B
+    python -m pipeline.study.shared extract --track T --manifest M --params A B --model A B --out A B --features A B --report A B
+
+Each option lists one file or folder a run, in the same order. Results are those of the stages of the chain, bit for bit.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.errors import run
+from pipeline.files import write_json
+from pipeline.learn.classifier import load_classifier
+from pipeline.learn.fit import fit_poolings, save_fit
+from pipeline.localize.extract import Reading, extract_readings
+from pipeline.localize.features import keep_features
+from pipeline.manifest import read_manifest
+from pipeline.settings.extract import ExtractSettings
+from pipeline.settings.loader import load_section
+from pipeline.settings.train import TrainSettings
+from pipeline.tracks import TRACKS
+
+
+def train(args: argparse.Namespace) -> None:
+    """Classifiers that differ in their pooling."""
+    every = [load_section(TrainSettings, f"tracks.{args.track}.train", params) for params in args.params]
+    fits = fit_poolings(read_manifest(args.manifest), every)
+    for trained, model, history, report in zip(fits, args.model, args.history, args.report, strict=True):
+        save_fit(trained, model, history, report)
+
+
+def extract(args: argparse.Namespace) -> None:
+    """Maps of classifiers with one body."""
+    every = [load_section(ExtractSettings, f"tracks.{args.track}.extract", params) for params in args.params]
+    readings = [
+        Reading(load_classifier(model), settings, out) for model, settings, out in zip(args.model, every, args.out, strict=True)
+    ]
+    manifest = read_manifest(args.manifest)
+    found = extract_readings(manifest, readings)
+    for reading, counts, features, report in zip(readings, found, args.features, args.report, strict=True):
+        kept = keep_features(manifest, reading.classifier, features, reading.settings)
+        write_json(report, {**counts, "kept_features": kept})
+
+
+FILES = {
+    "train": ("--model", "--history", "--report"),
+    "extract": ("--model", "--out", "--features", "--report"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    for kind, files in FILES.items():
+        here = kinds.add_parser(kind)
+        here.add_argument("--track", required=True, choices=sorted(TRACKS))
+        here.add_argument("--manifest", required=True, type=Path)
+        for name in ("--params", *files):
+            here.add_argument(name, required=True, type=Path, nargs="+")
+    args = parser.parse_args(arguments)
+    {"train": train, "extract": extract}[args.kind](args)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,52 @@
+"""The sample of features: which images, and what is kept of them."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from helpers import color_picture, extract_settings, make_tiny, row, write_png
+
+from pipeline.localize.features import choose_sample, keep_features
+from pipeline.manifest import Manifest, from_rows
+from pipeline.store import Store
+
+SHAPE = (40, 64)  # never square
+
+
+def _manifest(root: Path) -> Manifest:
+    """Twelve val images of three classes with boxes, one without, one without labels, and one of split train."""
+    rows = []
+    for n in range(15):
+        write_png(root / f"i{n:02d}.png", color_picture((200, 15 * n, 30), n, SHAPE))
+        rows.append({**row(f"i{n:02d}", f"i{n:02d}.png", [n % 3], "val", SHAPE), "boxes": [1, 1, 20, 20]})
+    rows[12]["boxes"] = None
+    rows[13]["labels"] = []
+    rows[14]["split"] = "train"
+    return from_rows(rows, ["a", "b", "c"], root, "foreground")
+
+
+def test_the_sample_is_spread_over_the_classes_and_has_labels_and_truth(tmp_path: Path) -> None:
+    val = _manifest(tmp_path).select("val")
+    assert [record.labels for record in choose_sample(val, 3)] == [(0,), (1,), (2,)]
+    assert len(choose_sample(val, 100)) == 12
+    assert not {"i12", "i13", "i14"} & {record.id for record in choose_sample(val, 100)}
+    assert choose_sample(val, 5) == choose_sample(val, 5)
+
+
+def test_features_and_weights_are_those_of_the_network(tmp_path: Path) -> None:
+    manifest, classifier = _manifest(tmp_path), make_tiny()
+    settings = extract_settings(kept_features=4, sizes=[96, 64])
+    assert keep_features(manifest, classifier, tmp_path / "out", settings) == 4
+    store = Store(tmp_path / "out")
+    assert store.about == {"pooling": "tap", "tap_threshold": 0.05}
+    for record in manifest.with_ids(store.ids):
+        arrays = store.read(record.id)
+        assert arrays["features"].shape == (96, 4, 6)  # 64 x 96 pixels at stride 16
+        torch.testing.assert_close(torch.from_numpy(arrays["weights"]), classifier.head.weight[list(record.labels)].detach())
+        logits = classifier.head(classifier.pool(torch.from_numpy(arrays["features"].astype(np.float32))[None]))
+        assert logits.isfinite().all()
+
+
+def test_none_is_an_empty_store(tmp_path: Path) -> None:
+    assert keep_features(_manifest(tmp_path), make_tiny(), tmp_path / "out", extract_settings(kept_features=0)) == 0
+    assert Store(tmp_path / "out").ids == ()
