@@ -614,6 +614,11 @@ def test_durations_are_counts_times_costs() -> None:
     stage = durations._train(context, run.TRACKS["track3"], context.trials["track3"])
     assert stage.seconds == pytest.approx(21 * (1_281_167 * 0.01 + 23_151 * 0.001))  # the challenge's counts: nothing was listed
     assert durations.people(stage.seconds) == "3.1 days"
+    settings = context.settings["track3"]["train"]
+    context.settings["track3"]["train"] = replace(settings, head_epochs=5, views=2)
+    later = durations._train(context, run.TRACKS["track3"], context.trials["track3"])
+    assert later.seconds - stage.seconds == pytest.approx((2 * 1_281_167 + 23_151) * 0.001)  # two views and val, forward only
+    assert later.how == "21 epochs of 1,281,167 images, the head first"
 
 
 def run_sections() -> dict[str, dict[str, Any]]:
@@ -635,7 +640,8 @@ def test_needed_bytes_of_the_recipe() -> None:
     assert need.answers == images * (2 * 40_000 + space.ENTRY)
     assert need.zip == 21_120 * 40_000
     assert need.model == 4 * 28_000_000
-    assert need.total == need.maps + need.answers + need.zip + need.model + need.manifest + space.REPORT
+    assert need.features == 32 * 2 * space.CHANNELS * 24 * 24
+    assert need.total == need.maps + need.features + need.answers + need.zip + need.model + need.manifest + space.REPORT
 
 
 @pytest.mark.parametrize(

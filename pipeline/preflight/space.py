@@ -19,6 +19,7 @@ from pipeline.settings.train import TrainSettings
 from pipeline.tracks import TRACKS, Track
 
 ROW = 160  # bytes of an image in the manifest
+CHANNELS = 2048  # of a feature map, at the most in the networks that are usual here
 ENTRY = 700  # bytes of an image in two stores beside its arrays: names, index
 REPORT = 20_000_000  # bytes of a track's page, tables and counts
 ANSWER = {"segmentation": 4_000, "localization": 40_000}  # bytes of one PNG, where there was no trial
@@ -66,16 +67,18 @@ class Need:
     manifest: int
     model: int
     maps: int
+    features: int
     answers: int
     zip: int
 
     @property
     def total(self) -> int:
-        return self.manifest + self.model + self.maps + self.answers + self.zip + REPORT
+        return self.manifest + self.model + self.maps + self.features + self.answers + self.zip + REPORT
 
     def __str__(self) -> str:
         parts = (
             ("maps", self.maps),
+            ("features", self.features),
             ("answers", self.answers),
             ("zip", self.zip),
             ("model", self.model),
@@ -96,10 +99,12 @@ def needed(context: Context, track: Track) -> Need:
     trial = context.trials.get(track.name)
     answer = (trial.answer if trial else 0) or ANSWER[track.task]
     kept = min(extract.max_classes, classes)
+    cells = (extract.sizes[0] // train.backbone.output_stride) ** 2
     return Need(
         manifest=ROW * sum(images.values()),
         model=4 * (context.parameters.get(track.name) or 30_000_000),
         maps=answered * (2 * kept * side * side + 2 * classes + ENTRY),
+        features=2 * CHANNELS * cells * min(extract.kept_features, images["val"]),
         answers=int(answered * (2 * answer + ENTRY)),
         zip=int(images[package.split] * answer),
     )
@@ -189,9 +194,9 @@ def shares_blocks(folder: Path) -> bool:
 
 
 def check_memory(context: Context, track: Track) -> Iterator[Row]:
-    """A frozen body keeps the pooled features of all views in memory."""
+    """A head that learns alone keeps the pooled features of all views in memory."""
     settings = context.get(track.name, TrainSettings)
-    if settings.backbone.trained:
+    if settings.backbone.trained and not settings.head_epochs:
         return
     from pipeline.learn.backbones import build_body, count_channels
 
@@ -201,7 +206,7 @@ def check_memory(context: Context, track: Track) -> Iterator[Row]:
     have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
     text = f"features of {settings.views} views need {gigabytes(bytes_needed)} of memory, the machine has {gigabytes(have)}"
     if have and bytes_needed > 0.8 * have:
-        cure = "fewer views, or backbone.trained: true, which keeps none"
+        cure = "fewer views, or backbone.trained: true with head_epochs: 0, which keeps none"
         yield Row("FAIL", "memory", context.key(track.name, "train.views"), f"expected less: {text}", cure)
     else:
         yield Row("OK", "memory", "", text)

@@ -217,6 +217,7 @@ INSIDE: list[tuple[str, Changes, str]] = [
         [("name", "step")],
         "name is 'step', steps is empty: expected at least one share; without a step the name is 'constant'",
     ),
+    ("train", [("head_epochs", 5)], "head_epochs is 5, trained is false: expected 0, the head learns alone anyway"),
     ("train", [("crop", 400)], "crop is 400: expected at most resize, 384"),
     (
         "train",
@@ -275,6 +276,7 @@ BETWEEN: list[tuple[str, Changes, str]] = [
         "train.loss: expected 'multi_label' with refine.decoder 'several_classes', got 'single_label'; "
         "its probabilities add up to 1, so that two classes are never certain at once",
     ),
+    (T1, [("refine.shape", "box")], "refine.shape: expected 'free', got 'box'; only score maps have level sets"),
     (
         T1,
         [("refine.min_probability", 0.1)],
