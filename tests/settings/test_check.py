@@ -217,7 +217,7 @@ INSIDE: list[tuple[str, Changes, str]] = [
         [("name", "step")],
         "name is 'step', steps is empty: expected at least one share; without a step the name is 'constant'",
     ),
-    ("train", [("head_epochs", 5)], "head_epochs is 5, trained is false: expected 0, the head learns alone anyway"),
+    ("train", [("head_epochs", 5)], "head_epochs is 5, backbone.trained is false: expected 0, the head learns alone anyway"),
     ("train", [("crop", 400)], "crop is 400: expected at most resize, 384"),
     (
         "train",
