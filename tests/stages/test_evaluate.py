@@ -41,10 +41,12 @@ def arguments(tmp_path):
     maps = {"classes": np.array([0], np.int32), "probabilities": np.array([0.9, 0.1], np.float16)}
     for name, arrays in (("maps", maps), ("refined", {"before": answer, "after": answer})):
         finish(tmp_path / name, [write_part(tmp_path / name, 0, {"a": arrays})], {})
+    finish(tmp_path / "features", [], {"pooling": "gap", "tap_threshold": 0.05})  # none was kept
     names = {
         "--params": "params.yaml",
         "--manifest": "manifest.parquet",
         "--maps": "maps",
+        "--features": "features",
         "--refined": "refined",
         "--out": "out",
     }
@@ -58,12 +60,15 @@ def arguments(tmp_path):
         ("track3", {"peak_iou": 0.5, "peak_threshold": 1, "all_foreground_iou": 2 / 6, "peak_iou_mean": 0.5}),
     ],
 )
-def test_both_tracks_write_the_same_three_files(arguments, tmp_path, track, expected):
+def test_both_tracks_write_the_same_files(arguments, tmp_path, track, expected):
     main(["--track", track, *arguments])
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["metrics.json", "per_image.csv", "table.csv"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "diagnostics.json", "metrics.json", "per_image.csv", "table.csv",
+    ]  # fmt: skip
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert {name: metrics[name] for name in expected} == expected
     assert metrics["classification_accuracy"] == 1.0
+    assert "kept features" in json.loads((tmp_path / "out" / "diagnostics.json").read_text())["note"]
 
 
 def test_running_twice_gives_the_same_bytes(arguments, tmp_path):

@@ -30,9 +30,11 @@ def _arguments(folder: Path, params: str = PARAMS) -> list[str]:
     write_text(folder / "table.csv", "threshold,after_crf\n0,0.5\n1,0.25\n")
     write_text(folder / "per_image.csv", "id,label,predicted,iou_before,iou_after\na,x,x,0.5,0.5\n")
     write_text(folder / "history.csv", "epoch,train_loss,val_loss,val_accuracy\n1,0.5,,\n")
+    write_json(folder / "diagnostics.json", {"note": "nothing was kept"})
     write_json(folder / "refine.json", {"images": 4711})
     write_text(folder / "params.yaml", params)
-    files = ("params.yaml", "manifest.parquet", "maps", "refined", "metrics.json", "table.csv", "per_image.csv", "history.csv")
+    files = ("params.yaml", "manifest.parquet", "maps", "refined", "history.csv")
+    files += ("metrics.json", "table.csv", "per_image.csv", "diagnostics.json")
     paths = [part for file in files for part in (f"--{Path(file).stem.replace('_', '-')}", str(folder / file))]
     return ["--track", "track3", *paths, "--out", str(folder / "reports/index.html")]
 
