@@ -67,7 +67,12 @@ WHY = {
     "p3.top_overlap": "P3 channels whose maxima share one position",
     "p3.positions_of_half": "P3 share of the positions that holds half of the maxima",
 }
-TITLES = {"ladder": "The ladder", "decoders": "Decoders, on the maps of the last row", "grid": "All combinations"}
+TITLES = {
+    "ladder": "The ladder",
+    "without_crf": "The same without the CRF",
+    "decoders": "Decoders, on the maps of the last row",
+    "grid": "All combinations",
+}
 
 
 def spread(values: Sequence[float]) -> float | None:
@@ -98,7 +103,7 @@ def collect(folder: Path) -> dict[str, Any]:
     task = get_track(plan["track"]).task
     groups = {name: _with_scores(folder, rows, task) for name, rows in plan["groups"].items()}
     for name, rows in groups.items():
-        if name == "ladder":
+        if name in ("ladder", "without_crf"):
             _add_gains(rows, next(iter(SCORES[task])))
     first = read_json(folder / groups["ladder"][0]["scores_in"][0] / "metrics.json")
     return {

@@ -104,6 +104,15 @@ def ladder(decoder: str) -> list[Row]:
     ]
 
 
+def without_crf(decoder: str) -> list[Row]:
+    """The rows of the ladder before the CRF, which hides what a part does to the map: the same runs, so they cost nothing.
+
+    >>> [row.title for row in without_crf("foreground")]
+    ['CAM', '+ PaS', '+ NWC', '+ TAP']
+    """
+    return [replace(row, crf=False, published=None) for row in ladder(decoder) if row.title != "+ CRF"]
+
+
 def grid(decoder: str) -> list[Row]:
     """All 16 combinations of the four parts; the last part changes fastest.
 

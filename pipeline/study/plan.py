@@ -18,7 +18,7 @@ from typing import Any
 from pipeline.errors import SettingsError
 from pipeline.files import write_json
 from pipeline.settings.loader import read_params, section
-from pipeline.study.ladder import Row, Variant, check_seeds, decoder_rows, grid, ladder, variant_params, write_yaml
+from pipeline.study.ladder import Row, Variant, check_seeds, decoder_rows, grid, ladder, variant_params, without_crf, write_yaml
 from pipeline.tracks import Track
 
 CHAIN = Path("dvc.yaml")  # of the project, whose stages say which files their scripts import
@@ -70,7 +70,7 @@ class Ablation:
     def groups(self) -> dict[str, list[Row]]:
         """The rows by table."""
         decoder = section(read_params(self.recipe), f"tracks.{self.track.name}.refine.decoder", self.recipe)
-        rows = {"ladder": ladder(decoder), "decoders": decoder_rows(self.track, decoder)}
+        rows = {"ladder": ladder(decoder), "without_crf": without_crf(decoder), "decoders": decoder_rows(self.track, decoder)}
         return {**rows, "grid": grid(decoder)} if self.with_grid else rows
 
 

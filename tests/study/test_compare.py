@@ -16,7 +16,7 @@ from pipeline.manifest import from_rows, write_manifest
 from pipeline.score.evaluate import to_csv
 from pipeline.store import finish, write_part
 from pipeline.study.compare import collect, compare, csv_rows, markdown, part_gains, summary
-from pipeline.study.ladder import grid, ladder
+from pipeline.study.ladder import grid, ladder, without_crf
 from pipeline.study.plan import _plan_row
 
 WORTH = {"CRF": 0.02, "PaS": 0.04, "NWC": 0.08, "TAP": 0.16}
@@ -55,7 +55,7 @@ def _diagnosis(variant, seed):
 @pytest.fixture
 def folder(tmp_path):
     """A finished ablation of two images and two seeds, the grid among it."""
-    groups = {"ladder": ladder("foreground"), "grid": grid("foreground")}
+    groups = {"ladder": ladder("foreground"), "without_crf": without_crf("foreground"), "grid": grid("foreground")}
     rows = []
     for image_id, seed in (("a", 0), ("b", 1)):
         (tmp_path / f"{image_id}.png").write_bytes(encode_png(np.full((48, 64, 3), 90 + seed, np.uint8)))
@@ -129,7 +129,7 @@ def test_the_page_shows_means_spreads_gains_and_the_published_row(folder):
 
 def test_csv_has_a_line_for_each_row_and_seed(folder):
     table = list(csv.DictReader(io.StringIO(to_csv(csv_rows(collect(folder))))))
-    assert len(table) == (5 + 16) * (len(SEEDS) + 2)
+    assert len(table) == (5 + 4 + 16) * (len(SEEDS) + 2)
     line = next(row for row in table if (row["table"], row["row"], row["seed"]) == ("ladder", "+ NWC", "1"))
     assert (line["CRF"], line["PaS"], line["NWC"], line["TAP"], line["peak_iou"]) == ("1", "1", "1", "0", "0.550000")
     assert line["pxap"] == ""
@@ -161,6 +161,15 @@ def test_nothing_scored_is_an_error(folder):
         write_json(path, {"peak_iou": None, "before_crf": {"peak_iou": None}, "images": 0, "note": "no mask"})
     with pytest.raises(ScoreError, match="expected scores, got none: no mask"):
         collect(folder)
+
+
+def test_the_ladder_without_the_crf_is_read_off_the_same_runs(folder):
+    results = collect(folder)
+    rows = results["groups"]["without_crf"]
+    assert [row["title"] for row in rows] == ["CAM", "+ PaS", "+ NWC", "+ TAP"]
+    assert [row["gain"]["mean"] for row in rows[1:]] == pytest.approx([WORTH["PaS"], WORTH["NWC"], WORTH["TAP"]])
+    assert rows[0]["scores"] == results["groups"]["ladder"][0]["scores"]
+    assert markdown(results).count("| published |") == 1
 
 
 def test_the_diagnosis_stands_beside_the_rows(folder):
