@@ -15,7 +15,7 @@ from pipeline.localize.features import keep_features
 from pipeline.manifest import read_manifest
 from pipeline.settings.extract import ExtractSettings
 from pipeline.settings.loader import PARAMS, load_section
-from pipeline.tracks import TRACKS
+from pipeline.tracks import TRACKS, get_track
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings = load_section(ExtractSettings, f"tracks.{args.track}.extract", args.params)
     manifest, classifier = read_manifest(args.manifest), load_classifier(args.model)
     counts = extract(manifest, classifier, args.out, settings)
-    kept = keep_features(manifest, classifier, args.features, settings)
+    kept = keep_features(manifest, classifier, args.features, settings, get_track(args.track))
     write_json(args.report, {**counts, "kept_features": kept})
 
 

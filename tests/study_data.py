@@ -15,6 +15,7 @@ from pipeline.localize.scale import apply_standard, find_standard
 from pipeline.manifest import from_rows, write_manifest
 from pipeline.store import finish, write_part
 from pipeline.study.ladder import write_yaml
+from pipeline.tracks import get_track
 
 SHAPE = (48, 64)  # never square
 CELLS = (6, 8)
@@ -111,7 +112,7 @@ def make(folder: Path, track: str, val: int, test: int) -> MadeRun:
     finish(data / "maps", [write_part(data / "maps", 0, items)], about)
     classifier = make_tiny(len(CLASSES))
     save_classifier(classifier, data / "model")
-    keep_features(manifest, classifier, data / "features", extract_settings(kept_features=val))
+    keep_features(manifest, classifier, data / "features", extract_settings(kept_features=val), get_track(track))
     params = recipe()
     params["tracks"][track] = merge(params["tracks"][track], FAST)
     if track == "track1":

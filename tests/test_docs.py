@@ -308,6 +308,11 @@ def test_the_search_for_messages_can_fail() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_no_page_is_empty(page: Path) -> None:
+    assert page.read_text(encoding="utf-8").startswith("# ")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_lines_are_short_and_fences_closed(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert text.count("```") % 2 == 0

@@ -617,7 +617,8 @@ def test_durations_are_counts_times_costs() -> None:
     settings = context.settings["track3"]["train"]
     context.settings["track3"]["train"] = replace(settings, head_epochs=5, views=2)
     later = durations._train(context, run.TRACKS["track3"], context.trials["track3"])
-    assert later.seconds - stage.seconds == pytest.approx((2 * 1_281_167 + 23_151) * 0.001)  # two views and val, forward only
+    crops = 2 * 1_281_167 * (336 / 384) ** 2  # of two views; of val whole pictures, all forward only
+    assert later.seconds - stage.seconds == pytest.approx((crops + 23_151) * 0.001)
     assert later.how == "21 epochs of 1,281,167 images, the head first"
 
 

@@ -5,7 +5,8 @@ image and kept; the head then learns from them in seconds.
 
 A body that is trained can wait for such a head (`head_epochs`): a head of zeros sends it gradients that say nothing yet, and
 the features lose the object within the first epoch. Source: Kumar et al., "Fine-Tuning can Distort Pretrained Features and
-Underperform Out-of-Distribution", ICLR 2022, section 3.
+Underperform Out-of-Distribution", ICLR 2022, section 3. The head learns on batch norms as loaded; with `batch_norm: trained`
+they move afterwards, and a part of the start is lost.
 """
 
 from collections.abc import Iterator, Sequence

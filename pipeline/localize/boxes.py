@@ -18,7 +18,8 @@ def fill_boxes(score: NDArray[np.uint8]) -> NDArray[np.uint8]:
         score: 0..255. Shape: (H, W)
 
     Returns:
-        scores with the same largest value, nowhere below `score` inside A_1. Shape: (H, W)
+        scores with the same largest value, at least t on all of A_t; a second hill is lowered to the level at which it joins
+        the part with the peak. Shape: (H, W)
 
     Source: one box from the largest part of a thresholded map: Zhou et al., "Learning Deep Features for Discriminative
     Localization", CVPR 2016, section 3.2; here for all thresholds at once
@@ -32,11 +33,15 @@ def fill_boxes(score: NDArray[np.uint8]) -> NDArray[np.uint8]:
     levels = np.unique(score[score > 0])
     if not len(levels):
         return filled
-    peak = _peak(score == levels[-1])
-    for level in levels:
-        _, parts, stats, _ = cv2.connectedComponentsWithStats((score >= level).astype(np.uint8), connectivity=8)
-        left, top, width, height, _ = stats[parts[peak]]
-        filled[top : top + height, left : left + width] = level
+    row, column = _peak(score == levels[-1])
+    left, top, right, bottom = 0, 0, score.shape[1], score.shape[0]
+    for level in levels:  # a part lies inside the box of the one below it: look no further
+        inside = (score[top:bottom, left:right] >= level).astype(np.uint8)
+        _, parts, stats, _ = cv2.connectedComponentsWithStats(inside, connectivity=8)
+        x, y, width, height, _ = stats[parts[row - top, column - left]]
+        left, top = left + int(x), top + int(y)
+        right, bottom = left + int(width), top + int(height)
+        filled[top:bottom, left:right] = level
     return filled
 
 

@@ -64,7 +64,8 @@ def decode_foreground(evidence: Evidence, exponent: float, refine: Refine | None
 def _in_shape(answer: Answer, shape: str) -> Answer:
     if shape == "free":
         return answer
-    return Answer(fill_boxes(answer.before), fill_boxes(answer.after))
+    before = fill_boxes(answer.before)
+    return Answer(before, before if answer.after is answer.before else fill_boxes(answer.after))
 
 
 def decode_classes(

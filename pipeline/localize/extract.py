@@ -97,16 +97,20 @@ def extract_readings(manifest: Manifest, readings: Sequence[Reading]) -> list[di
 def _check_alike(readings: Sequence[Reading]) -> None:
     """Refuse readings that cannot share a look."""
     first = readings[0]
-    body = first.classifier.body.state_dict()
     for other in readings[1:]:
-        theirs = other.classifier.body.state_dict()
-        same_body = body.keys() == theirs.keys() and all(torch.equal(value, theirs[name]) for name, value in body.items())
         free = {name: getattr(first.settings, name) for name in ("negative_weights", "scale", "percentile")}
-        if not same_body or replace(other.settings, **free) != first.settings:
+        if not _see_alike(first.classifier, other.classifier) or replace(other.settings, **free) != first.settings:
             raise MapError(
                 f"{other.out}: expected the body and settings of {first.out} but for negative_weights, scale and percentile, "
                 "got others; extract them one by one"
             )
+
+
+def _see_alike(one: Classifier, other: Classifier) -> bool:
+    """Whether two classifiers have the same features for every picture."""
+    looks = {(c.design.backbone, c.design.output_stride, c.design.normalization) for c in (one, other)}
+    body, theirs = one.body.state_dict(), other.body.state_dict()
+    return len(looks) == 1 and all(torch.equal(value, theirs[name]) for name, value in body.items())
 
 
 def _finish(manifest: Manifest, reading: Reading, parts: Sequence[Part], counts: Mapping[str, int]) -> None:

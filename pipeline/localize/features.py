@@ -18,18 +18,19 @@ from pipeline.localize.extract import look, resize_picture
 from pipeline.manifest import Manifest, Record
 from pipeline.settings.extract import ExtractSettings
 from pipeline.store import Arrays, finish, images_per_part, write_part
+from pipeline.tracks import Track
 
 PART = 16  # images in one file, at least: of ResNet50 at 384 pixels, 40 MB
 
 
-def keep_features(manifest: Manifest, classifier: Classifier, out: Path, settings: ExtractSettings) -> int:
+def keep_features(manifest: Manifest, classifier: Classifier, out: Path, settings: ExtractSettings, track: Track) -> int:
     """Write the features of a sample of split val as a store; return how many images it holds.
 
     The store is empty where `kept_features` is 0, or no val image has labels and truth to compare with.
     """
     hardware = choose_hardware(settings.device, settings.precision, learning=False)
     classifier.to(hardware.device).eval()
-    sample = choose_sample(manifest.select("val"), settings.kept_features)
+    sample = choose_sample(manifest.select("val"), settings.kept_features, track)
     size = images_per_part(len(sample), PART)
     parts = []
     with tqdm(total=len(sample), desc="features", unit="image") as bar:
@@ -44,9 +45,14 @@ def keep_features(manifest: Manifest, classifier: Classifier, out: Path, setting
     return len(sample)
 
 
-def choose_sample(val: Manifest, most: int) -> Sequence[Record]:
-    """At most `most` images with labels and truth, evenly spaced over the classes: the same at every call."""
-    known = [record for record in val if record.labels and (record.mask or record.boxes)]
+def choose_sample(val: Manifest, most: int, track: Track) -> Sequence[Record]:
+    """At most `most` images whose object is known, evenly spaced in the order of their labels: the same at every call.
+
+    A mask of foreground, or a box, says where the object of an image with one label is; where there are several labels, only
+    a label map does, and only segmentation reads it as one.
+    """
+    several = track.task == "segmentation" and val.mask_kind == "labels"
+    known = [r for r in val if (r.mask or r.boxes) and (len(r.labels) == 1 or (several and r.mask and r.labels))]
     known.sort(key=lambda record: (record.labels, record.id))
     places = np.unique(np.linspace(0, len(known) - 1, min(most, len(known))).round().astype(int))
     return [known[place] for place in places]

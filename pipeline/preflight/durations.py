@@ -64,8 +64,9 @@ def _train(context: Context, track: Track, trial: Trial) -> Stage:
     validate = images["val"] * reading(trial.decode, trial.validate, settings.workers)
     if settings.backbone.trained:
         how = f"{settings.epochs} epochs of {images['train']:,} images"
-        # the head's own epochs take seconds, but the body looks at every view once, as it does at an image of val
-        looks = settings.views * images["train"] * reading(trial.decode, trial.validate, settings.workers)
+        # the head's own epochs take seconds, but the body looks at every view once: forward only, and crops, not whole pictures
+        forward = trial.validate * (settings.crop / settings.resize) ** 2
+        looks = settings.views * images["train"] * reading(trial.decode, forward, settings.workers)
         start = looks + validate if settings.head_epochs else 0.0
         return Stage("train", start + settings.epochs * (learn + validate), how + (", the head first" if start else ""))
     return Stage("train", settings.views * learn + validate, f"{settings.views} views of {images['train']:,} images, body frozen")

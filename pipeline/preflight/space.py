@@ -201,8 +201,8 @@ def check_memory(context: Context, track: Track) -> Iterator[Row]:
     from pipeline.learn.backbones import build_body, count_channels
 
     channels = count_channels(build_body(settings.backbone.name, settings.backbone.output_stride))
-    # float16, and a second time while the views are put together
-    bytes_needed = 2 * 2 * context.images(track.name)["train"] * settings.views * channels
+    # float16, and one view more while it is being looked at
+    bytes_needed = 2 * context.images(track.name)["train"] * (settings.views + 1) * channels
     have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
     text = f"features of {settings.views} views need {gigabytes(bytes_needed)} of memory, the machine has {gigabytes(have)}"
     if have and bytes_needed > 0.8 * have:

@@ -42,6 +42,7 @@ def render(results: Results, settings: ReportSettings) -> str:
         curve=iou_curves(results) if results.track.task == "localization" else None,
         classes=class_table(results) if results.track.task == "segmentation" else None,
         training=training_charts(results),
+        no_phenomena=results.diagnosis.get("note"),
         phenomena=phenomena(results.diagnosis) if "p1" in results.diagnosis else None,
         gallery=gallery(results, settings),
         overlap={name: css_color(color) for name, color in OVERLAP_COLORS.items()},
@@ -81,6 +82,7 @@ def method_chips(params: Mapping[str, Any]) -> list[str]:
         {"clamp": "NWC", "keep": "CAM with all weights"}.get(extract.get("negative_weights", "")),
         {"percentile": f"PaS {percentile}", "max": "MaS"}.get(extract.get("scale", "")),
         {True: f"CRF, {iterations} iterations", False: "no CRF"}.get(crf) if isinstance(crf, bool) else None,
+        "boxes" if refine.get("shape") == "box" else None,
         {"one_class": "one class an image", "several_classes": "several classes an image"}.get(refine.get("decoder", "")),
     ]
     return [chip for chip in chips if chip]

@@ -106,8 +106,10 @@ def diagnose(manifest: Manifest, features: Store, maps: Store, track: Track) -> 
             add_image(sums, activations, weights, example, truth, theta)
     if sums is None or not sums.images:
         raise ScoreError("expected val images with an object and a background, got none; are the masks of another kind?")
+    if not sums.alive.any():
+        raise ScoreError("expected a channel that is active somewhere, got none; likely the training has collapsed")
     return {
-        "images": len(sums.images),
+        "examples": len(sums.images),  # images, each once for every class of it
         "pooling": features.about["pooling"],
         "theta": theta,
         "p1": _p1(sums),
@@ -177,7 +179,6 @@ def add_image(sums: Sums, features: Floats, weights: Floats, example: Example, t
     sums.images.append(
         {
             "object_share": truth.share,
-            "area_spread": float(np.nanstd(areas)),
             "ioa_positive": _mean(ioa[signs[0]]),
             "ioa_negative": _mean(ioa[signs[1]]),
             "density_positive": density_ratio(positive, truth),

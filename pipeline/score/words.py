@@ -33,7 +33,7 @@ def _say_p2(p2: Mapping[str, Any]) -> str:
     text += f"Positive evidence is {positive:.2f} times as dense on the object as beside it, negative {negative:.2f} times: "
     text += "it is taken away from the object" if negative > 1 else "it is taken away from the background"
     text += f". A cell of the object beats one beside it with a chance of {keep:.3f}, without negative weights of {clamp:.3f}: "
-    return text + ("NWC helps here." if clamp > keep else "NWC costs here.")
+    return text + ("NWC helps here." if clamp > keep else "NWC costs here." if clamp < keep else "NWC changes nothing here.")
 
 
 def _say_p3(p3: Mapping[str, Any]) -> str:

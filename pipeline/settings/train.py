@@ -102,5 +102,9 @@ class TrainSettings:
             raise ValueError(
                 f"head_epochs is {self.head_epochs}, backbone.trained is false: expected 0, the head learns alone anyway"
             )
+        if self.head_epochs and self.backbone.weights == "none":
+            raise ValueError(
+                f"head_epochs is {self.head_epochs}, backbone.weights is 'none': expected 0, random features teach nothing"
+            )
         if self.loss == "multi_label" and self.label_smoothing:
             raise ValueError("label_smoothing above 0 with loss 'multi_label': expected 0, it is defined for one label an image")

@@ -2,9 +2,9 @@
 
     python -m pipeline.study.ablation --recipe recipes/folder.yaml --track track3 --seeds 0,1 [--grid]
 
-Two trainings a seed (GAP, TAP); everything else is shared between the rows, cached, and goes on where it stopped. The
-results lie in the folder, `ablation/<recipe>-<track>` if none is named: `table.md`, `table.csv`, `figure.svg`, `strip.png`,
-`results.json`. Choose settings by split val only: nothing here looks at split test.
+Two trainings a seed (GAP, TAP), on a frozen body from one look at the pictures; everything else is shared between the rows,
+cached, and goes on where it stopped. The results lie in the folder, `ablation/<recipe>-<track>` if none is named: `table.md`,
+`table.csv`, `figure.svg`, `strip.png`, `results.json`. Choose settings by split val only: nothing here looks at split test.
 """
 
 import argparse

@@ -78,7 +78,7 @@ def _draw_p3(p3: Mapping[str, Any]) -> bytes:
 
 def numbers(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Every single number with its spread between images: (name, text)."""
-    rows = [("images", str(values["images"])), ("pooling", f"{values['pooling']}, theta {values['theta']:g}")]
+    rows = [("examples", str(values["examples"])), ("pooling", f"{values['pooling']}, theta {values['theta']:g}")]
     for phenomenon in ("p1", "p2", "p3"):
         for name, value in values[phenomenon].items():
             if isinstance(value, Mapping) and "mean" in value:

@@ -68,7 +68,7 @@ def ablation_record(folder: Path, name: str) -> dict[str, Any]:
     words = ["make ablation", f"RECIPE={results['recipe']}", f"TRACK={results['track']}", f"SEEDS={seeds}"]
     seconds = read_json(folder / TIMINGS) if (folder / TIMINGS).is_file() else {}
     groups = {key: [_slim(row) for row in rows] for key, rows in results["groups"].items()}
-    found = {key: results[key] for key in ("images", "parts", "baselines", "classification_accuracy", "why")}
+    found = {key: results.get(key, {}) for key in ("images", "parts", "baselines", "classification_accuracy", "why")}
     made = read_json(folder / RUN) if (folder / RUN).is_file() else {}  # commit and machine of the run, not of today
     return {
         **_about(name, "ablation", results["track"], folder / "params" / "preprocess.yaml"),
@@ -228,7 +228,7 @@ def _ablation_lines(record: Mapping[str, Any]) -> list[str]:
     beside = [f"{key.removesuffix('_iou').replace('_', ' ')} {value:.4f}" for key, value in results["baselines"].items()]
     accuracies = [f"accuracy with {name} {show(value)}" for name, value in results["classification_accuracy"].items()]
     lines += ["", f"Beside it: {'; '.join([*beside, *accuracies])}."]
-    return [*lines, "", "**Why**", "", *why_lines(results["why"])] if results["why"] else lines
+    return [*lines, "", "**Why**", "", *why_lines(results["why"])] if results.get("why") else lines
 
 
 def _chain_lines(metrics: Mapping[str, Any]) -> list[str]:

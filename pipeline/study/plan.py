@@ -2,8 +2,9 @@
 
 Every stage is one run of a script of the chain on a file of params made for it, and stands once for all rows that need it:
 two trainings a seed, maps by training and treatment of negative weights, one refinement a variant. What looks at the same
-pictures with the same body is one stage that looks once (`shared`). DVC skips what is done, so a killed ablation goes on where
-it stopped, and another seed, the grid or a changed CRF adds only what is new.
+pictures with the same body is one stage that looks once (`shared`): on a frozen body one training a seed for GAP and TAP, and one
+extraction for all maps. DVC skips what is done, so a killed ablation goes on where it stopped, and a changed CRF, another seed or
+the grid adds only what is new, but for that one extraction, which looks again.
 
 The folder is a DVC project for itself (`dvc init --no-scm`): the chain's own commands neither see it nor wait for it.
 """
@@ -135,8 +136,8 @@ def _plan_row(row: Row, seeds: Iterable[int]) -> dict[str, Any]:
 
 
 def _features(variant: Variant, seed: int) -> str:
-    """Where the kept features of one extraction lie, from the folder."""
-    return f"features/{variant.maps}-seed{seed}"
+    """Where the kept features of one classifier lie, from the folder."""
+    return f"features/{variant.training}-seed{seed}"
 
 
 class _Stages:
@@ -255,7 +256,7 @@ class _Stages:
             "cmd": f"cd {shlex.quote(self.up)} && {shlex.join(words)}",
             "deps": [*(f"{self.up}/{dep}" for dep in code), *common.values(), *read],
             "params": [{path: [f"tracks.{self.track}.{script}"]} for path in params],
-            "outs": [path for paths in outs for path in paths.values()],
+            "outs": list(dict.fromkeys(path for paths in outs for path in paths.values())),
         }
 
     def _rescale(self, variant: Variant, seed: int) -> Any:

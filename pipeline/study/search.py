@@ -57,6 +57,7 @@ from pipeline.tracks import TRACKS, get_track
 
 CODE = (  # what a score is made of; an edit makes old trials worthless
     "images.py",
+    "localize/boxes.py",
     "localize/crf.py",
     "localize/decode.py",
     "localize/scale.py",
@@ -226,7 +227,7 @@ class Laboratory:
         if self._of_chain(point):
             return [sha256(self.run.maps / INDEX)]
         settings = asdict(self._settings(point))
-        shown = {key: value for key, value in settings.items() if key not in ("batch_size", "workers", "splits")}
+        shown = {key: value for key, value in settings.items() if key not in ("batch_size", "workers", "splits", "kept_features")}
         model = [sha256(self.run.model / name) for name in ("weights.safetensors", "design.json")]
         return [shown, model, self._images_key(self.records)]
 

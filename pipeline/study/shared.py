@@ -20,7 +20,7 @@ from pipeline.manifest import read_manifest
 from pipeline.settings.extract import ExtractSettings
 from pipeline.settings.loader import load_section
 from pipeline.settings.train import TrainSettings
-from pipeline.tracks import TRACKS
+from pipeline.tracks import TRACKS, get_track
 
 
 def train(args: argparse.Namespace) -> None:
@@ -34,14 +34,17 @@ def train(args: argparse.Namespace) -> None:
 def extract(args: argparse.Namespace) -> None:
     """Maps of classifiers with one body."""
     every = [load_section(ExtractSettings, f"tracks.{args.track}.extract", params) for params in args.params]
-    readings = [
-        Reading(load_classifier(model), settings, out) for model, settings, out in zip(args.model, every, args.out, strict=True)
-    ]
+    models = {path: load_classifier(path) for path in dict.fromkeys(args.model)}
+    readings = [Reading(models[path], settings, out) for path, settings, out in zip(args.model, every, args.out, strict=True)]
     manifest = read_manifest(args.manifest)
     found = extract_readings(manifest, readings)
-    for reading, counts, features, report in zip(readings, found, args.features, args.report, strict=True):
-        kept = keep_features(manifest, reading.classifier, features, reading.settings)
-        write_json(report, {**counts, "kept_features": kept})
+    by_folder = dict(zip(args.features, readings, strict=True))  # maps of one classifier share its features
+    kept = {
+        folder: keep_features(manifest, reading.classifier, folder, reading.settings, get_track(args.track))
+        for folder, reading in by_folder.items()
+    }
+    for counts, folder, report in zip(found, args.features, args.report, strict=True):
+        write_json(report, {**counts, "kept_features": kept[folder]})
 
 
 FILES = {

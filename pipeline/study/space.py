@@ -35,6 +35,7 @@ LEVELS: dict[str, tuple[Any, ...]] = {  # in the order in which they are tried o
     "refine.crf.gaussian.spatial_std": (1.0, 2.0, 3.0, 5.0, 8.0),
 }
 ONLY_SEGMENTATION = ("refine.background", "refine.min_probability", "refine.decoder")
+ONLY_LOCALIZATION = ("refine.shape",)
 EXTRACTION = ("extract.negative_weights", "extract.sizes", "extract.flip")  # maps that have to be made
 PROMOTED = 4  # points of the first pass that are scored on all images
 
@@ -115,7 +116,9 @@ def make_space(sections: Mapping[str, Any], track: Track, given: Mapping[str, Se
         raise SettingsError(f"knob {unknown[0]}: expected one of {list(LEVELS)}, got {unknown[0]!r}")
     levels, start = {}, {}
     for key, usual in LEVELS.items():
-        if track.task != "segmentation" and key in ONLY_SEGMENTATION:
+        if key in (ONLY_LOCALIZATION if track.task == "segmentation" else ONLY_SEGMENTATION):
+            if key in given:
+                raise SettingsError(f"knob {key}: expected a knob of {track.name}, got one of the other track")
             continue
         here = _of_recipe(sections, key)
         wanted = [float(level) if isinstance(here, float) else level for level in given.get(key, usual)]

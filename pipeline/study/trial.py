@@ -183,6 +183,7 @@ def _evidence(known: Evidences, store: Store, trial: Trial, image_id: str, shape
             scaled=np.stack([resize(cam, shape) for cam in arrays["maps"].astype(np.float32)]),
             classes=arrays["classes"],
             probabilities=arrays["probabilities"].astype(np.float32)[arrays["classes"]],
+            known=bool(arrays.get("known", [False])[0]),
         )
     return known[key]
 

@@ -1,5 +1,6 @@
 """The stage `extract` on tiny pictures: what stands in the store, and what stops it."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from helpers import CPU, color_picture, extract_settings, make_tiny, row, write_
 
 from pipeline.errors import DataError, MapError
 from pipeline.images import read_rgb, resize
+from pipeline.learn.backbones import Normalization
 from pipeline.learn.classifier import Classifier
 from pipeline.localize import extract as module
 from pipeline.localize.extract import extract, plan, predict
@@ -220,6 +222,11 @@ def test_readings_of_different_bodies_or_looks_are_refused(manifest: Manifest, t
     first, other = make_tiny(classes=4), make_tiny(classes=4)
     torch.nn.init.normal_(next(other.body.parameters()))
     pair = [module.Reading(first, extract_settings(), tmp_path / "a"), module.Reading(other, extract_settings(), tmp_path / "b")]
+    with pytest.raises(MapError, match="expected the body and settings"):
+        module.extract_readings(manifest, pair)
+    other = make_tiny(classes=4)
+    other.design = replace(other.design, normalization=Normalization((0.1, 0.1, 0.1), (1.0, 1.0, 1.0)))
+    pair[1] = module.Reading(other, extract_settings(), tmp_path / "b")
     with pytest.raises(MapError, match="expected the body and settings"):
         module.extract_readings(manifest, pair)
     pair[1] = module.Reading(first, extract_settings(flip=not extract_settings().flip), tmp_path / "b")

@@ -6,11 +6,15 @@ import numpy as np
 import torch
 from helpers import color_picture, extract_settings, make_tiny, row, write_png
 
+from pipeline.images import read_rgb
+from pipeline.localize.extract import resize_picture
 from pipeline.localize.features import choose_sample, keep_features
 from pipeline.manifest import Manifest, from_rows
 from pipeline.store import Store
+from pipeline.tracks import get_track
 
 SHAPE = (40, 64)  # never square
+TRACK1, TRACK3 = get_track("track1"), get_track("track3")
 
 
 def _manifest(root: Path) -> Manifest:
@@ -27,26 +31,41 @@ def _manifest(root: Path) -> Manifest:
 
 def test_the_sample_is_spread_over_the_classes_and_has_labels_and_truth(tmp_path: Path) -> None:
     val = _manifest(tmp_path).select("val")
-    assert [record.labels for record in choose_sample(val, 3)] == [(0,), (1,), (2,)]
-    assert len(choose_sample(val, 100)) == 12
-    assert not {"i12", "i13", "i14"} & {record.id for record in choose_sample(val, 100)}
-    assert choose_sample(val, 5) == choose_sample(val, 5)
+    assert [record.labels for record in choose_sample(val, 3, TRACK3)] == [(0,), (1,), (2,)]
+    assert len(choose_sample(val, 100, TRACK3)) == 12
+    assert not {"i12", "i13", "i14"} & {record.id for record in choose_sample(val, 100, TRACK3)}
+    assert choose_sample(val, 5, TRACK3) == choose_sample(val, 5, TRACK3)
 
 
+def test_several_labels_count_where_a_label_map_tells_them_apart(tmp_path: Path) -> None:
+    """Ten val images of two labels and two of one, all with masks."""
+    rows = []
+    for n in range(12):
+        labels = [0, 1] if n < 10 else [2]
+        rows.append({**row(f"i{n:02d}", f"i{n:02d}.png", labels, "val", SHAPE), "mask": f"m{n:02d}.png"})
+    for kind, several in (("labels", 12), ("foreground", 2)):
+        val = from_rows(rows, ["a", "b", "c"], tmp_path, kind)
+        assert len(choose_sample(val, 100, TRACK1)) == several
+        assert [record.id for record in choose_sample(val, 2, TRACK3)] == ["i10", "i11"]
+
+
+@torch.inference_mode()
 def test_features_and_weights_are_those_of_the_network(tmp_path: Path) -> None:
     manifest, classifier = _manifest(tmp_path), make_tiny()
     settings = extract_settings(kept_features=4, sizes=[96, 64])
-    assert keep_features(manifest, classifier, tmp_path / "out", settings) == 4
+    assert keep_features(manifest, classifier, tmp_path / "out", settings, TRACK3) == 4
     store = Store(tmp_path / "out")
     assert store.about == {"pooling": "tap", "tap_threshold": 0.05}
     for record in manifest.with_ids(store.ids):
         arrays = store.read(record.id)
         assert arrays["features"].shape == (96, 4, 6)  # 64 x 96 pixels at stride 16
         torch.testing.assert_close(torch.from_numpy(arrays["weights"]), classifier.head.weight[list(record.labels)].detach())
-        logits = classifier.head(classifier.pool(torch.from_numpy(arrays["features"].astype(np.float32))[None]))
-        assert logits.isfinite().all()
+        picture = resize_picture(read_rgb(record.file), (64, 96))
+        expected = classifier.features(torch.from_numpy(picture).permute(2, 0, 1)[None])[0]
+        found = torch.from_numpy(arrays["features"].astype(np.float32))
+        torch.testing.assert_close(found, expected, rtol=2**-11, atol=1e-6)  # half precision
 
 
 def test_none_is_an_empty_store(tmp_path: Path) -> None:
-    assert keep_features(_manifest(tmp_path), make_tiny(), tmp_path / "out", extract_settings(kept_features=0)) == 0
+    assert keep_features(_manifest(tmp_path), make_tiny(), tmp_path / "out", extract_settings(kept_features=0), TRACK3) == 0
     assert Store(tmp_path / "out").ids == ()

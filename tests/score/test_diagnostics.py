@@ -8,6 +8,7 @@ from helpers import write_png
 from study_data import SHAPE, ellipse
 
 from pipeline.errors import ScoreError
+from pipeline.images import read_mask
 from pipeline.manifest import read_manifest
 from pipeline.score.diagnostics import (
     Example,
@@ -37,7 +38,7 @@ def _values(run):
 def test_every_kept_image_is_measured_the_same_at_every_call(make_run, track):
     run = make_run(track)
     values = _values(run)
-    assert values["images"] == 6
+    assert values["examples"] == 6
     assert 0.05 < values["p2"]["object_share"]["mean"] < 0.5
     assert values["words"] == say(values)
     assert _values(run) == values
@@ -145,3 +146,29 @@ def test_masks_without_object_are_refused(make_run):
     manifest, maps, track = read_manifest(data / "manifest.parquet"), Store(data / "maps"), get_track("track3")
     with pytest.raises(ScoreError, match="an object and a background"):
         diagnose(manifest, Store(data / "features"), maps, track)
+
+
+def test_a_dead_network_is_noted(make_run):
+    run = make_run()
+    features = Store(run.folder / "data" / "features")
+    items = {image_id: {**arrays, "features": 0 * arrays["features"]} for image_id, arrays in features.items()}
+    finish(features.folder, [write_part(features.folder, 0, items)], features.about)
+    assert "training has collapsed" in _values(run)["note"]
+
+
+def test_ignored_pixels_are_neither_object_nor_background(make_run):
+    """The ignored border is taken out of both sides: the object's share grows."""
+    run = make_run("track1")
+    before = _values(run)["p2"]["object_share"]["mean"]
+    for path in (run.folder / "pictures").glob("*_mask.png"):
+        mask = read_mask(path)
+        mask[:, :16] = 255
+        write_png(path, mask)
+    after = _values(run)["p2"]["object_share"]["mean"]
+    manifest = read_manifest(run.folder / "data" / "manifest.parquet").select("val")
+    shares = []
+    for record in manifest:
+        mask = read_mask(record.mask)
+        shares.append((mask == record.labels[0] + 1).sum() / (mask != 255).sum())
+    assert after == pytest.approx(np.mean(shares), rel=0.02)  # cells of 16 pixels, float32
+    assert after != pytest.approx(before, rel=0.02)

@@ -46,6 +46,7 @@ def test_report_writes_one_page(tmp_path: Path) -> None:
     assert ">0.438<" in page
     assert "TAP, θ = 0.25" in page
     assert page.count("<img") == 5
+    assert "Not measured: nothing was kept." in page
     assert "4\u2009711" not in page
 
 

@@ -93,7 +93,9 @@ def test_the_stage_report_takes_it(make_run):
     assert all(html.escape(text, quote=False)[:40] in html.unescape(page) for text in values["words"].values())
     made["diagnostics"].write_text('{"note": "no truth"}')
     report.main(words)
-    assert "Why it works" not in (run.folder / "page.html").read_text()
+    page = (run.folder / "page.html").read_text()
+    assert "Not measured: no truth." in page
+    assert "measured on a sample" not in page
 
 
 def _mean_and_spread(value):

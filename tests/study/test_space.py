@@ -7,7 +7,7 @@ import pytest
 from helpers import recipe
 
 from pipeline.errors import SettingsError
-from pipeline.study.space import LEVELS, Effort, Space, Spent, canonical, changes, identity, make_space, search
+from pipeline.study.space import LEVELS, ONLY_SEGMENTATION, Effort, Space, Spent, canonical, changes, identity, make_space, search
 from pipeline.tracks import get_track
 
 SECTIONS = recipe()["tracks"]["track3"]
@@ -107,7 +107,8 @@ def test_maps_of_classes_that_were_not_kept_are_not_asked_for():
 
 @pytest.mark.parametrize(("given", "message"), [
     ({"refine.exponents": [1]}, "expected one of"),
-    ({key: [1] for key in LEVELS}, "nothing to search"),
+    ({key: [1] for key in LEVELS if key not in ONLY_SEGMENTATION}, "nothing to search"),
+    ({"refine.background": [0.2, 0.5]}, "expected a knob of track3"),
 ])  # fmt: skip
 def test_senseless_knobs_are_refused(given, message):
     with pytest.raises(SettingsError, match=message):
