@@ -5,6 +5,7 @@ What is stored for an image: `maps` (P, h, w) float16 at feature resolution, sca
 `probabilities` (K,) float16 of all classes; `known` (1,) bool, whether the classes are the image's labels.
 """
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -150,13 +151,17 @@ def _stored_shape(record: Record) -> Shape:
 def look(shape: Shape, size: int, kind: str, multiple: int) -> Shape:
     """The shape (H, W) in which a picture is looked at: both sides whole multiples of the output stride.
 
-    `square` makes both sides `size`; `long_side` the longer one, the other in proportion. Rounding to multiples bends the
-    aspect ratio by a few percent at the most and makes every feature stand for the same share of the picture.
+    `square` makes both sides `size`; `long_side` the longer one, the other in proportion; `area` keeps the proportion, too, and
+    gives every picture the area of such a square: a panorama is not shrunk to a strip of a few positions. Rounding to
+    multiples bends the aspect ratio by a few percent at the most and makes every feature stand for the same share of the
+    picture.
 
-    >>> look((375, 500), 320, "long_side", 16)
-    (240, 320)
+    >>> look((375, 500), 320, "long_side", 16), look((200, 800), 320, "long_side", 16)
+    ((240, 320), (80, 320))
+    >>> look((375, 500), 320, "area", 16), look((200, 800), 320, "area", 16)
+    ((272, 368), (160, 640))
     """
-    scale = size / max(shape)
+    scale = size / (max(shape) if kind == "long_side" else math.sqrt(shape[0] * shape[1]))
     sides = (size, size) if kind == "square" else (shape[0] * scale, shape[1] * scale)
     height, width = (max(1, round(side / multiple)) * multiple for side in sides)
     return height, width

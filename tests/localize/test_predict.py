@@ -160,6 +160,9 @@ def test_the_order_of_classes_is_that_of_the_logits() -> None:
         ((375, 500), 330, "long_side", 32, (256, 320)),  # 247.5 and 330 to the nearest multiples
         ((20, 2000), 320, "long_side", 16, (16, 320)),  # never less than one position
         ((333, 500), 448, "long_side", 16, (304, 448)),
+        ((400, 400), 448, "area", 16, (448, 448)),
+        ((360, 1440), 448, "area", 16, (224, 896)),  # long_side would leave it 112 pixels high
+        ((20, 2000), 320, "area", 16, (32, 3200)),
     ],
 )
 def test_look(shape: tuple[int, int], size: int, kind: str, multiple: int, expected: tuple[int, int]) -> None:
