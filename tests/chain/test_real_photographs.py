@@ -48,6 +48,8 @@ def test_butterflies_are_localized_and_segmented(make_checkout: Callable[[], Che
 def test_collages_are_segmented(make_checkout: Callable[[], Checkout]) -> None:
     checkout = _run(make_checkout, "butterfly_collages", "track1")
     metrics = _metrics(checkout, "track1")
+    # seen: 0.839 and 0.840 with two seeds, 0.756 with one class an image
+    assert metrics["mean_iou"] >= 0.80
     assert metrics["mean_iou"] > max(metrics["all_background_iou"], metrics["top_class_disc_iou"])
     assert json.loads(checkout.file("data/track1/package.json").read_text())["images"] == 200
 
