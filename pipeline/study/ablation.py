@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check(args.recipe)
         write_plan(Ablation(args.recipe, get_track(args.track), _seeds(args.seeds), args.grid, folder))
         if args.plan_only:
-            print(f"{folder}/dvc.yaml is written; `dvc repro` there runs it")
+            print(f"{folder}/dvc.yaml is written; the same command without --plan-only runs it")
             return 0
         ran = run_project(folder)
     except PipelineError as error:

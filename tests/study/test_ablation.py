@@ -94,7 +94,7 @@ def test_a_plan_alone_runs_nothing(tmp_path, monkeypatch, capsys) -> None:
     words = ["--recipe", "recipes/folder.yaml", "--track", "track3", "--out", str(tmp_path / "run"), "--plan-only"]
     assert main(words) == 0
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["dvc.yaml", "params", "plan.json"]
-    assert "dvc repro" in capsys.readouterr().out
+    assert "without --plan-only runs it" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("words", "message"), [
