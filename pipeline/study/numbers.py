@@ -13,6 +13,7 @@ import argparse
 import json
 import re
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from pipeline.tracks import TRACKS, get_track
 
 RECORDS = Path("docs/numbers")
 PAGE = Path("docs/numbers.md")
+WIDTH = 120  # columns of a line
 
 
 def without_folders(value: Any) -> Any:
@@ -228,7 +230,7 @@ def _ablation_lines(record: Mapping[str, Any]) -> list[str]:
         lines += ["", f"**{TITLES[name]}**", "", *table_lines(results["groups"][name], task)]
     beside = [f"{key.removesuffix('_iou').replace('_', ' ')} {value:.4f}" for key, value in results["baselines"].items()]
     accuracies = [f"accuracy with {name} {show(value)}" for name, value in results["classification_accuracy"].items()]
-    lines += ["", f"Beside it: {'; '.join([*beside, *accuracies])}."]
+    lines += ["", *textwrap.wrap(f"Beside it: {'; '.join([*beside, *accuracies])}.", WIDTH)]
     return [*lines, "", "**Why**", "", *why_lines(results["why"])] if results.get("why") else lines
 
 
