@@ -161,8 +161,10 @@ def look(shape: Shape, size: int, kind: str, multiple: int) -> Shape:
     >>> look((375, 500), 320, "area", 16), look((200, 800), 320, "area", 16)
     ((272, 368), (160, 640))
     """
-    scale = size / (max(shape) if kind == "long_side" else math.sqrt(shape[0] * shape[1]))
-    sides = (size, size) if kind == "square" else (shape[0] * scale, shape[1] * scale)
+    sides: tuple[float, float] = (size, size)
+    if kind != "square":
+        scale = size / (max(shape) if kind == "long_side" else math.sqrt(math.prod(shape)))
+        sides = (shape[0] * scale, shape[1] * scale)
     height, width = (max(1, round(side / multiple)) * multiple for side in sides)
     return height, width
 

@@ -18,7 +18,7 @@ class ExtractSettings:
     batch_size: Annotated[int, Field(ge=1)]
     workers: Annotated[int, Field(ge=0)]  # processes that read images; 0: none
     splits: Annotated[tuple[Literal["train", "val", "test"], ...], Field(min_length=1)]
-    resize: Literal["square", "long_side", "area"]  # what `sizes` measures: both sides, the longer, the root of the area
+    resize: Literal["square", "long_side", "area"]  # what `sizes` measures: both sides; aspect kept, the longer or √area
     sizes: Annotated[tuple[Annotated[int, Field(ge=32)], ...], Field(min_length=1)]  # pixels; maps are averaged over them
     flip: bool  # average with the mirrored picture
     negative_weights: Literal["keep", "clamp"]  # clamp: NWC
