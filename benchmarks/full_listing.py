@@ -133,7 +133,7 @@ def run(root: Path, track: str) -> dict[str, Any]:
     section = {"source": source, "watch": str(root / "made"), "check": "list", "on_bad_image": "error", "jobs": 2}
     (root / "params.yaml").write_text(json.dumps({"tracks": {track: {"preprocess": section}}}))
     command = [sys.executable, REPOSITORY / "stages/preprocess.py", "--params", root / "params.yaml", "--track", track]
-    command += ["--manifest", root / "manifest.parquet", "--report", root / "preprocess.json"]
+    command += ["--manifest", root / "manifest", "--drawn", root / "drawn", "--report", root / "preprocess.json"]
     start, most = time.perf_counter(), 0
     with subprocess.Popen(command, cwd=REPOSITORY) as process:
         while process.poll() is None:

@@ -66,7 +66,7 @@ def read_results(track: str) -> Results:
     data, reports = Path("data") / track, Path("reports") / track
     return Results(
         track=get_track(track),
-        manifest=read_manifest(data / "manifest.parquet"),
+        manifest=read_manifest(data / "manifest"),
         maps=Store(data / "maps"),
         refined=Store(data / "refined"),
         metrics=read_json(reports / "metrics.json"),

@@ -3,6 +3,7 @@
 Arrays are (H, W) or (H, W, 3), RGB, uint8. Sizes are (width, height), as in file headers; `shape` is (H, W), as in NumPy.
 """
 
+import io
 import struct
 import warnings
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.archives import archive_of, read_file
 from pipeline.errors import DataError
 
 MAX_PIXELS = 100_000_000  # the largest picture decoded; 5000 x 5000 is the most that ILSVRC-DET holds
@@ -19,6 +21,15 @@ MAX_PIXELS = 100_000_000  # the largest picture decoded; 5000 x 5000 is the most
 # OpenCV decides by content, not by file name, converts grey and CMYK, and here ignores the EXIF orientation:
 # the challenge's pixels were annotated in stored order.
 _COLOR = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+
+
+def opened(path: Path) -> Path | io.BytesIO:
+    """What Pillow opens: the path itself, whose header it reads alone, or the bytes of a member of a zip.
+
+    Raises:
+        FileNotFoundError: if the zip has no such member
+    """
+    return path if archive_of(path) is None else io.BytesIO(read_file(path))
 
 
 def read_size(path: Path) -> tuple[int, int]:
@@ -30,7 +41,7 @@ def read_size(path: Path) -> tuple[int, int]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # Pillow warns below our limit, and stops above it
-            with Image.open(path) as header:
+            with Image.open(opened(path)) as header:
                 width, height = header.size
     except FileNotFoundError:
         raise DataError(f"{path}: expected an image, found no file") from None
@@ -54,7 +65,7 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
         DataError: if the file is missing, broken or too large
     """
     read_size(path)
-    pixels = cv2.imdecode(np.fromfile(path, np.uint8), _COLOR)
+    pixels = cv2.imdecode(np.frombuffer(read_file(path), np.uint8), _COLOR)
     if pixels is None:
         raise DataError(f"{path}: expected an image, got a file that cannot be decoded; likely a truncated download")
     return pixels.astype(np.uint8, copy=False)
@@ -70,7 +81,7 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
     """
     read_size(path)
     try:
-        with Image.open(path) as image:
+        with Image.open(opened(path)) as image:
             if image.mode not in ("L", "P", "1"):
                 raise DataError(
                     f"{path}: expected a mask with one 8-bit channel (mode L or P), got mode {image.mode}; "

@@ -1,4 +1,8 @@
-"""The one table that all stages share: which images there are, and what is known of each."""
+"""The one table that all stages share: which images there are, and what is known of each.
+
+On disk it is a folder with one file for each split and one with the truth, so that a stage reruns only for what it reads: a
+new test image does not train again, and neither does a corrected mask.
+"""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,13 +38,20 @@ SCHEMA = pa.schema(
         ("bytes", pa.int64()),  # size of the image file: a changed file changes the table; 0 where not asked
         ("mask_turn", pa.string()),  # how a mask with width and height swapped is to be turned; null where as it is
         ("quirks", pa.list_(pa.string())),  # names of the rules that this image or its mask met; null where none
+        ("mask_sha256", pa.string()),  # of the mask file: a corrected mask changes the truth; null where not asked
+        ("has_mask", pa.bool_()),  # filled when read: whether there is one, also for stages that do not read the truth
+        ("has_boxes", pa.bool_()),
     ]
 )
+TRUTH = ("mask", "boxes", "mask_turn", "mask_sha256")  # columns of truth.parquet beside the id
+_UNWRITTEN = ("quirks", *TRUTH)  # columns that the file of a split lacks; no later stage asks for the quirks
 _FILL: dict[str, Any] = {  # of columns that are not given; the others: null
     "width": 0,
     "height": 0,
     "labels": pa.scalar([], pa.list_(pa.int32())),
     "bytes": 0,
+    "has_mask": False,
+    "has_boxes": False,
 }
 
 
@@ -58,6 +69,8 @@ class Record:
     boxes: tuple[Box, ...]
     bytes: int = 0
     mask_turn: MaskTurn | None = None
+    has_mask: bool = False  # known also where the truth has not been read, and `mask` is None
+    has_boxes: bool = False
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -93,10 +106,11 @@ class Manifest:
     Attributes:
         table: rows as in `SCHEMA`
         classes: the K class names; class index k is the position here, class id k + 1 its value in a mask
-        root: where `file` and `mask` of each row start
+        root: where `file` of each row starts
         mask_kind: `foreground` (any class, > 128), `labels` (class ids, 255 ignored) or `trimap` (any class: 1 foreground,
             2 background, 3 ignored)
         left_out: what the source saw and did not list, by rule: how many
+        mask_root: where `mask` of each row starts; None: at `root`
     """
 
     table: pa.Table
@@ -104,6 +118,7 @@ class Manifest:
     root: Path
     mask_kind: MaskKind
     left_out: Mapping[str, int] = field(default_factory=dict)
+    mask_root: Path | None = None
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -147,16 +162,19 @@ class Manifest:
             height=row["height"],
             labels=tuple(row["labels"] or ()),
             split=row["split"],
-            mask=None if row["mask"] is None else self.root / row["mask"],
+            mask=None if row["mask"] is None else (self.mask_root or self.root) / row["mask"],
             boxes=boxes,
             bytes=row["bytes"],
             mask_turn=row["mask_turn"],
+            has_mask=bool(row["has_mask"]) or row["mask"] is not None,
+            has_boxes=bool(row["has_boxes"]) or bool(boxes),
         )
 
 
 def from_rows(rows: Iterable[dict[str, Any]], classes: Sequence[str], root: Path, mask_kind: MaskKind) -> Manifest:
-    """Make a manifest of rows that have the columns of `SCHEMA`."""
-    return Manifest(pa.Table.from_pylist(list(rows), schema=SCHEMA), tuple(classes), root, mask_kind)
+    """Make a manifest of rows that have the columns of `SCHEMA`; columns that are not given are filled."""
+    filled = [{"has_mask": False, "has_boxes": False, **row} for row in rows]
+    return Manifest(pa.Table.from_pylist(filled, schema=SCHEMA), tuple(classes), root, mask_kind)
 
 
 def make_rows(count: int, **columns: Any) -> pa.Table:
@@ -184,26 +202,78 @@ def _column(value: Any, kind: pa.DataType, count: int) -> pa.Array | pa.ChunkedA
     return pa.repeat(pa.scalar(value, kind), count) if count else pa.array([], kind)  # no list is repeated 0 times
 
 
-def write_manifest(path: Path, manifest: Manifest) -> None:
-    """Write the table as parquet; classes, root and mask kind travel in the schema."""
-    about = {"classes": list(manifest.classes), "root": manifest.root.as_posix(), "mask_kind": manifest.mask_kind}
-    table = manifest.table.replace_schema_metadata({"lid": json.dumps(about, sort_keys=True)})
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `train.parquet`, `val.parquet`, `test.parquet` and `truth.parquet`; equal rows give equal bytes.
+
+    Classes, roots and mask kind travel in the schema of each file. The truth of an image without mask and boxes is no row.
+    """
+    table = manifest.table
+    table = _replace(table, "has_mask", pc.is_valid(table["mask"]))
+    table = _replace(table, "has_boxes", pc.greater(pc.fill_null(pc.list_value_length(table["boxes"]), 0), 0))
+    for split in SPLITS:
+        rows = table.filter(pc.equal(table["split"], split)).drop_columns(list(_UNWRITTEN))
+        _write(folder / f"{split}.parquet", rows, _about(manifest))
+    known = table.filter(pc.or_(table["has_mask"], table["has_boxes"]))
+    about = {"mask_root": None if manifest.mask_root is None else manifest.mask_root.as_posix()}
+    _write(folder / "truth.parquet", known.select(["id", *TRUTH]), about)
+
+
+def _about(manifest: Manifest) -> dict[str, Any]:
+    return {"classes": list(manifest.classes), "root": manifest.root.as_posix(), "mask_kind": manifest.mask_kind}
+
+
+def _replace(table: pa.Table, name: str, values: Any) -> pa.Table:
+    return table.set_column(table.schema.get_field_index(name), SCHEMA.field(name), values)
+
+
+def _write(path: Path, table: pa.Table, about: Mapping[str, Any]) -> None:
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(
+        table.combine_chunks().replace_schema_metadata({"lid": json.dumps(about, sort_keys=True)}), sink, compression="zstd"
+    )
     write_bytes(path, sink.getvalue().to_pybytes())
 
 
-def read_manifest(path: Path) -> Manifest:
-    """Read what `write_manifest` wrote.
+def read_manifest(folder: Path, splits: Sequence[Split] = SPLITS, truth: bool = True) -> Manifest:
+    """Read what `write_manifest` wrote: the named splits, in the order train, val, test.
+
+    Args:
+        folder: of the manifest
+        splits: a stage names those that it reads, and depends on no other
+        truth: whether masks and boxes are wanted; without, `mask` and `boxes` of each row are empty
 
     Raises:
-        StoreError: if the file is missing or is no manifest
+        StoreError: if a file is missing or is no part of a manifest
     """
-    if not path.is_file():
-        raise StoreError(f"{path}: expected a manifest, found no file; likely the stage `preprocess` has not run")
+    parts = [_read(folder / f"{split}.parquet") for split in SPLITS if split in splits]
+    about = parts[0][1]
+    rows = pa.concat_tables([rows for rows, _ in parts])
+    known, where = _read(folder / "truth.parquet") if truth else (None, {})
     try:
-        table = pq.read_table(path)
-        about = json.loads((table.schema.metadata or {})[b"lid"])
+        table = _join(rows, known)
+        mask_root = where.get("mask_root")
+        root = Path(about["root"])
+        return Manifest(
+            table, tuple(about["classes"]), root, about["mask_kind"], mask_root=Path(mask_root) if mask_root else None
+        )
+    except (KeyError, pa.ArrowInvalid) as error:
+        raise StoreError(f"{folder}: expected a manifest, got other tables ({error!r})") from error
+
+
+def _read(path: Path) -> tuple[pa.Table, dict[str, Any]]:
+    if not path.is_file():
+        raise StoreError(f"{path}: expected a part of the manifest, found no file; likely the stage `preprocess` has not run")
+    try:
+        table = pq.read_table(path, partitioning=None)  # a folder called `split=val` is no column
+        return table, json.loads((table.schema.metadata or {})[b"lid"])
     except (pa.ArrowInvalid, OSError, KeyError) as error:
-        raise StoreError(f"{path}: expected a manifest, got another file ({error!r})") from error
-    return Manifest(table, tuple(about["classes"]), Path(about["root"]), about["mask_kind"])
+        raise StoreError(f"{path}: expected a part of the manifest, got another file ({error!r})") from error
+
+
+def _join(rows: pa.Table, truth: pa.Table | None) -> pa.Table:
+    """The rows with the columns of the truth beside them, in the order of the rows."""
+    columns: dict[str, Any] = {name: rows[name] for name in rows.schema.names}
+    if truth is not None:
+        place = pc.index_in(rows["id"], value_set=truth["id"].combine_chunks())
+        columns |= {name: truth[name].combine_chunks().take(place) for name in TRUTH}
+    return make_rows(rows.num_rows, **columns)

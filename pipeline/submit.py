@@ -3,15 +3,13 @@
 A submission is a flat zip of one `<id>.png` per image: 8-bit, mode L, original size; class ids 0..K in Track 1, scores
 0..255 in Track 3. Any zip can be checked, also one made elsewhere:
 
-    python -m pipeline.submit --track track1 --manifest data/track1/manifest.parquet --split test answers.zip
+    python -m pipeline.submit --track track1 --manifest data/track1/manifest --split test answers.zip
 """
 
 import argparse
 import io
 import lzma
-import os
 import re
-import stat
 import struct
 import sys
 import uuid
@@ -27,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.archives import write_zip
 from pipeline.errors import PipelineError, SubmissionError, sample
 from pipeline.files import sha256
 from pipeline.images import read_size
@@ -123,23 +122,6 @@ def expected_sizes(images: Manifest, split: str) -> dict[str, Size]:
     if len(sizes) < len(images):
         raise SubmissionError(f"split {split!r}: expected every image id once, got {len(images)} images with {len(sizes)} ids")
     return sizes
-
-
-def write_zip(path: Path, members: Iterator[tuple[str, bytes]]) -> None:
-    """Write (name, data) in the given order, one at a time, such that equal members give equal bytes.
-
-    No clock, no user, no system: date 1980-01-01, mode 0644, made by Unix. Stored, not deflated: PNG data is deflated
-    already, a second pass would cost time for less than 1 % and make the bytes depend on the version of zlib.
-    """
-    with path.open("wb") as stream:
-        with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
-            for name, data in members:
-                about = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-                about.create_system = 3
-                about.external_attr = (stat.S_IFREG | 0o644) << 16
-                archive.writestr(about, data)
-        stream.flush()
-        os.fsync(stream.fileno())
 
 
 @contextmanager
@@ -372,7 +354,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("zip", type=Path)
     args = parser.parse_args(arguments)
     try:
-        manifest = read_manifest(args.manifest)
+        manifest = read_manifest(args.manifest, (args.split,), truth=False)
         expected = expected_sizes(manifest.select(args.split), args.split)
         contents = validate(args.zip, expected, get_track(args.track).largest_value(len(manifest.classes)))
     except PipelineError as error:

@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.add_argument(name, required=True, type=Path)
     args = parser.parse_args(arguments)
     settings = load_section(ExtractSettings, f"tracks.{args.track}.extract", args.params)
-    manifest, classifier = read_manifest(args.manifest), load_classifier(args.model)
+    manifest, classifier = read_manifest(args.manifest, truth=False), load_classifier(args.model)
     counts = extract(manifest, classifier, args.out, settings)
     kept = keep_features(manifest, classifier, args.features, settings, get_track(args.track))
     write_json(args.report, {**counts, "kept_features": kept})

@@ -25,7 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.add_argument(name, required=True, type=Path)
     args = parser.parse_args(arguments)
     settings = load_section(PackageSettings, f"tracks.{args.track}.package", args.params)
-    counts = package(read_manifest(args.manifest), Store(args.refined), args.out, get_track(args.track), settings.split)
+    manifest = read_manifest(args.manifest, (settings.split,), truth=False)
+    counts = package(manifest, Store(args.refined), args.out, get_track(args.track), settings.split)
     write_json(args.report, counts)
 
 

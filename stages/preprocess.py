@@ -12,6 +12,7 @@ from pipeline.files import write_json
 from pipeline.manifest import write_manifest
 from pipeline.settings.loader import PARAMS, load_section
 from pipeline.settings.preprocess import PreprocessSettings
+from pipeline.sources.drawn import pack_drawn
 from pipeline.sources.inspect import inspect
 from pipeline.sources.registry import list_images
 from pipeline.sources.summary import summarize
@@ -22,12 +23,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--params", type=Path, default=PARAMS)
     parser.add_argument("--track", required=True, choices=sorted(TRACKS))
-    for name in ("--manifest", "--report"):
+    for name in ("--manifest", "--drawn", "--report"):
         parser.add_argument(name, required=True, type=Path)
     args = parser.parse_args(arguments)
     settings = load_section(PreprocessSettings, f"tracks.{args.track}.preprocess", args.params)
     track = get_track(args.track)
-    inspection = inspect(list_images(settings.source, track, settings.jobs), settings)
+    listed = pack_drawn(list_images(settings.source, track, settings.jobs), settings.source, args.drawn)
+    inspection = inspect(listed, settings)
     track.check_class_count(len(inspection.manifest.classes))
     write_manifest(args.manifest, inspection.manifest)
     write_json(args.report, summarize(inspection))

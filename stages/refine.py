@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     settings = load_section(RefineSettings, f"tracks.{args.track}.refine", args.params)
     check_decoder(settings.decoder, get_track(args.track).decoders, args.track)
-    write_json(args.report, refine(read_manifest(args.manifest), args.maps, args.out, settings))
+    write_json(args.report, refine(read_manifest(args.manifest, truth=False), args.maps, args.out, settings))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.add_argument(name, required=True, type=Path)
     args = parser.parse_args(arguments)
     settings = load_section(TrainSettings, f"tracks.{args.track}.train", args.params)
-    save_fit(fit(read_manifest(args.manifest), settings), args.model, args.history, args.report)
+    manifest = read_manifest(args.manifest, ("train", "val"), truth=False)
+    save_fit(fit(manifest, settings), args.model, args.history, args.report)
 
 
 if __name__ == "__main__":

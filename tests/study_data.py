@@ -12,7 +12,7 @@ from pipeline.images import resize
 from pipeline.learn.classifier import save_classifier
 from pipeline.localize.features import keep_features
 from pipeline.localize.scale import apply_standard, find_standard
-from pipeline.manifest import from_rows, write_manifest
+from pipeline.manifest import SPLITS, from_rows, write_manifest
 from pipeline.store import finish, write_part
 from pipeline.study.ladder import write_yaml
 from pipeline.tracks import get_track
@@ -107,9 +107,12 @@ def make(folder: Path, track: str, val: int, test: int) -> MadeRun:
     data = folder / "data"
     kind = "foreground" if track == "track3" else "labels"
     manifest = from_rows(rows, CLASSES, folder / "pictures", kind)
-    write_manifest(data / "manifest.parquet", manifest)
+    write_manifest(data / "manifest", manifest)
     about = {"classes": list(CLASSES), "scale": "percentile", "percentile": 90.0, "loss": "single_label"}
-    finish(data / "maps", [write_part(data / "maps", 0, items)], about)
+    for split in SPLITS:
+        of_split = {image_id: arrays for image_id, arrays in items.items() if image_id.startswith(split)}
+        store = data / "maps" / split
+        finish(store, [write_part(store, 0, of_split)] if of_split else [], about)
     classifier = make_tiny(len(CLASSES))
     save_classifier(classifier, data / "model")
     keep_features(manifest, classifier, data / "features", extract_settings(kept_features=val), get_track(track))

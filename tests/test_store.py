@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from pipeline.errors import StoreError
-from pipeline.store import MOST_PARTS, Part, Store, finish, images_per_part, write_part
+from pipeline.store import MOST_PARTS, Part, Store, divide, finish, write_part
 
 DTYPES = [np.float16, np.float32, np.float64, np.uint8, np.int32, np.int64, np.bool_]
 
@@ -114,12 +114,44 @@ def test_parts_of_an_earlier_run_are_removed(tmp_path: Path) -> None:
     assert [image_id for image_id, _ in store.items()] == ["d", "e"]
 
 
-@pytest.mark.parametrize("images", [0, 1, 255, 256, 4096, 4097, 44271])
-def test_parts_are_few_and_hold_everything(images: int) -> None:
-    size = images_per_part(images, 256)
-    assert size >= 256
-    assert len(range(0, images, size)) <= MOST_PARTS
-    assert size == 256 or len(range(0, images, size - 1)) > MOST_PARTS, "larger than it must be"
+@pytest.mark.parametrize("images", [0, 1, 255, 511, 512, 4096, 44271])
+def test_parts_are_few_alike_and_hold_everything(images: int) -> None:
+    ids = [f"ILSVRC2012_val_{n:08d}" for n in range(images)]
+    parts = divide(ids, 256)
+    assert sorted(image_id for part in parts for image_id in part) == ids
+    assert all(part == sorted(part) for part in parts)  # the order of the ids stays
+    count = max([n for n in (1, 2, 4, MOST_PARTS) if images >= 256 * n], default=1)
+    assert len(parts) == (count if images else 0)
+    mean = images / count
+    assert all(abs(len(part) - mean) < 6 * mean**0.5 for part in parts)
+
+
+@pytest.mark.parametrize("images", [32, 40, 64, 100])
+def test_a_new_image_changes_one_part(images: int) -> None:
+    ids = [f"image{n}" for n in range(images)]
+    for new in ("a", "image31a", "zebra"):
+        before, after = divide(ids, 16), divide(sorted([*ids, new]), 16)
+        changed = [part for part in after if part not in [sorted(old) for old in before]]
+        assert len(changed) == 1
+        assert new in changed[0]
+
+
+def test_stores_of_the_splits_are_read_as_one(tmp_path: Path) -> None:
+    make(tmp_path / "val", [["b"], ["a"]])
+    make(tmp_path / "test", [["c"]])
+    finish(tmp_path / "train", [], {"classes": ["a", "ä"], "percentile": 98.0})
+    both, val = Store(tmp_path), Store(tmp_path / "val")
+    assert (both.ids, val.ids, len(Store(tmp_path / "train"))) == (("b", "a", "c"), ("b", "a"), 0)
+    for image_id in val.ids:
+        np.testing.assert_equal(both.read(image_id), val.read(image_id))
+    both.verify()
+
+
+def test_stores_of_different_runs_are_not_read_as_one(tmp_path: Path) -> None:
+    make(tmp_path / "val", [["a"]])
+    finish(tmp_path / "test", [], {"classes": ["other"]})
+    with pytest.raises(StoreError, match="expected the stores of the splits to be of one run, got several"):
+        Store(tmp_path)
 
 
 def test_an_id_that_is_not_there_is_named(tmp_path: Path) -> None:

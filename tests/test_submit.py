@@ -367,8 +367,8 @@ def test_what_goes_in_comes_out(tmp_path_factory: pytest.TempPathFactory, answer
 
 
 def _check(tmp_path: Path, path: Path, split: str = "test", track: str = "track1") -> int:
-    write_manifest(tmp_path / "manifest.parquet", _manifest(tmp_path, SIZES))
-    return main(["--track", track, "--manifest", str(tmp_path / "manifest.parquet"), "--split", split, str(path)])
+    write_manifest(tmp_path / "manifest", _manifest(tmp_path, SIZES))
+    return main(["--track", track, "--manifest", str(tmp_path / "manifest"), "--split", split, str(path)])
 
 
 def test_the_command_says_ok(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

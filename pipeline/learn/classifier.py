@@ -1,5 +1,7 @@
 """The classifier: body, pooling, linear head; and its life on disk."""
 
+import hashlib
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -84,6 +86,15 @@ def save_classifier(classifier: Classifier, folder: Path) -> None:
     state = {name: value.detach().cpu().contiguous() for name, value in classifier.state_dict().items()}
     write_bytes(folder / "weights.safetensors", safetensors.torch.save(state))
     write_json(folder / "design.json", asdict(classifier.design))
+
+
+def classifier_digest(classifier: Classifier) -> str:
+    """A digest of design and weights: classifiers with the same one make the same maps."""
+    digest = hashlib.sha256(json.dumps(asdict(classifier.design), sort_keys=True).encode())
+    for name, value in sorted(classifier.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def load_classifier(folder: Path) -> Classifier:

@@ -8,7 +8,7 @@ What is stored for an image: `maps` (P, h, w) float16 at feature resolution, sca
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -21,15 +21,17 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from pipeline.archives import content_digest
 from pipeline.errors import MapError
 from pipeline.images import read_rgb, read_size, resize
-from pipeline.learn.classifier import Classifier
+from pipeline.learn.classifier import Classifier, classifier_digest
 from pipeline.learn.device import Hardware, choose_hardware, single_thread
 from pipeline.localize.cam import clamp_negative_weights, class_activation_maps, mean_over_views
 from pipeline.localize.scale import Standard, apply_standard, find_standard
-from pipeline.manifest import Manifest, Record
+from pipeline.manifest import SPLITS, Manifest, Record, Split
+from pipeline.reuse import Finished, digest, finished_of
 from pipeline.settings.extract import ExtractSettings
-from pipeline.store import Arrays, Part, finish, images_per_part, write_part
+from pipeline.store import Arrays, Part, Store, divide, finish, write_part
 
 PART = 256  # images in one file, at least
 Shape = tuple[int, int]
@@ -57,7 +59,7 @@ class Reading:
 
 
 def extract(manifest: Manifest, classifier: Classifier, out: Path, settings: ExtractSettings) -> dict[str, Any]:
-    """Write the maps of all images of the wanted splits as a store; return the counts.
+    """Write the maps of all images as a store for each split, those of unwanted splits empty; return the counts.
 
     Pictures of the same shape go through the network together, and never with padding: a batch gives what each picture
     alone would give.
@@ -81,18 +83,75 @@ def extract_readings(manifest: Manifest, readings: Sequence[Reading]) -> list[di
     hardware = choose_hardware(first.settings.device, first.settings.precision, learning=False)
     for reading in readings:
         reading.classifier.to(hardware.device).eval()
-    jobs = plan(manifest, first.settings, first.classifier.design.output_stride)
-    counts = [{"images": len(jobs), "maps": 0, "constant_maps": 0} for _ in readings]
-    parts: list[list[Part]] = [[] for _ in readings]
-    size = images_per_part(len(jobs), PART)
-    with tqdm(total=len(jobs), desc="extract", unit="image") as bar:
-        for number, start in enumerate(range(0, len(jobs), size)):
-            found = _extract_part(jobs[start : start + size], readings, hardware, bar)
-            for reading, items, done, count in zip(readings, found, parts, counts, strict=True):
-                done.append(_write(reading.out, number, items, count))
-    for reading, done, count in zip(readings, parts, counts, strict=True):
-        _finish(manifest, reading, done, count)
-    return [{**count, "device": str(hardware.device), "precision": hardware.precision} for count in counts]
+    stores = [_Output(reading, _finished(reading, hardware)) for reading in readings]
+    jobs = {split: plan(manifest.select(split), first.settings, first.classifier.design.output_stride) for split in SPLITS}
+    with tqdm(total=sum(map(len, jobs.values())), desc="extract", unit="image") as bar:
+        for split in SPLITS:
+            for output in stores:
+                output.begin(split)
+            by_id = {job.id: job for job in sorted(jobs[split], key=lambda job: job.id)}
+            for ids in divide(list(by_id), PART):
+                chosen = sorted((by_id[image_id] for image_id in ids), key=lambda job: (job.looks, job.id))
+                _extract_part(chosen, stores, hardware, bar)
+            for output in stores:
+                output.finish(manifest)
+    return [_counts(output, hardware) for output in stores]
+
+
+class _Output:
+    """Where the maps of one reading go: a store for each split, the splits that are not wanted empty."""
+
+    def __init__(self, reading: Reading, finished: Finished) -> None:
+        self.reading, self.finished = reading, finished
+        self.folder, self.parts = reading.out, list[Part]()
+        self.kept: list[str] = []
+        self.reused = 0
+
+    def begin(self, split: Split) -> None:
+        """The next parts are of this split."""
+        self.folder, self.parts = self.reading.out / split, []
+
+    def add(self, keys: Mapping[str, str], items: Mapping[str, Arrays], found: bool) -> None:
+        """Write the next part; `found` says whether it was made before."""
+        self.parts.append(write_part(self.folder, len(self.parts), items))
+        self.kept.append(self.finished.keep(keys, self.parts[-1], self.folder))
+        self.reused += len(items) if found else 0
+
+    def finish(self, manifest: Manifest) -> None:
+        """Bind the parts of the split together."""
+        settings = self.reading.settings
+        about = {
+            "classes": list(manifest.classes),
+            "scale": settings.scale,
+            "percentile": settings.percentile,
+            "loss": self.reading.classifier.design.loss,
+        }
+        finish(self.folder, self.parts, about)
+
+
+def _finished(reading: Reading, hardware: Hardware) -> Finished:
+    settings = asdict(reading.settings)
+    decisive = {name: value for name, value in settings.items() if name not in ("workers", "splits", "kept_features")}
+    where = [hardware.device.type, hardware.precision]
+    return finished_of(reading.out, settings=decisive, model=classifier_digest(reading.classifier), hardware=where)
+
+
+def _counts(output: _Output, hardware: Hardware) -> dict[str, Any]:
+    output.finished.end(output.kept)
+    store, maps, constant = Store(output.reading.out), 0, 0
+    for _, arrays in store.items():
+        maps += len(arrays["classes"])
+        constant += int((arrays["standard"][:, 1] == 0).sum())
+    if maps and constant == maps:
+        print(f"warning: all {maps} maps are constant; likely the classifier has learnt nothing", file=sys.stderr)
+    return {
+        "images": len(store),
+        "images_reused": output.reused,
+        "maps": maps,
+        "constant_maps": constant,
+        "device": str(hardware.device),
+        "precision": hardware.precision,
+    }
 
 
 def _check_alike(readings: Sequence[Reading]) -> None:
@@ -112,24 +171,6 @@ def _see_alike(one: Classifier, other: Classifier) -> bool:
     looks = {(c.design.backbone, c.design.output_stride, c.design.normalization) for c in (one, other)}
     body, theirs = one.body.state_dict(), other.body.state_dict()
     return len(looks) == 1 and all(torch.equal(value, theirs[name]) for name, value in body.items())
-
-
-def _finish(manifest: Manifest, reading: Reading, parts: Sequence[Part], counts: Mapping[str, int]) -> None:
-    if counts["maps"] and counts["constant_maps"] == counts["maps"]:
-        print(f"warning: all {counts['maps']} maps are constant; likely the classifier has learnt nothing", file=sys.stderr)
-    about = {
-        "classes": list(manifest.classes),
-        "scale": reading.settings.scale,
-        "percentile": reading.settings.percentile,
-        "loss": reading.classifier.design.loss,
-    }
-    finish(reading.out, parts, about)
-
-
-def _write(out: Path, number: int, items: dict[str, Arrays], counts: dict[str, int]) -> Part:
-    counts["maps"] += sum(len(arrays["classes"]) for arrays in items.values())
-    counts["constant_maps"] += sum(int((arrays["standard"][:, 1] == 0).sum()) for arrays in items.values())
-    return write_part(out, number, items)
 
 
 def plan(manifest: Manifest, settings: ExtractSettings, output_stride: int) -> list[Job]:
@@ -219,7 +260,24 @@ def _batches(jobs: Sequence[Job], settings: ExtractSettings) -> DataLoader[Any]:
 # --- maps ----------------------------------------------------------------------------------------------------------
 
 
-def _extract_part(
+def _extract_part(jobs: Sequence[Job], outputs: Sequence[_Output], hardware: Hardware, bar: "tqdm[Any]") -> None:
+    """The next part of every reading's store: used again where it was made before, else made, with one look for all.
+
+    A part is used again as a whole: which images share a batch can change the last bits of a map.
+    """
+    part = digest([[job.id, content_digest(job.file), job.shape, job.looks, job.labels] for job in jobs])
+    keys = [output.finished.keys({job.id: part for job in jobs}) for output in outputs]
+    found = [output.finished.find(of_output) for output, of_output in zip(outputs, keys, strict=True)]
+    missing = [output for output, items in zip(outputs, found, strict=True) if len(items) < len(jobs)]
+    made = iter(_read_images(jobs, [output.reading for output in missing], hardware, bar) if missing else [])
+    for output, of_output, items in zip(outputs, keys, found, strict=True):
+        whole = len(items) == len(jobs)
+        output.add(of_output, items if whole else next(made), whole)
+    if not missing:
+        bar.update(len(jobs))
+
+
+def _read_images(
     jobs: Sequence[Job], readings: Sequence[Reading], hardware: Hardware, bar: "tqdm[Any]"
 ) -> list[dict[str, Arrays]]:
     """What is stored of each image, by reading."""

@@ -17,7 +17,7 @@ from pipeline.learn.device import Hardware, choose_hardware
 from pipeline.localize.extract import look, resize_picture
 from pipeline.manifest import Manifest, Record
 from pipeline.settings.extract import ExtractSettings
-from pipeline.store import Arrays, finish, images_per_part, write_part
+from pipeline.store import Arrays, divide, finish, write_part
 from pipeline.tracks import Track
 
 PART = 16  # images in one file, at least: of ResNet50 at 384 pixels, 40 MB
@@ -31,13 +31,13 @@ def keep_features(manifest: Manifest, classifier: Classifier, out: Path, setting
     hardware = choose_hardware(settings.device, settings.precision, learning=False)
     classifier.to(hardware.device).eval()
     sample = choose_sample(manifest.select("val"), settings.kept_features, track)
-    size = images_per_part(len(sample), PART)
+    by_id = {record.id: record for record in sample}
     parts = []
     with tqdm(total=len(sample), desc="features", unit="image") as bar:
-        for number, start in enumerate(range(0, len(sample), size)):
+        for number, ids in enumerate(divide(list(by_id), PART)):
             items = {}
-            for record in sample[start : start + size]:
-                items[record.id] = _arrays(record, classifier, settings, hardware)
+            for image_id in ids:
+                items[image_id] = _arrays(by_id[image_id], classifier, settings, hardware)
                 bar.update()
             parts.append(write_part(out, number, items))
     design = classifier.design
@@ -52,7 +52,7 @@ def choose_sample(val: Manifest, most: int, track: Track) -> Sequence[Record]:
     a label map does, and only segmentation reads it as one.
     """
     several = track.task == "segmentation" and val.mask_kind == "labels"
-    known = [r for r in val if (r.mask or r.boxes) and (len(r.labels) == 1 or (several and r.mask and r.labels))]
+    known = [r for r in val if (r.has_mask or r.has_boxes) and (len(r.labels) == 1 or (several and r.has_mask and r.labels))]
     known.sort(key=lambda record: (record.labels, record.id))
     places = np.unique(np.linspace(0, len(known) - 1, min(most, len(known))).round().astype(int))
     return [known[place] for place in places]

@@ -5,6 +5,7 @@ the CRF.
 """
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,20 +15,22 @@ import joblib
 import numpy as np
 from tqdm import tqdm
 
+from pipeline.archives import content_digest
 from pipeline.errors import MapError
 from pipeline.images import encode_png, read_rgb, resize
 from pipeline.localize.crf import refine_probabilities
 from pipeline.localize.decode import Answer, Evidence, decode
-from pipeline.manifest import Manifest
+from pipeline.manifest import SPLITS, Manifest, Split
+from pipeline.reuse import Finished, arrays_digest, finished_of
 from pipeline.settings.refine import RefineSettings
-from pipeline.store import Arrays, Part, Store, finish, images_per_part, write_part
+from pipeline.store import Arrays, Part, Store, divide, finish, write_part
 from pipeline.tracks import MOST_CLASSES
 
-Work = list[tuple[str, Path]]  # image id and file
+Work = dict[str, Path]  # image files by id
 
 
 def refine(manifest: Manifest, maps: Path, out: Path, settings: RefineSettings) -> dict[str, Any]:
-    """Answer every image that has maps; return the counts.
+    """Answer every image that has maps, into a store for each split; return the counts.
 
     Raises:
         MapError: naming the image that could not be refined; or if there are more classes than a label map holds
@@ -35,28 +38,51 @@ def refine(manifest: Manifest, maps: Path, out: Path, settings: RefineSettings) 
     """
     store = Store(maps)
     _check_class_count(len(store.about["classes"]), settings.decoder)
-    files = {record.id: record.file for record in manifest.with_ids(store.ids)}
-    unknown = [image_id for image_id in store.ids if image_id not in files]
-    if unknown:
-        raise MapError(
-            f"{maps}: expected maps of images in the manifest, got others, such as {unknown[0]!r}; likely of another run"
-        )
-    work = [(image_id, files[image_id]) for image_id in store.ids]
-    size = images_per_part(len(work), settings.part_size)
-    chunks = [work[start : start + size] for start in range(0, len(work), size)]
+    work = _work(manifest, store)
+    decisive = {name: value for name, value in asdict(settings).items() if name not in ("jobs", "part_size")}
+    finished = finished_of(out, settings=decisive)
     # workers get paths and ids: arrays would be copied to every one of them
-    tasks = (joblib.delayed(_refine_part)(chunk, number, maps, out, settings) for number, chunk in enumerate(chunks))
-    parts = []
-    with tqdm(total=len(work), desc="refine", unit="image") as bar:
-        for part in joblib.Parallel(n_jobs=settings.jobs, return_as="generator_unordered")(tasks):
-            parts.append(part)
+    run = joblib.delayed(partial(_refine_part, maps=maps, out=out, settings=settings, finished=finished))
+    tasks = [
+        run({image_id: work[split][image_id] for image_id in ids}, number, split)
+        for split in SPLITS
+        for number, ids in enumerate(divide(list(work[split]), settings.part_size))
+    ]
+    parts: dict[Split, list[Part]] = {split: [] for split in SPLITS}
+    kept, reused = [], 0
+    with tqdm(total=len(store), desc="refine", unit="image") as bar:
+        for split, part, name, again in joblib.Parallel(n_jobs=settings.jobs, return_as="generator_unordered")(tasks):
+            parts[split].append(part)
+            kept.append(name)
+            reused += again
             bar.update(len(part.ids))
-    finish(out, parts, {"decoder": settings.decoder, "crf": settings.crf.enabled, "classes": store.about["classes"]})
+    about = {"decoder": settings.decoder, "crf": settings.crf.enabled, "classes": store.about["classes"]}
+    for split in SPLITS:
+        finish(out / split, parts[split], about)
+    finished.end(kept)
     return {
-        "images": len(work),
+        "images": len(store),
+        "images_reused": reused,
         "crf_iterations": settings.crf.iterations if settings.crf.enabled else 0,
         "decoder": settings.decoder,
     }
+
+
+def _work(manifest: Manifest, store: Store) -> dict[Split, Work]:
+    """The images that have maps, by split: their files by id.
+
+    Raises:
+        MapError: if the manifest lacks one
+    """
+    records = {record.id: record for record in manifest.with_ids(store.ids)}
+    if unknown := [image_id for image_id in store.ids if image_id not in records]:
+        raise MapError(
+            f"{store.folder}: expected maps of images in the manifest, got others, such as {unknown[0]!r}; likely of another run"
+        )
+    work: dict[Split, Work] = {split: {} for split in SPLITS}
+    for image_id in sorted(store.ids):
+        work[records[image_id].split][image_id] = records[image_id].file
+    return work
 
 
 def _check_class_count(classes: int, decoder: str) -> None:
@@ -67,14 +93,22 @@ def _check_class_count(classes: int, decoder: str) -> None:
         )
 
 
-def _refine_part(work: Work, number: int, maps: Path, out: Path, settings: RefineSettings) -> Part:
+def _refine_part(
+    work: Work, number: int, split: Split, *, maps: Path, out: Path, settings: RefineSettings, finished: Finished
+) -> tuple[Split, Part, str, int]:
+    """One part of the store of a split, in a process of its own; the name it is kept under, how many images were used again."""
     cv2.setNumThreads(1)  # the processes are the parallelism
     store = Store(maps)
-    return write_part(
-        out,
-        number,
-        {image_id: _as_arrays(refine_image(store.read(image_id), file, image_id, settings)) for image_id, file in work},
+    keys = finished.keys(
+        {image_id: [content_digest(file), arrays_digest(store.read(image_id))] for image_id, file in work.items()}
     )
+    found = finished.find(keys)
+    items = {
+        image_id: found.get(image_id) or _as_arrays(refine_image(store.read(image_id), file, image_id, settings))
+        for image_id, file in work.items()
+    }
+    part = write_part(out / split, number, items)
+    return split, part, finished.keep(keys, part, out / split), len(found)
 
 
 def refine_image(arrays: Arrays, file: Path, image_id: str, settings: RefineSettings) -> Answer:

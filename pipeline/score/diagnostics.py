@@ -121,7 +121,7 @@ def diagnose(manifest: Manifest, features: Store, maps: Store, track: Track) -> 
 def write_diagnostics(manifest: Path, features: Path, maps: Path, out: Path, track: Track) -> None:
     """Write what `diagnose` finds, and what it says in words; where there is nothing to look at, a `note` with the reason."""
     try:
-        values = diagnose(read_manifest(manifest), Store(features), Store(maps), track)
+        values = diagnose(read_manifest(manifest, ("val",)), Store(features), Store(maps), track)
     except ScoreError as error:
         write_json(out, {"note": str(error)})
     else:

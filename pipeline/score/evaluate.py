@@ -75,7 +75,7 @@ def evaluate(
         ScoreError: if an answer does not fit the truth, or only some of the val images have one
         StoreError: if a store is missing or damaged
     """
-    manifest = read_manifest(manifest_path).select("val")
+    manifest = read_manifest(manifest_path, ("val",))
     plan = Plan(track, Context(settings, manifest.classes, manifest.mask_kind), maps_store, refined_store)
     records = list(manifest)
     answered = _with_answers(records, refined_store)

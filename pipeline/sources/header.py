@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipeline.images import MAX_PIXELS, read_size
+from pipeline.images import MAX_PIXELS, opened, read_size
 
 _ORIENTATION = 0x0112  # the EXIF tag
 
@@ -38,7 +38,7 @@ def read_header(path: Path) -> Header:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with Image.open(opened(path)) as image:
                 header = Header(*image.size, image.format or "", image.mode, _orientation(image))
     except (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError):
         read_size(path)  # opens it again, and says what is wrong

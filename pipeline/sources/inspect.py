@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.archives import content_digest, file_size
 from pipeline.errors import DataError, sample
 from pipeline.images import read_mask, read_rgb
 from pipeline.manifest import SCHEMA, SPLITS, Box, Manifest, MaskKind, Record
@@ -37,6 +38,7 @@ class Finding:
     mask_values: frozenset[int] = frozenset()
     quirks: tuple[str, ...] = ()
     boxes: tuple[Box, ...] | None = None  # where they had to be cut
+    mask_sha256: str | None = None
     problem: str | None = None
 
 
@@ -120,10 +122,11 @@ def look(record: Record, decode: bool, cut_boxes: bool) -> Finding:
     return Finding(
         header.width,
         header.height,
-        record.file.stat().st_size,
+        file_size(record.file),
         values,
         tuple(header_quirks(header, record.file) + ["boxes_cut"] * (boxes is not None)),
         boxes,
+        None if record.mask is None else content_digest(record.mask),
     )
 
 
@@ -188,7 +191,7 @@ def _problems(manifest: Manifest, findings: Sequence[Finding], kind: MaskKind) -
 
 def _with_findings(manifest: Manifest, findings: Sequence[Finding], kind: MaskKind, settings: PreprocessSettings) -> Manifest:
     columns: dict[str, Any] = {name: manifest.table[name] for name in SCHEMA.names}
-    for name in ("width", "height", "bytes"):
+    for name in ("width", "height", "bytes", "mask_sha256"):
         columns[name] = pa.array([getattr(finding, name) for finding in findings], SCHEMA.field(name).type)
     quirks = [list(finding.quirks) for finding in findings]
     for n in np.flatnonzero(columns["mask"].is_valid()).tolist():

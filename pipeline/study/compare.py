@@ -311,7 +311,7 @@ def draw_strip(folder: Path, results: Mapping[str, Any], images: int) -> bytes:
         columns.append(
             Column(row["title"], folder / row["refined"][0], "after" if row["crf"] else "before", int(threshold), known)
         )
-    return strip(read_manifest(folder / "manifest.parquet"), get_track(results["track"]), columns, images)
+    return strip(read_manifest(folder / "manifest"), get_track(results["track"]), columns, images)
 
 
 def compare(folder: Path, images: int) -> dict[str, Any]:

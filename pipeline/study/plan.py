@@ -32,6 +32,7 @@ CODE = ("pipeline/", "stages/")
 # read finished results and draw: of what they import, only what decides their numbers stands here.
 STUDY_DEPS = {
     "rescale": (
+        "pipeline/archives.py",
         "pipeline/errors.py",
         "pipeline/files.py",
         "pipeline/images.py",
@@ -214,7 +215,7 @@ class _Stages:
         return [dep for dep in entry.get("do", entry)["deps"] if dep.startswith(CODE)]
 
     def _preprocess(self) -> Any:
-        stage = self._stage("preprocess", PREPROCESS, {}, {**MANIFEST, "report": "preprocess.json"})
+        stage = self._stage("preprocess", PREPROCESS, {}, {**MANIFEST, "drawn": "drawn", "report": "preprocess.json"})
         stage["deps"].append(Path(self.up, self.watch).as_posix())  # an absolute path stays one
         return stage
 
@@ -292,4 +293,4 @@ class _Stages:
         }
 
 
-MANIFEST = {"manifest": "manifest.parquet"}
+MANIFEST = {"manifest": "manifest"}

@@ -240,11 +240,11 @@ class Laboratory:
         if self._of_chain(point):
             return self.run.maps
         folder = self.run.scratch / f"maps-{self._maps_key(point)}"
-        if not (folder / INDEX).is_file():
+        if not (folder / "val" / INDEX).is_file():
             settings = self._settings(point)
             print(f"maps: weights {settings.negative_weights}, sizes {list(settings.sizes)}, flip {settings.flip}", flush=True)
-            extract(read_manifest(self.run.manifest).select("val"), load_classifier(self.run.model), folder, settings)
-        return folder
+            extract(read_manifest(self.run.manifest, ("val",)), load_classifier(self.run.model), folder, settings)
+        return folder / "val"
 
 
 def prepare(run: Run, given: Mapping[str, Sequence[Any]], budget: Budget, few: int, seed: int, jobs: int) -> Laboratory:
@@ -263,7 +263,7 @@ def prepare(run: Run, given: Mapping[str, Sequence[Any]], budget: Budget, few: i
     track = get_track(run.track)
     settings = check(run.params)[run.track]
     sections = read_params(run.params)["tracks"][run.track]
-    manifest = read_manifest(run.manifest).select("val")
+    manifest = read_manifest(run.manifest, ("val",))
     judge = Judge(track, Context(settings["evaluate"], manifest.classes, manifest.mask_kind))
     _check_maps(run, settings["extract"])
     records = _records(manifest, judge, run.maps)
@@ -391,7 +391,7 @@ def write_recipe(base: Path, track: str, point: Point, out: Path, note: str) -> 
 def main(arguments: Sequence[str] | None = None) -> int:
     args = _parse(arguments)
     data = args.data or Path("data") / args.track
-    run = Run(args.params, args.track, *(data / name for name in ("manifest.parquet", "maps", "model", "search")))
+    run = Run(args.params, args.track, *(data / name for name in ("manifest", "maps/val", "model", "search")))
     run = replace(run, maps=args.maps or run.maps, model=args.model or run.model, manifest=args.manifest or run.manifest)
     try:
         laboratory = prepare(run, _knobs(args.knob), Budget(args.budget, args.minutes), args.images, args.seed, args.jobs)
@@ -417,8 +417,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", required=True, type=Path, help="the recipe that is written")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="of the finished run")
     parser.add_argument("--data", type=Path, help="its folder; data/<track> if not given")
-    parser.add_argument("--manifest", type=Path, help="manifest.parquet of --data if not given")
-    parser.add_argument("--maps", type=Path, help="maps of --data if not given")
+    parser.add_argument("--manifest", type=Path, help="manifest of --data if not given")
+    parser.add_argument("--maps", type=Path, help="maps/val of --data if not given")
     parser.add_argument("--model", type=Path, help="model of --data if not given")
     parser.add_argument("--table", type=Path, help="all trials; reports/<track>/search.csv if not given")
     parser.add_argument("--budget", type=float, default=60, help="scorings of the whole split")

@@ -26,7 +26,7 @@ from pipeline.tracks import TRACKS, get_track
 def train(args: argparse.Namespace) -> None:
     """Classifiers that differ in their pooling."""
     every = [load_section(TrainSettings, f"tracks.{args.track}.train", params) for params in args.params]
-    fits = fit_poolings(read_manifest(args.manifest), every)
+    fits = fit_poolings(read_manifest(args.manifest, ("train", "val"), truth=False), every)
     for trained, model, history, report in zip(fits, args.model, args.history, args.report, strict=True):
         save_fit(trained, model, history, report)
 
@@ -36,7 +36,7 @@ def extract(args: argparse.Namespace) -> None:
     every = [load_section(ExtractSettings, f"tracks.{args.track}.extract", params) for params in args.params]
     models = {path: load_classifier(path) for path in dict.fromkeys(args.model)}
     readings = [Reading(models[path], settings, out) for path, settings, out in zip(args.model, every, args.out, strict=True)]
-    manifest = read_manifest(args.manifest)
+    manifest = read_manifest(args.manifest, truth=False)
     found = extract_readings(manifest, readings)
     by_folder = dict(zip(args.features, readings, strict=True))  # maps of one classifier share its features
     kept = {

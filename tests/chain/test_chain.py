@@ -4,12 +4,14 @@ import hashlib
 import json
 import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from checkout import STAGES, TRACKS, Checkout
 from PIL import Image
+from ruamel.yaml import YAML
 
 AFTER_REFINE = ("refine", "evaluate", "package", "report")
 
@@ -20,8 +22,8 @@ def _sha256(path: Path) -> str:
 
 @pytest.mark.parametrize(("track", "largest"), [("track1", 4), ("track3", 255)])
 def test_submission_answers_every_test_image_at_its_size(finished: Checkout, track: str, largest: int) -> None:
-    table = pq.read_table(finished.file(f"data/{track}/manifest.parquet")).to_pylist()
-    sizes = {row["id"]: (row["width"], row["height"]) for row in table if row["split"] == "test"}
+    table = pq.read_table(finished.file(f"data/{track}/manifest/test.parquet")).to_pylist()
+    sizes = {row["id"]: (row["width"], row["height"]) for row in table}
     assert len(sizes) == 6
     with zipfile.ZipFile(finished.file(f"submissions/{track}.zip")) as archive:
         assert sorted(archive.namelist()) == sorted(f"{image_id}.png" for image_id in sizes)
@@ -66,6 +68,82 @@ def test_pooling_of_one_track_leaves_the_other_untouched(finished: Checkout) -> 
     assert finished.repro() == set()
 
 
+@pytest.mark.parametrize(
+    ("key", "images", "runs"),
+    [
+        ("test", (6, 7), {"preprocess", "extract", "refine", "package", "report"}),
+        ("train", (24, 25), set(STAGES)),
+    ],
+)
+def test_a_new_image_reruns_the_stages_that_read_it(
+    key: str, images: tuple[int, int], runs: set[str], finished: Checkout
+) -> None:
+    finished.set(f"track3.preprocess.source.{key}", images[1])
+    assert finished.repro() == {f"{stage}@track3" for stage in runs}
+    counts = json.loads(finished.file("data/track3/refine.json").read_text())
+    if key == "test":
+        assert (counts["images"], counts["images_reused"]) == (15, 14), "one new image costs one CRF"
+    finished.set(f"track3.preprocess.source.{key}", images[0])
+    assert finished.repro() == set()
+
+
+def test_a_new_val_image_reruns_what_reads_val(finished: Checkout) -> None:
+    """Whether the zip is packed again depends on whether another epoch is chosen."""
+    finished.set("track3.preprocess.source.val", 9)
+    ran = finished.repro() - {"package@track3"}
+    assert ran == {f"{stage}@track3" for stage in STAGES if stage != "package"}
+    finished.set("track3.preprocess.source.val", 8)
+    assert finished.repro() == set()
+
+
+def test_a_corrected_val_mask_is_scored_again_and_nothing_else(make_checkout: Callable[[], Checkout], finished: Checkout) -> None:
+    checkout = make_checkout()
+    (rendered,) = (path.parent for path in finished.file("data/raw/demo").glob("*/plan.json") if _is_first(path))
+    shutil.copytree(rendered, checkout.file("data/raw/folder"))
+    source = {"name": "folder", "root": "data/raw/folder", "masks": "foreground"}
+    checkout.set("track3.preprocess.source", source)
+    checkout.set("track3.preprocess.watch", "data/raw/folder/index.csv")
+    checkout.repro("report@track3", "package@track3")
+    before = json.loads(checkout.file("reports/track3/metrics.json").read_text())["peak_iou"]
+    mask = sorted(checkout.file("data/raw/folder/masks").glob("val_*.png"))[0]
+    with Image.open(mask) as image:
+        Image.new("L", image.size, 255).save(mask)
+    checkout.run("dvc", "repro", "-f", "-s", "preprocess@track3")
+    assert checkout.repro("report@track3", "package@track3") == {"evaluate@track3", "report@track3"}
+    assert json.loads(checkout.file("reports/track3/metrics.json").read_text())["peak_iou"] != before
+
+
+def _is_first(marker: Path) -> bool:
+    """Whether a rendered folder is that of Track 3 with the first number of images."""
+    plan = json.loads(marker.read_text())["plan"]
+    return (plan["track"], plan["train"], plan["val"], plan["test"]) == ("track3", 24, 8, 6)
+
+
+def test_a_pulled_run_has_all_that_its_stages_need(make_checkout: Callable[[], Checkout], finished: Checkout) -> None:
+    """The demo's images are outs: a key of any stage can be changed where nothing was ever rendered."""
+    storage, pulled = finished.file("storage"), make_checkout()
+    for checkout in (finished, pulled):
+        checkout.run("dvc", "remote", "add", "--force", "--default", "storage", str(storage))
+    finished.run("dvc", "push", "--quiet")
+    shutil.copy(finished.file("dvc.lock"), pulled.file("dvc.lock"))
+    pulled.run("dvc", "pull", "--quiet")
+    assert not pulled.file("data/raw/demo").exists()
+    assert pulled.repro() == set()
+    changes = {
+        "report.width": 80,
+        "evaluate.box_iou": [0.5],
+        "package.split": "val",
+        "refine.crf.iterations": 2,
+        "extract.percentile": 80.0,
+        "train.epochs": 2,
+    }
+    for key, value in changes.items():
+        pulled.set(f"track3.{key}", value)
+        stage = key.partition(".")[0]
+        assert pulled.repro(f"{stage}@track3") == {f"{stage}@track3"}, key
+    assert not pulled.file("data/raw/demo").exists()
+
+
 def test_a_key_of_the_report_reruns_the_report_alone(finished: Checkout) -> None:
     finished.set("track1.report.images", 2)
     assert finished.repro() == {"report@track1"}
@@ -103,5 +181,7 @@ def test_a_mistake_in_the_last_section_stops_the_first_stage(finished: Checkout)
 
 
 def test_few_files_are_tracked(finished: Checkout) -> None:
-    outs = [path for name in ("data/track1", "data/track3", "submissions", "reports") for path in finished.file(name).rglob("*")]
-    assert len([path for path in outs if path.is_file()]) < 50
+    for track in TRACKS:
+        lock = YAML(typ="safe", pure=True).load(finished.file("dvc.lock").read_text())["stages"]
+        outs = [out for stage in STAGES for out in lock[f"{stage}@{track}"]["outs"]]
+        assert sum(out.get("nfiles", 1) for out in outs) < 50

@@ -1,5 +1,6 @@
 """The stage `extract` on tiny pictures: what stands in the store, and what stops it."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from pipeline.learn.classifier import Classifier
 from pipeline.localize import extract as module
 from pipeline.localize.extract import extract, plan, predict
 from pipeline.manifest import Manifest, from_rows
+from pipeline.reuse import KEPT_RUNS
 from pipeline.store import Store
 
 SHAPES = {"wide_a": (40, 64), "tall": (64, 40), "wide_b": (40, 64), "small": (20, 31), "wide_c": (80, 128)}
@@ -42,10 +44,17 @@ def run(manifest: Manifest, out: Path, classifier: Classifier | None = None, **c
     return counts, store
 
 
+def written(store: Path) -> dict[str, bytes]:
+    """All files of a store by name."""
+    return {path.relative_to(store).as_posix(): path.read_bytes() for path in store.rglob("*") if path.is_file()}
+
+
 def test_every_image_of_the_splits_and_no_other(manifest: Manifest, tmp_path: Path) -> None:
     counts, store = run(manifest, tmp_path, max_classes=2)
     assert set(store.ids) == set(SHAPES)
-    assert counts == {"images": 5, "maps": 10, "constant_maps": 0, "device": "cpu", "precision": "fp32"}
+    assert counts == {
+        "images": 5, "images_reused": 0, "maps": 10, "constant_maps": 0, "device": "cpu", "precision": "fp32",
+    }  # fmt: skip
     assert store.about == {"classes": ["a", "b", "c", "d"], "scale": "percentile", "percentile": 90.0, "loss": "single_label"}
     counts, store = run(manifest, tmp_path / "both", splits=["train", "val"])
     assert set(store.ids) == {*SHAPES, "t"}
@@ -95,7 +104,7 @@ def test_batches_workers_and_parts_change_nothing(manifest: Manifest, tmp_path: 
     _, plain = run(manifest, tmp_path / "plain", batch_size=1)
     monkeypatch.setattr(module, "PART", 2)
     _, other = run(manifest, tmp_path / "other", batch_size=3, workers=2)
-    assert [len(part.ids) for part in other.parts] == [2, 2, 1]
+    assert [len(part.ids) for part in other.parts] == [3, 2]
     assert set(other.ids) == set(plain.ids)
     for image_id, arrays in plain.items():
         for name, array in other.read(image_id).items():
@@ -106,9 +115,9 @@ def test_batches_workers_and_parts_change_nothing(manifest: Manifest, tmp_path: 
 def test_twice_gives_the_same_bytes(manifest: Manifest, tmp_path: Path) -> None:
     for name in ("one", "two"):
         run(manifest, tmp_path / name)
-    files = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert files == ["index.json", "part-00000.safetensors"]
-    assert all((tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes() for name in files)
+    files = written(tmp_path / "one")
+    assert set(files) == {"train/index.json", "test/index.json", "val/index.json", "val/part-00000.safetensors"}
+    assert files == written(tmp_path / "two")
 
 
 def test_known_labels_are_kept_and_nothing_else(manifest: Manifest, tmp_path: Path) -> None:
@@ -168,7 +177,7 @@ def test_a_map_that_is_no_number_names_its_image(manifest: Manifest, tmp_path: P
     ids = "|".join(SHAPES)
     with pytest.raises(MapError, match=f"^({ids}): expected finite values in a class activation map, got NaN"):
         run(manifest, tmp_path, classifier)
-    assert not (tmp_path / "index.json").exists()
+    assert not list(tmp_path.glob("val/*"))
 
 
 def test_a_picture_that_cannot_be_read_is_named(manifest: Manifest, tmp_path: Path) -> None:
@@ -198,6 +207,64 @@ def test_a_plan_puts_pictures_of_one_shape_side_by_side(manifest: Manifest) -> N
     assert [job.id for job in jobs] == [job.id for job in plan(manifest, extract_settings(sizes=[64, 96]), 16)]
 
 
+# --- finished parts --------------------------------------------------------------------------------------------------
+
+
+def _with_new_image(manifest: Manifest) -> Manifest:
+    write_png(manifest.root / "new.png", color_picture((90, 90, 90), 7, (48, 64)))  # no other manifest lists it
+    rows = [*manifest.table.to_pylist(), row("new", "new.png", [], "test", (48, 64))]
+    return from_rows(rows, manifest.classes, manifest.root, "labels")
+
+
+def test_a_new_test_image_leaves_the_maps_of_val_as_they_are(manifest: Manifest, tmp_path: Path) -> None:
+    first, _ = run(manifest, tmp_path / "maps", splits=["val", "test"])
+    before = written(tmp_path / "maps" / "val")
+    shutil.rmtree(tmp_path / "maps")  # as DVC does before a stage runs again
+    second, store = run(_with_new_image(manifest), tmp_path / "maps", splits=["val", "test"])
+    assert (first["images"], first["images_reused"]) == (5, 0)
+    assert (second["images"], second["images_reused"]) == (6, 5)
+    assert written(tmp_path / "maps" / "val") == before
+    assert "new" in store
+
+
+@pytest.mark.parametrize("change", ["image", "settings", "weights", "damage"])
+def test_what_could_come_out_differently_is_made_again(change: str, manifest: Manifest, tmp_path: Path) -> None:
+    manifest = replace(manifest, root=shutil.copytree(manifest.root, tmp_path / "images"))
+    run(manifest, tmp_path / "maps")
+    classifier, settings = make_tiny(classes=4), {}
+    if change == "image":
+        write_png(manifest.root / "small.png", color_picture((9, 90, 200), 5, SHAPES["small"]))
+    if change == "settings":
+        settings["flip"] = not extract_settings().flip
+    if change == "weights":
+        torch.nn.init.normal_(classifier.head.weight, std=0.2)
+    if change == "damage":
+        (kept,) = (tmp_path / "scratch" / "maps").glob("*.safetensors")
+        whole = kept.read_bytes()
+        kept.unlink()  # it shares its bytes with the store
+        kept.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    again, _ = run(manifest, tmp_path / "maps", classifier, **settings)
+    run(manifest, tmp_path / "elsewhere" / "maps", classifier, **settings)
+    assert again["images_reused"] == 0
+    assert written(tmp_path / "maps") == written(tmp_path / "elsewhere" / "maps")
+
+
+def test_parts_of_the_last_runs_are_kept_and_no_others(manifest: Manifest, tmp_path: Path) -> None:
+    """Settings are tried and taken back: what the first run made is there, unless it is long ago."""
+    percentiles = (90.0, 80.0, 70.0, 60.0, 50.0)
+    for percentile in percentiles:
+        run(manifest, tmp_path / "maps", percentile=percentile)
+    assert len(list((tmp_path / "scratch" / "maps").glob("*.safetensors"))) == len(percentiles) - 1 == KEPT_RUNS
+    assert run(manifest, tmp_path / "maps", percentile=80.0)[0]["images_reused"] == 5
+    assert run(manifest, tmp_path / "maps", percentile=90.0)[0]["images_reused"] == 0
+
+
+def test_workers_are_no_reason_to_make_maps_again(manifest: Manifest, tmp_path: Path) -> None:
+    run(manifest, tmp_path / "maps", workers=0)
+    again, _ = run(manifest, tmp_path / "maps", workers=1)
+    assert again["images_reused"] == 5
+
+
 # --- several readings ------------------------------------------------------------------------------------------------
 
 
@@ -213,9 +280,7 @@ def test_readings_in_one_go_equal_extractions_one_by_one(manifest: Manifest, tmp
     for n, reading in enumerate(readings):
         alone = extract(manifest, reading.classifier, tmp_path / f"alone{n}", reading.settings)
         assert counts[n] == alone
-        files = sorted(path.name for path in (tmp_path / f"alone{n}").iterdir())
-        assert sorted(path.name for path in reading.out.iterdir()) == files
-        assert all((reading.out / name).read_bytes() == (tmp_path / f"alone{n}" / name).read_bytes() for name in files)
+        assert written(reading.out) == written(tmp_path / f"alone{n}")
 
 
 def test_readings_of_different_bodies_or_looks_are_refused(manifest: Manifest, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The stage `refine` on tiny pictures: answers at the picture's size, the same however many processes make them."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ from helpers import color_picture, refine_settings, row, write_png
 
 from pipeline.errors import MapError
 from pipeline.images import decode_png, read_rgb, resize
+from pipeline.localize import refine as module
 from pipeline.localize.crf import refine_probabilities
-from pipeline.localize.decode import Evidence, decode
-from pipeline.localize.refine import check_decoder, refine
+from pipeline.localize.decode import Answer, Evidence, decode
+from pipeline.localize.refine import check_decoder, refine, refine_image
 from pipeline.manifest import Manifest, from_rows
 from pipeline.settings.refine import RefineSettings
 from pipeline.store import Arrays, Store, finish, write_part
@@ -65,7 +67,7 @@ def by_hand(image_id: str, root: Path, settings: RefineSettings) -> tuple[np.nda
 def test_answers_are_decoded_maps_at_the_size_of_the_picture(decoder: str, enabled: bool, made: tuple[Manifest, Path]) -> None:
     changes = {"decoder": decoder, "min_probability": 0.25, "crf": {"enabled": enabled}}
     counts, store = run(made, "out", **changes)
-    assert counts == {"images": 3, "crf_iterations": 10 if enabled else 0, "decoder": decoder}
+    assert counts == {"images": 3, "images_reused": 0, "crf_iterations": 10 if enabled else 0, "decoder": decoder}
     assert store.about == {"decoder": decoder, "crf": enabled, "classes": CLASSES}
     assert set(store.ids) == set(SHAPES)
     different = 0
@@ -92,7 +94,7 @@ def test_known_classes_are_decoded_however_improbable(made: tuple[Manifest, Path
 def test_processes_and_parts_change_nothing(made: tuple[Manifest, Path]) -> None:
     _, alone = run(made, "alone", part_size=3)
     _, shared = run(made, "shared", part_size=1, jobs=2)
-    assert [part.ids for part in shared.parts] == [("a",), ("b",), ("c",)]
+    assert [part.ids for part in shared.parts] == [("a", "b"), ("c",)]
     assert alone.ids == shared.ids
     for image_id, answers in alone.items():
         other = shared.read(image_id)
@@ -103,9 +105,45 @@ def test_twice_gives_the_same_bytes(made: tuple[Manifest, Path]) -> None:
     run(made, "one")
     run(made, "two")
     root = made[1].parent
-    files = sorted(path.name for path in (root / "one").iterdir())
-    assert files == ["index.json", "part-00000.safetensors", "part-00001.safetensors"]
+    files = sorted(path.relative_to(root / "one").as_posix() for path in (root / "one").rglob("*") if path.is_file())
+    assert files == ["test/index.json", "train/index.json", "val/index.json", "val/part-00000.safetensors"]
     assert all((root / "one" / name).read_bytes() == (root / "two" / name).read_bytes() for name in files)
+
+
+def test_one_new_image_costs_one_crf(made: tuple[Manifest, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    maps = made[1]
+    all_but_last = {image_id: arrays(n) for n, image_id in enumerate(SHAPES) if image_id != "c"}
+    finish(maps, [write_part(maps, 0, all_but_last)], {"classes": CLASSES})
+    run(made, "out")
+    shutil.rmtree(maps.parent / "out")  # as DVC does before a stage runs again
+    finish(maps, [write_part(maps, 0, {image_id: arrays(n) for n, image_id in enumerate(SHAPES)})], {"classes": CLASSES})
+    refined: list[str] = []
+
+    def record(stored: Arrays, file: Path, image_id: str, settings: RefineSettings) -> Answer:
+        refined.append(image_id)
+        return refine_image(stored, file, image_id, settings)
+
+    monkeypatch.setattr(module, "refine_image", record)
+    counts, store = run(made, "out")
+    assert refined == ["c"]
+    assert counts["images_reused"] == 2
+    _, alone = run(made, "alone")
+    for image_id, answers in alone.items():
+        assert all(np.array_equal(values, store.read(image_id)[name]) for name, values in answers.items())
+
+
+@pytest.mark.parametrize("change", ["image", "map", "settings"])
+def test_what_could_come_out_differently_is_refined_again(change: str, made: tuple[Manifest, Path]) -> None:
+    manifest, maps = made
+    run(made, "out")
+    items = {image_id: dict(arrays(n)) for n, image_id in enumerate(SHAPES)}
+    if change == "image":
+        write_png(manifest.root / "b.png", color_picture((20, 200, 30), 5, SHAPES["b"]))
+    if change == "map":
+        items["b"]["maps"] = items["b"]["maps"] * np.float16(0.5)
+    finish(maps, [write_part(maps, 0, items)], {"classes": CLASSES})
+    counts, _ = run(made, "out", **({"exponent": 0.31} if change == "settings" else {}))
+    assert counts["images_reused"] == (0 if change == "settings" else 2)
 
 
 def test_maps_of_another_run_are_refused(made: tuple[Manifest, Path]) -> None:
@@ -137,7 +175,7 @@ def test_a_map_that_is_no_number_names_its_image(enabled: bool, jobs: int, made:
     finish(maps, [write_part(maps, 0, broken)], {"classes": CLASSES})
     with pytest.raises(MapError, match=r"^b: expected scores in \[0, 1\], got "):
         refine(manifest, maps, maps.parent / "out", refine_settings(crf={"enabled": enabled}, jobs=jobs))
-    assert not (maps.parent / "out" / "index.json").exists()
+    assert not list((maps.parent / "out").rglob("index.json"))
 
 
 def test_a_decoder_of_the_other_track_is_refused() -> None:

@@ -30,7 +30,7 @@ from pipeline.tracks import get_track
 
 def _values(run):
     data, out = run.folder / "data", run.folder / "diagnostics.json"
-    write_diagnostics(data / "manifest.parquet", data / "features", data / "maps", out, get_track(run.track))
+    write_diagnostics(data / "manifest", data / "features", data / "maps", out, get_track(run.track))
     return json.loads(out.read_text())
 
 
@@ -46,7 +46,7 @@ def test_every_kept_image_is_measured_the_same_at_every_call(make_run, track):
 
 def test_the_sample_is_what_was_kept_and_sorted_by_class(make_run):
     run = make_run(val=9)
-    manifest, features = (read_manifest(run.folder / "data" / "manifest.parquet"), Store(run.folder / "data" / "features"))
+    manifest, features = (read_manifest(run.folder / "data" / "manifest"), Store(run.folder / "data" / "features"))
     examples = choose_examples(manifest.select("val"), features, get_track("track3"))
     assert [example.class_index for example in examples] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
 
@@ -101,7 +101,7 @@ def test_areas_of_the_classes_meet_their_weights():
 def test_percentiles_beat_the_maximum_where_peaks_differ(make_run):
     """Maps of one shape whose peaks are 1 to 6 times as high as the plateau: one threshold of the maximum fits few."""
     run = make_run()
-    manifest = read_manifest(run.folder / "data" / "manifest.parquet")
+    manifest = read_manifest(run.folder / "data" / "manifest")
     stored = Store(run.folder / "data" / "maps")
     items = {}
     for n, record in enumerate(manifest.select("val")):
@@ -143,7 +143,7 @@ def test_masks_without_object_are_refused(make_run):
     for path in (run.folder / "pictures").glob("*_mask.png"):
         write_png(path, np.full(SHAPE, 255, np.uint8))
     data = run.folder / "data"
-    manifest, maps, track = read_manifest(data / "manifest.parquet"), Store(data / "maps"), get_track("track3")
+    manifest, maps, track = read_manifest(data / "manifest"), Store(data / "maps"), get_track("track3")
     with pytest.raises(ScoreError, match="an object and a background"):
         diagnose(manifest, Store(data / "features"), maps, track)
 
@@ -165,7 +165,7 @@ def test_ignored_pixels_are_neither_object_nor_background(make_run):
         mask[:, :16] = 255
         write_png(path, mask)
     after = _values(run)["p2"]["object_share"]["mean"]
-    manifest = read_manifest(run.folder / "data" / "manifest.parquet").select("val")
+    manifest = read_manifest(run.folder / "data" / "manifest").select("val")
     shares = []
     for record in manifest:
         mask = read_mask(record.mask)

@@ -82,7 +82,7 @@ class World:
     def __init__(self, folder, track, images, mask_kind, classes=CLASSES):
         self.folder, self.track = folder, track
         rows = [self._row(image_id, image) for image_id, image in images.items()]
-        write_manifest(folder / "manifest.parquet", from_rows(rows, classes, folder, mask_kind))
+        write_manifest(folder / "manifest", from_rows(rows, classes, folder, mask_kind))
         self.maps = {image_id: self._maps(image, len(classes)) for image_id, image in images.items()}
         self.refined = {image_id: self._answers(image) for image_id, image in images.items()}
 
@@ -118,7 +118,7 @@ class World:
         for name, items in (("maps", self.maps), ("refined", self.refined)):
             (self.folder / name).mkdir(exist_ok=True)
             finish(self.folder / name, [write_part(self.folder / name, 0, items)], {})
-        module_paths = (self.folder / "manifest.parquet", self.folder / "maps", self.folder / "refined", self.folder / out)
+        module_paths = (self.folder / "manifest", self.folder / "maps", self.folder / "refined", self.folder / out)
         metrics = evaluate(*module_paths, settings, get_track(self.track))
         assert sorted(path.name for path in (self.folder / out).iterdir()) == FILES
         assert json.loads((self.folder / out / "metrics.json").read_text()) == metrics

@@ -110,8 +110,21 @@ def test_a_swapped_mask_is_turned_as_set_up_to_the_scorer(tree, tmp_path, way, t
 def test_the_turn_survives_the_table_on_disk(tree, tmp_path):
     section = {"source": tree.source, "watch": "", "check": "list", "on_bad_image": "error", "jobs": 1}
     (tmp_path / "params.yaml").write_text(json.dumps({"tracks": {"track3": {"preprocess": section}}}))
-    manifest, report = tmp_path / "manifest.parquet", tmp_path / "preprocess.json"
-    main(["--params", str(tmp_path / "params.yaml"), "--track", "track3", "--manifest", str(manifest), "--report", str(report)])
+    manifest, report = tmp_path / "manifest", tmp_path / "preprocess.json"
+    main(
+        [
+            "--params",
+            str(tmp_path / "params.yaml"),
+            "--track",
+            "track3",
+            "--manifest",
+            str(manifest),
+            "--drawn",
+            str(tmp_path / "drawn"),
+            "--report",
+            str(report),
+        ]
+    )
     (record,) = read_manifest(manifest).with_ids([SWAPPED])
     assert record.mask_turn == "transpose"
     assert read_foreground(record, "foreground")[0].any()

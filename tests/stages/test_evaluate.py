@@ -37,14 +37,14 @@ def arguments(tmp_path):
         "boxes": None,
         "bytes": 0,
     }
-    write_manifest(tmp_path / "manifest.parquet", from_rows([row], ["ant", "bee"], tmp_path, "labels"))
+    write_manifest(tmp_path / "manifest", from_rows([row], ["ant", "bee"], tmp_path, "labels"))
     maps = {"classes": np.array([0], np.int32), "probabilities": np.array([0.9, 0.1], np.float16)}
     for name, arrays in (("maps", maps), ("refined", {"before": answer, "after": answer})):
         finish(tmp_path / name, [write_part(tmp_path / name, 0, {"a": arrays})], {})
     finish(tmp_path / "features", [], {"pooling": "gap", "tap_threshold": 0.05})  # none was kept
     names = {
         "--params": "params.yaml",
-        "--manifest": "manifest.parquet",
+        "--manifest": "manifest",
         "--maps": "maps",
         "--features": "features",
         "--refined": "refined",
@@ -92,6 +92,6 @@ def test_params_without_the_section_are_named(arguments, tmp_path):
 
 
 def test_a_missing_manifest_names_the_stage_that_makes_it(arguments, tmp_path):
-    (tmp_path / "manifest.parquet").unlink()
+    (tmp_path / "manifest" / "val.parquet").unlink()
     with pytest.raises(StoreError, match="likely the stage `preprocess` has not run"):
         main(["--track", "track3", *arguments])

@@ -17,11 +17,11 @@ from stages.package import main
 def _arguments(tmp_path: Path, track: str, split: str) -> list[str]:
     row = {"id": "a", "file": "a.jpg", "width": 6, "height": 4, "labels": [0], "split": "test",
            "mask": None, "boxes": None, "bytes": 0}  # fmt: skip
-    write_manifest(tmp_path / "manifest.parquet", from_rows([row], ["x", "y"], tmp_path, "labels"))
+    write_manifest(tmp_path / "manifest", from_rows([row], ["x", "y"], tmp_path, "labels"))
     answer = np.frombuffer(encode_png(np.full((4, 6), 2, np.uint8)), np.uint8)
     finish(tmp_path / "refined", [write_part(tmp_path / "refined", 0, {"a": {"before": answer, "after": answer}})], {})
     (tmp_path / "params.yaml").write_text(f"tracks: {{{track}: {{package: {{split: {split}}}}}}}")
-    return ["--params", str(tmp_path / "params.yaml"), "--track", track, "--manifest", str(tmp_path / "manifest.parquet"),
+    return ["--params", str(tmp_path / "params.yaml"), "--track", track, "--manifest", str(tmp_path / "manifest"),
             "--refined", str(tmp_path / "refined"), "--out", str(tmp_path / f"submissions/{track}.zip"),
             "--report", str(tmp_path / "package.json")]  # fmt: skip
 

@@ -21,7 +21,7 @@ def _arguments(folder: Path, params: str = PARAMS) -> list[str]:
     (folder / "a.png").write_bytes(encode_png(np.array([[0, 0, 0, 0, 255, 255, 255, 255]] * 6, np.uint8)))
     row = {"id": "a", "file": "a.jpg", "width": 8, "height": 6, "labels": [0], "split": "val",
            "mask": "a.png", "boxes": None, "bytes": 1}  # fmt: skip
-    write_manifest(folder / "manifest.parquet", from_rows([row], ["x"], folder, "foreground"))
+    write_manifest(folder / "manifest", from_rows([row], ["x"], folder, "foreground"))
     answer = np.frombuffer(encode_png(np.full((6, 8), 9, np.uint8)), np.uint8)
     maps = {"maps": np.ones((1, 2, 3), np.float16), "classes": np.zeros(1, np.int32), "probabilities": np.ones(1, np.float16)}
     finish(folder / "maps", [write_part(folder / "maps", 0, {"a": maps})], {})
@@ -33,7 +33,7 @@ def _arguments(folder: Path, params: str = PARAMS) -> list[str]:
     write_json(folder / "diagnostics.json", {"note": "nothing was kept"})
     write_json(folder / "refine.json", {"images": 4711})
     write_text(folder / "params.yaml", params)
-    files = ("params.yaml", "manifest.parquet", "maps", "refined", "history.csv")
+    files = ("params.yaml", "manifest", "maps", "refined", "history.csv")
     files += ("metrics.json", "table.csv", "per_image.csv", "diagnostics.json")
     paths = [part for file in files for part in (f"--{Path(file).stem.replace('_', '-')}", str(folder / file))]
     return ["--track", "track3", *paths, "--out", str(folder / "reports/index.html")]

@@ -63,7 +63,7 @@ def folder(tmp_path):
         size = {"width": 64, "height": 48, "boxes": None, "bytes": 1}
         files = {"file": f"{image_id}.png", "mask": f"{image_id}_mask.png"}
         rows.append({"id": image_id, **files, "labels": [0], "split": "val", **size})
-    write_manifest(tmp_path / "manifest.parquet", from_rows(rows, ["ant"], tmp_path, "foreground"))
+    write_manifest(tmp_path / "manifest", from_rows(rows, ["ant"], tmp_path, "foreground"))
     for variant in {row.variant for row in groups["grid"]}:
         answers = {
             image_id: {

@@ -19,7 +19,7 @@ from stages import report
 
 def _values(run):
     data, out = run.folder / "data", run.folder / "out" / "diagnostics.json"
-    write_diagnostics(data / "manifest.parquet", data / "features", data / "maps", out, get_track(run.track))
+    write_diagnostics(data / "manifest", data / "features", data / "maps", out, get_track(run.track))
     return json.loads(out.read_text())
 
 
@@ -71,13 +71,13 @@ def test_the_stage_report_takes_it(make_run):
     run = make_run()
     values = _values(run)
     data, settings = run.folder / "data", check(run.params)["track3"]
-    manifest = read_manifest(data / "manifest.parquet")
+    manifest = read_manifest(data / "manifest")
     refine(manifest, data / "maps", data / "refined", settings["refine"])
-    answers = (data / "manifest.parquet", data / "maps", data / "refined")
+    answers = (data / "manifest", data / "maps", data / "refined")
     evaluate(*answers, run.folder / "out", settings["evaluate"], get_track("track3"))
     (data / "history.csv").write_text("epoch,train_loss\n1,0.5\n")
     made = {
-        "manifest": data / "manifest.parquet",
+        "manifest": data / "manifest",
         "maps": data / "maps",
         "refined": data / "refined",
         "history": data / "history.csv",

@@ -136,7 +136,7 @@ def test_peaks_outside_the_window_are_not_chosen(make_run):
 
 def test_truth_of_split_test_is_not_looked_at_even_where_there_is_some(make_run):
     run = make_run(val=6, test=2)
-    path = run.folder / "data" / "manifest.parquet"
+    path = run.folder / "data" / "manifest"
     manifest = read_manifest(path)
     rows = [{**row, "mask": row["mask"] or "none.png", "labels": row["labels"] or [0]} for row in manifest.table.to_pylist()]
     write_manifest(path, from_rows(rows, manifest.classes, manifest.root, manifest.mask_kind))
@@ -152,12 +152,12 @@ def test_other_maps_are_made_once_and_of_split_val_alone(make_run):
     assert _main(run, *knobs, "--budget", "20") == 0
     made = sorted((run.folder / "data" / "search").glob("maps-*"))
     assert 1 <= len(made) <= 3
-    stamps = [(folder / "index.json").stat().st_mtime_ns for folder in made]
-    ids = json.loads((made[0] / "index.json").read_text())["parts"][0]["ids"]
+    stamps = [(folder / "val" / "index.json").stat().st_mtime_ns for folder in made]
+    ids = json.loads((made[0] / "val" / "index.json").read_text())["parts"][0]["ids"]
     assert sorted(ids) == [f"val_{n}" for n in range(6)]
     (run.folder / "data" / "search" / "journal.jsonl").unlink()
     assert _main(run, *knobs, "--budget", "20") == 0
-    assert [(folder / "index.json").stat().st_mtime_ns for folder in made] == stamps
+    assert [(folder / "val" / "index.json").stat().st_mtime_ns for folder in made] == stamps
     assert {row["extract.negative_weights"] for row in _rows(run)} == {"keep", "clamp"}
 
 

@@ -40,7 +40,7 @@ def _bytes(folder: Path) -> dict[str, bytes]:
 
 
 def test_in_one_go_equals_one_by_one(tmp_path: Path) -> None:
-    params, manifest = _params(tmp_path), tmp_path / "manifest.parquet"
+    params, manifest = _params(tmp_path), tmp_path / "manifest"
     write_manifest(manifest, color_set(tmp_path / "pictures"))
     common = ["--track", "track3", "--manifest", str(manifest)]
 

@@ -42,7 +42,7 @@ def test_the_shared_lattice_changes_no_bit():
 
 def _judge(run):
     settings = check(run.params)[run.track]
-    manifest = read_manifest(run.folder / "data" / "manifest.parquet")
+    manifest = read_manifest(run.folder / "data" / "manifest")
     return Judge(get_track(run.track), Context(settings["evaluate"], manifest.classes, manifest.mask_kind)), settings, manifest
 
 
@@ -53,7 +53,7 @@ def test_a_trial_scores_what_the_stages_score(make_run, tmp_path, track, score):
     data = run.folder / "data"
     refine(manifest, data / "maps", tmp_path / "refined", settings["refine"])
     metrics = evaluate(
-        data / "manifest.parquet", data / "maps", tmp_path / "refined", tmp_path / "out", settings["evaluate"], get_track(track)
+        data / "manifest", data / "maps", tmp_path / "refined", tmp_path / "out", settings["evaluate"], get_track(track)
     )
     off = replace(settings["refine"], crf=replace(settings["refine"].crf, enabled=False))
     trials = [Trial(data / "maps", 90.0, settings["refine"]), Trial(data / "maps", 90.0, off)]
