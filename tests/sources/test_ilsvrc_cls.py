@@ -200,7 +200,7 @@ def test_where_two_folders_hold_an_image_the_first_wins(tree, tmp_path, suffix):
 
 
 def test_a_named_folder_without_a_mask_is_refused(tree):
-    with pytest.raises(DataError, match=r"LID_track3/val: expected masks, <id>.png, found none among 13 files; likely the folder"):
+    with pytest.raises(DataError, match=r"LID_track3/val: expected masks, <id>.png, found none among 13 files; likely"):
         listed({**tree.source, "masks": "LID_track3/val"})
 
 
