@@ -1,5 +1,6 @@
 """Preflight on trees in the official layouts: all that is wrong is named at once, with path and cure; what is right passes."""
 
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -575,6 +576,23 @@ def test_preflight_lists_the_held_out_images_that_the_source_lists(tmp_path: Pat
         assert {image_id: path.resolve() for image_id, path in images.items()} == {
             image_id: path.resolve() for image_id, path in expected.items()
         }
+
+
+@pytest.mark.parametrize("make", [shutil.copy, os.link], ids=["same bytes", "same file"])
+def test_a_mask_in_place_of_an_image_fails_whatever_is_sampled(
+    tmp_path: Path, at_home: Callable[[Path], None], make: Callable[[Path, Path], Any]
+) -> None:
+    disks = make_disks(tmp_path)
+    at_home(tmp_path)
+    image = disks.lid / f"LID_track3/val/{disks.mask(5).stem}.JPEG"
+    image.unlink()
+    make(disks.mask(5), image)
+    context = Context(disks.write_params(), sample=0, minutes=0.0)
+    run.guarded("params.check_params", context)
+    (row,) = of(run.guarded("data.check_listing", context, run.TRACKS["track3"]), "FAIL")
+    assert row.where == image.relative_to(tmp_path).as_posix()
+    assert f"expected image '{image.stem}', got its own mask {disks.mask(5).relative_to(tmp_path).as_posix()}" in row.found
+    assert row.cure.startswith("likely masks lie in a folder of images")
 
 
 def test_no_params_file_is_one_finding_and_the_machine_is_looked_at(tmp_path: Path, at_home: Callable[[Path], None]) -> None:

@@ -52,14 +52,12 @@ def _lines(manifest: Manifest, compare_bytes: bool) -> Iterator[str]:
     owners = {mask.identity: n for n, mask in enumerate(masks) if mask is not None}
     for n, mask in enumerate(masks):
         image = _identify(manifest.root / files[n])
-        expected = f"{image.path}: expected image {ids[n]!r}, got"
         owner = owners.get(image.identity)
-        if mask is not None and image.identity == mask.identity:
-            yield f"{expected} its own mask {mask.path} (the same file); {LIKELY}"
+        if mask is not None and (same := _sameness(image, mask, compare_bytes)):
+            yield f"{image.path}: expected image {ids[n]!r}, got its own mask {mask.path} ({same}); {LIKELY}"
         elif owner is not None:
-            yield f"{expected} the mask of {ids[owner]!r}, {manifest.root / names[owner]} (the same file); {LIKELY}"
-        elif mask is not None and compare_bytes and _same_bytes(image, mask):
-            yield f"{expected} its own mask {mask.path} (the same bytes); {LIKELY}"
+            its_mask = f"the mask of {ids[owner]!r}, {manifest.root / names[owner]}"
+            yield f"{image.path}: expected image {ids[n]!r}, got {its_mask} (the same file); {LIKELY}"
 
 
 def _identify(path: Path) -> _File:
@@ -70,10 +68,13 @@ def _identify(path: Path) -> _File:
     return _File(path, (about.st_dev, about.st_ino), about.st_size)
 
 
-def _same_bytes(image: _File, mask: _File) -> bool:
-    if image.bytes != mask.bytes or not image.bytes:
-        return False
+def _sameness(image: _File, mask: _File, compare_bytes: bool) -> str:
+    """What an image and its mask share, in words; empty if nothing."""
+    if image.identity == mask.identity:
+        return "the same file"
+    if not compare_bytes or image.bytes != mask.bytes or not image.bytes:
+        return ""
     try:
-        return image.path.read_bytes() == mask.path.read_bytes()
+        return "the same bytes" if image.path.read_bytes() == mask.path.read_bytes() else ""
     except OSError:  # the look at all files says what is wrong
-        return False
+        return ""
