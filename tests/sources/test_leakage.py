@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from sources.trees import (
 from pipeline.errors import DataError
 from pipeline.manifest import from_rows
 from pipeline.sources.inspect import inspect
+from pipeline.sources.leakage import leaked_masks
 
 LEVELS = ("list", "header", "decode")
 FILES_ARE_READ = ("header", "decode")
@@ -156,6 +158,26 @@ def test_two_empty_files_are_called_unreadable(rows):
         path.write_bytes(b"")
     with pytest.raises(DataError, match=r"b.png: expected an image, got a file that cannot be read as one"):
         rows.look("header")
+
+
+def test_missing_files_of_different_names_are_no_leak(rows):
+    for path in (rows.root / "b.png", rows.root / "masks/b.png", rows.root / "d.png"):
+        path.unlink()
+    assert len(rows.look("list").manifest) == 4
+
+
+def test_only_files_of_equal_size_are_read(rows, monkeypatch):
+    image, mask = rows.root / "b.png", rows.root / "masks/b.png"
+    image.write_bytes(mask.read_bytes().ljust(mask.stat().st_size + 1, b"\0"))
+    for path in (rows.root / "c.png", rows.root / "masks/c.png"):
+        path.write_bytes(path.read_bytes().ljust(500, b"\0"))
+    read = []
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path.name) or path.name.encode() + bytes(path.parent))
+    manifest = from_rows(rows.rows, ["cat"], rows.root, "foreground")
+    assert leaked_masks(manifest, compare_bytes=True) == []
+    assert read == ["c.png", "c.png"]
+    assert leaked_masks(manifest, compare_bytes=False) == []
+    assert len(read) == 2
 
 
 def test_one_mask_for_two_images_is_no_leak(rows):
