@@ -1,5 +1,6 @@
 """Preflight on trees in the official layouts: all that is wrong is named at once, with path and cure; what is right passes."""
 
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -19,9 +20,11 @@ from pipeline.preflight import data, durations, lists, machine, model, rows, run
 from pipeline.preflight.context import Context, Trial
 from pipeline.preflight.rows import Row, limit, row_of_line, show
 from pipeline.settings.loader import read_params
+from pipeline.settings.preprocess import PreprocessSettings
 from pipeline.sources.official import cls_classes, track3_val
 
 RECIPE = Path(__file__).resolve().parent.parent / "recipes" / "lid2020.yaml"
+MASKS_OF_TRACK3 = "LID_track3/val_masks"
 MODULES = (data, durations, lists, machine, model, rows, space, trial)
 
 
@@ -548,6 +551,48 @@ def test_roots_that_lead_nowhere_are_named_once_for_each_track(tmp_path: Path, a
     assert "expected the list of the test ids" in text
     assert "found only this palette copy" in text
     assert not [row for row in found if row.where.startswith("pipeline.preflight")]
+
+
+def test_preflight_lists_the_held_out_images_that_the_source_lists(tmp_path: Path, at_home: Callable[[Path], None]) -> None:
+    disks = make_disks(tmp_path)
+    at_home(tmp_path)
+    disks.set("track3.preprocess.source", {**disks.params["tracks"]["track3"]["preprocess"]["source"], "masks": MASKS_OF_TRACK3})
+    disks.write_params()
+    for track, tree in (("track1", disks.track1), ("track3", disks.track3)):
+        folder = disks.lid / f"LID_{track}"
+        first, second = (folder / f"val/{image_id}.JPEG" for image_id in tree.ids["val"][2:4])
+        (folder / "zoomed").mkdir()
+        shutil.copy(first, folder / "zoomed")  # no folder that the source looks in
+        shutil.copy(disks.mask(5), first.with_suffix(".png"))
+        second.rename(second.with_suffix(".jpg"))
+    context = Context(Path("params.yaml"), minutes=0.0)
+    run.guarded("params.check_params", context)
+    for name in ("track1", "track3"):
+        settings = context.get(name, PreprocessSettings)
+        images, _ = lists.held_out(settings.source)
+        manifest = data.list_source(settings, run.TRACKS[name]).manifest
+        expected = {record.id: record.file for split in ("val", "test") for record in manifest.select(split)}
+        assert len(expected) == len(disks.track1.ids["val"] if name == "track1" else disks.track3.ids["val"]) + 6
+        assert {image_id: path.resolve() for image_id, path in images.items()} == {
+            image_id: path.resolve() for image_id, path in expected.items()
+        }
+
+
+@pytest.mark.parametrize("make", [shutil.copy, os.link], ids=["same bytes", "same file"])
+def test_a_mask_in_place_of_an_image_fails_whatever_is_sampled(
+    tmp_path: Path, at_home: Callable[[Path], None], make: Callable[[Path, Path], Any]
+) -> None:
+    disks = make_disks(tmp_path)
+    at_home(tmp_path)
+    image = disks.lid / f"LID_track3/val/{disks.mask(5).stem}.JPEG"
+    image.unlink()
+    make(disks.mask(5), image)
+    context = Context(disks.write_params(), sample=0, minutes=0.0)
+    run.guarded("params.check_params", context)
+    (row,) = of(run.guarded("data.check_listing", context, run.TRACKS["track3"]), "FAIL")
+    assert row.where == image.relative_to(tmp_path).as_posix()
+    assert f"expected image '{image.stem}', got its own mask {disks.mask(5).relative_to(tmp_path).as_posix()}" in row.found
+    assert row.cure.startswith("likely masks lie in a folder of images")
 
 
 def test_no_params_file_is_one_finding_and_the_machine_is_looked_at(tmp_path: Path, at_home: Callable[[Path], None]) -> None:

@@ -83,6 +83,7 @@ def check_listing(context: Context, track: Track) -> Iterator[Row]:
 def list_source(settings: PreprocessSettings, track: Track) -> Listing:
     """Run the source of a track; nothing is downloaded or drawn."""
     from pipeline.sources.inspect import inspect
+    from pipeline.sources.leakage import leaked_masks
     from pipeline.sources.registry import list_images
 
     start = time.perf_counter()
@@ -94,7 +95,8 @@ def list_source(settings: PreprocessSettings, track: Track) -> Listing:
     listing = Listing(manifest, [], time.perf_counter() - start)
     plain = replace(source, masks="labels") if isinstance(source, FolderSource) else source
     try:
-        inspect(manifest, replace(settings, source=plain, check="list"))  # opens no file: ids, splits and classes
+        inspect(manifest, replace(settings, source=plain, check="list"))  # opens no file: ids, splits, classes, linked masks
+        listing.lines = leaked_masks(manifest, compare_bytes=True)
     except DataError as error:
         listing.lines = single_lines(str(error))
     return listing

@@ -8,8 +8,9 @@ from pipeline.preflight.context import Context, Listing
 from pipeline.preflight.data import missing_roots
 from pipeline.preflight.rows import Row
 from pipeline.settings.preprocess import IlsvrcClsSource, IlsvrcDetSource, PreprocessSettings
-from pipeline.sources.disk import IMAGE_SUFFIXES, files_by_id, find_file, only_images, stem, walk
-from pipeline.sources.ilsvrc_cls import TEST_LISTS, ilsvrc_home
+from pipeline.sources import ilsvrc_cls, ilsvrc_det
+from pipeline.sources.disk import IMAGE_SUFFIXES, MASK_SUFFIXES, find_file, only_images, stem, walk
+from pipeline.sources.ilsvrc_cls import TEST_LISTS
 from pipeline.sources.ilsvrc_det import RAW
 from pipeline.sources.official import track1_ids, track3_val
 from pipeline.tracks import Track
@@ -113,22 +114,23 @@ def _against_files(source: IlsvrcClsSource | IlsvrcDetSource, ids: dict[str, Ids
 
 
 def held_out(source: IlsvrcClsSource | IlsvrcDetSource) -> tuple[dict[str, Path], dict[str, Path]]:
-    """Images of val and test by id, and masks by id, wherever the download has them."""
+    """Images of val and test by id, as the source finds them, and masks by id, wherever the download has them."""
+    if isinstance(source, IlsvrcClsSource):
+        images = ilsvrc_cls.held_out_images(source)
+    else:
+        images = {**ilsvrc_det.held_out_images(source, "test"), **ilsvrc_det.held_out_images(source, "val")}
+    return images, _masks_anywhere(source)
+
+
+def _masks_anywhere(source: IlsvrcClsSource | IlsvrcDetSource) -> dict[str, Path]:
     challenge = Path(source.challenge_root)
-    kind = "CLS-LOC" if isinstance(source, IlsvrcClsSource) else "DET"
-    images = files_by_id([ilsvrc_home(Path(source.root)) / f"Data/{kind}/val"])
     masks: dict[str, Path] = {}
     other = "LID_track1" if isinstance(source, IlsvrcClsSource) else "LID_track3"
     for folder, names in walk(challenge).items():
-        if folder.startswith(other):
-            continue
         plain = isinstance(source, IlsvrcClsSource) or Path(folder).name == RAW  # others of Track 1 are copies for viewing
-        for name in only_images(names):
-            if not name.endswith(".png"):
-                images[stem(name)] = challenge / folder / name
-            elif plain:
-                masks[stem(name)] = challenge / folder / name
-    return images, masks
+        if plain and not folder.startswith(other):
+            masks |= {stem(name): challenge / folder / name for name in only_images(names, MASK_SUFFIXES)}
+    return masks
 
 
 def _odd_lines(path: Path) -> Iterator[Row]:

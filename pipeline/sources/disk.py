@@ -16,7 +16,9 @@ from pipeline.manifest import MaskTurn, Split, make_rows
 
 T = TypeVar("T")
 
-IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png")
+JPEG_SUFFIXES = (".jpeg", ".jpg")
+IMAGE_SUFFIXES = (*JPEG_SUFFIXES, ".png")
+MASK_SUFFIXES = (".png",)
 MOST_LINES = 20  # of a message about many mistakes
 
 
@@ -96,13 +98,15 @@ def list_names(folder: Path) -> list[str]:
     return os.listdir(folder)  # noqa: PTH208
 
 
-def only_images(names: Iterable[str]) -> list[str]:
-    """The names of images, sorted; `._a.jpg`, which macOS leaves, is none.
+def only_images(names: Iterable[str], suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[str]:
+    """The names that end as images do, in any case, sorted; `._a.jpg`, which macOS leaves, is none.
 
     >>> only_images(["b.JPEG", "a.png", "._a.png", "n01440764.tar"])
     ['a.png', 'b.JPEG']
+    >>> only_images(["b.JPEG", "a.png"], JPEG_SUFFIXES)
+    ['b.JPEG']
     """
-    return sorted(name for name in names if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."))
+    return sorted(name for name in names if name.lower().endswith(suffixes) and not name.startswith("."))
 
 
 def walk(folder: Path) -> dict[str, list[str]]:
@@ -120,14 +124,33 @@ def stem(name: str) -> str:
     return os.path.splitext(name)[0]  # noqa: PTH122 (a Path for each of a million names takes seconds)
 
 
-def files_by_id(folders: Iterable[Path]) -> dict[str, Path]:
-    """Where the images of several folders are, by id; where two folders hold an id, the first one's."""
+def files_by_id(folders: Iterable[Path], suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> dict[str, Path]:
+    """Where the images of several folders are, by id; where two folders hold an id, the first one's.
+
+    Args:
+        folders: those that are there are listed, without the folders below them
+        suffixes: how a name has to end, in lower case; a name counts in any case
+    """
     found: dict[str, Path] = {}
     for folder in folders:
         if folder.is_dir():
-            for name in only_images(list_names(folder)):
+            for name in only_images(list_names(folder), suffixes):
                 found.setdefault(stem(name), folder / name)
     return found
+
+
+def masks_by_id(folder: Path) -> dict[str, Path]:
+    """The masks of a folder, `<id>.png`, by id; images that lie among them are none.
+
+    Raises:
+        DataError: if it holds no mask
+    """
+    masks = files_by_id([folder], MASK_SUFFIXES)
+    if not masks:
+        count = len(list_names(folder))
+        hint = "likely the folder of the images, or an unfinished copy"
+        raise DataError(f"{folder}: expected masks, <id>.png, found none among {count} files; {hint}")
+    return masks
 
 
 def common_root(*folders: Path) -> Path:

@@ -3,8 +3,11 @@
     <root>/ILSVRC/Data/CLS-LOC/train/<wnid>/*.JPEG          1,281,167 images; <root> may also be ILSVRC itself
     <root>/ILSVRC/Data/CLS-LOC/val/<id>.JPEG                the images of val and test, unless the download has its own
     <root>/ILSVRC/Annotations/CLS-LOC/val/<id>.xml          boxes
-    <challenge_root>/…/<id>.png                             masks of val: grey, foreground above 128
+    <challenge_root>/LID_track3/{val,test}/<id>.JPEG        the download's own images; or <challenge_root>/{val,test}/
+    <challenge_root>/…/<id>.png                             masks of val: grey, foreground above 128; in any one folder
     <challenge_root>/test.txt                               21,120 ids
+
+An image of val or test is a `.JPEG` or `.jpg`, a mask is a `.png`, so that both may lie in one folder.
 
 The class index is the rank of the WNID in sorted order; see `id_lists` for the numbers of other lists.
 
@@ -28,6 +31,7 @@ from pipeline.manifest import Manifest, MaskTurn, make_rows
 from pipeline.settings.preprocess import IlsvrcClsSource
 from pipeline.sources.annotations import read_boxes
 from pipeline.sources.disk import (
+    JPEG_SUFFIXES,
     Problems,
     below,
     common_root,
@@ -35,6 +39,7 @@ from pipeline.sources.disk import (
     find_file,
     find_folder,
     list_names,
+    masks_by_id,
     only_images,
     rows_of_ids,
     stem,
@@ -57,7 +62,7 @@ def list_ilsvrc_cls(source: IlsvrcClsSource) -> Manifest:
     problems = Problems(root)
     train, wnids, other_files = problems.attempt(lambda: _list_train(source, root)) or (make_rows(0), (), 0)
     test_ids = problems.attempt(lambda: _test_list(source)) or ()
-    images = _find_images(source)
+    images = held_out_images(source)
     val, left_out = _list_val(source, root, wnids, images, problems)
     test = rows_of_ids(test_ids, "test", root, images, problems)
     problems.stop_if_any()
@@ -144,24 +149,24 @@ def _test_list(source: IlsvrcClsSource) -> tuple[str, ...]:
     return read_ids(find_file(Path(source.challenge_root), candidates, "the list of the test ids", "test_list"))
 
 
-def _find_images(source: IlsvrcClsSource) -> dict[str, Path]:
-    """The images of val and test by id; the download's own come before those of the disk."""
+def held_out_images(source: IlsvrcClsSource) -> dict[str, Path]:
+    """The images of val and test by id, JPEG files only; the download's own come before those of the disk."""
     home, challenge = ilsvrc_home(Path(source.root)), Path(source.challenge_root)
     own = [challenge / name for name in ("LID_track3/val", "LID_track3/test", "val", "test")]
-    return files_by_id([*own, home / "Data/CLS-LOC/val", home / "Data/CLS-LOC/test"])
+    return files_by_id([*own, home / "Data/CLS-LOC/val", home / "Data/CLS-LOC/test"], JPEG_SUFFIXES)
 
 
 def _find_masks(source: IlsvrcClsSource, ids: Sequence[str]) -> dict[str, Path]:
     """The masks of val by id.
 
     Raises:
-        DataError: if no folder, or more than one, holds masks
+        DataError: if no folder, or more than one, holds masks, or the named one holds none
     """
     challenge = Path(source.challenge_root)
     if source.masks == "none" or not ids:
         return {}
     if source.masks != "auto":
-        return files_by_id([find_folder(challenge, (source.masks,), "the masks of the val images", "masks")])
+        return masks_by_id(find_folder(challenge, (source.masks,), "the masks of the val images", "masks"))
     wanted = {f"{image_id}.png" for image_id in ids}
     folders = []
     for folder, below_it, names in os.walk(challenge, followlinks=True):
@@ -175,7 +180,7 @@ def _find_masks(source: IlsvrcClsSource, ids: Sequence[str]) -> dict[str, Path]:
             f"{sample([folder.as_posix() for folder in folders]) if folders else 'none'}; "
             "name it in preprocess.source.masks, or set that to none"
         )
-    return files_by_id(folders)
+    return masks_by_id(folders[0])
 
 
 def _turn_masks(

@@ -10,6 +10,8 @@
     <challenge_root>/LID_track1_annotations/track1_val_annotations_raw/<id>.png    0, 1..200, 255
 
 The class id in a mask is the DET class id, 1..200, so that all 200 classes are listed however few have images.
+An image of val or test is a `.JPEG` or `.jpg`, a mask is a `.png`: a mask that lies among the images is never one of them.
+
 `track1_val_annotations`, without `_raw`, holds the palette copy for viewing: it is refused.
 
 The labels of a train image are the classes of the objects in its annotation; an image without an annotation is left out
@@ -31,12 +33,14 @@ from pipeline.manifest import Manifest, Split, make_rows
 from pipeline.settings.preprocess import IlsvrcDetSource
 from pipeline.sources.annotations import read_labels
 from pipeline.sources.disk import (
+    JPEG_SUFFIXES,
     Problems,
     below,
     common_root,
     files_by_id,
     find_file,
     find_folder,
+    masks_by_id,
     only_images,
     rows_of_ids,
     stem,
@@ -72,7 +76,7 @@ def list_ilsvrc_det(source: IlsvrcDetSource, jobs: int) -> Manifest:
     for split in HELD_OUT:
         ids = problems.attempt(partial(_ids, source, split)) or ()
         problems.need("a mask (<id>.png)", split, ids if split == "val" and masks else (), masks)
-        images = _find_images(source, split)
+        images = held_out_images(source, split)
         parts.append(rows_of_ids(ids, split, root, images, problems, masks=masks if split == "val" else None))
     problems.stop_if_any()
     return Manifest(pa.concat_tables(parts), tuple(row.name for row in det_classes()), root, "labels", left_out)
@@ -174,24 +178,24 @@ def _ids(source: IlsvrcDetSource, split: Literal["val", "test"]) -> tuple[str, .
     return read_ids(find_file(Path(source.challenge_root), candidates, f"the list of the {split} ids", "challenge_root"))
 
 
-def _find_images(source: IlsvrcDetSource, split: Split) -> dict[str, Path]:
-    """The images of a split by id: the download's own, else those of the disk, of which they are a part."""
+def held_out_images(source: IlsvrcDetSource, split: Split) -> dict[str, Path]:
+    """The images of val or test by id, JPEG files only: the download's own, else those of the disk, of which they are a part."""
     challenge = Path(source.challenge_root)
     disk = ilsvrc_home(Path(source.root)) / "Data/DET/val"
-    return files_by_id([challenge / "LID_track1" / split, challenge / split, disk])
+    return files_by_id([challenge / "LID_track1" / split, challenge / split, disk], JPEG_SUFFIXES)
 
 
 def _find_masks(source: IlsvrcDetSource) -> dict[str, Path]:
     """The masks of val by id.
 
     Raises:
-        DataError: if the folder is missing, or only the palette copy is there
+        DataError: if the folder is missing, holds no mask, or only the palette copy is there
     """
     challenge = Path(source.challenge_root)
     candidates = [f"LID_track1_annotations/{RAW}", RAW]
     copies = [challenge / candidate.replace(RAW, PALETTE_COPY) for candidate in candidates]
     try:
-        return files_by_id([find_folder(challenge, candidates, "the masks of the val images", "challenge_root")])
+        raw = find_folder(challenge, candidates, "the masks of the val images", "challenge_root")
     except DataError as error:
         copy = next((folder for folder in copies if folder.is_dir()), None)
         if copy is None:
@@ -200,3 +204,4 @@ def _find_masks(source: IlsvrcDetSource) -> dict[str, Path]:
             f"{copy}: expected {RAW} beside it, found only this palette copy, which is for viewing, not for scoring; "
             "unpack the rest of the download"
         ) from error
+    return masks_by_id(raw)

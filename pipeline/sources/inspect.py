@@ -16,6 +16,7 @@ from pipeline.images import read_mask, read_rgb
 from pipeline.manifest import SCHEMA, SPLITS, Box, Manifest, MaskKind, Record
 from pipeline.settings.preprocess import PreprocessSettings
 from pipeline.sources.header import read_header
+from pipeline.sources.leakage import leaked_masks
 from pipeline.sources.quirks import has_foreground, header_quirks, wrong_values
 
 CHUNK = 512  # images in one piece of work
@@ -56,12 +57,13 @@ def inspect(manifest: Manifest, settings: PreprocessSettings) -> Inspection:
 
     `check: list` opens no file, `header` reads sizes and masks, `decode` also every pixel of every image. `on_bad_image:
     skip` leaves unreadable train images out and names them; val and test images are never left out, for an answer is owed
-    for each.
+    for each. An image that is a mask is refused in any case, see `leaked_masks`; `list` finds it by its path, not by its bytes.
 
     Raises:
         DataError: naming up to `MOST_LINES` of all problems
     """
     _check_ids(manifest)
+    _stop_if_any(manifest, leaked_masks(manifest, compare_bytes=settings.check != "list"))
     if settings.check == "list":
         _check_splits(manifest, settings)
         return Inspection(manifest)

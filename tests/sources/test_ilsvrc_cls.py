@@ -158,6 +158,65 @@ def test_another_mask_with_its_sides_swapped_is_an_error(tree, tmp_path):
         inspected(tree.source)
 
 
+# --- images and masks in one place -----------------------------------------------------------------------------------------
+
+
+def _move_masks(tmp_path, to):
+    for mask in (tmp_path / "lid/LID_track3/val_masks").iterdir():
+        mask.rename(tmp_path / to / mask.name)
+
+
+def _move_images(tmp_path, split, to):
+    (tmp_path / to).mkdir(parents=True, exist_ok=True)
+    for image in (tmp_path / f"lid/LID_track3/{split}").glob("*.JPEG"):
+        image.rename(tmp_path / to / image.name)
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [
+        ("ilsvrc/ILSVRC/Data/CLS-LOC/val", "lid/LID_track3/val"),
+        ("lid/LID_track3/val", "lid/LID_track3/val"),
+        ("lid/LID_track3/val", "lid/LID_track3/val_masks"),
+    ],
+    ids=["masks in val", "beside the images", "in a folder of their own"],
+)
+@pytest.mark.parametrize("setting", ["auto", "named"])
+def test_images_are_images_and_masks_are_masks_wherever_masks_lie(tree, tmp_path, images, masks, setting):
+    _move_images(tmp_path, "val", images)
+    _move_masks(tmp_path, masks)
+    named = "auto" if setting == "auto" else masks.removeprefix("lid/")
+    val = inspected({**tree.source, "masks": named}).manifest.select("val")
+    assert {record.file for record in val} == {tmp_path / images / f"{image_id}.JPEG" for image_id in tree.ids["val"]}
+    assert {record.mask for record in val} == {tmp_path / masks / f"{image_id}.png" for image_id in tree.ids["val"]}
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+@pytest.mark.parametrize(
+    "folder", ["lid/LID_track3/{}", "lid/{}", "ilsvrc/ILSVRC/Data/CLS-LOC/val", "ilsvrc/ILSVRC/Data/CLS-LOC/test"]
+)
+def test_a_png_is_no_held_out_image_in_any_folder(tree, tmp_path, split, folder):
+    image_id = next(image_id for image_id in tree.ids[split] if image_id != SWAPPED)
+    (tmp_path / f"lid/LID_track3/{split}/{image_id}.JPEG").unlink()
+    write_mask(tmp_path / folder.format(split) / f"{image_id}.png", np.zeros((64, 96), np.uint8))
+    with pytest.raises(DataError, match=rf"{split}: expected a file of each of \d+ images, missing=\['{image_id}'\]"):
+        listed({**tree.source, "masks": "LID_track3/val_masks"})
+
+
+@pytest.mark.parametrize("suffix", ["JPEG", "jpg"])
+def test_where_two_folders_hold_an_image_the_first_wins(tree, tmp_path, suffix):
+    own, disk = tmp_path / "lid/LID_track3/val", tmp_path / "ilsvrc/ILSVRC/Data/CLS-LOC/val"
+    for image_id in tree.ids["val"]:
+        (own / f"{image_id}.JPEG").rename(own / f"{image_id}.{suffix}")
+        write_image(disk / f"{image_id}.JPEG", np.zeros((8, 8, 3), np.uint8))
+    assert {record.file.parent for record in listed(tree.source).select("val")} == {own}
+
+
+def test_a_named_folder_without_a_mask_is_refused(tree):
+    with pytest.raises(DataError, match=r"LID_track3/val: expected masks, <id>.png, found none among 13 files; likely"):
+        listed({**tree.source, "masks": "LID_track3/val"})
+
+
 # --- lists -------------------------------------------------------------------------------------------------------------------
 
 

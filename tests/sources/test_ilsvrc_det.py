@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 from sources.looking import ids_by_split, inspected, labels_by_id, listed
-from sources.trees import make_ilsvrc_det, write_mask
+from sources.trees import make_ilsvrc_det, write_image, write_mask
 
 from pipeline.errors import DataError
 from pipeline.images import read_mask
@@ -151,6 +151,41 @@ def test_the_disk_stands_in_for_images_that_the_download_lacks(tree, tmp_path):
         for image in (tmp_path / f"lid/LID_track1/{split}").glob("*.JPEG"):
             image.rename(tmp_path / "ilsvrc/ILSVRC/Data/DET/val" / image.name)
     assert ids_by_split(listed(tree.source, "track1"))["test"] == tree.ids["test"]
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+@pytest.mark.parametrize("folder", ["lid/LID_track1/{}", "lid/{}", "ilsvrc/ILSVRC/Data/DET/val"])
+def test_a_png_is_no_held_out_image_in_any_folder(tree, tmp_path, split, folder):
+    image_id = tree.ids[split][1]
+    (tmp_path / f"lid/LID_track1/{split}/{image_id}.JPEG").unlink()
+    write_mask(tmp_path / folder.format(split) / f"{image_id}.png", np.zeros((48, 64), np.uint8))
+    with pytest.raises(DataError, match=rf"{split}: expected a file of each of \d+ images, missing=\['{image_id}'\]"):
+        listed(tree.source, "track1")
+
+
+def test_images_are_images_and_masks_are_masks_where_both_lie_together(tree, tmp_path):
+    raw = tmp_path / "lid/LID_track1_annotations/track1_val_annotations_raw"
+    for image in (tmp_path / "lid/LID_track1/val").glob("*.JPEG"):
+        shutil.copy(raw / f"{image.stem}.png", image.parent)
+        shutil.copy(image, raw)
+    val = inspected(tree.source, "track1").manifest.select("val")
+    assert {record.file for record in val} == {tmp_path / f"lid/LID_track1/val/{i}.JPEG" for i in tree.ids["val"]}
+    assert {record.mask for record in val} == {raw / f"{i}.png" for i in tree.ids["val"]}
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_where_two_folders_hold_an_image_the_first_wins(tree, tmp_path, split):
+    own, disk = tmp_path / f"lid/LID_track1/{split}", tmp_path / "ilsvrc/ILSVRC/Data/DET/val"
+    for image_id in tree.ids[split]:
+        write_image(disk / f"{image_id}.JPEG", np.zeros((8, 8, 3), np.uint8))
+    assert {record.file.parent for record in listed(tree.source, "track1").select(split)} == {own}
+
+
+def test_a_folder_of_raw_masks_without_a_mask_is_refused(tree, tmp_path):
+    for mask in (tmp_path / "lid/LID_track1_annotations/track1_val_annotations_raw").iterdir():
+        mask.rename(mask.with_suffix(".txt"))
+    with pytest.raises(DataError, match=r"annotations_raw: expected masks, <id>.png, found none among 10 files; likely"):
+        listed(tree.source, "track1")
 
 
 def test_missing_roots_are_both_named(tree, tmp_path):
