@@ -48,7 +48,8 @@ def leaked_masks(manifest: Manifest, compare_bytes: bool) -> list[str]:
 
 def _lines(manifest: Manifest, compare_bytes: bool) -> Iterator[str]:
     ids, files, names = (manifest.table[column].to_pylist() for column in ("id", "file", "mask"))
-    masks = [None if name is None else _identify(manifest.root / name) for name in names]
+    mask_root = manifest.mask_root or manifest.root
+    masks = [None if name is None else _identify(mask_root / name) for name in names]
     owners = {mask.identity: n for n, mask in enumerate(masks) if mask is not None}
     for n, mask in enumerate(masks):
         image = _identify(manifest.root / files[n])
@@ -56,7 +57,7 @@ def _lines(manifest: Manifest, compare_bytes: bool) -> Iterator[str]:
         if mask is not None and (same := _sameness(image, mask, compare_bytes)):
             yield f"{image.path}: expected image {ids[n]!r}, got its own mask {mask.path} ({same}); {LIKELY}"
         elif owner is not None:
-            its_mask = f"the mask of {ids[owner]!r}, {manifest.root / names[owner]}"
+            its_mask = f"the mask of {ids[owner]!r}, {mask_root / names[owner]}"
             yield f"{image.path}: expected image {ids[n]!r}, got {its_mask} (the same file); {LIKELY}"
 
 
