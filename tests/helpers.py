@@ -129,6 +129,18 @@ def write_png(path: Path, pixels: NDArray[np.uint8]) -> Path:
     return path
 
 
+def striped_ramp() -> NDArray[np.uint8]:
+    """Every fourth row 100 brighter, columns rising by 6 levels: tall and narrow, so that a square of it shrinks one axis only."""
+    rows, columns = np.indices((256, 20))
+    return np.repeat((6 * columns + 100 * (rows % 4 == 0)).astype(np.uint8)[:, :, None], 3, axis=2)
+
+
+def squared_ramp(side: int) -> NDArray[np.float64]:
+    """`striped_ramp` as a square of that side, a divisor of 64: stripes averaged to 25, the ramp without steps."""
+    places = ((np.arange(side) + 0.5) * 20 / side - 0.5).clip(0, 19)
+    return np.broadcast_to((25 + 6 * places)[None, :, None], (side, side, 3))
+
+
 COLORS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (50, 60, 230)}
 SHAPE = (40, 56)  # never square
 

@@ -13,7 +13,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -22,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from pipeline.errors import MapError
-from pipeline.images import read_rgb, read_size, resize
+from pipeline.images import read_rgb, read_size, resize, resize_image
 from pipeline.learn.classifier import Classifier
 from pipeline.learn.device import Hardware, choose_hardware, single_thread
 from pipeline.localize.cam import clamp_negative_weights, class_activation_maps, mean_over_views
@@ -184,14 +183,7 @@ class _Looks(Dataset[tuple[list[NDArray[np.uint8]], int]]):
     def __getitem__(self, position: int) -> tuple[list[NDArray[np.uint8]], int]:
         job = self.jobs[position]
         picture = read_rgb(job.file)
-        return [resize_picture(picture, shape) for shape in job.looks], position
-
-
-def resize_picture(picture: NDArray[np.uint8], shape: Shape) -> NDArray[np.uint8]:
-    """A picture as the network looks at it. Shapes: (H, W, 3) to (*shape, 3)"""
-    smaller = shape[0] < picture.shape[0]  # averaging over the area is what keeps a shrunk picture free of aliases
-    resized = cv2.resize(picture, (shape[1], shape[0]), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
-    return resized.astype(np.uint8, copy=False)
+        return [resize_image(picture, shape) for shape in job.looks], position
 
 
 def _collate(items: Sequence[tuple[list[NDArray[np.uint8]], int]]) -> tuple[list[Tensor], list[int]]:

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from pipeline.images import read_rgb
+from pipeline.images import read_rgb, resize_image
 from pipeline.learn.classifier import Classifier
 from pipeline.learn.device import Hardware, choose_hardware
-from pipeline.localize.extract import look, resize_picture
+from pipeline.localize.extract import look
 from pipeline.manifest import Manifest, Record
 from pipeline.settings.extract import ExtractSettings
 from pipeline.store import Arrays, finish, images_per_part, write_part
@@ -62,7 +62,7 @@ def choose_sample(val: Manifest, most: int, track: Track) -> Sequence[Record]:
 def _arrays(record: Record, classifier: Classifier, settings: ExtractSettings, hardware: Hardware) -> Arrays:
     picture = read_rgb(record.file)
     shape = look((picture.shape[0], picture.shape[1]), settings.sizes[0], settings.resize, classifier.design.output_stride)
-    images = torch.from_numpy(resize_picture(picture, shape)).permute(2, 0, 1)[None].to(hardware.device)
+    images = torch.from_numpy(resize_image(picture, shape)).permute(2, 0, 1)[None].to(hardware.device)
     with hardware.autocast():
         features = classifier.features(images)
     weights = classifier.head.weight[list(record.labels)]
