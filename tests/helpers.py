@@ -130,7 +130,7 @@ def write_png(path: Path, pixels: NDArray[np.uint8]) -> Path:
 
 
 def striped_ramp() -> NDArray[np.uint8]:
-    """Every fourth row 100 brighter, columns rising by 6 levels: tall and narrow, so that a square of it shrinks one axis only."""
+    """Every fourth row 100 brighter, columns rising by 6 levels; as a square it shrinks along one axis only."""
     rows, columns = np.indices((256, 20))
     return np.repeat((6 * columns + 100 * (rows % 4 == 0)).astype(np.uint8)[:, :, None], 3, axis=2)
 
