@@ -54,9 +54,9 @@ PINNED: Values = {  # what tests rely on, whatever the recipe is tuned to
         "schedule": {"name": "cosine", "warmup": 0.05, "steps": []},
     },
     "extract": {
-        "batch_size": 16, "splits": ["val", "test"], "resize": "long_side", "sizes": [320, 448], "flip": True,
-        "negative_weights": "clamp", "classes": "prediction", "max_classes": 1, "min_probability": 0.0, "scale": "percentile",
-        "percentile": 90.0, "kept_features": 6,
+        "batch_size": 16, "splits": ["val", "test"], "resize": "long_side", "sizes": [320, 448], "placement": "receptive_field",
+        "flip": True, "negative_weights": "clamp", "classes": "prediction", "max_classes": 1, "min_probability": 0.0,
+        "scale": "percentile", "percentile": 90.0, "kept_features": 6,
     },
     "refine": {
         "decoder": "foreground", "shape": "free", "exponent": 0.7, "background": 0.45, "min_probability": 0.4,

@@ -24,6 +24,7 @@ from pipeline.errors import MapError
 from pipeline.images import read_rgb, read_size, resize, resize_image
 from pipeline.learn.classifier import Classifier
 from pipeline.learn.device import Hardware, choose_hardware, single_thread
+from pipeline.learn.placement import Offset
 from pipeline.localize.cam import clamp_negative_weights, class_activation_maps, mean_over_views
 from pipeline.localize.scale import Standard, apply_standard, find_standard
 from pipeline.manifest import Manifest, Record
@@ -98,11 +99,11 @@ def _check_alike(readings: Sequence[Reading]) -> None:
     """Refuse readings that cannot share a look."""
     first = readings[0]
     for other in readings[1:]:
-        free = {name: getattr(first.settings, name) for name in ("negative_weights", "scale", "percentile")}
+        free = {name: getattr(first.settings, name) for name in ("negative_weights", "placement", "scale", "percentile")}
         if not _see_alike(first.classifier, other.classifier) or replace(other.settings, **free) != first.settings:
             raise MapError(
-                f"{other.out}: expected the body and settings of {first.out} but for negative_weights, scale and percentile, "
-                "got others; extract them one by one"
+                f"{other.out}: expected the body and settings of {first.out} but for negative_weights, placement, scale and "
+                "percentile, got others; extract them one by one"
             )
 
 
@@ -242,7 +243,8 @@ def predict(
         labels: known class indices of each picture; they come before predicted ones
 
     Returns:
-        maps (N, P, h, w) on the grid of the finest scale; class indices (N, P), most wanted first; probabilities (N, K)
+        maps (N, P, h, w), as many cells as the finest scale has, dividing the image evenly; class indices (N, P), most wanted
+        first; probabilities (N, K)
     """
     return read_views(classifier, look_at(classifier, scales, settings, hardware), labels, settings)
 
@@ -267,11 +269,21 @@ def read_views(
     wanted = wanted_classes(logits, labels, settings.max_classes)
     weights = classifier.head.weight
     weights = clamp_negative_weights(weights) if settings.negative_weights == "clamp" else weights
-    maps = []
+    y, x = offset_in_cells(classifier, settings)
+    maps, offsets = [], []
     for features, mirrored in views:
         cams = class_activation_maps(features, weights, wanted)
         maps.append(cams.flip(3) if mirrored else cams)
-    return mean_over_views(maps).cpu().numpy(), wanted.cpu().numpy(), probabilities.cpu().numpy()
+        offsets.append((y, -x if mirrored else x))
+    return mean_over_views(maps, offsets).cpu().numpy(), wanted.cpu().numpy(), probabilities.cpu().numpy()
+
+
+def offset_in_cells(classifier: Classifier, settings: ExtractSettings) -> Offset:
+    """Offset (y, x) of the cells of a view from their even share of the image, in cells; none for the published placement."""
+    if settings.placement == "grid":
+        return 0.0, 0.0
+    y, x = classifier.offset
+    return y / classifier.design.output_stride, x / classifier.design.output_stride
 
 
 def _features(classifier: Classifier, images: Tensor, mirrored: bool, hardware: Hardware) -> View:

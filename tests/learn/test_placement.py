@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from helpers import SMALL, make_tiny
+from helpers import SMALL
 from timm.layers.pool2d_same import AvgPool2dSame, MaxPool2dSame
 from torch import Tensor, nn
 
