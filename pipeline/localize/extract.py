@@ -99,11 +99,11 @@ def _check_alike(readings: Sequence[Reading]) -> None:
     """Refuse readings that cannot share a look."""
     first = readings[0]
     for other in readings[1:]:
-        free = {name: getattr(first.settings, name) for name in ("negative_weights", "placement", "scale", "percentile")}
+        free = {name: getattr(first.settings, name) for name in ("negative_weights", "scale", "percentile")}
         if not _see_alike(first.classifier, other.classifier) or replace(other.settings, **free) != first.settings:
             raise MapError(
-                f"{other.out}: expected the body and settings of {first.out} but for negative_weights, placement, scale and "
-                "percentile, got others; extract them one by one"
+                f"{other.out}: expected the body and settings of {first.out} but for negative_weights, scale and percentile, "
+                "got others; extract them one by one"
             )
 
 
