@@ -42,6 +42,7 @@ PUBLISHED = {
     "train.schedule.name": "not stated",
     "extract.resize": "not stated",
     "extract.sizes": "not stated",
+    "extract.placement": "`grid`, as every CAM is resized",
     "extract.flip": "not stated",
     "extract.negative_weights": "NWC: `clamp`",
     "extract.classes": "not stated",

@@ -134,3 +134,25 @@ def resize(values: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.fl
     height, width = shape
     resized = cv2.resize(np.ascontiguousarray(values, np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
     return resized.astype(np.float32, copy=False)
+
+
+def resize_image(image: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """Resize an image to `shape` = (H, W) as the network sees it, in training and extraction alike, each axis by itself.
+
+    An axis that shrinks is averaged over the area of each new pixel, which keeps it free of aliases; an axis that grows is
+    interpolated bilinearly, pixel centers aligned. Where one shrinks and the other grows, values are rounded twice.
+
+    Args:
+        image: RGB, levels 0..255. Shape: (H, W, 3)
+
+    Returns:
+        levels 0..255, `image` itself where nothing changes. Shape: (*shape, 3)
+    """
+    smaller = (min(shape[0], image.shape[0]), min(shape[1], image.shape[1]))
+    return _resize_by(_resize_by(image, smaller, cv2.INTER_AREA), shape, cv2.INTER_LINEAR)
+
+
+def _resize_by(image: NDArray[np.uint8], shape: tuple[int, int], rule: int) -> NDArray[np.uint8]:
+    if shape == image.shape[:2]:
+        return image
+    return cv2.resize(image, (shape[1], shape[0]), interpolation=rule).astype(np.uint8, copy=False)

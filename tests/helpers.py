@@ -54,9 +54,9 @@ PINNED: Values = {  # what tests rely on, whatever the recipe is tuned to
         "schedule": {"name": "cosine", "warmup": 0.05, "steps": []},
     },
     "extract": {
-        "batch_size": 16, "splits": ["val", "test"], "resize": "long_side", "sizes": [320, 448], "flip": True,
-        "negative_weights": "clamp", "classes": "prediction", "max_classes": 1, "min_probability": 0.0, "scale": "percentile",
-        "percentile": 90.0, "kept_features": 6,
+        "batch_size": 16, "splits": ["val", "test"], "resize": "long_side", "sizes": [320, 448], "placement": "receptive_field",
+        "flip": True, "negative_weights": "clamp", "classes": "prediction", "max_classes": 1, "min_probability": 0.0,
+        "scale": "percentile", "percentile": 90.0, "kept_features": 6,
     },
     "refine": {
         "decoder": "foreground", "shape": "free", "exponent": 0.7, "background": 0.45, "min_probability": 0.4,
@@ -127,6 +127,18 @@ def write_png(path: Path, pixels: NDArray[np.uint8]) -> Path:
     """Write pixels as a PNG."""
     write_bytes(path, encode_png(pixels))
     return path
+
+
+def striped_ramp() -> NDArray[np.uint8]:
+    """Every fourth row 100 brighter, columns rising by 6 levels; as a square it shrinks along one axis only."""
+    rows, columns = np.indices((256, 20))
+    return np.repeat((6 * columns + 100 * (rows % 4 == 0)).astype(np.uint8)[:, :, None], 3, axis=2)
+
+
+def squared_ramp(side: int) -> NDArray[np.float64]:
+    """`striped_ramp` as a square of that side, a divisor of 64: stripes averaged to 25, the ramp without steps."""
+    places = ((np.arange(side) + 0.5) * 20 / side - 0.5).clip(0, 19)
+    return np.broadcast_to((25 + 6 * places)[None, :, None], (side, side, 3))
 
 
 COLORS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (50, 60, 230)}

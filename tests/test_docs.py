@@ -77,7 +77,8 @@ def test_paths_exist(page: Path) -> None:
 
 def chain() -> dict[str, Any]:
     """The stages of dvc.yaml, with one name for the track wherever it stands, and split test packaged."""
-    text = (ROOT / "dvc.yaml").read_text(encoding="utf-8").replace("${key}", "${item.track}").replace("${item.package.split}", "test")
+    text = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
+    text = text.replace("${key}", "${item.track}").replace("${item.package.split}", "test")
     stages = YAML(typ="safe", pure=True).load(text)["stages"]
     return {name: entry.get("do", entry) for name, entry in stages.items()}
 

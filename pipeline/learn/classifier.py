@@ -15,6 +15,7 @@ from torch.nn import functional
 from pipeline.errors import TrainError
 from pipeline.files import read_json, write_bytes, write_json
 from pipeline.learn.backbones import Normalization, build_body, count_channels
+from pipeline.learn.placement import Offset, cell_offset
 from pipeline.learn.pooling import make_pool
 
 Loss = Literal["single_label", "multi_label"]
@@ -46,6 +47,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.design = design
         self.body = build_body(design.backbone, design.output_stride)
+        self.offset: Offset = cell_offset(self.body, design.output_stride)  # pixels; (y, x), where cells look beside their place
         self.pool = make_pool(design.pooling, design.tap_threshold)
         self.head = nn.Linear(count_channels(self.body), design.classes)
         # zeros: the first logits are equal for all classes, whatever the number of channels

@@ -1,8 +1,12 @@
 """Class activation maps: the classifier's weights applied to every position of its feature map."""
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
-from torch.nn import functional
+
+from pipeline.learn.placement import Offset
 
 
 def clamp_negative_weights(weights: Tensor) -> Tensor:
@@ -53,16 +57,45 @@ def class_activation_maps(features: Tensor, weights: Tensor, wanted: Tensor) -> 
     return unflattened
 
 
-def mean_over_views(maps: list[Tensor]) -> Tensor:
-    """Average raw maps of several scales on the grid of the finest. Shapes: (N, P, h, w) each, (N, P, H, W)
+def mean_over_views(maps: Sequence[Tensor], offsets: Sequence[Offset]) -> Tensor:
+    """Average raw maps of several views on a grid that divides the image evenly, with as many cells as the finest view.
 
-    Bilinear, position centers aligned (align_corners = False), as everywhere else.
+    Args:
+        maps: of each view, mirrored ones mirrored back. Shapes: (N, P, h, w)
+        offsets: (y, x) of each view's cells from their even share of the image, in its cells; to the right positive
+
+    Returns:
+        means. Shape: (N, P, H, W)
+
+    Raises:
+        ValueError: if a view has no offset
     """
-    finest = max((tuple(view.shape[2:]) for view in maps), key=lambda shape: shape[0] * shape[1])
-    resized = [
-        view
-        if tuple(view.shape[2:]) == finest
-        else functional.interpolate(view, size=finest, mode="bilinear", align_corners=False)
-        for view in maps
-    ]
-    return torch.stack(resized).mean(dim=0)
+    finest = max(((view.shape[2], view.shape[3]) for view in maps), key=math.prod)
+    return torch.stack([resample(view, finest, offset) for view, offset in zip(maps, offsets, strict=True)]).mean(dim=0)
+
+
+def resample(maps: Tensor, shape: tuple[int, int], offset: Offset) -> Tensor:
+    """Bilinear values of maps at the centers of `shape` cells that divide the image evenly.
+
+    Cell i of n lies at (i + 0.5 + offset) / n of the image; beyond the outermost cells their value is repeated. Without an
+    offset that is a bilinear resize, position centers aligned (align_corners = False), as everywhere else.
+
+    Args:
+        maps: Shape: (N, P, h, w)
+        offset: (y, x), in cells of `maps`
+
+    Returns:
+        `maps` itself where nothing changes. Shape: (N, P, *shape)
+    """
+    if tuple(maps.shape[2:]) == shape and offset == (0.0, 0.0):
+        return maps
+    rows, columns = (_hat_weights(maps.shape[2 + axis], shape[axis], offset[axis]).to(maps) for axis in (0, 1))
+    with torch.autocast(maps.device.type, enabled=False):
+        return rows @ maps @ columns.T
+
+
+def _hat_weights(source: int, target: int, offset: float) -> Tensor:
+    """The linear interpolation along one axis as a matrix; rows sum to 1. Shape: (target, source)"""
+    places = (torch.arange(target, dtype=torch.float64) + 0.5) * source / target - 0.5 - offset
+    distances = places.clamp(0, source - 1)[:, None] - torch.arange(source)
+    return (1 - distances.abs()).clamp(min=0)

@@ -13,7 +13,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -23,9 +22,10 @@ from tqdm import tqdm
 
 from pipeline.archives import content_digest
 from pipeline.errors import MapError
-from pipeline.images import read_rgb, read_size, resize
+from pipeline.images import read_rgb, read_size, resize, resize_image
 from pipeline.learn.classifier import Classifier, classifier_digest
 from pipeline.learn.device import Hardware, choose_hardware, single_thread
+from pipeline.learn.placement import Offset
 from pipeline.localize.cam import clamp_negative_weights, class_activation_maps, mean_over_views
 from pipeline.localize.scale import Standard, apply_standard, find_standard
 from pipeline.manifest import SPLITS, Manifest, Record, Split
@@ -225,14 +225,7 @@ class _Looks(Dataset[tuple[list[NDArray[np.uint8]], int]]):
     def __getitem__(self, position: int) -> tuple[list[NDArray[np.uint8]], int]:
         job = self.jobs[position]
         picture = read_rgb(job.file)
-        return [resize_picture(picture, shape) for shape in job.looks], position
-
-
-def resize_picture(picture: NDArray[np.uint8], shape: Shape) -> NDArray[np.uint8]:
-    """A picture as the network looks at it. Shapes: (H, W, 3) to (*shape, 3)"""
-    smaller = shape[0] < picture.shape[0]  # averaging over the area is what keeps a shrunk picture free of aliases
-    resized = cv2.resize(picture, (shape[1], shape[0]), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
-    return resized.astype(np.uint8, copy=False)
+        return [resize_image(picture, shape) for shape in job.looks], position
 
 
 def _collate(items: Sequence[tuple[list[NDArray[np.uint8]], int]]) -> tuple[list[Tensor], list[int]]:
@@ -308,7 +301,8 @@ def predict(
         labels: known class indices of each picture; they come before predicted ones
 
     Returns:
-        maps (N, P, h, w) on the grid of the finest scale; class indices (N, P), most wanted first; probabilities (N, K)
+        maps (N, P, h, w), as many cells as the finest scale has, dividing the image evenly; class indices (N, P), most wanted
+        first; probabilities (N, K)
     """
     return read_views(classifier, look_at(classifier, scales, settings, hardware), labels, settings)
 
@@ -333,11 +327,21 @@ def read_views(
     wanted = wanted_classes(logits, labels, settings.max_classes)
     weights = classifier.head.weight
     weights = clamp_negative_weights(weights) if settings.negative_weights == "clamp" else weights
-    maps = []
+    y, x = offset_in_cells(classifier, settings)
+    maps, offsets = [], []
     for features, mirrored in views:
         cams = class_activation_maps(features, weights, wanted)
         maps.append(cams.flip(3) if mirrored else cams)
-    return mean_over_views(maps).cpu().numpy(), wanted.cpu().numpy(), probabilities.cpu().numpy()
+        offsets.append((y, -x if mirrored else x))
+    return mean_over_views(maps, offsets).cpu().numpy(), wanted.cpu().numpy(), probabilities.cpu().numpy()
+
+
+def offset_in_cells(classifier: Classifier, settings: ExtractSettings) -> Offset:
+    """Offset (y, x) of the cells of a view from their even share of the image, in cells; none for the published placement."""
+    if settings.placement == "grid":
+        return 0.0, 0.0
+    y, x = classifier.offset
+    return y / classifier.design.output_stride, x / classifier.design.output_stride
 
 
 def _features(classifier: Classifier, images: Tensor, mirrored: bool, hardware: Hardware) -> View:

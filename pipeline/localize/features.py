@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from pipeline.images import read_rgb
+from pipeline.images import read_rgb, resize_image
 from pipeline.learn.classifier import Classifier
 from pipeline.learn.device import Hardware, choose_hardware
-from pipeline.localize.extract import look, resize_picture
+from pipeline.localize.extract import look, offset_in_cells
 from pipeline.manifest import Manifest, Record
 from pipeline.settings.extract import ExtractSettings
 from pipeline.store import Arrays, divide, finish, write_part
@@ -40,8 +40,8 @@ def keep_features(manifest: Manifest, classifier: Classifier, out: Path, setting
                 items[image_id] = _arrays(by_id[image_id], classifier, settings, hardware)
                 bar.update()
             parts.append(write_part(out, number, items))
-    design = classifier.design
-    finish(out, parts, {"pooling": design.pooling, "tap_threshold": design.tap_threshold})
+    design, offset = classifier.design, offset_in_cells(classifier, settings)
+    finish(out, parts, {"pooling": design.pooling, "tap_threshold": design.tap_threshold, "offset": list(offset)})
     return len(sample)
 
 
@@ -62,7 +62,7 @@ def choose_sample(val: Manifest, most: int, track: Track) -> Sequence[Record]:
 def _arrays(record: Record, classifier: Classifier, settings: ExtractSettings, hardware: Hardware) -> Arrays:
     picture = read_rgb(record.file)
     shape = look((picture.shape[0], picture.shape[1]), settings.sizes[0], settings.resize, classifier.design.output_stride)
-    images = torch.from_numpy(resize_picture(picture, shape)).permute(2, 0, 1)[None].to(hardware.device)
+    images = torch.from_numpy(resize_image(picture, shape)).permute(2, 0, 1)[None].to(hardware.device)
     with hardware.autocast():
         features = classifier.features(images)
     weights = classifier.head.weight[list(record.labels)]

@@ -94,14 +94,14 @@ def diagnose(manifest: Manifest, features: Store, maps: Store, track: Track) -> 
         ScoreError: if no image of the sample has both labels and truth
     """
     examples = choose_examples(manifest.select("val"), features, track)
-    theta = float(features.about["tap_threshold"])
+    theta, (y, x) = float(features.about["tap_threshold"]), features.about["offset"]
     sums: Sums | None = None
     for example in examples:
         arrays = features.read(example.record.id)
         activations = arrays["features"].astype(np.float32)  # (C, h, w)
         sums = sums or Sums.empty(len(manifest.classes), len(activations))
         weights = arrays["weights"][example.record.labels.index(example.class_index)]  # (C,)
-        truth = read_truth(example, manifest, track, (activations.shape[1], activations.shape[2]))
+        truth = read_truth(example, manifest, track, (activations.shape[1], activations.shape[2]), (y, x))
         if 0 < truth.inside.sum() < truth.known.sum():
             add_image(sums, activations, weights, example, truth, theta)
     if sums is None or not sums.images:
@@ -156,12 +156,34 @@ def read_pixels(example: Example, mask_kind: MaskKind, classes: int, track: Trac
     return values == example.class_index + 1, values == 255
 
 
-def read_truth(example: Example, manifest: Manifest, track: Track, shape: tuple[int, int]) -> Truth:
-    """The object at feature resolution, by averaging over each cell."""
+def read_truth(example: Example, manifest: Manifest, track: Track, shape: tuple[int, int], offset: tuple[float, float]) -> Truth:
+    """The object at feature resolution, by averaging over each cell where it looks; `offset` (y, x) is in cells."""
     inside, ignored = read_pixels(example, manifest.mask_kind, len(manifest.classes), track)
-    size = (shape[1], shape[0])
-    shares = [cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA) for mask in (inside & ~ignored, ~ignored)]
-    return Truth(*(share.astype(np.float32) for share in shares))
+    return Truth(*(cell_means(mask, shape, offset) for mask in (inside & ~ignored, ~ignored)))
+
+
+def cell_means(mask: Mask, shape: tuple[int, int], offset: tuple[float, float]) -> Floats:
+    """Share of each cell that the mask covers, cells moved by `offset` (y, x) cells; what lies outside the image is left out.
+
+    Raises:
+        ScoreError: if a cell lies outside the image altogether
+
+    >>> cell_means(np.array([[False, False, True, True]]), (1, 2), (0.0, -0.25)).tolist()
+    [[0.0, 0.75]]
+    """
+    rows, columns = (_stretches(mask.shape[axis], shape[axis], offset[axis]) for axis in (0, 1))
+    return np.asarray(rows @ mask.astype(np.float64) @ columns.T, np.float32)
+
+
+def _stretches(length: int, cells: int, offset: float) -> Array:
+    """How much each pixel counts in the mean of each cell along one axis; rows sum to 1. Shape: (cells, length)"""
+    starts = (np.arange(cells) + offset)[:, None] * length / cells
+    pixels = np.arange(length)
+    covered = (np.minimum(starts + length / cells, pixels + 1) - np.maximum(starts, pixels)).clip(0)
+    total = covered.sum(axis=1, keepdims=True)
+    if not (total > 0).all():
+        raise ScoreError(f"expected cells that look at the image, got an offset of {offset} cells; likely of another store")
+    return np.asarray(covered / total)
 
 
 def add_image(sums: Sums, features: Floats, weights: Floats, example: Example, truth: Truth, theta: float) -> None:

@@ -20,6 +20,7 @@ class ExtractSettings:
     splits: Annotated[tuple[Literal["train", "val", "test"], ...], Field(min_length=1)]
     resize: Literal["square", "long_side", "area"]  # what `sizes` measures: both sides; aspect kept, the longer or √area
     sizes: Annotated[tuple[Annotated[int, Field(ge=32)], ...], Field(min_length=1)]  # pixels; maps are averaged over them
+    placement: Literal["receptive_field", "grid"]  # where cells lie: where the network looked; dividing the image evenly
     flip: bool  # average with the mirrored picture
     negative_weights: Literal["keep", "clamp"]  # clamp: NWC
     classes: Literal["prediction", "label"]  # label: where labels are known, else as for prediction

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import write_png
+from helpers import squared_ramp, striped_ramp, write_png
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError
@@ -66,6 +66,12 @@ def test_a_shrunk_picture_is_averaged_not_sampled(view: View) -> None:
     stripes = np.zeros((4 * SIDE, 4 * SIDE, 3), np.uint8)
     stripes[::4] = 200  # one row of four; picked rows would be all or nothing
     assert np.unique(view(stripes, 0)).tolist() == [50]
+
+
+@pytest.mark.parametrize("view", [plain_view(64), random_view(64, 64, flip=False)])
+def test_each_axis_is_resized_by_its_own_rule(view: View) -> None:
+    """Enlarged by area, as near to copied pixels as it is, the ramp would have steps of 6 levels."""
+    np.testing.assert_allclose(view(striped_ramp(), 0), squared_ramp(64), rtol=0, atol=1)
 
 
 def test_validation_sees_the_whole_picture_unchanged() -> None:

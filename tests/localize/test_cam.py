@@ -6,9 +6,11 @@ from helpers import make_tiny, random_features
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.localize.cam import clamp_negative_weights, class_activation_maps, mean_over_views
+from pipeline.images import resize
+from pipeline.localize.cam import clamp_negative_weights, class_activation_maps, mean_over_views, resample
 
 N, C, H, W, K = 2, 5, 3, 4, 6
+CENTERED = (0.0, 0.0)
 
 
 def random_weights(seed: int = 0) -> Tensor:
@@ -128,27 +130,65 @@ def test_views_are_averaged_on_the_finest_grid() -> None:
         return matrix
 
     expected = (torch.einsum("ha,npab,wb->nphw", stretch(2), coarse, stretch(3)) + fine) / 2
-    torch.testing.assert_close(mean_over_views([coarse, fine]), expected)
-    torch.testing.assert_close(mean_over_views([fine, coarse]), expected)
+    torch.testing.assert_close(mean_over_views([coarse, fine], [CENTERED, CENTERED]), expected)
+    torch.testing.assert_close(mean_over_views([fine, coarse], [CENTERED, CENTERED]), expected)
 
 
 def test_one_view_stays_as_it_is() -> None:
     view = random_features(N, 2, 3, 4)
-    assert torch.equal(mean_over_views([view]), view)
-    assert torch.equal(mean_over_views([view, view]), view)
+    assert torch.equal(mean_over_views([view], [CENTERED]), view)
+    assert torch.equal(mean_over_views([view, view], [CENTERED, CENTERED]), view)
 
 
 def test_constant_views_have_the_mean_of_their_values() -> None:
     views = [torch.full((1, 1, 2, 3), 1.0), torch.full((1, 1, 5, 4), 4.0), torch.full((1, 1, 3, 3), 4.0)]
-    averaged = mean_over_views(views)
-    assert averaged.shape == (1, 1, 5, 4)
-    torch.testing.assert_close(averaged, torch.full((1, 1, 5, 4), 3.0))
+    for offset in (CENTERED, (0.4, -0.5)):
+        averaged = mean_over_views(views, [offset] * 3)
+        assert averaged.shape == (1, 1, 5, 4)
+        torch.testing.assert_close(averaged, torch.full((1, 1, 5, 4), 3.0))
 
 
 def test_align_corners_is_the_same_as_in_the_resize_to_the_picture() -> None:
     """Both resizes put the centers of positions in the same places: resized at once or in two steps, an edge stays put."""
-    from pipeline.images import resize
-
     view = random_features(1, 1, 3, 4)
     once = functional.interpolate(view, size=(6, 8), mode="bilinear", align_corners=False)[0, 0]
     torch.testing.assert_close(torch.from_numpy(resize(view[0, 0].numpy(), (6, 8))), once)
+    torch.testing.assert_close(resample(view, (6, 8), CENTERED)[0, 0], once)
+
+
+def slow_resample(view: Tensor, shape: tuple[int, int], offset: tuple[float, float]) -> Tensor:
+    """One value at a time: where a cell of the even grid lies among the cells of the view, edges repeated."""
+    height, width = view.shape[2:]
+    resampled = torch.zeros(*view.shape[:2], *shape)
+    for i in range(shape[0]):
+        for j in range(shape[1]):
+            y = min(max((i + 0.5) / shape[0] * height - 0.5 - offset[0], 0), height - 1)
+            x = min(max((j + 0.5) / shape[1] * width - 0.5 - offset[1], 0), width - 1)
+            for row in (int(y), min(int(y) + 1, height - 1)):
+                for column in (int(x), min(int(x) + 1, width - 1)):
+                    share = (1 - abs(y - row)) * (1 - abs(x - column))
+                    double = (1 + (row == height - 1 and int(y) == row)) * (1 + (column == width - 1 and int(x) == column))
+                    resampled[:, :, i, j] += share / double * view[:, :, row, column]
+    return resampled
+
+
+@pytest.mark.parametrize("offset", [(0.0, 0.0), (-7.5 / 16, 7.5 / 16), (0.3, -0.9), (1.25, -2.0)])
+@pytest.mark.parametrize("shape", [(3, 4), (6, 8), (5, 7), (2, 9), (1, 1)])
+def test_resampling_equals_plain_loops(shape: tuple[int, int], offset: tuple[float, float]) -> None:
+    view = random_features(N, 2, 3, 4)
+    torch.testing.assert_close(resample(view, shape, offset), slow_resample(view, shape, offset))
+
+
+def test_a_displaced_view_by_hand() -> None:
+    """Cells that look half a cell to the left of their place: between two of them lies the mean, the last one is repeated."""
+    row = torch.tensor([[[[0.0, 4.0, 8.0, 2.0]]]])
+    assert mean_over_views([row], [(0.0, -0.5)]).tolist() == [[[[2.0, 6.0, 5.0, 2.0]]]]
+    assert mean_over_views([row], [(0.0, 0.5)]).tolist() == [[[[0.0, 2.0, 6.0, 5.0]]]]
+    assert mean_over_views([row, row], [(0.0, -0.5), (0.0, 0.5)]).tolist() == [[[[1.0, 4.0, 5.5, 3.5]]]]
+    column = row.transpose(2, 3)
+    assert mean_over_views([column], [(-0.25, 0.0)]).flatten().tolist() == [1.0, 5.0, 6.5, 2.0]
+
+
+def test_every_view_has_an_offset() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        mean_over_views([random_features(1, 1, 2, 3)] * 2, [CENTERED])

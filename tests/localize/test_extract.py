@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import CPU, color_picture, extract_settings, make_tiny, row, write_png
+from helpers import CPU, color_picture, extract_settings, make_tiny, row, squared_ramp, striped_ramp, write_png
 
 from pipeline.errors import DataError, MapError
-from pipeline.images import read_rgb, resize
+from pipeline.images import read_rgb, resize, resize_image
+from pipeline.learn.augment import plain_view
 from pipeline.learn.backbones import Normalization
 from pipeline.learn.classifier import Classifier
 from pipeline.localize import extract as module
@@ -71,7 +72,7 @@ def test_what_is_stored_is_the_map_on_the_scale_of_the_picture(scale: str, manif
     for job in plan(manifest, settings, 16):
         arrays, shape = store.read(job.id), SHAPES[job.id]
         picture = read_rgb(job.file)
-        scales = [torch.from_numpy(module.resize_picture(picture, look)).permute(2, 0, 1)[None] for look in job.looks]
+        scales = [torch.from_numpy(resize_image(picture, look)).permute(2, 0, 1)[None] for look in job.looks]
         raw, wanted, probabilities = predict(classifier, scales, [()], settings, CPU)
         assert arrays["maps"].shape == raw.shape[1:] == (4, job.looks[1][0] // 16, job.looks[1][1] // 16)
         assert {name: array.dtype.name for name, array in arrays.items()} == {
@@ -86,6 +87,25 @@ def test_what_is_stored_is_the_map_on_the_scale_of_the_picture(scale: str, manif
             found = np.clip(resize(arrays["maps"][p].astype(np.float32), shape), 0, 1)
             np.testing.assert_allclose(found, expected, atol=2e-3)  # half a step of 1/255
             np.testing.assert_allclose(arrays["standard"][p], [large.min(), unit], rtol=1e-3, atol=1e-4)
+
+
+def test_the_network_sees_each_axis_resized_by_its_own_rule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shrunk by area, enlarged bilinearly, whatever the other axis does; as training does, to the pixel."""
+    picture, seen = striped_ramp(), []
+    write_png(tmp_path / "a.png", picture)
+    manifest = from_rows([row("a", "a.png", [0], "val", picture.shape[:2])], ["a"], tmp_path, "labels")
+    unwatched = module.look_at
+
+    def watched(classifier: Classifier, scales: list[torch.Tensor], *rest: Any) -> Any:
+        seen.extend(images[0].permute(1, 2, 0).numpy() for images in scales)
+        return unwatched(classifier, scales, *rest)
+
+    monkeypatch.setattr(module, "look_at", watched)
+    run(manifest, tmp_path / "out", make_tiny(classes=1), resize="square", sizes=[64, 32])
+    assert [image.shape for image in seen] == [(64, 64, 3), (32, 32, 3)]
+    for image in seen:
+        np.testing.assert_allclose(image, squared_ramp(len(image)), rtol=0, atol=1)
+        np.testing.assert_array_equal(image, plain_view(len(image))(picture, 0))
 
 
 def test_the_standard_gives_the_raw_map_back(manifest: Manifest, tmp_path: Path) -> None:

@@ -6,8 +6,7 @@ import numpy as np
 import torch
 from helpers import color_picture, extract_settings, make_tiny, row, write_png
 
-from pipeline.images import read_rgb
-from pipeline.localize.extract import resize_picture
+from pipeline.images import read_rgb, resize_image
 from pipeline.localize.features import choose_sample, keep_features
 from pipeline.manifest import Manifest, from_rows
 from pipeline.store import Store
@@ -55,15 +54,21 @@ def test_features_and_weights_are_those_of_the_network(tmp_path: Path) -> None:
     settings = extract_settings(kept_features=4, sizes=[96, 64])
     assert keep_features(manifest, classifier, tmp_path / "out", settings, TRACK3) == 4
     store = Store(tmp_path / "out")
-    assert store.about == {"pooling": "tap", "tap_threshold": 0.05}
+    assert store.about == {"pooling": "tap", "tap_threshold": 0.05, "offset": [-0.5 / 16, -0.5 / 16]}  # a ResNet-D's
     for record in manifest.with_ids(store.ids):
         arrays = store.read(record.id)
         assert arrays["features"].shape == (96, 4, 6)  # 64 x 96 pixels at stride 16
         torch.testing.assert_close(torch.from_numpy(arrays["weights"]), classifier.head.weight[list(record.labels)].detach())
-        picture = resize_picture(read_rgb(record.file), (64, 96))
+        picture = resize_image(read_rgb(record.file), (64, 96))
         expected = classifier.features(torch.from_numpy(picture).permute(2, 0, 1)[None])[0]
         found = torch.from_numpy(arrays["features"].astype(np.float32))
         torch.testing.assert_close(found, expected, rtol=2**-11, atol=1e-6)  # half precision
+
+
+def test_the_published_placement_has_no_offset(tmp_path: Path) -> None:
+    settings = extract_settings(kept_features=1, placement="grid")
+    keep_features(_manifest(tmp_path), make_tiny(), tmp_path / "out", settings, TRACK3)
+    assert Store(tmp_path / "out").about["offset"] == [0, 0]
 
 
 def test_none_is_an_empty_store(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from helpers import CPU, SMALL, extract_settings, make_tiny, random_images
 
+from pipeline.images import resize
 from pipeline.learn.classifier import Classifier
 from pipeline.localize.cam import class_activation_maps
 from pipeline.localize.extract import look, predict, wanted_classes
@@ -26,7 +27,7 @@ def classifier() -> Classifier:
 
 
 def settings(**changes):  # noqa: ANN003, ANN201
-    return extract_settings(**{"max_classes": 5, "flip": False, "negative_weights": "keep", **changes})
+    return extract_settings(**{"max_classes": 5, "flip": False, "negative_weights": "keep", "placement": "grid", **changes})
 
 
 NO_LABELS = [(), (), ()]
@@ -81,13 +82,15 @@ def test_nwc_changes_the_maps_and_never_the_probabilities(classifier: Classifier
     assert (classifier.head.weight < 0).any(), "the classifier itself keeps its weights"
 
 
-def test_with_flip_a_mirrored_picture_gives_the_mirrored_map(classifier: Classifier) -> None:
+@pytest.mark.parametrize("placement", ["receptive_field", "grid"])
+def test_with_flip_a_mirrored_picture_gives_the_mirrored_map(classifier: Classifier, placement: str) -> None:
     """Without it this network does not: its padding is not symmetric, and neither are its filters."""
     scales = batch((64, 96), (96, 144))
     mirrored = [images.flip(3) for images in scales]
     for flip in (True, False):
-        maps, wanted, probabilities = predict(classifier, scales, NO_LABELS, settings(flip=flip), CPU)
-        other, other_wanted, other_probabilities = predict(classifier, mirrored, NO_LABELS, settings(flip=flip), CPU)
+        options = settings(flip=flip, placement=placement)
+        maps, wanted, probabilities = predict(classifier, scales, NO_LABELS, options, CPU)
+        other, other_wanted, other_probabilities = predict(classifier, mirrored, NO_LABELS, options, CPU)
         if flip:
             assert wanted.tolist() == other_wanted.tolist()
             assert_close(other, maps[:, :, :, ::-1])
@@ -112,6 +115,53 @@ def test_scales_are_averaged_maps_on_the_finest_grid_and_logits(classifier: Clas
         logits = (classifier(coarse) + classifier(fine)) / 2
     assert_close(both, ((stretched + two) / 2).numpy())
     assert_close(probabilities, logits.softmax(dim=1).numpy())
+
+
+def sampler(offset: tuple[int, int]) -> Classifier:
+    """Its one map is the red level of pixel 16 i + offset at cell i: what a cell saw, and where, can be read off it."""
+    classifier = make_tiny(classes=1)
+    window = torch.nn.Conv2d(3, 1, 31, stride=16, padding=15, bias=False)
+    torch.nn.init.zeros_(window.weight)
+    window.weight.data[0, 0, 15 + offset[0], 15 + offset[1]] = 1
+    classifier.body, classifier.head = window, torch.nn.Linear(1, 1)
+    torch.nn.init.ones_(classifier.head.weight)
+    classifier.mean.zero_()
+    classifier.std.fill_(1 / 255)
+    # the center of an even share of the image is 16 i + 7.5
+    classifier.offset = offset[0] - 7.5, offset[1] - 7.5
+    return classifier
+
+
+def ramp(shape: tuple[int, int], axis: int) -> torch.Tensor:
+    """Levels that rise by 200 along one axis of the image, whatever its size. Shape: (1, 3, H, W)"""
+    levels = 200 * (torch.arange(shape[axis]) + 0.5) / shape[axis]
+    return (levels[:, None] if axis == 0 else levels).round().expand(1, 3, *shape).to(torch.uint8)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("shapes", [((128, 192),), ((192, 128), (96, 128)), ((96, 160), (128, 192), (160, 256))])
+@pytest.mark.parametrize("offset", [(0, 0), (15, 15), (0, 15)])
+def test_a_map_lies_where_the_network_looked(offset: tuple[int, int], shapes: tuple, flip: bool) -> None:
+    """A linear ramp is kept by every bilinear step: resized to the picture, the map is the picture, but for the rim."""
+    classifier, size = sampler(offset), (300, 400)
+    for axis in (0, 1):
+        wanted, scales = ramp(size, axis)[0, 0].numpy(), [ramp(shape, axis) for shape in shapes]
+        found, without = (
+            resize(predict(classifier, scales, [()], settings(flip=flip, max_classes=1, placement=placement), CPU)[0][0, 0], size)
+            for placement in ("receptive_field", "grid")
+        )
+        rim = 2 * 16 * size[axis] // min(shape[axis] for shape in shapes)
+        inner = (slice(rim, -rim), slice(None)) if axis == 0 else (slice(None), slice(rim, -rim))
+        np.testing.assert_allclose(found[inner], wanted[inner], rtol=0, atol=1)  # twice rounded to whole levels
+        moved = (without - wanted)[inner].mean()  # half a cell of some 8 to 12 on the ramp of 200 levels
+        expected = 0 if flip and axis == 1 else (offset[axis] - 7.5) * 200 * np.mean([1 / shape[axis] for shape in shapes])
+        assert moved == pytest.approx(expected, abs=0.5)
+
+
+def test_the_offset_of_a_classifier_is_that_of_its_body() -> None:
+    assert make_tiny(stride=16, name="resnet18").offset == (-7.5, -7.5)
+    assert make_tiny(stride=32, name="resnet18").offset == (-15.5, -15.5)
+    assert make_tiny(stride=16, name=SMALL).offset == (7.5, 7.5)
 
 
 @pytest.mark.parametrize(("stride", "shape"), [(8, (12, 8)), (16, (6, 4)), (32, (3, 2))])

@@ -16,6 +16,7 @@ from pipeline.score.diagnostics import (
     _p1,
     _p2,
     add_image,
+    cell_means,
     choose_examples,
     compare_standards,
     describe,
@@ -53,6 +54,33 @@ def test_the_sample_is_what_was_kept_and_sorted_by_class(make_run):
 
 def test_val_without_truth_is_noted(make_run):
     assert "expected val images with labels, truth and kept features" in _values(make_run(val=0))["note"]
+
+
+def test_the_truth_of_a_cell_is_what_lies_where_it_looks():
+    mask = np.zeros((4, 6), bool)
+    mask[:2, 3:] = True
+    assert cell_means(mask, (2, 3), (0, 0)).tolist() == [[0, 0.5, 1], [0, 0, 0]]
+    assert cell_means(mask, (2, 3), (0, 0.5)).tolist() == [[0, 1, 1], [0, 0, 0]]  # the last has half a cell left
+    # cells of two rows from rows -1 and 1 on: all of the first that is in the image, half of the second
+    assert cell_means(mask, (2, 3), (-0.5, 0)).tolist() == [[0, 0.5, 1], [0, 0.25, 0.5]]
+    with pytest.raises(ScoreError, match=r"cells that look at the image, got an offset of -1.5 cells"):
+        cell_means(mask, (2, 3), (-1.5, 0))
+
+
+@pytest.mark.parametrize("offset", [(0.0, 0.0), (-0.47, 0.47), (0.25, -0.3)])
+def test_cell_means_equal_a_count_of_small_parts(offset):
+    """Every pixel cut into 20 x 20 parts, every part looked up in its cell."""
+    mask = np.random.default_rng(0).random((7, 9)) < 0.5
+    fine = np.kron(mask, np.ones((20, 20)))
+    counts, totals = np.zeros((3, 4)), np.zeros((3, 4))
+    for y in range(140):
+        for x in range(180):
+            row = int(np.floor((y + 0.5) / 140 * 3 - offset[0]))
+            column = int(np.floor((x + 0.5) / 180 * 4 - offset[1]))
+            if 0 <= row < 3 and 0 <= column < 4:
+                totals[row, column] += 1
+                counts[row, column] += fine[y, x]
+    np.testing.assert_allclose(cell_means(mask, (3, 4), offset), counts / totals, atol=0.02)  # parts on the edge: 2 of 45
 
 
 def _two_channels(weights):
