@@ -27,8 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     settings = load_section(ExtractSettings, f"tracks.{args.track}.extract", args.params)
     manifest, classifier = read_manifest(args.manifest, truth=False), load_classifier(args.model)
-    counts = extract(manifest, classifier, args.out, settings)
-    kept = keep_features(manifest, classifier, args.features, settings, get_track(args.track))
+    track = get_track(args.track)
+    counts = extract(manifest, classifier, args.out, settings, with_true=track.task == "localization")
+    kept = keep_features(manifest, classifier, args.features, settings, track)
     write_json(args.report, {**counts, "kept_features": kept})
 
 

@@ -66,6 +66,8 @@ def stored(cams: NDArray[np.float32], classes: list[int], percentile: float, pro
         "classes": np.array(classes, np.int32),
         "standard": np.array([(s.low, s.unit) for s in standards], np.float32),
         "probabilities": np.array(probabilities, np.float16),
+        "predicted": np.array(classes[:1], np.int32),
+        "known": np.array([False]),
     }
 
 

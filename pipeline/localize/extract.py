@@ -2,7 +2,9 @@
 
 What is stored for an image: `maps` (P, h, w) float16 at feature resolution, scaled so that 1 is the standard, not clipped;
 `classes` (P,) int32, most probable first; `standard` (P, 2) float32, the low and the unit that give the raw map back;
-`probabilities` (K,) float16 of all classes; `known` (1,) bool, whether the classes are the image's labels.
+`probabilities` (K,) float16 of all classes; `predicted` (1,) int32, the class of the largest logit; `known` (1,) bool, whether
+the classes are the image's labels. For val images of Track 3 whose first map is of another class than their label, for
+scoring only: `label_maps` (1, h, w) and `label_standard` (1, 2), of the label.
 """
 
 import math
@@ -47,6 +49,7 @@ class Job:
     shape: Shape
     looks: tuple[Shape, ...]
     labels: tuple[int, ...]
+    true: tuple[int, ...] = ()  # its labels where one of them is to be scored, whatever is predicted
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +59,12 @@ class Reading:
     classifier: Classifier
     settings: ExtractSettings
     out: Path
+    with_true: bool = False  # whether maps of the labels of val images are kept beside the others, for scoring
 
 
-def extract(manifest: Manifest, classifier: Classifier, out: Path, settings: ExtractSettings) -> dict[str, Any]:
+def extract(
+    manifest: Manifest, classifier: Classifier, out: Path, settings: ExtractSettings, with_true: bool = False
+) -> dict[str, Any]:
     """Write the maps of all images as a store for each split, those of unwanted splits empty; return the counts.
 
     Pictures of the same shape go through the network together, and never with padding: a batch gives what each picture
@@ -68,7 +74,7 @@ def extract(manifest: Manifest, classifier: Classifier, out: Path, settings: Ext
         MapError: naming the image whose map is not finite
         DataError: naming a picture that cannot be read
     """
-    (counts,) = extract_readings(manifest, [Reading(classifier, settings, out)])
+    (counts,) = extract_readings(manifest, [Reading(classifier, settings, out, with_true)])
     return counts
 
 
@@ -84,7 +90,11 @@ def extract_readings(manifest: Manifest, readings: Sequence[Reading]) -> list[di
     for reading in readings:
         reading.classifier.to(hardware.device).eval()
     stores = [_Output(reading, _finished(reading, hardware)) for reading in readings]
-    jobs = {split: plan(manifest.select(split), first.settings, first.classifier.design.output_stride) for split in SPLITS}
+    stride = first.classifier.design.output_stride
+    jobs = {split: plan(manifest.select(split), first.settings, stride, first.with_true) for split in SPLITS}
+    ignored = count_test_labels(manifest, first.settings)
+    if ignored:
+        print(f"note: the labels of {ignored} test images are ignored, they must not choose the classes", file=sys.stderr)
     with tqdm(total=sum(map(len, jobs.values())), desc="extract", unit="image") as bar:
         for split in SPLITS:
             for output in stores:
@@ -95,7 +105,7 @@ def extract_readings(manifest: Manifest, readings: Sequence[Reading]) -> list[di
                 _extract_part(chosen, stores, hardware, bar)
             for output in stores:
                 output.finish(manifest)
-    return [_counts(output, hardware) for output in stores]
+    return [{**_counts(output, hardware), "test_labels_ignored": ignored} for output in stores]
 
 
 class _Output:
@@ -159,7 +169,8 @@ def _check_alike(readings: Sequence[Reading]) -> None:
     first = readings[0]
     for other in readings[1:]:
         free = {name: getattr(first.settings, name) for name in ("negative_weights", "scale", "percentile")}
-        if not _see_alike(first.classifier, other.classifier) or replace(other.settings, **free) != first.settings:
+        alike = _see_alike(first.classifier, other.classifier) and first.with_true == other.with_true
+        if not alike or replace(other.settings, **free) != first.settings:
             raise MapError(
                 f"{other.out}: expected the body and settings of {first.out} but for negative_weights, scale and percentile, "
                 "got others; extract them one by one"
@@ -173,15 +184,27 @@ def _see_alike(one: Classifier, other: Classifier) -> bool:
     return len(looks) == 1 and all(torch.equal(value, theirs[name]) for name, value in body.items())
 
 
-def plan(manifest: Manifest, settings: ExtractSettings, output_stride: int) -> list[Job]:
-    """All pictures of the wanted splits, those of one shape side by side."""
+def plan(manifest: Manifest, settings: ExtractSettings, output_stride: int, with_true: bool = False) -> list[Job]:
+    """All images of the wanted splits, those of one shape side by side.
+
+    Labels of test images choose no classes: a submission would know what it has to find.
+    """
     jobs = []
     for split in settings.splits:
+        by_label = settings.classes == "label" and split != "test"
         for record in manifest.select(split):
             shape = record.shape if record.width else _stored_shape(record)
             looks = tuple(look(shape, size, settings.resize, output_stride) for size in settings.sizes)
-            jobs.append(Job(record.id, record.file, shape, looks, record.labels if settings.classes == "label" else ()))
+            true = record.labels if with_true and split == "val" else ()
+            jobs.append(Job(record.id, record.file, shape, looks, record.labels if by_label else (), true))
     return sorted(jobs, key=lambda job: (job.looks, job.id))
+
+
+def count_test_labels(manifest: Manifest, settings: ExtractSettings) -> int:
+    """How many test images have labels that `extract.classes: label` would use if it could."""
+    if settings.classes != "label" or "test" not in settings.splits:
+        return 0
+    return sum(bool(labels) for labels in manifest.select("test").labels())
 
 
 def _stored_shape(record: Record) -> Shape:
@@ -258,7 +281,7 @@ def _extract_part(jobs: Sequence[Job], outputs: Sequence[_Output], hardware: Har
 
     A part is used again as a whole: which images share a batch can change the last bits of a map.
     """
-    part = digest([[job.id, content_digest(job.file), job.shape, job.looks, job.labels] for job in jobs])
+    part = digest([[job.id, content_digest(job.file), job.shape, job.looks, job.labels, job.true] for job in jobs])
     keys = [output.finished.keys({job.id: part for job in jobs}) for output in outputs]
     found = [output.finished.find(of_output) for output, of_output in zip(outputs, keys, strict=True)]
     missing = [output for output, items in zip(outputs, found, strict=True) if len(items) < len(jobs)]
@@ -280,11 +303,27 @@ def _read_images(
         batch = [jobs[position] for position in positions]
         views = look_at(first.classifier, scales, first.settings, hardware)
         for reading, items in zip(readings, found, strict=True):
-            maps, wanted, probabilities = read_views(reading.classifier, views, [job.labels for job in batch], reading.settings)
-            for job, cams, classes, row in zip(batch, maps, wanted, probabilities, strict=True):
-                items[job.id] = _stored(job, cams, classes, row, reading.settings)
+            items |= _read_batch(batch, reading, views)
         bar.update(len(batch))
     return found
+
+
+@torch.inference_mode()
+def _read_batch(batch: Sequence[Job], reading: Reading, views: Sequence[View]) -> dict[str, Arrays]:
+    """What is stored of each image of a batch."""
+    logits = mean_logits(reading.classifier, views)
+    wanted = wanted_classes(logits, [job.labels for job in batch], reading.settings.max_classes)
+    maps = read_maps(reading.classifier, views, wanted, reading.settings)
+    true = wanted_classes(logits, [job.true for job in batch], 1)  # (N, 1), the prediction where no label is known
+    apart = [n for n, job in enumerate(batch) if job.true and true[n, 0] != wanted[n, 0]]
+    true_maps = read_maps(reading.classifier, views, true, reading.settings) if apart else None
+    predicted = wanted_classes(logits, [()] * len(batch), 1)[:, 0]
+    columns = (wanted.cpu().numpy(), reading.classifier.probabilities(logits).cpu().numpy(), predicted.cpu().numpy())
+    items: dict[str, Arrays] = {}
+    for n, (job, classes, probabilities, top) in enumerate(zip(batch, *columns, strict=True)):
+        beside = _scaled(job, true_maps[n], reading.settings, "label_") if true_maps is not None and n in apart else {}
+        items[job.id] = {**_stored(job, maps[n], classes, probabilities, int(top), reading.settings), **beside}
+    return items
 
 
 def predict(
@@ -322,9 +361,21 @@ def read_views(
     classifier: Classifier, views: Sequence[View], labels: Sequence[tuple[int, ...]], settings: ExtractSettings
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
     """The second half of `predict`: what a head makes of features."""
-    logits = torch.stack([classifier.logits(features) for features, _ in views]).mean(dim=0)
-    probabilities = classifier.probabilities(logits)
+    logits = mean_logits(classifier, views)
     wanted = wanted_classes(logits, labels, settings.max_classes)
+    maps = read_maps(classifier, views, wanted, settings)
+    return maps, wanted.cpu().numpy(), classifier.probabilities(logits).cpu().numpy()
+
+
+@torch.inference_mode()
+def mean_logits(classifier: Classifier, views: Sequence[View]) -> Tensor:
+    """Logits of a batch, the mean over its views. Shape: (N, K), float32"""
+    return torch.stack([classifier.logits(features) for features, _ in views]).mean(dim=0)
+
+
+@torch.inference_mode()
+def read_maps(classifier: Classifier, views: Sequence[View], wanted: Tensor, settings: ExtractSettings) -> NDArray[np.float32]:
+    """Raw maps of the wanted classes, the mean over views on the grid of the finest. Shapes: (N, P) to (N, P, h, w)"""
     weights = classifier.head.weight
     weights = clamp_negative_weights(weights) if settings.negative_weights == "clamp" else weights
     y, x = offset_in_cells(classifier, settings)
@@ -333,7 +384,8 @@ def read_views(
         cams = class_activation_maps(features, weights, wanted)
         maps.append(cams.flip(3) if mirrored else cams)
         offsets.append((y, -x if mirrored else x))
-    return mean_over_views(maps, offsets).cpu().numpy(), wanted.cpu().numpy(), probabilities.cpu().numpy()
+    means: NDArray[np.float32] = mean_over_views(maps, offsets).cpu().numpy()
+    return means
 
 
 def offset_in_cells(classifier: Classifier, settings: ExtractSettings) -> Offset:
@@ -364,22 +416,32 @@ def wanted_classes(logits: Tensor, labels: Sequence[tuple[int, ...]], most: int)
 
 
 def _stored(
-    job: Job, cams: NDArray[np.float32], classes: NDArray[np.int64], probabilities: NDArray[np.float32], settings: ExtractSettings
-) -> Arrays:
+    job: Job,
+    cams: NDArray[np.float32],
+    classes: NDArray[np.int64],
+    probabilities: NDArray[np.float32],
+    predicted: int,
+    settings: ExtractSettings,
+) -> dict[str, NDArray[Any]]:
     """Keep the classes that count, scale their maps, and round to half precision."""
     kept = _kept(job, classes, probabilities, settings)
-    try:
-        standards = [find_standard(resize(cams[p], job.shape), settings.scale, settings.percentile) for p in kept]
-    except MapError as error:
-        raise MapError(f"{job.id}: {error}") from None
-    scaled = [apply_standard(cams[p], standard) for p, standard in zip(kept, standards, strict=True)]
     return {
-        "maps": np.stack(scaled).astype(np.float16),
+        **_scaled(job, cams[kept], settings),
         "classes": classes[kept].astype(np.int32),
-        "standard": _as_rows(standards),
         "probabilities": probabilities.astype(np.float16),
+        "predicted": np.array([predicted], np.int32),
         "known": np.array([bool(job.labels)]),
     }
+
+
+def _scaled(job: Job, cams: NDArray[np.float32], settings: ExtractSettings, prefix: str = "") -> dict[str, NDArray[Any]]:
+    """Maps of one image on the common scale, and what they were scaled by."""
+    try:
+        standards = [find_standard(resize(cam, job.shape), settings.scale, settings.percentile) for cam in cams]
+    except MapError as error:
+        raise MapError(f"{job.id}: {error}") from None
+    scaled = [apply_standard(cam, standard) for cam, standard in zip(cams, standards, strict=True)]
+    return {f"{prefix}maps": np.stack(scaled).astype(np.float16), f"{prefix}standard": _as_rows(standards)}
 
 
 def _kept(

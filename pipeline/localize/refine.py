@@ -1,7 +1,7 @@
 """Maps to answers: resize, decode, refine; in processes, for the CRF holds the interpreter lock.
 
 What is stored for an image: `before` and `after`, the bytes of a PNG of mode L at the picture's size, without and with
-the CRF.
+the CRF; where there is a map of the true class beside, `label_before` and `label_after` of that one, for scoring only.
 """
 
 from collections.abc import Sequence
@@ -104,11 +104,20 @@ def _refine_part(
     )
     found = finished.find(keys)
     items = {
-        image_id: found.get(image_id) or _as_arrays(refine_image(store.read(image_id), file, image_id, settings))
+        image_id: found.get(image_id) or _refined(store.read(image_id), file, image_id, settings)
         for image_id, file in work.items()
     }
     part = write_part(out / split, number, items)
     return split, part, finished.keep(keys, part, out / split), len(found)
+
+
+def _refined(arrays: Arrays, file: Path, image_id: str, settings: RefineSettings) -> Arrays:
+    """What is stored of one image."""
+    stored = _as_arrays(refine_image(arrays, file, image_id, settings))
+    if "label_maps" not in arrays:
+        return stored
+    of_label = _as_arrays(refine_image({**arrays, "maps": arrays["label_maps"]}, file, image_id, settings))
+    return {**stored, **{f"label_{name}": data for name, data in of_label.items()}}
 
 
 def refine_image(arrays: Arrays, file: Path, image_id: str, settings: RefineSettings) -> Answer:

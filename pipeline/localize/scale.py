@@ -70,15 +70,17 @@ def apply_standard(cam: NDArray[np.float32], standard: Standard) -> NDArray[np.f
     return np.asarray(np.clip(scaled, -LARGEST, LARGEST), np.float32)
 
 
-def raw_maps(arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+def raw_maps(arrays: Mapping[str, NDArray[Any]], prefix: str = "") -> NDArray[np.float32]:
     """The stored maps of one image before they were scaled: `unit * map + low`. Shape: (P, h, w)
+
+    `prefix` is `label_` for the map of the true class beside the others.
 
     >>> stored = {"maps": np.array([[[0.0, 0.5, 2.0]]], np.float16), "standard": np.array([[1.0, 4.0]], np.float32)}
     >>> raw_maps(stored).tolist()
     [[[1.0, 3.0, 9.0]]]
     """
-    low, unit = arrays["standard"].astype(np.float32).T[..., None, None]  # (P, 1, 1) each
-    return np.asarray(arrays["maps"].astype(np.float32) * unit + low, np.float32)
+    low, unit = arrays[f"{prefix}standard"].astype(np.float32).T[..., None, None]  # (P, 1, 1) each
+    return np.asarray(arrays[f"{prefix}maps"].astype(np.float32) * unit + low, np.float32)
 
 
 def clip_to_score(scaled: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -6,36 +6,26 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import ScoreError, sample
+from pipeline.errors import ScoreError
 
 
-def top_class(classes: NDArray[np.int32], probabilities: NDArray[np.float16], count: int, image_id: str) -> int:
-    """The most probable class index of an image.
-
-    Of several classes with the largest stored probability (float16 cannot tell 0.9998 from 1) it is the one whose map
-    comes first; the order of the maps alone is not trusted, since they may be those of the labels.
+def check_prediction(predicted: NDArray[np.int32], count: int, image_id: str) -> int:
+    """The stored predicted class of an image: that of its largest logit, before anything was rounded.
 
     Args:
-        classes: class indices of the stored maps, most probable first. Shape: (P,)
-        probabilities: of every class. Shape: (K,)
+        predicted: class index. Shape: (1,)
         count: K
         image_id: named in errors
 
     Raises:
-        ScoreError: if there are not K probabilities, or one is NaN
-
-    >>> top_class(np.array([2, 0], np.int32), np.array([0.5, 0.1, 0.5], np.float16), 3, "a")
-    2
+        ScoreError: if it is not one class of 0..K-1
     """
-    if probabilities.shape != (count,):
+    if predicted.shape != (1,) or not 0 <= int(predicted[0]) < count:
         raise ScoreError(
-            f"{image_id}: expected the probabilities of {count} classes, got shape {probabilities.shape}; "
+            f"{image_id}: expected one predicted class in 0..{count - 1}, got {predicted.tolist()}; "
             "likely maps of another class list"
         )
-    if unknown := np.flatnonzero(np.isnan(probabilities)).tolist():
-        raise ScoreError(f"{image_id}: expected probabilities, got NaN for class indices {sample(unknown)}")
-    best = np.flatnonzero(probabilities == probabilities.max()).tolist()
-    return int(next((index for index in classes.tolist() if index in best), best[0]))
+    return int(predicted[0])
 
 
 @dataclass(slots=True)

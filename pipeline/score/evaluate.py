@@ -2,20 +2,21 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import joblib
+import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ScoreError, StoreError, sample
 from pipeline.files import write_json, write_text
 from pipeline.images import decode_png
 from pipeline.manifest import Record, read_manifest
-from pipeline.score.classification import Classification, top_class
+from pipeline.score.classification import Classification, check_prediction
 from pipeline.score.localization import LocalizationScorer
 from pipeline.score.scorer import Answer, Cell, Context, Scorer
 from pipeline.score.segmentation import SegmentationScorer
@@ -48,6 +49,7 @@ class Result:
 
     scorer: Scorer
     classification: Classification
+    classes_from_labels: int = 0  # images whose maps are of their labels, not of what was predicted
 
 
 def evaluate(
@@ -61,8 +63,9 @@ def evaluate(
 
     Args:
         manifest_path: table of the images and their truth
-        maps_store: per image `classes` (P,), most probable first, and `probabilities` (K,)
-        refined_store: per image `before` and `after`, PNG bytes of the answer without and with the CRF
+        maps_store: per image `classes` (P,), most probable first, `predicted` (1,) and `known` (1,)
+        refined_store: per image `before` and `after`, PNG bytes of the answer without and with the CRF; `label_before` and
+            `label_after` of the true class, where its map is another one
         out_dir: where `metrics.json`, `table.csv` and `per_image.csv` go; the same three for every track
         settings: which readings of the metrics rank, and how many processes work
         track: decides what an answer is
@@ -110,6 +113,7 @@ def _score_all(plan: Plan, records: Sequence[Record]) -> Result:
     for part in work(joblib.delayed(score_images)(plan, chunk) for chunk in chunks):
         total.scorer.merge(part.scorer)
         total.classification.merge(part.classification)
+        total.classes_from_labels += part.classes_from_labels
     return total
 
 
@@ -119,21 +123,34 @@ def score_images(plan: Plan, records: Iterable[Record]) -> Result:
     maps, refined = Store(plan.maps), Store(plan.refined)
     result = Result(plan.scorer(), Classification())
     for record in records:
-        stored = _read(maps, record.id, ("classes", "probabilities"))
-        top = top_class(stored["classes"], stored["probabilities"], len(plan.context.classes), record.id)
+        stored = _read(maps, record.id, ("classes", "predicted", "known"))
+        top = check_prediction(stored["predicted"], len(plan.context.classes), record.id)
         is_right = result.classification.accumulate(top, record.labels)
+        result.classes_from_labels += bool(stored["known"][0])
         if result.scorer.has_truth(record):
-            result.scorer.accumulate(record, _read_answer(refined, record.id, top, is_right))
+            result.scorer.accumulate(record, _read_answer(refined, record, int(stored["classes"][0]), top, is_right))
     return result
 
 
-def _read_answer(refined: Store, image_id: str, top: int, is_right: bool | None) -> Answer:
-    stored = _read(refined, image_id, ("before", "after"))
-    before, after = (decode_png(stored[name], f"{refined.folder}: {image_id}/{name}") for name in ("before", "after"))
-    return Answer(before, after, top, is_right)
+def _read_answer(refined: Store, record: Record, first: int, top: int, is_right: bool | None) -> Answer:
+    """The answers of one image; `first` is the class of its first map."""
+    stored = _read(refined, record.id, ("before", "after"))
+    before, after = _decode(refined, record, stored, "")
+    if "label_after" in stored:
+        return Answer(before, after, top, is_right, _decode(refined, record, stored, "label_"))
+    return Answer(before, after, top, is_right, (before, after) if first in record.labels else None)
 
 
-def _read(store: Store, image_id: str, names: tuple[str, str]) -> dict[str, NDArray[Any]]:
+def _decode(
+    refined: Store, record: Record, stored: Mapping[str, NDArray[Any]], prefix: str
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    before, after = (
+        decode_png(stored[f"{prefix}{name}"], f"{refined.folder}: {record.id}/{prefix}{name}") for name in ("before", "after")
+    )
+    return before, after
+
+
+def _read(store: Store, image_id: str, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     arrays = store.read(image_id)
     if missing := [name for name in names if name not in arrays]:
         raise StoreError(
@@ -145,9 +162,14 @@ def _read(store: Store, image_id: str, names: tuple[str, str]) -> dict[str, NDAr
 def _metrics(result: Result, records: Sequence[Record], answered: Sequence[Record]) -> dict[str, Any]:
     scores = result.scorer.metrics()
     note = result.scorer.note() if scores["images"] else _nothing_to_score(records, answered)
+    by_label = result.classes_from_labels
+    if by_label:
+        told = f"labels chose the classes of {by_label} images (extract.classes: label): the scores are not those of a prediction"
+        note = f"{note}; {told}" if note else told
     return {
         **scores,
         "images_without_truth": len(records) - scores["images"],
+        "classes_from_labels": by_label,
         "labeled_images": result.classification.labeled,
         "classification_accuracy": result.classification.accuracy(),
         **({"note": note} if note else {}),

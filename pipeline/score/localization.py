@@ -1,7 +1,12 @@
-"""Track 3: score maps against foreground masks and boxes."""
+"""Track 3: score maps against foreground masks and boxes.
+
+Two maps of an image are scored. The submitted one is of the predicted class: peak IoU, PxAP. The one of the true class, where a
+label is known: GT-known Loc, MaxBoxAccV2, and `peak_iou_gt_known` and `pxap_gt_known`, as papers on localization report them.
+"""
 
 from typing import Any
 
+from pipeline.errors import ScoreError
 from pipeline.manifest import Record
 from pipeline.score.baselines import all_foreground_iou, center_disc
 from pipeline.score.boxes import BoxAccuracy
@@ -12,16 +17,18 @@ from pipeline.settings.evaluate import EvaluateSettings
 
 
 class LocalizationScorer:
-    """Peak IoU, PxAP and, where boxes are known, box accuracies: before the CRF, after it, and of a centered disc."""
+    """Peak IoU, PxAP and, where boxes and labels are known, box accuracies: before the CRF, after it, and of a centered disc."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
         self.before, self.after, self.disc = PeakIoU(), PeakIoU(), PeakIoU()
+        self.known_before, self.known_after = PeakIoU(), PeakIoU()  # of the true class's maps
         self.boxes_before = BoxAccuracy(context.settings.box_iou)
         self.boxes_after = BoxAccuracy(context.settings.box_iou)
         self.boxes_disc = BoxAccuracy(context.settings.box_iou)
         self.tops: dict[str, int] = {}  # most probable class index by image id
         self.truth_from_boxes = 0  # images without a mask, scored against their filled boxes
+        self.boxes_without_label = 0  # images with boxes whose true class is not known
 
     def has_truth(self, record: Record) -> bool:
         """Whether there is a mask or a box."""
@@ -32,7 +39,7 @@ class LocalizationScorer:
 
         Raises:
             DataError: if its truth cannot be read
-            ScoreError: if the score maps do not fit it
+            ScoreError: if the score maps do not fit it, or that of its label is missing
         """
         mask, ignored = read_foreground(record, self.context.mask_kind)
         self.before.accumulate(answer.before, mask, record.id, ignored)
@@ -41,21 +48,35 @@ class LocalizationScorer:
         self.disc.accumulate(disc, mask, record.id, ignored)
         self.tops[record.id] = answer.top
         self.truth_from_boxes += record.mask is None
+        if answer.of_label is None:
+            if record.labels:
+                raise ScoreError(
+                    f"{record.id}: expected an answer from the map of its label, for GT-known Loc, found none; "
+                    "likely maps of an earlier version, `dvc repro -f` makes them again"
+                )
+            self.boxes_without_label += bool(record.boxes)
+            return
+        before, after = answer.of_label
+        self.known_before.accumulate(before, mask, record.id, ignored)
+        self.known_after.accumulate(after, mask, record.id, ignored)
         if record.boxes:
-            self.boxes_before.accumulate(answer.before, record.boxes, record.id, answer.top_is_right)
-            self.boxes_after.accumulate(answer.after, record.boxes, record.id, answer.top_is_right)
-            self.boxes_disc.accumulate(disc, record.boxes, record.id, answer.top_is_right)
+            self.boxes_before.accumulate(before, record.boxes, record.id, answer.top_is_right)
+            self.boxes_after.accumulate(after, record.boxes, record.id, answer.top_is_right)
+            self.boxes_disc.accumulate(disc, record.boxes, record.id, answer.top_is_right, is_nested=True)
 
     def merge(self, other: "LocalizationScorer") -> None:
         """Add the images of another state."""
         self.before.merge(other.before)
         self.after.merge(other.after)
         self.disc.merge(other.disc)
+        self.known_before.merge(other.known_before)
+        self.known_after.merge(other.known_after)
         self.boxes_before.merge(other.boxes_before)
         self.boxes_after.merge(other.boxes_after)
         self.boxes_disc.merge(other.boxes_disc)
         self.tops.update(other.tops)
         self.truth_from_boxes += other.truth_from_boxes
+        self.boxes_without_label += other.boxes_without_label
 
     def metrics(self) -> dict[str, Any]:
         """All scores by name; those of the CRF's result at the top, the others in `before_crf`."""
@@ -64,15 +85,21 @@ class LocalizationScorer:
             "images": self.after.images,
             "images_without_foreground": len(self.after.without_foreground),
             "images_with_boxes": self.boxes_after.images,
+            "images_with_boxes_without_label": self.boxes_without_label,
             "truth_from_boxes": self.truth_from_boxes,
             "pixels": self.after.pixels,
             "ignored_pixels": self.after.ignored_pixels,
             "comparison": settings.comparison,
             "average": settings.average,
             **peak_scores(self.after, settings),
+            **known_scores(self.known_after, settings),
             **box_scores(self.boxes_after),
             **self._baselines(),
-            "before_crf": {**peak_scores(self.before, settings), **box_scores(self.boxes_before)},
+            "before_crf": {
+                **peak_scores(self.before, settings),
+                **known_scores(self.known_before, settings),
+                **box_scores(self.boxes_before),
+            },
         }
 
     def _baselines(self) -> dict[str, Any]:
@@ -135,6 +162,12 @@ def peak_scores(state: PeakIoU, settings: EvaluateSettings) -> dict[str, float |
         "peak_iou_mean": mean.iou,
         "pxap": state.compute_pxap(),
     }
+
+
+def known_scores(state: PeakIoU, settings: EvaluateSettings) -> dict[str, float | int | None]:
+    """Peak IoU and PxAP of the true class's maps; None without foreground, or where no label is known."""
+    scores = peak_scores(state, settings)
+    return {f"{name}_gt_known": scores[name] for name in ("peak_iou", "pxap")}
 
 
 def box_scores(state: BoxAccuracy) -> dict[str, float | int | None]:

@@ -29,14 +29,16 @@ class Answer:
     Attributes:
         before: score map or label map without the CRF. Shape: (H, W)
         after: with the CRF, as submitted. Shape: (H, W)
-        top: most probable class index, 0..K-1
+        top: predicted class index, 0..K-1, whatever class the maps are of
         top_is_right: whether `top` is among the labels; None without labels
+        of_label: the same two, before and after, from the map of the true class; None where no label is known
     """
 
     before: NDArray[np.uint8]
     after: NDArray[np.uint8]
     top: int
     top_is_right: bool | None
+    of_label: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,11 @@ def _contradictions(found: dict[str, Any], track: Track) -> list[str]:
         lines.append("refine.shape: expected 'free', got 'box'; only score maps have level sets")
     if package.split not in extract.splits:
         lines.append(f"package.split: expected one of extract.splits {list(extract.splits)}, got {package.split!r}")
+    if extract.classes == "label" and package.split != "test":
+        lines.append(
+            f"package.split: expected 'test' with extract.classes 'label', got {package.split!r}; "
+            "labels would choose the classes of the submission"
+        )
     if "val" not in extract.splits:
         lines.append(f"extract.splits: expected 'val' among them, got {list(extract.splits)}; the stage evaluate scores it")
     if refine.decoder == "several_classes" and extract.max_classes == 1:

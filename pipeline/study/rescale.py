@@ -40,16 +40,24 @@ def rescale_arrays(arrays: Arrays, shape: tuple[int, int], scale: Scale, percent
         scale: MaS or PaS
         percentile: of PaS, in (0, 100]
     """
-    raw = raw_maps(arrays)
+    rescaled = dict(arrays)
+    for prefix in ("", "label_") if "label_maps" in arrays else ("",):
+        rescaled |= _rescale_maps(arrays, prefix, shape, scale, percentile)
+    return rescaled
+
+
+def _rescale_maps(
+    arrays: Arrays, prefix: str, shape: tuple[int, int], scale: Scale, percentile: float
+) -> dict[str, NDArray[np.generic]]:
+    raw = raw_maps(arrays, prefix)
     standards = [find_standard(resize(cam, shape), scale, percentile) for cam in raw]
     # a constant map stays one: what is left of it after the rounding must not be blown up
-    constant = arrays["standard"][:, 1] == 0
+    constant = arrays[f"{prefix}standard"][:, 1] == 0
     standards = [Standard(s.low, 0.0) if flat else s for s, flat in zip(standards, constant, strict=True)]
     scaled = [apply_standard(cam, standard) for cam, standard in zip(raw, standards, strict=True)]
     return {
-        **arrays,
-        "maps": np.stack(scaled).astype(np.float16),
-        "standard": np.array([(s.low, s.unit) for s in standards], np.float32),
+        f"{prefix}maps": np.stack(scaled).astype(np.float16),
+        f"{prefix}standard": np.array([(s.low, s.unit) for s in standards], np.float32),
     }
 
 

@@ -35,12 +35,14 @@ def extract(args: argparse.Namespace) -> None:
     """Maps of classifiers with one body."""
     every = [load_section(ExtractSettings, f"tracks.{args.track}.extract", params) for params in args.params]
     models = {path: load_classifier(path) for path in dict.fromkeys(args.model)}
-    readings = [Reading(models[path], settings, out) for path, settings, out in zip(args.model, every, args.out, strict=True)]
+    track = get_track(args.track)
+    each = zip(args.model, every, args.out, strict=True)
+    readings = [Reading(models[path], settings, out, track.task == "localization") for path, settings, out in each]
     manifest = read_manifest(args.manifest, truth=False)
     found = extract_readings(manifest, readings)
     by_folder = dict(zip(args.features, readings, strict=True))  # maps of one classifier share its features
     kept = {
-        folder: keep_features(manifest, reading.classifier, folder, reading.settings, get_track(args.track))
+        folder: keep_features(manifest, reading.classifier, folder, reading.settings, track)
         for folder, reading in by_folder.items()
     }
     for counts, folder, report in zip(found, args.features, args.report, strict=True):

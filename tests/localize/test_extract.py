@@ -54,7 +54,8 @@ def test_every_image_of_the_splits_and_no_other(manifest: Manifest, tmp_path: Pa
     counts, store = run(manifest, tmp_path, max_classes=2)
     assert set(store.ids) == set(SHAPES)
     assert counts == {
-        "images": 5, "images_reused": 0, "maps": 10, "constant_maps": 0, "device": "cpu", "precision": "fp32",
+        "images": 5, "images_reused": 0, "test_labels_ignored": 0, "maps": 10, "constant_maps": 0,
+        "device": "cpu", "precision": "fp32",
     }  # fmt: skip
     assert store.about == {"classes": ["a", "b", "c", "d"], "scale": "percentile", "percentile": 90.0, "loss": "single_label"}
     counts, store = run(manifest, tmp_path / "both", splits=["train", "val"])
@@ -77,6 +78,7 @@ def test_what_is_stored_is_the_map_on_the_scale_of_the_picture(scale: str, manif
         assert arrays["maps"].shape == raw.shape[1:] == (4, job.looks[1][0] // 16, job.looks[1][1] // 16)
         assert {name: array.dtype.name for name, array in arrays.items()} == {
             "maps": "float16", "classes": "int32", "standard": "float32", "probabilities": "float16", "known": "bool",
+            "predicted": "int32",
         }  # fmt: skip
         assert arrays["classes"].tolist() == wanted[0].tolist()
         np.testing.assert_allclose(arrays["probabilities"], probabilities[0], atol=1e-3)  # half precision near 1
@@ -150,6 +152,38 @@ def test_known_labels_are_kept_and_nothing_else(manifest: Manifest, tmp_path: Pa
     assert all(arrays["known"].tolist() == [True] for _, arrays in store.items())
     _, store = run(manifest, tmp_path / "few", classes="label", max_classes=1)
     assert len(store.read("tall")["classes"]) == 1
+
+
+def test_labels_of_test_images_choose_no_classes(manifest: Manifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{**entry, "split": "test" if entry["split"] == "val" else "train"} for entry in manifest.table.to_pylist()]
+    labelled = from_rows(rows, manifest.classes, manifest.root, "labels")
+    blind = from_rows([{**entry, "labels": []} for entry in rows], manifest.classes, manifest.root, "labels")
+    counts, store = run(labelled, tmp_path / "labelled", classes="label", splits=["test"])
+    _, other = run(blind, tmp_path / "blind", classes="label", splits=["test"])
+    assert counts["test_labels_ignored"] == 5
+    assert "note: the labels of 5 test images are ignored" in capsys.readouterr().err
+    for image_id in SHAPES:
+        for name, array in other.read(image_id).items():
+            np.testing.assert_array_equal(store.read(image_id)[name], array)
+
+
+def test_the_true_class_has_a_map_of_its_own_where_another_is_predicted(manifest: Manifest, tmp_path: Path) -> None:
+    classifier, settings = make_tiny(classes=4), extract_settings(percentile=80.0)
+    extract(manifest, classifier, tmp_path / "maps", settings, with_true=True)
+    store = Store(tmp_path / "maps")
+    _, by_label = run(manifest, tmp_path / "label", classifier, classes="label", max_classes=1, percentile=80.0)
+    apart = 0
+    for record in manifest.select("val"):
+        arrays = store.read(record.id)
+        top = int(arrays["predicted"][0])
+        assert arrays["classes"].tolist() == [top] == [int(arrays["probabilities"].argmax())]
+        assert ("label_maps" in arrays) == (top not in record.labels)
+        if top not in record.labels:  # of several labels the most probable one, as where labels choose the classes
+            apart += 1
+            np.testing.assert_array_equal(arrays["label_maps"], by_label.read(record.id)["maps"])
+            np.testing.assert_array_equal(arrays["label_standard"], by_label.read(record.id)["standard"])
+        assert by_label.read(record.id)["predicted"].tolist() == [top]
+    assert 0 < apart < len(SHAPES), "nothing was compared"
 
 
 def test_where_no_label_is_known_the_prediction_counts(manifest: Manifest, tmp_path: Path) -> None:

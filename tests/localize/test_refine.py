@@ -82,6 +82,23 @@ def test_answers_are_decoded_maps_at_the_size_of_the_picture(decoder: str, enabl
     assert different == (3 if enabled else 0)
 
 
+def test_the_map_of_the_true_class_is_refined_beside_the_other(made: tuple[Manifest, Path]) -> None:
+    maps = made[1]
+    _, plain = run(made, "plain")
+    items = {image_id: dict(arrays(n)) for n, image_id in enumerate(SHAPES)}
+    items["b"] |= {"label_maps": arrays(7)["maps"][:1], "label_standard": arrays(7)["standard"][:1]}
+    finish(maps, [write_part(maps, 0, items)], {"classes": CLASSES})
+    _, beside = run(made, "beside")
+    finish(maps, [write_part(maps, 0, {**items, "b": {**items["b"], "maps": items["b"]["label_maps"]}})], {"classes": CLASSES})
+    _, of_label = run(made, "of_label")
+    assert {image_id: len(answers) for image_id, answers in beside.items()} == {"a": 2, "b": 4, "c": 2}
+    for name in ("before", "after"):
+        for image_id in SHAPES:
+            np.testing.assert_array_equal(beside.read(image_id)[name], plain.read(image_id)[name])
+        np.testing.assert_array_equal(beside.read("b")[f"label_{name}"], of_label.read("b")[name])
+        assert not np.array_equal(beside.read("b")[f"label_{name}"], beside.read("b")[name])
+
+
 def test_known_classes_are_decoded_however_improbable(made: tuple[Manifest, Path]) -> None:
     _, unsure = run(made, "unsure", decoder="several_classes", min_probability=0.9)
     known = {image_id: {**arrays(n), "known": np.array([True])} for n, image_id in enumerate(SHAPES)}

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from pipeline.errors import ScoreError
-from pipeline.score.boxes import THRESHOLDS, BoxAccuracy, box_iou, component_boxes, overlaps_at_thresholds
+from pipeline.score.boxes import BoxAccuracy, box_iou, component_boxes, nested_overlaps, overlaps_at_thresholds
 
 DELTAS = (0.3, 0.5, 0.7)
 
@@ -43,7 +43,7 @@ def slow_iou(first, second):
 def slow_overlaps(score, truth):
     """(largest, any) at every threshold; the largest is the first by size, then y0, x0, y1, x1."""
     rows = []
-    for threshold in THRESHOLDS:
+    for threshold in range(256):
         components = slow_components(score >= threshold)
         keys = sorted((-len(c), slow_box(c)[1], slow_box(c)[0], slow_box(c)[3], slow_box(c)[2]) for c in components)
         boxes = [(x0, y0, x1, y1) for _, y0, x0, y1, x1 in keys]
@@ -125,10 +125,21 @@ def test_equals_a_flood_fill_on_a_larger_image():
     np.testing.assert_array_equal(overlaps_at_thresholds(score, np.array(truth)), slow_overlaps(score, truth))
 
 
-def test_the_grid_of_thresholds():
-    assert THRESHOLDS[:3] == (0, 4, 8)
-    assert THRESHOLDS[-2:] == (252, 255)
-    assert len(THRESHOLDS) == 65
+@settings(max_examples=40, deadline=None)
+@given(image=scored_images())
+def test_a_map_of_one_component_needs_no_labeling(image):
+    score, truth, _ = image
+    y, x = np.mgrid[: score.shape[0], : score.shape[1]]
+    hill = np.clip(250 - 40 * np.hypot(y - 2, x - 3), 0, 255).astype(np.uint8)
+    np.testing.assert_array_equal(nested_overlaps(hill, np.array(truth)), overlaps_at_thresholds(hill, np.array(truth)))
+
+
+@pytest.mark.parametrize("peak", [1, 2, 3, 5])
+def test_a_saturated_map_is_right_at_the_threshold_it_peaks_at(peak):
+    """The CRF leaves 0 and 255 and, around the object, values of 1 to 3: every fourth threshold would miss them."""
+    saturated = filled((4, 12), (peak, (2, 1, 7, 2)))
+    scores = state_of([(saturated, [(2, 1, 7, 2)], True)]).compute()
+    assert (scores.gt_known_loc, scores.threshold, scores.max_box_acc_v2) == (1.0, peak, 1.0)
 
 
 def test_accuracies_exact_values():
@@ -138,7 +149,7 @@ def test_accuracies_exact_values():
     second = filled((6, 20), (100, (0, 0, 9, 1)), (100, (0, 3, 19, 5)))
     state = state_of([(first, truth, True), (second, truth, False)])
     scores = state.compute()
-    # t = 0: whole images, 20/40 and 20/120; 4..100: 0.5 and 0 (largest) or 1 (any); 104..200: 0.05 and nothing
+    # t = 0: whole images, 20/40 and 20/120; 1..100: 0.5 and 0 (largest) or 1 (any); 101..200: 0.05 and nothing
     assert (scores.gt_known_loc, scores.threshold) == (0.5, 100)
     assert scores.top1_loc == 0.5
     assert scores.max_box_acc_v2 == pytest.approx((1 + 1 + 0.5) / 3)
@@ -196,8 +207,8 @@ def test_scores_are_bounded_and_some_component_is_at_least_as_good_as_the_larges
     scores = state.compute()
     assert 0 <= scores.gt_known_loc <= scores.max_box_acc_v2 <= 1
     assert scores.top1_loc is None or 0 <= scores.top1_loc <= 1
-    assert state.largest[THRESHOLDS.index(scores.threshold)] == state.largest.max()
-    assert (state.largest[THRESHOLDS.index(scores.threshold) + 1 :] < state.largest.max()).all()
+    assert state.largest[scores.threshold] == state.largest.max()
+    assert (state.largest[scores.threshold + 1 :] < state.largest.max()).all()
 
 
 @settings(max_examples=30, deadline=None)

@@ -1,37 +1,20 @@
-"""The most probable class, and classes in answers against labels."""
+"""The predicted class, and classes in predictions against labels."""
 
 import numpy as np
 import pytest
 
 from pipeline.errors import ScoreError
-from pipeline.score.classification import Classification, ClassPresence, top_class
+from pipeline.score.classification import Classification, ClassPresence, check_prediction
 
 
-def pick(classes, probabilities):
-    return top_class(np.array(classes, np.int32), np.array(probabilities, np.float16), len(probabilities), "a")
+def test_the_stored_class_is_the_prediction():
+    assert check_prediction(np.array([2], np.int32), 3, "a") == 2
 
 
-@pytest.mark.parametrize(
-    ("classes", "probabilities", "expected"),
-    [
-        ([1], [0.1, 0.8, 0.1], 1),
-        ([0], [0.1, 0.8, 0.1], 1),  # maps of the labels: probabilities decide
-        ([2, 1], [0.2, 1.0, 0.9999], 2),  # both are 1 in float16: the order of the maps decides
-        ([], [0.2, 0.9, 0.9], 1),
-        ([0, 2], [0.1, 0.9, 0.9], 2),  # among the best two, the one that has a map
-    ],
-)
-def test_top_class(classes, probabilities, expected):
-    assert pick(classes, probabilities) == expected
-
-
-def test_top_class_refuses_other_classes_and_nan():
-    with pytest.raises(
-        ScoreError, match=r"^a: expected the probabilities of 3 classes, got shape \(2,\); likely maps of another"
-    ):
-        top_class(np.array([0], np.int32), np.array([0.5, 0.5], np.float16), 3, "a")
-    with pytest.raises(ScoreError, match=r"^a: expected probabilities, got NaN for class indices \[1, 2\]$"):
-        pick([0], [0.5, np.nan, np.nan])
+@pytest.mark.parametrize("predicted", [[3], [-1], [], [0, 1]])
+def test_a_prediction_is_one_class_of_the_list(predicted):
+    with pytest.raises(ScoreError, match=r"^a: expected one predicted class in 0..2, got .*; likely maps of another class list"):
+        check_prediction(np.array(predicted, np.int32), 3, "a")
 
 
 def test_accuracy_counts_labeled_images_only():

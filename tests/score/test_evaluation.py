@@ -20,7 +20,9 @@ CLASSES = ("ant", "bee", "cat")
 SETTINGS = EvaluateSettings(comparison=">=", average="pooled", classes="with_background", box_iou=(0.3, 0.5, 0.7), jobs=1)
 FILES = ["metrics.json", "per_image.csv", "table.csv"]
 
-PEAK_KEYS = {"peak_iou", "peak_threshold", "peak_iou_pooled", "peak_iou_mean", "pxap"}
+PEAK_KEYS = {
+    "peak_iou", "peak_threshold", "peak_iou_pooled", "peak_iou_mean", "pxap", "peak_iou_gt_known", "pxap_gt_known",
+}  # fmt: skip
 BOX_KEYS = {"gt_known_loc", "gt_known_threshold", "top1_loc", "max_box_acc_v2"}
 DISC_BOX_KEYS = {"center_disc_gt_known_loc", "center_disc_top1_loc", "center_disc_max_box_acc_v2"}
 TRACK3_KEYS = {
@@ -32,6 +34,7 @@ TRACK3_KEYS = {
     "images_without_foreground",
     "images_without_truth",
     "images_with_boxes",
+    "images_with_boxes_without_label",
     "truth_from_boxes",
     "pixels",
     "ignored_pixels",
@@ -39,6 +42,7 @@ TRACK3_KEYS = {
     "average",
     "labeled_images",
     "classification_accuracy",
+    "classes_from_labels",
 }
 TRACK1_SCORES = {
     "mean_iou",
@@ -65,15 +69,20 @@ TRACK1_KEYS = {
     "classes",
     "labeled_images",
     "classification_accuracy",
+    "classes_from_labels",
 }
 
 
-def image(after, before=None, truth=None, boxes=None, labels=(), top=0, split="val"):
-    """What is true and what is answered of one image."""
+def image(after, before=None, truth=None, boxes=None, labels=(), top=0, split="val", of_label=None, known=False):
+    """What is true and what is answered of one image; `of_label` is the answer from its label's map, with the CRF or not."""
     after = np.array(after, np.uint8)
     before = after if before is None else np.array(before, np.uint8)
     truth = None if truth is None else np.array(truth, np.uint8)
-    return {"after": after, "before": before, "truth": truth, "boxes": boxes, "labels": list(labels), "top": top, "split": split}
+    answers = {"after": after, "before": before}
+    if of_label is not None:
+        answers |= dict.fromkeys(("label_after", "label_before"), np.array(of_label, np.uint8))
+    about = {"truth": truth, "boxes": boxes, "labels": list(labels), "top": top, "split": split, "known": known}
+    return {**about, "after": after, "answers": answers}
 
 
 class World:
@@ -106,13 +115,18 @@ class World:
 
     @staticmethod
     def _maps(image, count):
-        probabilities = np.full(count, 0.1, np.float16)
-        probabilities[image["top"]] = 0.8
-        return {"classes": np.array([image["top"]], np.int32), "probabilities": probabilities}
+        first = image["labels"][0] if image["known"] else image["top"]
+        ties = np.full(count, 1.0, np.float16)  # in half precision all classes are certain
+        return {
+            "classes": np.array([first], np.int32),
+            "probabilities": ties,
+            "predicted": np.array([image["top"]], np.int32),
+            "known": np.array([image["known"]]),
+        }
 
     @staticmethod
     def _answers(image):
-        return {name: np.frombuffer(encode_png(image[name]), np.uint8) for name in ("before", "after")}
+        return {name: np.frombuffer(encode_png(pixels), np.uint8) for name, pixels in image["answers"].items()}
 
     def run(self, settings=SETTINGS, out="report"):
         for name, items in (("maps", self.maps), ("refined", self.refined)):
@@ -141,7 +155,14 @@ def localization(tmp_path):
             top=1,
         ),
         # boxes only: 2 of 6 pixels
-        "two": image([[0, 0, 200], [0, 0, 200]], [[90, 90, 90], [90, 90, 90]], boxes=[2, 0, 2, 1], labels=[0, 2], top=1),
+        "two": image(
+            [[0, 0, 200], [0, 0, 200]],
+            [[90, 90, 90], [90, 90, 90]],
+            boxes=[2, 0, 2, 1],
+            labels=[0, 2],
+            top=1,
+            of_label=[[0, 90, 90], [0, 90, 90]],
+        ),
         "no_truth": image([[0, 0]], labels=[2], top=2),
         "no_label": image([[200, 0, 0]], truth=[[0, 0, 0]], top=0),
         "trained_on": image([[7, 7]], truth=[[255, 255]], labels=[0], split="train"),
@@ -168,10 +189,13 @@ def test_localization_exact_values(localization):
     assert 5 / 17 <= metrics["center_disc_iou"] < 1
     # classes: `one` right, `two` wrong, `no_truth` right; `no_label` does not count
     assert (metrics["labeled_images"], metrics["classification_accuracy"]) == (3, 2 / 3)
-    assert (metrics["gt_known_loc"], metrics["gt_known_threshold"], metrics["top1_loc"]) == (1.0, 200, 0.0)
-    assert metrics["max_box_acc_v2"] == 1.0
-    assert metrics["before_crf"]["gt_known_loc"] == 0.0
-    assert metrics["before_crf"]["max_box_acc_v2"] == pytest.approx(1 / 3)  # the whole image overlaps by a third
+    # boxes are those of the label's map, half of which is the object; the predicted class's map would be right at 200
+    assert (metrics["gt_known_loc"], metrics["gt_known_threshold"], metrics["top1_loc"]) == (1.0, 90, 0.0)
+    assert metrics["max_box_acc_v2"] == pytest.approx(2 / 3)
+    assert metrics["before_crf"]["gt_known_loc"] == 1.0
+    # `one` and the label's map of `two`, at 90: 3 + 2 true pixels found, 1 + 1 (the corner at 199) + 2 false ones
+    assert metrics["peak_iou_gt_known"] == pytest.approx(5 / 9)
+    assert metrics["images_with_boxes_without_label"] == 0
 
 
 def test_localization_tables(localization):
@@ -223,6 +247,43 @@ def test_without_boxes_there_are_no_box_scores(tmp_path):
     metrics = world.run()
     assert set(metrics) == TRACK3_KEYS
     assert set(metrics["before_crf"]) == PEAK_KEYS
+
+
+def test_gt_known_uses_the_map_of_the_true_class(tmp_path):
+    """Predicted: the wrong class, whose map is beside the object. The label's map is right."""
+    beside, right = [[0, 0, 9, 9]], [[9, 9, 0, 0]]
+    wrong = image(beside, boxes=[0, 0, 1, 0], labels=[1], top=2, of_label=right)
+    metrics = World(tmp_path, "track3", {"a": wrong}, "foreground").run()
+    assert (metrics["gt_known_loc"], metrics["max_box_acc_v2"], metrics["top1_loc"]) == (1.0, 1.0, 0.0)
+    assert (metrics["peak_iou_gt_known"], metrics["pxap_gt_known"]) == (1.0, 1.0)
+    assert metrics["peak_iou"] == 0.5  # what is submitted: no better than everything foreground
+
+
+def test_a_map_of_the_label_that_is_missing_is_an_error(tmp_path):
+    world = World(tmp_path, "track3", {"a": image([[9, 0]], boxes=[0, 0, 0, 0], labels=[1], top=2)}, "foreground")
+    with pytest.raises(ScoreError, match="^a: expected an answer from the map of its label"):
+        world.run()
+
+
+def test_boxes_without_a_label_are_left_out_and_counted(tmp_path):
+    images = {
+        "a": image([[9, 0]], boxes=[0, 0, 0, 0], labels=[1], top=1),
+        "b": image([[0, 9]], boxes=[0, 0, 0, 0], top=1),
+    }
+    metrics = World(tmp_path, "track3", images, "foreground").run()
+    assert (metrics["images_with_boxes"], metrics["images_with_boxes_without_label"], metrics["gt_known_loc"]) == (1, 1, 1.0)
+
+
+def test_labels_that_chose_the_classes_are_said_and_make_no_prediction_right(tmp_path):
+    """All probabilities are 1 in half precision: the tie between label and prediction must not count as right."""
+    images = {
+        "a": image([[9, 0]], truth=[[255, 0]], boxes=[0, 0, 0, 0], labels=[1], top=2, known=True),
+        "b": image([[9, 0]], truth=[[255, 0]], boxes=[0, 0, 0, 0], labels=[2], top=2, known=True),
+    }
+    metrics = World(tmp_path, "track3", images, "foreground").run()
+    assert (metrics["classification_accuracy"], metrics["top1_loc"], metrics["gt_known_loc"]) == (0.5, 0.5, 1.0)
+    assert metrics["classes_from_labels"] == 2
+    assert metrics["note"].startswith("labels chose the classes of 2 images (extract.classes: label)")
 
 
 def test_masks_of_labels_serve_track3_and_255_is_ignored(tmp_path):
@@ -428,6 +489,6 @@ def test_an_answer_with_255_is_an_error(segmentation):
 
 
 def test_maps_of_another_class_list_are_an_error(segmentation):
-    segmentation.maps["one"]["probabilities"] = np.array([0.5, 0.5], np.float16)
-    with pytest.raises(ScoreError, match=r"^one: expected the probabilities of 3 classes, got shape \(2,\)"):
+    segmentation.maps["one"]["predicted"] = np.array([3], np.int32)
+    with pytest.raises(ScoreError, match=r"^one: expected one predicted class in 0..2, got \[3\]"):
         segmentation.run()

@@ -263,6 +263,12 @@ BETWEEN: list[tuple[str, Changes, str]] = [
         [("refine.decoder", "one_class")],
         "refine.decoder: expected one of ['foreground'], got 'one_class'; it belongs to the other track",
     ),
+    (
+        T3,
+        [("extract.classes", "label"), ("package.split", "val")],
+        "package.split: expected 'test' with extract.classes 'label', got 'val'; labels would choose the classes of "
+        "the submission",
+    ),
     (T1, [("extract.splits", ["val"])], "package.split: expected one of extract.splits ['val'], got 'test'"),
     (
         T3,

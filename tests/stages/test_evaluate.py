@@ -38,7 +38,7 @@ def arguments(tmp_path):
         "bytes": 0,
     }
     write_manifest(tmp_path / "manifest", from_rows([row], ["ant", "bee"], tmp_path, "labels"))
-    maps = {"classes": np.array([0], np.int32), "probabilities": np.array([0.9, 0.1], np.float16)}
+    maps = {"classes": np.array([0], np.int32), "predicted": np.array([0], np.int32), "known": np.array([False])}
     for name, arrays in (("maps", maps), ("refined", {"before": answer, "after": answer})):
         finish(tmp_path / name, [write_part(tmp_path / name, 0, {"a": arrays})], {})
     finish(tmp_path / "features", [], {"pooling": "gap", "tap_threshold": 0.05, "offset": [0, 0]})  # none was kept
