@@ -261,7 +261,7 @@ def test_gt_known_uses_the_map_of_the_true_class(tmp_path):
 
 def test_a_map_of_the_label_that_is_missing_is_an_error(tmp_path):
     world = World(tmp_path, "track3", {"a": image([[9, 0]], boxes=[0, 0, 0, 0], labels=[1], top=2)}, "foreground")
-    with pytest.raises(ScoreError, match="^a: expected an answer from the map of its label"):
+    with pytest.raises(ScoreError, match=r"^a: expected an answer from the map of its label"):
         world.run()
 
 
