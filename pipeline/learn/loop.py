@@ -146,12 +146,15 @@ def validate(
 
 
 def is_better(new: Epoch, best: Epoch, select: str) -> bool:
-    """Whether a later epoch replaces the best so far: higher accuracy and, if equal, lower loss; or lower loss; or always."""
+    """Whether a later epoch replaces the best so far: higher accuracy and, if equal, lower loss; or lower loss; or always.
+
+    `held_out` is lower loss, on other images.
+    """
     if select == "last":
         return True
     assert new.val_loss is not None
     assert best.val_loss is not None  # `fit` refuses to select without validation images
-    if select == "loss":
+    if select in ("loss", "held_out"):
         return new.val_loss < best.val_loss
     return (-(new.val_accuracy or 0.0), new.val_loss) < (-(best.val_accuracy or 0.0), best.val_loss)
 

@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from pipeline.images import read_rgb
 from pipeline.learn.augment import View
-from pipeline.learn.device import single_thread
+from pipeline.learn.device import Hardware, single_thread
+from pipeline.settings.train import TrainSettings
 
 Item = tuple[NDArray[np.uint8], int]
 
@@ -36,15 +37,15 @@ class Pictures(Dataset[Item]):
         return self.view(read_rgb(self.files[position]), chance), position
 
 
-def batches(dataset: Dataset[Any], order: Sequence[int], batch_size: int, workers: int) -> DataLoader[Any]:
+def batches(dataset: Dataset[Any], order: Sequence[int], settings: TrainSettings, hardware: Hardware) -> DataLoader[Any]:
     """Batches of (images (N, 3, H, W) uint8, positions (N,)) in the given order."""
     return DataLoader(
         dataset,
-        batch_size=batch_size,
+        batch_size=settings.batch_size,
         sampler=_count_draws(order),
-        num_workers=workers,
+        num_workers=settings.workers,
         collate_fn=collate,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=hardware.pins_memory,
         worker_init_fn=single_thread,
     )
 

@@ -1,5 +1,6 @@
 """From image-level labels to what the loss compares with, and how often each image is seen."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pipeline.learn.classifier import Loss
 from pipeline.settings.train import TrainSettings
 
 Labels = Sequence[tuple[int, ...]]
+HELD_OUT = 10  # with `train.select: held_out`, one train image in so many
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,18 @@ def make_targets(labels: Labels, classes: int, settings: TrainSettings) -> Targe
         return Targets(np.arange(len(labels)), several_labels(labels, classes))
     chosen = choose_labels([labels[n] for n in kept], settings.label_choice, settings.seed)
     return Targets(kept, torch.from_numpy(chosen))
+
+
+def choose_held_out(ids: Sequence[str], labels: Labels, seed: int) -> NDArray[np.bool_]:
+    """Which train images take no part in training and choose its epoch instead of split val: about one in `HELD_OUT`. Shape: (N,)
+
+    A function of seed and image id, so that another image moves none of the others. An image without a label stays in, and so
+    do all images of a class that would lose every one.
+    """
+    digests = [hashlib.sha256(f"{seed} {image_id}".encode()).digest() for image_id in ids]
+    drawn = np.array([int.from_bytes(digest[:4], "big") % HELD_OUT == 0 for digest in digests], np.bool_)
+    trained = {k for row, is_drawn in zip(labels, drawn, strict=True) if not is_drawn for k in row}
+    return drawn & np.array([bool(row) and trained.issuperset(row) for row in labels], np.bool_)
 
 
 def several_labels(labels: Labels, classes: int) -> Tensor:
@@ -90,10 +104,12 @@ def classification_loss(logits: Tensor, targets: Tensor, loss: Loss, label_smoot
     """Mean loss of a batch.
 
     `single_label`: cross entropy with a class index (N,), or with 0/1 rows (N, K) whose classes share the target equally.
-    `multi_label`: binary cross entropy with 0/1 rows (N, K), the mean over classes.
+    `multi_label`: binary cross entropy with 0/1 rows (N, K), summed over classes. Its gradient at a logit is sigmoid - target,
+    as it is softmax - target in cross entropy: both losses move the features on one scale, and a learning rate that trains
+    with one trains with the other. The mean over classes would divide it by K, 200 in the challenge.
     """
     if loss == "multi_label":
-        return functional.binary_cross_entropy_with_logits(logits, targets)
+        return functional.binary_cross_entropy_with_logits(logits, targets, reduction="sum") / len(logits)
     shared = targets if targets.ndim == 1 else targets / targets.sum(dim=1, keepdim=True)
     return functional.cross_entropy(logits, shared, label_smoothing=label_smoothing)
 

@@ -257,7 +257,7 @@ def _collate(items: Sequence[tuple[list[NDArray[np.uint8]], int]]) -> tuple[list
     return stacked, [position for _, position in items]
 
 
-def _batches(jobs: Sequence[Job], settings: ExtractSettings) -> DataLoader[Any]:
+def _batches(jobs: Sequence[Job], settings: ExtractSettings, hardware: Hardware) -> DataLoader[Any]:
     """Batches of pictures of one shape."""
     positions: list[list[int]] = []
     for _, group in groupby(range(len(jobs)), key=lambda position: jobs[position].looks):
@@ -268,7 +268,7 @@ def _batches(jobs: Sequence[Job], settings: ExtractSettings) -> DataLoader[Any]:
         batch_sampler=positions,
         num_workers=settings.workers,
         collate_fn=_collate,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=hardware.pins_memory,
         worker_init_fn=single_thread,
     )
 
@@ -299,7 +299,7 @@ def _read_images(
     """What is stored of each image, by reading."""
     found: list[dict[str, Arrays]] = [{} for _ in readings]
     first = readings[0]
-    for scales, positions in _batches(jobs, first.settings):
+    for scales, positions in _batches(jobs, first.settings, hardware):
         batch = [jobs[position] for position in positions]
         views = look_at(first.classifier, scales, first.settings, hardware)
         for reading, items in zip(readings, found, strict=True):

@@ -90,7 +90,8 @@ class TrainSettings:
     accumulate: AtLeastOne  # batches to one step: the effective batch is batch_size * accumulate
     optimizer: OptimizerSettings
     schedule: ScheduleSettings
-    select: Literal["accuracy", "loss", "last"]  # which epoch is kept, by validation
+    # which epoch is kept: by split val, by the loss of a tenth of the train images that then do not train, or the last
+    select: Literal["accuracy", "loss", "held_out", "last"]
     workers: Count  # processes that read images; 0: none
 
     def __post_init__(self) -> None:

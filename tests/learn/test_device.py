@@ -1,5 +1,7 @@
 """Where the network runs: what `auto` means, and what is refused."""
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 
@@ -22,6 +24,57 @@ def cpu_only(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_auto_on_a_cpu(has_bf16: bool, learning: bool, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "_cpu_has_bf16", lambda: has_bf16)
     assert choose_hardware("auto", "auto", learning) == Hardware(torch.device("cpu"), expected)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A CUDA device as PyTorch describes it."""
+
+    capability: tuple[int, int]
+
+    def is_bf16_supported(self, including_emulation: bool = True) -> bool:
+        return including_emulation or self.capability[0] >= 8
+
+
+def _of_an_older_pytorch() -> bool:
+    return True  # no argument: emulation counts
+
+
+@pytest.mark.parametrize(
+    ("gpu", "expected"),
+    [
+        (Gpu((7, 0)), "fp16"),  # V100
+        (Gpu((7, 5)), "fp16"),  # T4, RTX 20
+        (Gpu((8, 0)), "bf16"),  # A100
+        (Gpu((9, 0)), "bf16"),  # H100, H200
+    ],
+)
+@pytest.mark.parametrize("pytorch_is_old", [False, True])
+@pytest.mark.parametrize("learning", [False, True])
+def test_auto_on_cuda_is_bf16_where_the_gpu_has_it_and_fp16_elsewhere(
+    gpu: Gpu, expected: str, pytorch_is_old: bool, learning: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: gpu.capability)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", _of_an_older_pytorch if pytorch_is_old else gpu.is_bf16_supported)
+    hardware = choose_hardware("auto", "auto", learning)
+    assert (hardware.device.type, hardware.precision) == ("cuda", expected)
+    assert hardware.pins_memory
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("fp16", torch.float16), ("bf16", torch.bfloat16), ("fp32", None)])
+def test_autocast_on_cuda_is_the_precision(precision: str, dtype: torch.dtype | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, torch.dtype, bool]] = []
+    monkeypatch.setattr(torch, "autocast", lambda kind, dtype, enabled: asked.append((kind, dtype, enabled)))
+    Hardware(torch.device("cuda"), precision).autocast()  # type: ignore[arg-type]
+    ((kind, found, enabled),) = asked
+    assert (kind, enabled) == ("cuda", dtype is not None)
+    assert dtype is None or found == dtype
+
+
+def test_memory_is_pinned_for_a_gpu_that_is_used_not_for_one_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert not choose_hardware("cpu", "auto", learning=False).pins_memory
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

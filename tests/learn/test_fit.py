@@ -11,9 +11,11 @@ import torch
 from helpers import SMALL, TINY, color_set, train_settings
 
 from pipeline.errors import SettingsError, TrainError
+from pipeline.learn import fit as module
+from pipeline.learn.augment import View
 from pipeline.learn.backbones import build_body
 from pipeline.learn.fit import Fit, draw_order, fit, fit_poolings, history_rows, make_classifier
-from pipeline.learn.targets import several_labels
+from pipeline.learn.targets import choose_held_out, several_labels
 from pipeline.manifest import Manifest, from_rows
 from pipeline.settings.train import TrainSettings
 
@@ -66,7 +68,8 @@ def test_a_frozen_body_with_imagenet_weights_tells_colors_apart(colors: Manifest
         "parameters": trained.classifier.parameter_count(),
         "train_images": 18,
         "train_images_without_label": 0,
-        "val_images": 6,
+        "selected_by": "val",
+        "validation_images": 6,
     }
     fresh = make_classifier(settings, 3)
     assert settings.backbone.name == SMALL
@@ -150,6 +153,51 @@ def test_pictures_and_targets_stay_together(sampling: str, colors: Manifest, sta
     with pytest.raises(Seen):
         fit(gaps, quick(start, backbone={"trained": True}, sampling=sampling))
     assert counts == [15, 15, 5]
+
+
+@pytest.mark.parametrize("trains", [False, True])
+def test_validation_sees_whole_images_and_no_chance(
+    trains: bool, colors: Manifest, start: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Random crops would make the choice of the epoch a matter of luck."""
+    settings = quick(start, backbone={"trained": trains}, epochs=2, views=1)
+    views: list[tuple[str, int]] = []
+    plain, crop = module.plain_view, module.random_view
+
+    def watched(view: View, name: str) -> View:
+        def see(image: Any, seed: int) -> Any:
+            views.append((name, image.shape[0]))
+            return view(image, seed)
+
+        return see
+
+    monkeypatch.setattr(module, "plain_view", lambda *given: watched(plain(*given), "plain"))
+    monkeypatch.setattr(module, "random_view", lambda *given: watched(crop(*given), "random"))
+    fit(colors, settings)
+    assert Counter(name for name, _ in views) == {"random": 18 * (2 if trains else 1), "plain": 6 * (2 if trains else 1)}
+
+
+def test_held_out_train_images_choose_the_epoch_and_split_val_is_not_read(colors: Manifest, start: str) -> None:
+    rows = [
+        {**row, "id": f"{row['id']}_{copy}"}
+        for row in colors.table.to_pylist()
+        for copy in range(5 if row["split"] == "train" else 1)
+    ]
+    blind = [{**row, "labels": [], "file": "nowhere.png"} if row["split"] == "val" else row for row in rows]
+    manifest = from_rows(blind, colors.classes, colors.root, colors.mask_kind)
+    trained = fit(manifest, quick(start, select="held_out", epochs=4, views=1))
+    held = int(choose_held_out(manifest.select("train").ids(), manifest.select("train").labels(), 0).sum())
+    assert 1 <= held < 20
+    facts = {name: trained.facts[name] for name in ("selected_by", "validation_images", "train_images")}
+    assert facts == {"selected_by": "held_out", "validation_images": held, "train_images": 90 - held}
+    assert trained.best.val_loss == min(epoch.val_loss for epoch in trained.history if epoch.val_loss is not None)
+
+
+def test_nothing_to_hold_out_is_an_error(colors: Manifest, start: str) -> None:
+    few = from_rows(colors.table.to_pylist()[::6][:3], colors.classes, colors.root, colors.mask_kind)
+    assert [record.labels for record in few] == [(0,), (1,), (2,)]
+    with pytest.raises(TrainError, match="expected train images to hold out, found none among 3"):
+        fit(few, quick(start, select="held_out"))
 
 
 def test_without_validation_labels_the_last_epoch_is_taken(colors: Manifest, start: str) -> None:

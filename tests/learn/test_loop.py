@@ -208,6 +208,8 @@ def epoch(loss: float, accuracy: float) -> Epoch:
         ("accuracy", epoch(0.5, 0.0), epoch(0.6, 0.0), True),
         ("loss", epoch(0.1, 0.0), epoch(0.2, 1.0), True),
         ("loss", epoch(0.2, 1.0), epoch(0.2, 0.0), False),
+        ("held_out", epoch(0.1, 0.0), epoch(0.2, 1.0), True),
+        ("held_out", epoch(0.2, 1.0), epoch(0.2, 0.0), False),
         ("last", epoch(9.0, 0.0), epoch(0.1, 1.0), True),
     ],
 )

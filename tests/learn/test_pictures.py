@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import squared_ramp, striped_ramp, write_png
+from helpers import CPU, squared_ramp, striped_ramp, train_settings, write_png
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError
@@ -103,7 +103,7 @@ def test_a_view_depends_on_seed_epoch_and_position_alone(files: list[Path]) -> N
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_keep_the_order_and_the_views_however_many_read(workers: int, files: list[Path]) -> None:
     order = [7, 3, 3, 11, 0]
-    read = list(batches(pictures(files), order, 2, workers))
+    read = list(batches(pictures(files), order, train_settings(batch_size=2, workers=workers), CPU))
     assert [positions.tolist() for _, positions in read] == [[7, 3], [3, 11], [0]]
     views = torch.cat([images for images, _ in read]).permute(0, 2, 3, 1).numpy()
     draws = [(7, 0), (3, 0), (3, 1), (11, 0), (0, 0)]  # the third picture comes twice, in two views

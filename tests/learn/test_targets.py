@@ -9,6 +9,7 @@ from helpers import train_settings
 
 from pipeline.errors import TrainError
 from pipeline.learn.targets import (
+    choose_held_out,
     choose_labels,
     classification_loss,
     hits,
@@ -115,7 +116,50 @@ def test_binary_cross_entropy_by_hand() -> None:
         for logits, row in zip(LOGITS.tolist(), rows.tolist(), strict=True)
         for x, y in zip(logits, row, strict=True)
     ]
-    assert classification_loss(LOGITS, rows, "multi_label").item() == pytest.approx(sum(terms) / 6, rel=1e-6)
+    # summed over three classes, the mean over two images
+    assert classification_loss(LOGITS, rows, "multi_label").item() == pytest.approx(sum(terms) / 2, rel=1e-6)
+
+
+@pytest.mark.parametrize("classes", [2, 12, 200])
+def test_both_losses_move_logits_on_one_scale(classes: int) -> None:
+    """Where a classifier says nothing yet, the gradient at the true class's logit: softmax - 1, and sigmoid - 1."""
+    gradients = {}
+    for loss, targets in (("single_label", torch.tensor([1])), ("multi_label", torch.eye(classes)[1:2])):
+        logits = torch.zeros(1, classes, requires_grad=True)
+        classification_loss(logits, targets, loss).backward()  # type: ignore[arg-type]
+        assert logits.grad is not None
+        gradients[loss] = logits.grad[0, 1].item()
+    assert gradients == {"single_label": pytest.approx(1 / classes - 1), "multi_label": pytest.approx(-0.5)}
+
+
+def test_held_out_images_are_a_tenth_and_leave_every_class_one() -> None:
+    ids = [f"n{n:05d}" for n in range(3000)]
+    labels = [(n % 3,) for n in range(3000)]
+    held = choose_held_out(ids, labels, seed=0)
+    assert 240 < held.sum() < 360  # 300 ± 3.6 standard deviations
+    assert not np.array_equal(held, choose_held_out(ids, labels, seed=1))
+
+
+def test_another_image_moves_no_other_in_or_out() -> None:
+    ids, labels = [f"n{n}" for n in range(200)], [(n % 2,) for n in range(200)]
+    held = dict(zip(ids, choose_held_out(ids, labels, 0), strict=True))
+    more = dict(zip(["new", *ids], choose_held_out(["new", *ids], [(0,), *labels], 0), strict=True))
+    assert {image_id: more[image_id] for image_id in ids} == held
+
+
+def test_a_class_keeps_its_images_where_all_would_be_held_out() -> None:
+    ids = [f"n{n}" for n in range(400)]
+    (first, second, *_) = np.flatnonzero(choose_held_out(ids, [(0,)] * 400, 0)).tolist()
+    labels: list[tuple[int, ...]] = [(0,)] * 400
+    labels[first], labels[second] = (1,), (0, 1)  # all images of class 1 are drawn
+    held = choose_held_out(ids, labels, 0)
+    assert not held[first]
+    assert not held[second]
+    labels[second] = (0,)
+    labels[first] = ()  # nothing to compare with
+    held = choose_held_out(ids, labels, 0)
+    assert held[second]
+    assert not held[first]
 
 
 def test_hits() -> None:
