@@ -2,9 +2,10 @@
 
 An object is a list of patches, polygons in a frame of its own (x right, y down, the body within about -1..1).
 `draw_object` places the frame in a picture and rasterizes the patches at twice the resolution; picture and mask come
-from the same coverage, so masks are exact.
+from the same coverage, so masks are exact. All arithmetic keeps to the rules of `demo_exact`.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -15,12 +16,28 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-Points = NDArray[np.float64]  # (N, 2)
-Floats = NDArray[np.float32]
+from pipeline.sources.demo_exact import (
+    Floats,
+    Points,
+    blur,
+    cosine,
+    cubic,
+    depth,
+    exponential,
+    halve,
+    normal,
+    resample,
+    sine,
+    slopes,
+    times,
+)
+
 Color = tuple[int, int, int]  # RGB
 
 _SUPERSAMPLE = 2  # subpixels a side
 _SHIFT = 4  # binary digits behind the point in OpenCV's polygon coordinates
+_ANGLES = np.arange(36) * (math.pi / 18)
+_CIRCLE: Points = np.stack([cosine(_ANGLES), sine(_ANGLES)], axis=1)
 
 INK: Color = (28, 26, 30)
 IVORY: Color = (244, 238, 220)
@@ -89,14 +106,14 @@ class Sprite:
 
 def ellipse(x: float, y: float, rx: float, ry: float, turn: float = 0.0) -> Points:
     """An ellipse around (x, y) with half axes rx, ry, turned by `turn` degrees."""
-    angle = np.linspace(0, 2 * np.pi, 36, endpoint=False)
-    flat = np.stack([rx * np.cos(angle), ry * np.sin(angle)], axis=1)
-    return flat @ rotation(turn).T + (x, y)
+    flat = _CIRCLE * (rx, ry)
+    turned: Points = (times(flat, rotation(turn).T) if turn else flat) + np.array([x, y])
+    return turned
 
 
 def rotation(degrees: float) -> Points:
     """The 2 x 2 matrix that turns x towards y."""
-    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    c, s = float(cosine(math.radians(degrees))), float(sine(math.radians(degrees)))
     return np.array([[c, -s], [s, c]])
 
 
@@ -106,7 +123,7 @@ def smooth(*corners: tuple[float, float]) -> Points:
     p0, p2, p3 = np.roll(p1, 1, 0), np.roll(p1, -1, 0), np.roll(p1, -2, 0)
     t = (np.arange(8) / 8)[None, :, None]
     a, b, c, d = (p[:, None] for p in (2 * p1, p2 - p0, 2 * p0 - 5 * p1 + 4 * p2 - p3, 3 * p1 - p0 - 3 * p2 + p3))
-    curve: Points = (a + b * t + c * t**2 + d * t**3) / 2
+    curve: Points = (a + t * (b + t * (c + t * d))) / 2
     return curve.reshape(-1, 2)
 
 
@@ -114,7 +131,8 @@ def stroke(start: float, end: float, *path: tuple[float, float]) -> Points:
     """A line along the path whose full width runs from `start` to `end`."""
     line = np.asarray(path, dtype=np.float64)
     along = np.gradient(line, axis=0)
-    across = np.stack([-along[:, 1], along[:, 0]], axis=1) / np.maximum(np.hypot(*along.T), 1e-9)[:, None]
+    length = np.sqrt(along[:, 0] * along[:, 0] + along[:, 1] * along[:, 1])
+    across = np.stack([-along[:, 1], along[:, 0]], axis=1) / np.maximum(length, 1e-9)[:, None]
     half = np.linspace(start, end, len(line))[:, None] / 2
     return np.concatenate([line + half * across, (line - half * across)[::-1]])
 
@@ -123,7 +141,7 @@ def star(x: float, y: float, radius: float, tips: int = 5, inner: float = 0.45) 
     """A star with one tip up; `inner` is the share of the radius at which the notches lie."""
     angle = np.arange(2 * tips) * np.pi / tips - np.pi / 2
     reach = np.where(np.arange(2 * tips) % 2 == 0, radius, radius * inner)
-    return np.stack([x + reach * np.cos(angle), y + reach * np.sin(angle)], axis=1)
+    return np.stack([x + reach * cosine(angle), y + reach * sine(angle)], axis=1)
 
 
 def box(x0: float, y0: float, x1: float, y1: float) -> Points:
@@ -141,7 +159,7 @@ def _coat(rng: Generator, color: Color, x: float, y: float, rx: float, ry: float
     """Speckles on an ellipse: how many, how large and how light is the individual's, not the class's."""
     count, size, gain = int(rng.integers(0, 26)), rng.uniform(0.02, 0.06), rng.choice([0.62, 0.8, 1.35])
     reach, angle = np.sqrt(rng.random(count)), rng.uniform(0, 2 * np.pi, count)
-    spots = np.stack([x + rx * reach * np.cos(angle), y + ry * reach * np.sin(angle)], axis=1)
+    spots = np.stack([x + rx * reach * cosine(angle), y + ry * reach * sine(angle)], axis=1)
     return [Patch(ellipse(px, py, size, size), tint(color, gain), inside=True) for px, py in spots]
 
 
@@ -433,29 +451,28 @@ def kinds(classes: int) -> tuple[Kind, ...]:
 
 @cache
 def _measure(name: str) -> tuple[Points, float]:
-    """The convex outline that holds the class `name`, shape (N, 2), and the area of its body, both in frame units."""
+    """All points that the class `name` may reach, shape (N, 2), and the area of its body, both in frame units."""
     kind = next(kind for kind in kinds(MOST_CLASSES) if kind.name == name)
     bodies = [kind.family.body(np.random.default_rng(state), INK) for state in range(16)]  # fins and legs move
-    every = [patch.points for patches in (*bodies, kind.family.parts[kind.part]()) for patch in patches]
-    hull = cv2.convexHull(np.concatenate(every).astype(np.float32))[:, 0].astype(np.float64)
+    every = [patch.points for patches in (*bodies, kind.family.parts[kind.part]()) for patch in patches if not patch.inside]
+    reach = np.unique(np.concatenate(every), axis=0)
     unit = Placement(np.eye(2) * 100, np.zeros(2))
-    cover = rasterize(bodies[0], unit, hull.min(axis=0) * 100, hull.max(axis=0) * 100, np.array([0.0, 0.0, 1.0])).cover
-    return hull, float(cover.sum()) / 100**2
+    cover = rasterize(bodies[0], unit, reach.min(axis=0) * 100, reach.max(axis=0) * 100, np.array([0.0, 0.0, 1.0])).cover
+    return reach, int(np.round(cover * 255).astype(np.int64).sum()) / (255 * 100**2)
 
 
 def pose(kind: Kind, rng: Generator) -> Points:
     """Draw how an object is turned, mirrored and stretched; its body covers the area 1. Shape: (2, 2)."""
-    stretch = np.exp(rng.uniform(-0.16, 0.16))
+    stretch = exponential(rng.uniform(-0.16, 0.16))
     mirror = rng.choice([-1.0, 1.0])
     shear = rng.uniform(-0.12, 0.12)
     turn = rotation(rng.uniform(-kind.family.tilt, kind.family.tilt))
-    matrix: Points = turn @ np.array([[mirror * stretch, shear], [0.0, 1 / stretch]]) / np.sqrt(_measure(kind.name)[1])
-    return matrix
+    return times(turn, np.array([[mirror * stretch, shear], [0.0, 1 / stretch]])) / math.sqrt(_measure(kind.name)[1])
 
 
 def extent(kind: Kind, matrix: Points) -> tuple[Points, Points]:
     """The smallest and largest (x, y) of the object under `matrix`."""
-    reach = _measure(kind.name)[0] @ matrix.T
+    reach = times(_measure(kind.name)[0], matrix.T)
     return reach.min(axis=0), reach.max(axis=0)
 
 
@@ -484,13 +501,12 @@ def rasterize(patches: Sequence[Patch], place: Placement, low: Points, high: Poi
     cover = np.zeros(fine.shape[:2], np.uint8)
     shade = np.ones((height, width), np.float32)
     for patch in patches:
-        points = patch.points @ place.matrix.T + place.offset - (x0, y0)
+        points = times(patch.points, place.matrix.T) + place.offset - (x0, y0)
         _paint(fine, cover, points, patch)
         if patch.dome:
             _round(shade, points, light)
-    size = (width, height)
-    color = cv2.resize(fine, size, interpolation=cv2.INTER_AREA).astype(np.float32) * shade[..., None]
-    alpha = cv2.resize(cover, size, interpolation=cv2.INTER_AREA).astype(np.float32) / np.float32(255)
+    color = halve(fine).astype(np.float32) * shade[..., None]
+    alpha = halve(cover).astype(np.float32) / np.float32(255)
     return Sprite(color, alpha, (x0, y0))
 
 
@@ -517,7 +533,7 @@ def _around(points: Points) -> tuple[slice, slice]:
 def fill(canvas: NDArray[Any], polygons: Sequence[Points] | Points, color: Sequence[float]) -> None:
     """Fill polygons of pixel coordinates (0.5 is the middle of the first pixel) with one color, in place."""
     corners = np.round((np.asarray(polygons) - 0.5) * (1 << _SHIFT)).astype(np.int32)
-    cv2.fillPoly(canvas, list(corners), color, cv2.LINE_8, _SHIFT)
+    cv2.fillPoly(canvas, list(corners), color, cv2.LINE_8, _SHIFT)  # in integers, equal from OpenCV 4.11 on
 
 
 def _round(shade: Floats, points: Points, light: Points) -> None:
@@ -526,12 +542,12 @@ def _round(shade: Floats, points: Points, light: Points) -> None:
     view = shade[rows, columns]
     inside = np.zeros(view.shape, np.uint8)
     fill(inside, [points - (columns.start, rows.start)], (1,))
-    depth = blur(cv2.distanceTransform(inside, cv2.DIST_L2, 3), 1.5)
-    steep = np.clip(1 - depth / max(float(depth.max()), 1e-6), 0, 1) ** 1.5
-    slope_x, slope_y = cv2.Sobel(depth, cv2.CV_32F, 1, 0, scale=0.125), cv2.Sobel(depth, cv2.CV_32F, 0, 1, scale=0.125)
-    facing = np.sqrt(1 - steep**2) * light[2] - steep * (slope_x * light[0] + slope_y * light[1])
-    lit = 0.45 + 0.85 * np.clip(facing, 0, None)
-    np.copyto(view, lit.astype(np.float32), where=inside > 0)
+    height = blur(depth(inside), 1.5)
+    flank = np.clip(1 - height / max(float(height.max()), 1e-6), 0, 1)
+    steep = flank * np.sqrt(flank)
+    (slope_x, slope_y), (light_x, light_y, light_z) = slopes(height), light.tolist()
+    facing = np.sqrt(1 - steep * steep) * light_z - steep * (slope_x * light_x + slope_y * light_y)
+    np.copyto(view, 0.45 + 0.85 * np.clip(facing, 0, None), where=inside > 0)
 
 
 def noise(rng: Generator, shape: tuple[int, int], cells: int, octaves: int) -> Floats:
@@ -539,11 +555,5 @@ def noise(rng: Generator, shape: tuple[int, int], cells: int, octaves: int) -> F
     total = np.zeros(shape, np.float32)
     for octave in range(octaves):
         side = cells << octave
-        grid = rng.standard_normal((side, side), dtype=np.float32)
-        total += cv2.resize(grid, shape[::-1], interpolation=cv2.INTER_CUBIC) / (1 << octave)
+        total += resample(normal(rng, side, side), shape, cubic) / (1 << octave)
     return total
-
-
-def blur(values: NDArray[Any], sigma: float) -> Floats:
-    """Gaussian blur of standard deviation `sigma`, pixels, as float32."""
-    return cv2.GaussianBlur(values, (0, 0), sigma).astype(np.float32, copy=False)

@@ -1,13 +1,13 @@
 """The demo's pictures: cluttered grounds, objects laid out on them, shadows, light and sensor.
 
 Pictures are float32 RGB, 0..255, until `compose` rounds them. Lengths are shares of the picture's long side, so that a
-scene looks alike at every size.
+scene looks alike at every size. All arithmetic keeps to the rules of `demo_exact`.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
@@ -15,13 +15,10 @@ from numpy.typing import NDArray
 from pipeline.sources.demo_art import (
     PALETTE,
     Color,
-    Floats,
     Kind,
     Patch,
     Placement,
-    Points,
     Sprite,
-    blur,
     draw_object,
     ellipse,
     extent,
@@ -34,6 +31,7 @@ from pipeline.sources.demo_art import (
     stroke,
     tint,
 )
+from pipeline.sources.demo_exact import Floats, Points, blur, cosine, linear, normal, quarter, resample, rgb, sine
 
 LEAST_VISIBLE = 0.75  # share of an object that those in front of it leave uncovered
 _SHADES = 10
@@ -43,7 +41,7 @@ _SIZE_TOGETHER = (0.6, 0.95)  # side over the largest that fits the cell
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What a background is made of. `shades` run from dark to light. Shape: (_SHADES, 3), 0..255."""
+    """What a background is made of. `shades` run from dark to light, in whole numbers. Shape: (_SHADES, 3), 0..255."""
 
     shape: tuple[int, int]
     shades: Floats
@@ -59,12 +57,16 @@ class Ground:
 
 def _shades(rng: Generator) -> Floats:
     """Shades around one random hue, from dark to light, each a little off in hue and saturation. Shape: (_SHADES, 3)."""
-    hue = rng.uniform(0, 360) + rng.normal(0, 10, _SHADES) + rng.uniform(-90, 90) * (rng.random(_SHADES) < 0.2)
-    saturation = np.clip(rng.uniform(0.08, 0.42) + rng.normal(0, 0.04, _SHADES), 0.02, 0.6)
+    hue = rng.uniform(0, 360) + _spread(rng, 10, _SHADES) + rng.uniform(-90, 90) * (rng.random(_SHADES) < 0.2)
+    saturation = np.clip(rng.uniform(0.08, 0.42) + _spread(rng, 0.04, _SHADES), 0.02, 0.6)
     middle, spread = rng.uniform(0.45, 0.72), rng.uniform(0.1, 0.2)
     value = np.clip(np.linspace(middle - spread, middle + spread, _SHADES), 0.1, 0.92)
-    colors = np.stack([hue % 360, saturation, value * 255], axis=1).astype(np.float32)[None]
-    return cv2.cvtColor(colors, cv2.COLOR_HSV2RGB).reshape(_SHADES, 3).astype(np.float32, copy=False)
+    return np.round(rgb(hue, saturation, value * 255)).astype(np.float32)
+
+
+def _spread(rng: Generator, deviation: float, count: int) -> Points:
+    """Random numbers around 0. Shape: (count,)"""
+    return normal(rng, count).astype(np.float64) * deviation
 
 
 def _mottled(rng: Generator, ground: Ground, low: int = 0, high: int = _SHADES - 1) -> Floats:
@@ -96,7 +98,7 @@ def _anywhere(rng: Generator, ground: Ground, count: int) -> Points:
 
 def _turned(outline: Points, angle: Points, size: Points) -> Points:
     """Copies of an outline at the given angles (radians) and sizes. Shape: (n, corners, 2)."""
-    c, s = np.cos(angle)[:, None], np.sin(angle)[:, None]
+    c, s = cosine(angle)[:, None], sine(angle)[:, None]
     x, y = outline[:, 0] * size[:, None], outline[:, 1] * size[:, None]
     return np.stack([x * c - y * s, x * s + y * c], axis=2)
 
@@ -105,7 +107,7 @@ def _meadow(rng: Generator, ground: Ground) -> Floats:
     """Blades of grass."""
     canvas, count = _mottled(rng, ground, 0, 3), 260
     blade = np.array([[-0.055, 0], [0.055, 0], [0.06, -0.5], [0.16, -1.0], [0.0, -0.5]])
-    angle = rng.normal(rng.uniform(-0.4, 0.4), 0.3, count)
+    angle = rng.uniform(-0.4, 0.4) + _spread(rng, 0.3, count)
     blades = _turned(blade, angle, rng.uniform(0.08, 0.24, count) * ground.side)
     _scatter(rng, ground, canvas, blades + _anywhere(rng, ground, count) + (0, 0.1 * ground.side))
     return canvas
@@ -140,14 +142,14 @@ def _plane(rng: Generator, ground: Ground, tilt: float) -> tuple[Floats, Floats]
     """Coordinates of a plane turned by up to `tilt` radians, in long sides. Shapes: (H, W)."""
     y, x = np.mgrid[: ground.shape[0], : ground.shape[1]].astype(np.float32) / ground.side
     angle = rng.uniform(-tilt, tilt)
-    c, s = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+    c, s = float(cosine(angle)), float(sine(angle))
     return x * c - y * s + 2, x * s + y * c + 2  # + 2: positive everywhere
 
 
 def _masonry(rng: Generator, ground: Ground) -> Floats:
     """Bricks, tiles or planks: courses of pieces with joints between, by the drawn proportions."""
     height = rng.uniform(0.05, 0.13)
-    width = height * rng.choice([1.0, 2.2, 9.0])
+    width = height * float(rng.choice([1.0, 2.2, 9.0]))
     x, y = _plane(rng, ground, 0.5)
     course = np.floor(y / height)
     x = x + (course % 2) * width / 2
@@ -164,8 +166,8 @@ def _ripples(rng: Generator, ground: Ground) -> Floats:
     """Sand or water: warped waves."""
     x, y = _plane(rng, ground, 1.5)
     warp = noise(rng, ground.shape, 3, 3)
-    wave = np.sin(2 * np.pi * (y / rng.uniform(0.035, 0.09) + 0.35 * warp + 0.5 * np.sin(5 * x)))
-    level = np.clip(wave * 0.3 + 0.5 + 0.12 * warp, 0, 1)
+    wave = sine(2 * math.pi * (y / rng.uniform(0.035, 0.09) + 0.35 * warp + 0.5 * sine(5 * x)))
+    level = np.clip(wave * 0.3 + 0.5 + 0.12 * warp, 0, 1).astype(np.float32)
     return _between(ground.shades[1], ground.shades[-1], level)
 
 
@@ -185,8 +187,8 @@ GROUNDS: tuple[Callable[[Generator, Ground], Floats], ...] = (_meadow, _litter, 
 
 def _flower(color: Color) -> list[Patch]:
     petals = [
-        Patch(ellipse(0.6 * np.cos(a), 0.6 * np.sin(a), 0.42, 0.26, np.degrees(a)), color, dome=True)
-        for a in np.arange(6) * np.pi / 3
+        Patch(ellipse(0.6 * float(cosine(a)), 0.6 * float(sine(a)), 0.42, 0.26, math.degrees(a)), color, dome=True)
+        for a in (n * math.pi / 3 for n in range(6))
     ]
     return [*petals, Patch(ellipse(0, 0, 0.28, 0.28), tint(color, 0.5), dome=True)]
 
@@ -246,15 +248,9 @@ def lay(canvas: Floats, sprite: Sprite) -> None:
 def _cast_shadow(canvas: Floats, sprite: Sprite, light: Points) -> None:
     """Darken the picture on the side away from the light, softly, in place."""
     height, width = sprite.cover.shape
-    pad = max(4, (height + width) // 16)
-    small = cv2.resize(
-        cv2.copyMakeBorder(sprite.cover, pad, pad, pad, pad, cv2.BORDER_CONSTANT),
-        None,
-        fx=0.25,
-        fy=0.25,
-        interpolation=cv2.INTER_AREA,
-    ).astype(np.float32, copy=False)
-    soft = cv2.resize(blur(small, pad / 10), (width + 2 * pad, height + 2 * pad)).astype(np.float32, copy=False)
+    pad = 4 * max(1, (height + width) // 64)  # whole blocks of `quarter`
+    wide = np.pad(sprite.cover, ((pad, pad + -height % 4), (pad, pad + -width % 4)))
+    soft = resample(blur(quarter(wide), pad / 10), wide.shape, linear)
     shift = -light[:2] * pad * 0.9
     corner = (sprite.corner[0] - pad + int(shift[0]), sprite.corner[1] - pad + int(shift[1]))
     rows, columns, own_rows, own_columns = _window(Sprite(soft, soft, corner), canvas.shape)
@@ -288,9 +284,9 @@ def _place(rng: Generator, kind: Kind, low: Points, high: Points, area: float | 
 
 def _coat(rng: Generator, ground: Ground) -> Color:
     """Of three random palette colors, the one that differs most from the ground."""
-    middle = ground.shades.mean(axis=0)
+    middle = ground.shades.sum(axis=0) / _SHADES
     drawn = [PALETTE[n] for n in rng.choice(len(PALETTE), 3, replace=False)]
-    return max(drawn, key=lambda color: float(np.abs(np.asarray(color) - middle).sum()))
+    return max(drawn, key=lambda color: math.fsum(np.abs(np.asarray(color) - middle).tolist()))
 
 
 def _arrange(rng: Generator, objects: Sequence[Kind], ground: Ground, light: Points) -> list[Sprite]:
@@ -336,11 +332,11 @@ def _illuminate(rng: Generator, canvas: Floats) -> Floats:
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     x = np.linspace(-1, 1, width, dtype=np.float32)[None]
     slope, angle = rng.uniform(0, 0.3), rng.uniform(0, 2 * np.pi)
-    field = rng.uniform(0.85, 1.25) * (1 + slope * np.float32(np.cos(angle)) * x + slope * np.float32(np.sin(angle)) * y)
-    field *= 1 - rng.uniform(0, 0.3) * (x**2 + y**2) / 2
+    field = rng.uniform(0.85, 1.25) * (1 + slope * float(cosine(angle)) * x + slope * float(sine(angle)) * y)
+    field *= 1 - rng.uniform(0, 0.3) * (x * x + y * y) / 2
     warmth = rng.uniform(-0.12, 0.12)
     gains = np.array([1 + warmth, 1, 1 - warmth], np.float32)
-    return canvas * (field[..., None].astype(np.float32) * gains)
+    return canvas * (field[..., None].astype(np.float32, copy=False) * gains)
 
 
 def _expose(rng: Generator, canvas: Floats) -> NDArray[np.uint8]:
@@ -348,7 +344,7 @@ def _expose(rng: Generator, canvas: Floats) -> NDArray[np.uint8]:
     sharpness = rng.uniform(0, 0.9)  # standard deviation of the blur, pixels
     if sharpness > 0.3:
         canvas = blur(canvas, sharpness)
-    grain = rng.standard_normal(canvas.shape[:2], dtype=np.float32) * np.float32(rng.uniform(1.5, 6))
+    grain = normal(rng, *canvas.shape[:2]) * rng.uniform(1.5, 6)
     return np.clip(canvas + grain[..., None], 0, 255).round().astype(np.uint8)
 
 
@@ -372,8 +368,8 @@ def compose(rng: Generator, objects: Sequence[Kind], long_side: int) -> tuple[ND
     shape = _frame(rng, long_side)
     ground = Ground(shape, _shades(rng))
     angle, height = rng.uniform(0, 2 * np.pi), rng.uniform(0.55, 0.8)
-    flat = np.sqrt(1 - height**2)
-    light = np.array([flat * np.cos(angle), flat * np.sin(angle), height])
+    flat = math.sqrt(1 - height * height)
+    light = np.array([flat * float(cosine(angle)), flat * float(sine(angle)), height])
     canvas = GROUNDS[rng.integers(len(GROUNDS))](rng, ground).astype(np.float32)
     canvas *= (1 + 0.1 * noise(rng, shape, 3, 5))[..., None]
     _clutter(rng, canvas, light)
