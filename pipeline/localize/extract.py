@@ -269,7 +269,7 @@ def read_views(
     wanted = wanted_classes(logits, labels, settings.max_classes)
     weights = classifier.head.weight
     weights = clamp_negative_weights(weights) if settings.negative_weights == "clamp" else weights
-    y, x = offset_in_cells(classifier, settings)
+    y, x = cell_offset(classifier, settings)
     maps, offsets = [], []
     for features, mirrored in views:
         cams = class_activation_maps(features, weights, wanted)
@@ -278,12 +278,9 @@ def read_views(
     return mean_over_views(maps, offsets).cpu().numpy(), wanted.cpu().numpy(), probabilities.cpu().numpy()
 
 
-def offset_in_cells(classifier: Classifier, settings: ExtractSettings) -> Offset:
+def cell_offset(classifier: Classifier, settings: ExtractSettings) -> Offset:
     """Offset (y, x) of the cells of a view from their even share of the image, in cells; none for the published placement."""
-    if settings.placement == "grid":
-        return 0.0, 0.0
-    y, x = classifier.offset
-    return y / classifier.design.output_stride, x / classifier.design.output_stride
+    return classifier.design.offset if settings.placement == "receptive_field" else (0.0, 0.0)
 
 
 def _features(classifier: Classifier, images: Tensor, mirrored: bool, hardware: Hardware) -> View:
