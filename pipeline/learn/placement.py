@@ -17,7 +17,7 @@ def measure_offset(features: Callable[[Tensor], Tensor], images: Iterable[Tensor
 
     A network whose cells look d cells to the right of their share does so in the mirror image, too, which is to the left when
     its map is mirrored back: the two maps are displaced by 2 d. Per image and axis, with E the sum of the features over
-    channels and E' that of the mirror image, mirrored back, the correlation
+    channels and E' that of the mirror image, mirrored back, the likeness
 
         r(n) = 1 - mean((E[i] - E'[i + n])^2) / (var(E) + var(E'))
 
