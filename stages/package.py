@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     settings = load_section(PackageSettings, f"tracks.{args.track}.package", args.params)
     manifest = read_manifest(args.manifest, (settings.split,), truth=False)
-    counts = package(manifest, Store(args.refined), args.out, get_track(args.track), settings.split)
+    counts = package(manifest, Store(args.refined / settings.split), args.out, get_track(args.track), settings.split)
     write_json(args.report, counts)
 
 

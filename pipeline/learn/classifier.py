@@ -15,7 +15,7 @@ from torch.nn import functional
 from pipeline.errors import TrainError
 from pipeline.files import read_json, write_bytes, write_json
 from pipeline.learn.backbones import Normalization, build_body, count_channels
-from pipeline.learn.placement import Offset, cell_offset
+from pipeline.learn.placement import Offset
 from pipeline.learn.pooling import make_pool
 
 Loss = Literal["single_label", "multi_label"]
@@ -32,6 +32,7 @@ class Design:
     classes: int
     loss: Loss
     normalization: Normalization
+    offset: Offset = (0.0, 0.0)  # cells; (y, x), from the even share of a cell to where it looks, as training has measured it
 
 
 class Classifier(nn.Module):
@@ -47,7 +48,6 @@ class Classifier(nn.Module):
         super().__init__()
         self.design = design
         self.body = build_body(design.backbone, design.output_stride)
-        self.offset: Offset = cell_offset(self.body, design.output_stride)  # pixels; (y, x), where cells look beside their place
         self.pool = make_pool(design.pooling, design.tap_threshold)
         self.head = nn.Linear(count_channels(self.body), design.classes)
         # zeros: the first logits are equal for all classes, whatever the number of channels
@@ -103,11 +103,16 @@ def load_classifier(folder: Path) -> Classifier:
     """Read what `save_classifier` wrote, ready to predict.
 
     Raises:
-        TrainError: if weights and design do not fit each other
+        TrainError: if weights and design do not fit each other, or the design does not say where cells look
     """
     values: dict[str, Any] = read_json(folder / "design.json")
-    recorded = values.pop("normalization")
-    classifier = Classifier(Design(normalization=Normalization(tuple(recorded["mean"]), tuple(recorded["std"])), **values))
+    if "offset" not in values:
+        raise TrainError(
+            f"{folder / 'design.json'}: expected the key 'offset', found none; likely an older version's: train again"
+        )
+    recorded, (y, x) = values.pop("normalization"), values.pop("offset")
+    normalization = Normalization(tuple(recorded["mean"]), tuple(recorded["std"]))
+    classifier = Classifier(Design(normalization=normalization, offset=(y, x), **values))
     try:
         classifier.load_state_dict(safetensors.torch.load_file(folder / "weights.safetensors"))
     except (RuntimeError, OSError, SafetensorError) as error:

@@ -24,16 +24,20 @@ from tqdm import tqdm
 
 from pipeline.errors import SettingsError, TrainError
 from pipeline.files import write_json, write_text
+from pipeline.images import read_rgb, resize_image
 from pipeline.learn.augment import plain_view, random_view
 from pipeline.learn.backbones import normalization
 from pipeline.learn.classifier import Classifier, Design, save_classifier
 from pipeline.learn.device import Hardware, choose_hardware
 from pipeline.learn.loop import Batch, Epoch, run_epochs
 from pipeline.learn.pictures import Pictures, batches
+from pipeline.learn.placement import FEWEST_CELLS, Offset, measure_offset
 from pipeline.learn.targets import Targets, choose_held_out, make_targets, sampling_weights, several_labels
 from pipeline.learn.weights import load_weights
 from pipeline.manifest import Manifest
 from pipeline.settings.train import TrainSettings
+
+OFFSET_IMAGES = 32  # of split train, at most: they give the offset of the cells to some hundredths of a cell
 
 
 @dataclass(slots=True)
@@ -80,6 +84,7 @@ def fit_poolings(manifest: Manifest, every: Sequence[TrainSettings]) -> list[Fit
     classifiers = [_start(one, len(manifest.classes), hardware) for one in every]
     learn = _fit_bodies if settings.backbone.trained else _fit_heads
     learnt = learn(classifiers, data, settings, hardware)
+    _measure_offsets(classifiers, train.files(), settings, hardware)
     facts = {
         "device": str(hardware.device),
         "precision": hardware.precision,
@@ -93,6 +98,26 @@ def fit_poolings(manifest: Manifest, every: Sequence[TrainSettings]) -> list[Fit
         Fit(classifier.eval(), run.history, run.best, {**facts, **run.facts})
         for classifier, run in zip(classifiers, learnt, strict=True)
     ]
+
+
+def _measure_offsets(
+    classifiers: Sequence[Classifier], files: Sequence[Path], settings: TrainSettings, hardware: Hardware
+) -> None:
+    """Write into each design where its cells look; a frozen body is measured once for all."""
+    chosen = [files[place] for place in np.unique(np.linspace(0, len(files) - 1, OFFSET_IMAGES).round().astype(int))]
+    measured = classifiers if settings.backbone.trained else classifiers[:1]
+    offsets = [_offset(classifier.eval(), chosen, settings.resize, hardware) for classifier in measured]
+    for n, classifier in enumerate(classifiers):
+        classifier.design = replace(classifier.design, offset=offsets[min(n, len(offsets) - 1)])
+
+
+def _offset(classifier: Classifier, files: Sequence[Path], size: int, hardware: Hardware) -> Offset:
+    stride = classifier.design.output_stride
+    side = max(FEWEST_CELLS, round(size / stride)) * stride  # whole cells: else the mirror image is divided otherwise
+    views = (resize_image(read_rgb(file), (side, side)) for file in files)
+    images = (torch.from_numpy(view).permute(2, 0, 1)[None].to(hardware.device) for view in views)
+    with hardware.autocast():
+        return measure_offset(classifier.features, images)
 
 
 def _start(settings: TrainSettings, classes: int, hardware: Hardware) -> Classifier:

@@ -1,124 +1,79 @@
-"""Where the cells of a feature map look: the offset of their receptive fields from an even division of the image."""
+"""Where the cells of a feature map look: their offset from an even division of the image, measured on mirror images."""
 
-import math
-from collections import Counter, defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
-from torch import Tensor, nn
-from torch.nn.modules import padding
+from torch import Tensor
 
 Offset = tuple[float, float]  # y, x
-_PADS = (padding._ConstantPadNd, padding._ReflectionPadNd, padding._ReplicationPadNd)
+RIM = 2  # cells on every side that are left out: what padding does to them is not displaced
+LAGS = range(-3, 4)  # cells by which a map and that of the mirror image are displaced against each other
+FEWEST_CELLS = 14  # along an axis: at the largest lag, too, most of what is left of the two maps overlaps
+LEAST_LIKENESS = 0.5  # below it, the map of the mirror image is another map, and no displaced one
 
 
-@dataclass(frozen=True, slots=True)
-class _Layer:
-    """One layer with a window, as the image passed it, along one axis.
+def measure_offset(features: Callable[[Tensor], Tensor], images: Iterable[Tensor]) -> Offset:
+    """Offset (y, x) of where a cell looks from the middle of its even share of the image, in cells; right and down positive.
 
-    Attributes:
-        jump: distance of its input's neighbors, in pixels of the image
-        source, target: length of its input and output
-        shift: from an even division of the input to the centers of the windows, in input positions
-        share: 1 over the number of layers that read the same input
+    A network whose cells look d cells to the right of their share does so in the mirror image, too, which is to the left when
+    its map is mirrored back: the two maps are displaced by 2 d. Per image and axis, with E the sum of the features over
+    channels and E' that of the mirror image, mirrored back, the likeness
+
+        r(n) = 1 - mean((E[i] - E'[i + n])^2) / (var(E) + var(E'))
+
+    is found for whole lags n inside a rim of two cells, averaged over the images, and its peak interpolated by the parabola
+    that it is for a smooth map: d is half of the peak's lag. For y the image is turned upside down.
+
+    Padding alone does not say it: a window that is padded on one side learns weights that make up for it, and a network that
+    was learnt with a stride and is used without it looks beside its place though its padding is even on both sides.
+
+    Args:
+        features: images (1, 3, H, W) to features (1, C, h, w), not negative
+        images: photographs of the kind that the network was learnt on. Shape: (1, 3, H, W) each, uint8
+
+    Returns:
+        offset; 0.0 along an axis that says nothing: maps of fewer than 14 cells, r below 0.5, a peak at the largest lag
     """
-
-    jump: int
-    source: int
-    target: int
-    shift: float
-    share: float
-
-
-def cell_offset(backbone: nn.Module, output_stride: int) -> Offset:
-    """Offset (y, x) of each cell's receptive field from the cell's even share of the image, in pixels of the input.
-
-    Cell i of n, of stride s, is centered on pixel (i + 0.5) s - 0.5 + offset. Every layer with a window adds
-
-        jump * ((k - 1) / 2 - p - (stride - 1) / 2)
-
-    where k is the window with its dilation, p the padding before the first position, jump the distance of the layer's input
-    positions in pixels. Layers that reduce the same length to the same length stand side by side (a shortcut and what it cuts
-    short) and count together, with their mean. So padding on both sides gives a ResNet -7.5 px at stride 16, TensorFlow's
-    padding on the right +7.5 px, and patches without padding 0.
-
-    Found with one forward pass of zeros in evaluation mode. Sides of the image are multiples of the output stride, as they
-    are here: padding that depends on the length may differ at others.
-
-    Source: the arithmetic of Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016, section 4
-    """
-    side = 4 * output_stride
-    passed = _pass_through(backbone, side)
-    return _sum_of_levels(list(_layers(passed, side, 0))), _sum_of_levels(list(_layers(passed, side, 1)))
+    curves = [curve for image in images if (curve := _mirror_curves(features, image)) is not None]
+    if not curves:
+        return 0.0, 0.0
+    y, x = torch.stack(curves).mean(dim=0).tolist()
+    return _peak(y) / 2, _peak(x) / 2
 
 
-def _pass_through(backbone: nn.Module, side: int) -> list[tuple[nn.Module, Tensor, Tensor]]:
-    """Layers with a window in the order of a forward pass, with input and output; those of other data than maps left out."""
-    passed: list[tuple[nn.Module, Tensor, Tensor]] = []
-
-    def note(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        if isinstance(output, Tensor) and output.ndim == inputs[0].ndim == 4:
-            passed.append((module, inputs[0], output))  # held, so that no other tensor gets the same identity
-
-    hooks = [module.register_forward_hook(note) for module in backbone.modules() if _has_window(module)]
-    try:
-        with torch.inference_mode():
-            backbone.eval()(torch.zeros(1, 3, side, side))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return passed
+@torch.inference_mode()
+def _mirror_curves(features: Callable[[Tensor], Tensor], image: Tensor) -> Tensor | None:
+    """r by lag for both axes; None if a map is too small or constant. Shape: (2, lags)"""
+    plain = _energy(features(image))
+    if min(plain.shape) < FEWEST_CELLS:
+        return None
+    mirrored = [_energy(features(image.flip(2 + axis))).flip(axis) for axis in (0, 1)]
+    curves = torch.stack([_likeness(_inner(plain), _inner(other), axis) for axis, other in enumerate(mirrored)])
+    return curves if bool(curves.isfinite().all()) else None
 
 
-def _has_window(module: nn.Module) -> bool:
-    window = hasattr(module, "stride") and (hasattr(module, "kernel_size") or hasattr(module, "filt_size"))
-    return (window and not any(module.children())) or isinstance(module, _PADS)
+def _energy(features: Tensor) -> Tensor:
+    """Shape: (1, C, h, w) to (h, w)"""
+    return features[0].float().sum(dim=0).cpu()
 
 
-def _layers(passed: list[tuple[nn.Module, Tensor, Tensor]], side: int, axis: int) -> Iterator[_Layer]:
-    readers = Counter(id(source) for _, source, _ in passed)
-    for module, source, output in passed:
-        length = source.shape[2 + axis]
-        jump = 2 ** round(math.log2(side / length))  # a padded input is a little longer than its share
-        yield _Layer(jump, length, output.shape[2 + axis], _shift(module, length, axis), 1 / readers[id(source)])
+def _inner(energy: Tensor) -> Tensor:
+    return energy[RIM:-RIM, RIM:-RIM]
 
 
-def _shift(module: nn.Module, length: int, axis: int) -> float:
-    if isinstance(module, _PADS):
-        return -float(_before(module.padding, axis))
-    kernel = int(_before(getattr(module, "kernel_size", None) or getattr(module, "filt_size", 1), axis))
-    stride = int(_before(module.stride, axis))
-    reach = int(_before(getattr(module, "dilation", 1), axis)) * (kernel - 1)
-    return reach / 2 - _padding(module, length, stride, reach, axis) - (stride - 1) / 2
+def _likeness(one: Tensor, other: Tensor, axis: int) -> Tensor:
+    length, spread = one.shape[axis], one.var(correction=0) + other.var(correction=0)
+    pairs = [
+        (one.narrow(axis, max(0, -lag), length - abs(lag)), other.narrow(axis, max(0, lag), length - abs(lag))) for lag in LAGS
+    ]
+    return torch.stack([1 - (a - b).square().mean() / spread for a, b in pairs])
 
 
-def _padding(module: nn.Module, length: int, stride: int, reach: int, axis: int) -> int:
-    if _pads_like_tensorflow(module):
-        return max((math.ceil(length / stride) - 1) * stride + reach + 1 - length, 0) // 2
-    if isinstance(module.padding, str):
-        return reach // 2 if module.padding == "same" else 0
-    return int(_before(module.padding, axis))
-
-
-def _pads_like_tensorflow(module: nn.Module) -> bool:
-    """Whether one of timm's layers pads by the length of its input, the odd pixel on the right."""
-    told = getattr(module, "same_pad", getattr(module, "dynamic_padding", None))
-    return bool(told) if told is not None else "Same" in type(module).__name__
-
-
-def _before(value: Any, axis: int) -> Any:
-    """The entry for the start of an axis: of one number, of (y, x), or of (left, right, top, bottom)."""
-    if isinstance(value, (tuple, list)):
-        return value[axis] if len(value) == 2 else value[2 - 2 * axis]
-    return value
-
-
-def _sum_of_levels(layers: list[_Layer]) -> float:
-    levels: dict[tuple[int, int], list[float]] = defaultdict(list)
-    for layer in layers:
-        if layer.target < layer.source:
-            levels[layer.source, layer.target].append(layer.jump * layer.shift)
-    kept = sum(layer.share * layer.jump * layer.shift for layer in layers if layer.target >= layer.source)
-    return kept + sum(sum(shifts) / len(shifts) for shifts in levels.values())
+def _peak(curve: Sequence[float]) -> float:
+    """Lag of the highest point of the parabola through the three highest points; 0 where the curve says nothing."""
+    top = max(range(len(curve)), key=curve.__getitem__)
+    if curve[top] < LEAST_LIKENESS or top in (0, len(curve) - 1):
+        return 0.0
+    before, at, after = curve[top - 1 : top + 2]
+    bend = before - 2 * at + after
+    return LAGS[top] + (0.5 * (before - after) / bend if bend < 0 else 0.0)

@@ -378,7 +378,7 @@ def read_maps(classifier: Classifier, views: Sequence[View], wanted: Tensor, set
     """Raw maps of the wanted classes, the mean over views on the grid of the finest. Shapes: (N, P) to (N, P, h, w)"""
     weights = classifier.head.weight
     weights = clamp_negative_weights(weights) if settings.negative_weights == "clamp" else weights
-    y, x = offset_in_cells(classifier, settings)
+    y, x = cell_offset(classifier, settings)
     maps, offsets = [], []
     for features, mirrored in views:
         cams = class_activation_maps(features, weights, wanted)
@@ -388,12 +388,9 @@ def read_maps(classifier: Classifier, views: Sequence[View], wanted: Tensor, set
     return means
 
 
-def offset_in_cells(classifier: Classifier, settings: ExtractSettings) -> Offset:
+def cell_offset(classifier: Classifier, settings: ExtractSettings) -> Offset:
     """Offset (y, x) of the cells of a view from their even share of the image, in cells; none for the published placement."""
-    if settings.placement == "grid":
-        return 0.0, 0.0
-    y, x = classifier.offset
-    return y / classifier.design.output_stride, x / classifier.design.output_stride
+    return classifier.design.offset if settings.placement == "receptive_field" else (0.0, 0.0)
 
 
 def _features(classifier: Classifier, images: Tensor, mirrored: bool, hardware: Hardware) -> View:

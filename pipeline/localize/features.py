@@ -14,7 +14,7 @@ from tqdm import tqdm
 from pipeline.images import read_rgb, resize_image
 from pipeline.learn.classifier import Classifier
 from pipeline.learn.device import Hardware, choose_hardware
-from pipeline.localize.extract import look, offset_in_cells
+from pipeline.localize.extract import cell_offset, look
 from pipeline.manifest import Manifest, Record
 from pipeline.settings.extract import ExtractSettings
 from pipeline.store import Arrays, divide, finish, write_part
@@ -40,7 +40,7 @@ def keep_features(manifest: Manifest, classifier: Classifier, out: Path, setting
                 items[image_id] = _arrays(by_id[image_id], classifier, settings, hardware)
                 bar.update()
             parts.append(write_part(out, number, items))
-    design, offset = classifier.design, offset_in_cells(classifier, settings)
+    design, offset = classifier.design, cell_offset(classifier, settings)
     finish(out, parts, {"pooling": design.pooling, "tap_threshold": design.tap_threshold, "offset": list(offset)})
     return len(sample)
 

@@ -38,7 +38,7 @@ SOURCES = {
     "track1": {"lists": "download"},
     "track3": {"val_list": "LID_track3/val/val.txt", "classes": "present"},
 }
-TRAIN = {"track1": 200 + 1, "track3": 10 * 8}  # every class of Track 1 has an image, one annotation names no object
+TRAIN = {"track1": 200 * 2 + 1, "track3": 10 * 8}  # every class of Track 1 has two images, one annotation names no object
 HELD_OUT = 24  # images of val, and of test
 
 
@@ -86,7 +86,7 @@ class Run:
 def disks(tmp_path_factory: pytest.TempPathFactory) -> Disks:
     folder = tmp_path_factory.mktemp("official")
     roots, size = (folder / "ilsvrc", folder / "lid"), (64, 48)
-    track1 = make_ilsvrc_det(*roots, classes=200, images_per_class=1, val=HELD_OUT, test=HELD_OUT, size=size)
+    track1 = make_ilsvrc_det(*roots, classes=200, images_per_class=2, val=HELD_OUT, test=HELD_OUT, size=size)
     track3 = make_ilsvrc_cls(*roots, classes=10, images_per_class=8, val=HELD_OUT, test=HELD_OUT, size=size)
     assert len([path for path in folder.rglob("*.JPEG") if path.is_file()]) >= 300
     return Disks(folder, {"track1": track1, "track3": track3})

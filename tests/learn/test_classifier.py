@@ -9,6 +9,7 @@ import torch
 from helpers import SMALL, make_tiny, random_features, random_images
 
 from pipeline.errors import StoreError, TrainError
+from pipeline.files import read_json, write_json
 from pipeline.learn.backbones import Normalization
 from pipeline.learn.classifier import Classifier, load_classifier, save_classifier
 from pipeline.learn.pooling import thresholded_average_pool
@@ -75,6 +76,7 @@ def test_parameters_are_counted_whole() -> None:
 @pytest.mark.parametrize("name", ["test_resnet", SMALL])
 def test_what_is_saved_comes_back(name: str, tmp_path: Path) -> None:
     classifier, images = make_tiny(loss="multi_label", name=name), random_images(2, 3, 48, 64)
+    classifier.design = replace(classifier.design, offset=(0.125, -0.4))
     save_classifier(classifier, tmp_path / "model")
     loaded = load_classifier(tmp_path / "model")
     assert loaded.design == classifier.design
@@ -83,6 +85,15 @@ def test_what_is_saved_comes_back(name: str, tmp_path: Path) -> None:
         # the loaded one has channels last in memory, which may sum in another order
         torch.testing.assert_close(loaded(images), classifier(images), rtol=1e-4, atol=1e-5)
     assert all(torch.equal(value, classifier.state_dict()[key]) for key, value in loaded.state_dict().items())
+
+
+def test_a_design_that_does_not_say_where_cells_look_is_refused(tmp_path: Path) -> None:
+    save_classifier(make_tiny(), tmp_path)
+    values = read_json(tmp_path / "design.json")
+    del values["offset"]
+    write_json(tmp_path / "design.json", values)
+    with pytest.raises(TrainError, match=r"design\.json: expected the key 'offset', found none; likely an older version's"):
+        load_classifier(tmp_path)
 
 
 def test_equal_weights_give_equal_bytes(tmp_path: Path) -> None:

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from helpers import SMALL, TINY, color_set, train_settings
+from helpers import SMALL, TINY, color_set, train_settings, write_png
 
 from pipeline.errors import SettingsError, TrainError
+from pipeline.images import read_rgb, resize_image
 from pipeline.learn import fit as module
 from pipeline.learn.augment import View
 from pipeline.learn.backbones import build_body
 from pipeline.learn.fit import Fit, draw_order, fit, fit_poolings, history_rows, make_classifier
+from pipeline.learn.placement import measure_offset
 from pipeline.learn.targets import choose_held_out, several_labels
 from pipeline.manifest import Manifest, from_rows
 from pipeline.settings.train import TrainSettings
@@ -335,3 +337,41 @@ def test_the_head_learns_first_on_the_body_as_loaded(colors: Manifest, start: st
 def test_a_head_start_of_a_frozen_body_is_a_contradiction(start: str) -> None:
     with pytest.raises(SettingsError, match="head_epochs is 3"):
         quick(start, head_epochs=3)
+
+
+def textures(root: Path, count: int, shape: tuple[int, int] = (60, 90)) -> Manifest:
+    """A color each, under a texture that has something to see everywhere."""
+    manifest = color_set(root, train=count // 3, val=1)
+    for n, file in enumerate(manifest.files()):
+        noise = np.random.default_rng(n).integers(-60, 60, (*shape, 1))
+        write_png(file, np.clip(read_rgb(file).mean(axis=(0, 1)) + noise, 0, 255).astype(np.uint8))
+    return manifest
+
+
+def test_where_cells_look_is_measured_on_train_images_and_kept_in_the_design(tmp_path: Path, start: str) -> None:
+    manifest = textures(tmp_path, 6)
+    classifier = fit(manifest, quick(start, epochs=1, resize=250)).classifier
+    images = [resize_image(read_rgb(file), (256, 256)) for file in manifest.select("train").files()]  # 16 whole cells
+    expected = measure_offset(classifier.features, [torch.from_numpy(image).permute(2, 0, 1)[None] for image in images])
+    assert expected != (0.0, 0.0)
+    assert classifier.design.offset == expected
+    small = fit(manifest, quick(start, epochs=1, resize=64)).classifier  # enlarged to the fewest cells that can say something
+    assert small.design.offset != (0.0, 0.0)
+
+
+@pytest.mark.parametrize(("trained", "measured"), [(False, 1), (True, 2)])
+def test_each_body_is_measured_once(
+    trained: bool, measured: int, colors: Manifest, start: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[tuple[int, ...]]] = []
+
+    def measure(features: Any, images: Any) -> tuple[float, float]:
+        seen.append([tuple(image.shape) for image in images])
+        return 0.25 * len(seen), -0.5
+
+    monkeypatch.setattr("pipeline.learn.fit.measure_offset", measure)
+    monkeypatch.setattr("pipeline.learn.fit.OFFSET_IMAGES", 4)
+    every = [quick(start, epochs=1, pooling=pooling, backbone={"trained": trained}) for pooling in ("gap", "tap")]
+    offsets = [one.classifier.design.offset for one in fit_poolings(colors, every)]
+    assert seen == [[(1, 3, 224, 224)] * 4] * measured
+    assert offsets == [(0.25, -0.5), (0.25 * measured, -0.5)]

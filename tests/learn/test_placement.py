@@ -1,6 +1,7 @@
-"""Where the cells of a feature map look: padding arithmetic against what each input pixel contributes to a cell."""
+"""Where the cells of a feature map look, of networks made to look at a known place."""
 
 import copy
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from timm.layers.pool2d_same import AvgPool2dSame, MaxPool2dSame
 from torch import Tensor, nn
 
 from pipeline.learn.backbones import build_body
-from pipeline.learn.placement import cell_offset
+from pipeline.learn.placement import measure_offset
 
 NORMS = ("BatchNorm", "LayerNorm", "GroupNorm", "GlobalResponseNorm")
 ACTIVATIONS = ("ReLU", "ReLU6", "SiLU", "Hardswish", "GELU", "GELUTanh")
@@ -61,41 +62,74 @@ def _mute_gates(body: nn.Module) -> None:
         hook.remove()
 
 
-def measured_offset(body: nn.Module, stride: int) -> tuple[float, float]:
-    """Centroid of the input gradient of the cell in the middle, less the middle of its stretch of the image."""
-    image = torch.rand(1, 3, 352, 288, requires_grad=True)
-    row, column = 352 // stride // 2, 288 // stride // 2
-    linear_copy(body)(image)[0, :, row, column].sum().backward()
-    assert image.grad is not None
-    weight = image.grad[0].sum(dim=0)  # (H, W)
-    assert weight.min() >= 0
-    assert weight.max() > 0
-    centroids = [
-        (weight.sum(dim=1 - axis) * torch.arange(weight.shape[axis])).sum().item() / weight.sum().item() for axis in (0, 1)
-    ]
-    return centroids[0] - (row + 0.5) * stride + 0.5, centroids[1] - (column + 0.5) * stride + 0.5
+def photographs(count: int = 6, shape: tuple[int, int] = (320, 384)) -> Iterator[Tensor]:
+    """Noise that is rough and smooth at once, and no two rows or columns alike. Shape: (1, 3, H, W) each"""
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(count):
+        layers = [torch.randn((1, 3, 2**n, 2**n + 2), generator=generator) * 0.7**n for n in range(1, 7)]
+        image = sum(nn.functional.interpolate(layer, size=shape, mode="bicubic") for layer in layers)
+        yield ((image - image.min()) / (image.max() - image.min()) * 255).to(torch.uint8)
+
+
+def spot(y: float, x: float) -> nn.Module:
+    """A network of one layer at stride 16 whose cells see a spot of some 10 pixels, `(y, x)` pixels from their middle."""
+    layer = nn.Conv2d(3, 2, 47, stride=16, padding=16, bias=False)  # pixel 23.5 of its window is the middle of the cell
+    rows, columns = torch.meshgrid(torch.arange(47.0) - 23.5 - y, torch.arange(47.0) - 23.5 - x, indexing="ij")
+    layer.weight.data[:] = torch.exp(-(rows**2 + columns**2) / 50)
+    return layer
+
+
+@pytest.mark.parametrize("offset", [(0.0, 0.0), (-7.5, -7.5), (7.5, 3.0), (-2.0, 6.0), (0.0, -11.0)])
+def test_the_offset_is_where_a_cell_looks(offset: tuple[float, float]) -> None:
+    layer = spot(*offset)
+    measured = measure_offset(lambda images: layer(images.float()), photographs())
+    assert measured == pytest.approx((offset[0] / 16, offset[1] / 16), abs=0.03)
 
 
 @pytest.mark.parametrize(
     ("name", "stride", "expected"),
     [
         ("resnet18", 16, -7.5),  # padding 3 and 1 on either side of an even length: the first window lies on the corner pixel
-        ("resnet18", 32, -15.5),
-        ("seresnet18", 16, -7.5),
-        ("legacy_seresnet18", 32, -13.5),  # its maximum pooling pads on the right alone: -0.5 + 1 - 2 - 4 - 8
-        (SMALL, 16, 7.5),  # TensorFlow pads on the right
-        (SMALL, 32, 15.5),
-        ("efficientnet_lite0", 16, -7.5),  # the same network, padded on both sides
+        ("efficientnet_lite0", 16, -7.5),
+        (SMALL, 16, 7.5),  # the same network, but TensorFlow pads on the right
         ("mobilenetv3_small_050", 32, -15.5),
         ("densenet121", 32, -1.5),  # pools of 2 x 2 pixels after the stem
         ("convnext_atto", 32, 0.0),  # patches without padding
         ("convnext_atto", 16, 8.0),  # windows of 2 x 2 at stride 1 are padded on the right
-        ("resnetv2_50x1_bit", 16, -7.5),  # padding is a layer of its own
-        ("resnetblur18", 16, -7.5),
+        ("resnet50d", 16, -0.5),
     ],
 )
-def test_the_offset_is_where_a_cell_looks(name: str, stride: int, expected: float) -> None:
-    body = build_body(name, stride)
-    assert cell_offset(body, stride) == (expected, expected)
-    # what a cell sees is wider than the test image where the network is deep, and cut off unevenly: some hundredths of a pixel
-    assert measured_offset(body, stride) == pytest.approx((expected, expected), abs=0.1)
+def test_with_weights_that_lean_nowhere_the_offset_is_that_of_the_padding(name: str, stride: int, expected: float) -> None:
+    """The arithmetic of paddings: each layer adds jump * ((k - 1) / 2 - p - (stride - 1) / 2)."""
+    body = linear_copy(build_body(name, stride))
+    cells = 448 // stride if stride == 32 else 320 // stride
+    images = photographs(3, (cells * stride, (cells + 2) * stride))
+    measured = measure_offset(lambda batch: body(batch.float() / 255), images)
+    assert measured == pytest.approx((expected / stride, expected / stride), abs=0.05)
+
+
+def test_weights_that_lean_move_the_cells_though_padding_is_even() -> None:
+    """What padding arithmetic cannot see."""
+    layer = nn.Conv2d(3, 1, 33, stride=16, padding=9, bias=False)  # its middle is half a pixel beside that of the cell
+    nn.init.zeros_(layer.weight)
+    layer.weight.data[:, :, 12:21, 2:11] = 1  # the middle one of rows 0..32; column 6, 10 to the left of the middle
+    measured = measure_offset(lambda images: layer(images.float()), photographs())
+    assert measured == pytest.approx((-0.5 / 16, -10.5 / 16), abs=0.05)
+
+
+def test_where_nothing_can_be_said_there_is_no_offset() -> None:
+    layer = spot(7.5, 7.5)
+    assert measure_offset(lambda images: layer(images.float()), []) == (0.0, 0.0)
+    flat = [torch.full((1, 3, 320, 320), 9, dtype=torch.uint8)]
+    assert measure_offset(lambda images: layer(images.float())[..., 2:-2, 2:-2], flat) == (0.0, 0.0)
+    small = list(photographs(2, (16 * 13, 320)))
+    assert measure_offset(lambda images: layer(images.float()), small) == (0.0, 0.0)
+    generator = torch.Generator().manual_seed(0)
+    assert measure_offset(lambda images: torch.rand((1, 4, 20, 20), generator=generator), photographs()) == (0.0, 0.0)
+
+
+def test_images_that_say_nothing_do_not_spoil_the_others() -> None:
+    layer = spot(7.5, 3.0)
+    flat = torch.zeros((1, 3, 320, 320), dtype=torch.uint8)
+    one = measure_offset(lambda images: layer(images.float()), photographs())
+    assert measure_offset(lambda images: layer(images.float()), [flat, *photographs(), flat]) == one

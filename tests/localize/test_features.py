@@ -1,5 +1,6 @@
 """The sample of features: which images, and what is kept of them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,10 +52,11 @@ def test_several_labels_count_where_a_label_map_tells_them_apart(tmp_path: Path)
 @torch.inference_mode()
 def test_features_and_weights_are_those_of_the_network(tmp_path: Path) -> None:
     manifest, classifier = _manifest(tmp_path), make_tiny()
+    classifier.design = replace(classifier.design, offset=(0.25, -0.5))
     settings = extract_settings(kept_features=4, sizes=[96, 64])
     assert keep_features(manifest, classifier, tmp_path / "out", settings, TRACK3) == 4
     store = Store(tmp_path / "out")
-    assert store.about == {"pooling": "tap", "tap_threshold": 0.05, "offset": [-0.5 / 16, -0.5 / 16]}  # a ResNet-D's
+    assert store.about == {"pooling": "tap", "tap_threshold": 0.05, "offset": [0.25, -0.5]}
     for record in manifest.with_ids(store.ids):
         arrays = store.read(record.id)
         assert arrays["features"].shape == (96, 4, 6)  # 64 x 96 pixels at stride 16
@@ -66,8 +68,9 @@ def test_features_and_weights_are_those_of_the_network(tmp_path: Path) -> None:
 
 
 def test_the_published_placement_has_no_offset(tmp_path: Path) -> None:
-    settings = extract_settings(kept_features=1, placement="grid")
-    keep_features(_manifest(tmp_path), make_tiny(), tmp_path / "out", settings, TRACK3)
+    settings, classifier = extract_settings(kept_features=1, placement="grid"), make_tiny()
+    classifier.design = replace(classifier.design, offset=(0.25, -0.5))
+    keep_features(_manifest(tmp_path), classifier, tmp_path / "out", settings, TRACK3)
     assert Store(tmp_path / "out").about["offset"] == [0, 0]
 
 

@@ -176,6 +176,20 @@ def test_masks_without_object_are_refused(make_run):
         diagnose(manifest, Store(data / "features"), maps, track)
 
 
+def test_the_truth_is_read_where_the_cells_look(make_run):
+    run, offset = make_run(), (0.4, -0.3)
+    data, features = run.folder / "data", Store(run.folder / "data" / "features")
+    before = _values(run)["p2"]["object_share"]["mean"]
+    finish(features.folder, [write_part(features.folder, 0, dict(features.items()))], {**features.about, "offset": offset})
+    shares = []
+    for record in read_manifest(data / "manifest.parquet").select("val"):
+        shape = features.read(record.id)["features"].shape[1:]
+        shares.append(cell_means(read_mask(record.mask) > 0, shape, offset).mean())
+    after = _values(run)["p2"]["object_share"]["mean"]
+    assert after == pytest.approx(np.mean(shares), abs=1e-6)
+    assert abs(after - before) > 0.001
+
+
 def test_a_dead_network_is_noted(make_run):
     run = make_run()
     features = Store(run.folder / "data" / "features")

@@ -19,7 +19,11 @@ def _arguments(tmp_path: Path, track: str, split: str) -> list[str]:
            "mask": None, "boxes": None, "bytes": 0}  # fmt: skip
     write_manifest(tmp_path / "manifest", from_rows([row], ["x", "y"], tmp_path, "labels"))
     answer = np.frombuffer(encode_png(np.full((4, 6), 2, np.uint8)), np.uint8)
-    finish(tmp_path / "refined", [write_part(tmp_path / "refined", 0, {"a": {"before": answer, "after": answer}})], {})
+    finish(
+        tmp_path / "refined" / "test",
+        [write_part(tmp_path / "refined" / "test", 0, {"a": {"before": answer, "after": answer}})],
+        {},
+    )
     (tmp_path / "params.yaml").write_text(f"tracks: {{{track}: {{package: {{split: {split}}}}}}}")
     return ["--params", str(tmp_path / "params.yaml"), "--track", track, "--manifest", str(tmp_path / "manifest"),
             "--refined", str(tmp_path / "refined"), "--out", str(tmp_path / f"submissions/{track}.zip"),
