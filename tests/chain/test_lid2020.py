@@ -202,7 +202,7 @@ def test_two_roots_serve_both_tracks() -> None:
 def test_the_switch_to_several_classes_is_a_valid_recipe(tmp_path: Path) -> None:
     text = RECIPE.read_text()
     keys = dict(part.split(": ") for line in text.splitlines() if "·" in line for part in line.strip(" #").split(" · "))
-    assert len(keys) == 6
+    assert len(keys) == 5
     params = YAML(typ="safe", pure=True).load(text)
     for key, value in keys.items():
         section, name = key.split(".")
