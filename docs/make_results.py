@@ -1,9 +1,10 @@
 """Write the table of results in the README from the metrics of a finished run.
 
-    python docs/make_results.py [--root .] [--plain metrics.json] [--readme README.md]
+    python docs/make_results.py [--root .] [--plain metrics.json] [--spread spread] [--readme README.md]
 
 `--plain` is the metrics.json of Track 3 from a run with `train.pooling: gap`, `extract.negative_weights: keep` and
-`extract.scale: max`: it adds the line of plain CAM.
+`extract.scale: max`: it adds the line of plain CAM. `--spread` is what `python docs/measure_spread.py` left: it adds how far each
+number moves.
 """
 
 import argparse
@@ -48,9 +49,10 @@ TITLES = {"track3": "Track 3", "track1": "Track 1"}
 HEADER = ("", "metric", "full method", "without CRF", "centered disc", "everything foreground or background")
 
 
-def make_block(root: Path, plain: Mapping[str, Any] | None) -> str:
+def make_block(root: Path, plain: Mapping[str, Any] | None, spread: Path | None = None) -> str:
     """The table with what it was measured on, as Markdown."""
-    rows = [*_rows(root, plain)]
+    others = sorted(path for path in spread.iterdir() if path.is_dir()) if spread else []
+    rows = [*_rows(root, plain, others)]
     metrics = {track: read_json(root / "reports" / track / "metrics.json") for track in LINES}
     table = ["| " + " | ".join(row) + " |" for row in (HEADER, ("---",) * len(HEADER), *rows)]
     counts = sorted({values["images"] for values in metrics.values()})
@@ -61,21 +63,28 @@ def make_block(root: Path, plain: Mapping[str, Any] | None) -> str:
             " Plain CAM is the same run with `train.pooling: gap`, `extract.negative_weights: keep` and `extract.scale: max`;"
             " t is the threshold that the peak is reached at."
         )
+    if others:
+        names = ", ".join(path.name for path in others)
+        about += (
+            f" In brackets the lowest and the highest score of this run and of {len(others)} more ({names}): the images are the "
+            "same bytes on every machine, the arithmetic of a network is not, and a difference within the brackets says nothing."
+        )
     return "\n".join([START, "", textwrap.fill(about, 125), "", *table, "", END])
 
 
-def _rows(root: Path, plain: Mapping[str, Any] | None) -> Iterator[tuple[str, ...]]:
+def _rows(root: Path, plain: Mapping[str, Any] | None, others: Sequence[Path]) -> Iterator[tuple[str, ...]]:
     for track, lines in LINES.items():
         metrics = read_json(root / "reports" / track / "metrics.json")
         classes = metrics.get("classes_present", 0)
+        runs = [metrics, *(read_json(other / "reports" / track / "metrics.json") for other in others)]
         for position, line in enumerate(lines):
             name = line.name.format(classes=classes, foreground=classes - 1)
             before = metrics["before_crf"].get(line.key)
             yield (
                 TITLES[track] if position == 0 else "",
                 name,
-                _score(metrics[line.key], _at(line, metrics), bold=position == 0),
-                _score(before, _at(line, metrics["before_crf"])),
+                _score(metrics[line.key], _at(line, metrics) + _range([run[line.key] for run in runs]), bold=position == 0),
+                _score(before, _at(line, metrics["before_crf"]) + _range([run["before_crf"].get(line.key) for run in runs])),
                 _score(metrics.get(line.disc)),
                 _score(metrics.get(line.everything)),
             )
@@ -88,6 +97,16 @@ def _at(line: Line, scores: Mapping[str, Any]) -> str:
     """At which threshold the pooled IoU peaks: metrics.json says so if pooled ranks."""
     is_ranked = line.key == "peak_iou_pooled" and scores.get("peak_iou") == scores.get("peak_iou_pooled")
     return f" at t = {scores['peak_threshold']}" if is_ranked else ""
+
+
+def _range(values: Sequence[float | None]) -> str:
+    """The lowest and the highest of several runs.
+
+    >>> _range([0.5, 0.4996, 0.51]), _range([0.5])
+    (' (0.500 to 0.510)', '')
+    """
+    known = [value for value in values if value is not None]
+    return f" ({min(known):.3f} to {max(known):.3f})" if len(known) > 1 else ""
 
 
 def _score(value: float | None, at: str = "", bold: bool = False) -> str:
@@ -106,9 +125,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, default=home, help="the folder of the finished run")
     parser.add_argument("--plain", type=Path, help="metrics.json of Track 3, plain CAM")
+    parser.add_argument("--spread", type=Path, help="the folder that docs/measure_spread.py left")
     parser.add_argument("--readme", type=Path, default=home / "README.md")
     args = parser.parse_args(arguments)
-    block = make_block(args.root, read_json(args.plain) if args.plain else None)
+    block = make_block(args.root, read_json(args.plain) if args.plain else None, args.spread)
     before, _, rest = args.readme.read_text(encoding="utf-8").partition(START)
     after = rest.partition(END)[2]
     write_text(args.readme, before + block + after)

@@ -216,7 +216,7 @@ def test_the_table_of_parameters_is_about_keys_that_exist() -> None:
         assert f"| `{key}` |" in page, f"docs/make_parameters.py explains {key}, which no settings class has"
 
 
-@pytest.mark.parametrize("name", ["make_parameters", "make_picture", "make_results"])
+@pytest.mark.parametrize("name", ["make_parameters", "make_picture", "make_results", "measure_spread"])
 def test_examples_in_the_writing_commands_run(name: str) -> None:
     assert doctest.testmod(load(name)).failed == 0
 
