@@ -2,11 +2,10 @@
 
 A box is (x0, y0, x1, y1) in inclusive pixels: its width is x1 - x0 + 1. A score map gives boxes at a threshold t: the
 bounding boxes of the 8-connected components of {score >= t}. Thresholds are absolute score values, one for all images, 0..255:
-maps that the CRF has saturated peak at 1, 2 or 3. Components are labeled once for each value that occurs in a map, at most
-256 times, some 0.3 s for an image of 500x375 pixels.
+maps that the CRF has saturated peak at 1, 2 or 3. Boxes are drawn once for each value that occurs in a map, at most 256 times.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -18,6 +17,7 @@ from pipeline.manifest import Box
 
 LEVELS = 256
 LOC_IOU = 0.5  # a box this close to a true one is right, in GT-known Loc and Top-1 Loc
+CROWDED = 1000  # contours of one mask; above it, labeling its pixels is faster than following them
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +79,49 @@ def component_boxes(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray
     return boxes[order], area[order]
 
 
+def outlined_boxes(mask: NDArray[np.bool_], pixels: int) -> tuple[NDArray[np.int64], int, int]:
+    """The boxes of `component_boxes` in any order, which of them is its first, and how many contours the mask has.
+
+    Following contours takes a twentieth of the time of labeling pixels where there are few, but does not count pixels. A
+    component has at most the pixels of its box, and at least those that are left when all others fill theirs: mostly this
+    alone tells the largest. Where it does not, the candidates are counted.
+
+    Args:
+        mask: at least one pixel is set. Shape: (H, W)
+        pixels: how many are set
+
+    Returns:
+        boxes (M, 4), the position of the largest component's in 0..M-1, and the number of contours, holes included
+
+    >>> outlined_boxes(np.array([[1, 0, 0, 1], [0, 1, 0, 0]], bool), 3)
+    (array([[3, 0, 3, 0],
+           [0, 0, 1, 1]]), 1, 2)
+    """
+    contours, (hierarchy,) = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    outer = [contour for contour, parent in zip(contours, hierarchy[:, 3].tolist(), strict=True) if parent < 0]  # no holes
+    boxes = np.array([cv2.boundingRect(contour) for contour in outer], np.int64)
+    boxes[:, 2:] += boxes[:, :2] - 1
+    room = _area(boxes)
+    candidates = np.flatnonzero(room >= (pixels - (room.sum() - room)).max()).tolist()
+    return boxes, _largest(mask, boxes, {k: outer[k][0, 0].tolist() for k in candidates}), len(contours)
+
+
+def _largest(mask: NDArray[np.bool_], boxes: NDArray[np.int64], seeds: Mapping[int, Sequence[int]]) -> int:
+    """Which of the components that hold these pixels, (x, y) by position in `boxes`, has the most; ties as `component_boxes`."""
+    if len(seeds) == 1:
+        return next(iter(seeds))
+    canvas = mask.view(np.uint8).copy()  # filling writes into it
+    order = {}
+    for place, seed in seeds.items():
+        x0, y0, x1, y1 = boxes[place].tolist()
+        order[place] = (-cv2.floodFill(canvas, None, seed, 2, flags=8)[0], y0, x0, y1, x1)
+    return min(order, key=order.__getitem__)
+
+
 def overlaps_at_thresholds(score: NDArray[np.uint8], truth: NDArray[np.int64]) -> NDArray[np.float64]:
     """Best IoU with any true box at each threshold 0..255: of the largest component's box, and of any component's box.
 
-    Between two values that occur in the map the mask is the same, and labeled once. Where no pixel reaches the threshold there
+    Between two values that occur in the map the mask is the same, and looked at once. Where no pixel reaches the threshold there
     is no box, and the IoU is 0.
 
     Args:
@@ -92,12 +131,18 @@ def overlaps_at_thresholds(score: NDArray[np.uint8], truth: NDArray[np.int64]) -
     Returns:
         IoU in [0, 1]; rows largest, any. Shape: (2, 256)
     """
+    values = np.bincount(score.ravel(), minlength=LEVELS)  # (256,) pixels with score == t
+    above = values[::-1].cumsum()[::-1]  # (256,) pixels with score >= t
     overlaps = np.zeros((2, LEVELS))
-    start = 0
-    for level in np.unique(score).tolist():
-        boxes, _ = component_boxes(score >= level)
+    start, contours = 0, 0
+    for level in np.flatnonzero(values).tolist():
+        mask = score >= level
+        if contours > CROWDED:
+            boxes, first = component_boxes(mask)[0], 0
+        else:
+            boxes, first, contours = outlined_boxes(mask, int(above[level]))
         best = box_iou(boxes, truth).max(axis=1)  # (M,)
-        overlaps[:, start : level + 1] = [[best[0]], [best.max()]]
+        overlaps[:, start : level + 1] = [[best[first]], [best.max()]]
         start = level + 1
     return overlaps
 

@@ -84,7 +84,7 @@ class LocalizationScorer:
         return {
             "images": self.after.images,
             "images_without_foreground": len(self.after.without_foreground),
-            "images_with_boxes": self.boxes_after.images,
+            "images_with_boxes": self.boxes_after.images + self.boxes_without_label,
             "images_with_boxes_without_label": self.boxes_without_label,
             "truth_from_boxes": self.truth_from_boxes,
             "pixels": self.after.pixels,
@@ -93,14 +93,18 @@ class LocalizationScorer:
             "average": settings.average,
             **peak_scores(self.after, settings),
             **known_scores(self.known_after, settings),
-            **box_scores(self.boxes_after),
+            **self._box_scores(self.boxes_after),
             **self._baselines(),
             "before_crf": {
                 **peak_scores(self.before, settings),
                 **known_scores(self.known_before, settings),
-                **box_scores(self.boxes_before),
+                **self._box_scores(self.boxes_before),
             },
         }
+
+    def _box_scores(self, state: BoxAccuracy) -> dict[str, float | int | None]:
+        """None for each score where there are boxes, but no label that says whose map is to be right."""
+        return box_scores(state) or dict.fromkeys(BOX_SCORES if self.boxes_without_label else ())
 
     def _baselines(self) -> dict[str, Any]:
         disc = {**peak_scores(self.disc, self.context.settings), **box_scores(self.boxes_disc)}
@@ -112,12 +116,14 @@ class LocalizationScorer:
         }
 
     def note(self) -> str | None:
-        """Say so if there are masks but no foreground in them."""
+        """Say so if there are masks but no foreground in them, or boxes but no labels."""
         if self.after.images and not self.after.has_foreground:
             return (
                 f"no foreground pixel in the truth of {self.after.images} images: no IoU; likely masks of another kind, "
                 "see preprocess.source.masks"
             )
+        if self.boxes_without_label and not self.boxes_after.images:
+            return f"none of {self.boxes_without_label} val images with boxes has a label: no GT-known Loc and no MaxBoxAccV2"
         return None
 
     def table(self) -> list[list[Cell]]:
@@ -170,14 +176,12 @@ def known_scores(state: PeakIoU, settings: EvaluateSettings) -> dict[str, float 
     return {f"{name}_gt_known": scores[name] for name in ("peak_iou", "pxap")}
 
 
+BOX_SCORES = ("gt_known_loc", "gt_known_threshold", "top1_loc", "max_box_acc_v2")
+
+
 def box_scores(state: BoxAccuracy) -> dict[str, float | int | None]:
     """GT-known Loc and its relatives; nothing at all where no image has boxes."""
     if not state.images:
         return {}
     scores = state.compute()
-    return {
-        "gt_known_loc": scores.gt_known_loc,
-        "gt_known_threshold": scores.threshold,
-        "top1_loc": scores.top1_loc,
-        "max_box_acc_v2": scores.max_box_acc_v2,
-    }
+    return dict(zip(BOX_SCORES, (scores.gt_known_loc, scores.threshold, scores.top1_loc, scores.max_box_acc_v2), strict=True))

@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from pipeline.errors import ScoreError
-from pipeline.score.boxes import BoxAccuracy, box_iou, component_boxes, nested_overlaps, overlaps_at_thresholds
+from pipeline.score import boxes as module
+from pipeline.score.boxes import (
+    BoxAccuracy,
+    box_iou,
+    component_boxes,
+    nested_overlaps,
+    outlined_boxes,
+    overlaps_at_thresholds,
+)
 
 DELTAS = (0.3, 0.5, 0.7)
 
@@ -140,6 +148,36 @@ def test_a_saturated_map_is_right_at_the_threshold_it_peaks_at(peak):
     saturated = filled((4, 12), (peak, (2, 1, 7, 2)))
     scores = state_of([(saturated, [(2, 1, 7, 2)], True)]).compute()
     assert (scores.gt_known_loc, scores.threshold, scores.max_box_acc_v2) == (1.0, peak, 1.0)
+
+
+def test_a_component_in_the_hole_of_another_has_a_box():
+    ring = filled((7, 9), (200, (0, 0, 8, 6)), (0, (1, 1, 7, 5)), (200, (3, 2, 5, 4)))
+    boxes, first, contours = outlined_boxes(ring > 0, int((ring > 0).sum()))
+    assert sorted(boxes.tolist()) == [[0, 0, 8, 6], [3, 2, 5, 4]]
+    assert (boxes[first].tolist(), contours) == ([0, 0, 8, 6], 3)
+
+
+def test_the_largest_is_counted_where_boxes_do_not_tell():
+    # a hook of 11 pixels around a square of 12: both bounds leave both in doubt
+    hollow = filled((6, 12), (1, (0, 0, 5, 5)), (0, (1, 1, 5, 5)), (1, (2, 2, 5, 4))).astype(bool)
+    boxes, first, _ = outlined_boxes(hollow, 23)
+    assert boxes[first].tolist() == [2, 2, 5, 4]
+
+
+@settings(max_examples=100, deadline=None)
+@given(mask=arrays.arrays(np.bool_, st.tuples(st.integers(1, 7), st.integers(1, 9))).filter(np.any))
+def test_outlines_give_the_boxes_of_the_labeled_components(mask):
+    expected, _ = component_boxes(mask)
+    boxes, first, _ = outlined_boxes(mask, int(mask.sum()))
+    assert sorted(boxes.tolist()) == sorted(expected.tolist())
+    assert boxes[first].tolist() == expected[0].tolist()
+
+
+def test_a_crowded_map_gives_the_same_by_labeling(monkeypatch):
+    score = np.random.default_rng(1).integers(0, 256, (24, 31)).astype(np.uint8)
+    followed = overlaps_at_thresholds(score, np.array([[3, 2, 20, 15]]))
+    monkeypatch.setattr(module, "CROWDED", -1)
+    np.testing.assert_array_equal(overlaps_at_thresholds(score, np.array([[3, 2, 20, 15]])), followed)
 
 
 def test_accuracies_exact_values():

@@ -271,7 +271,15 @@ def test_boxes_without_a_label_are_left_out_and_counted(tmp_path):
         "b": image([[0, 9]], boxes=[0, 0, 0, 0], top=1),
     }
     metrics = World(tmp_path, "track3", images, "foreground").run()
-    assert (metrics["images_with_boxes"], metrics["images_with_boxes_without_label"], metrics["gt_known_loc"]) == (1, 1, 1.0)
+    assert (metrics["images_with_boxes"], metrics["images_with_boxes_without_label"], metrics["gt_known_loc"]) == (2, 1, 1.0)
+
+
+def test_boxes_without_any_label_give_null_and_a_note(tmp_path):
+    metrics = World(tmp_path, "track3", {"a": image([[9, 0]], boxes=[0, 0, 0, 0])}, "foreground").run()
+    assert metrics["note"] == "none of 1 val images with boxes has a label: no GT-known Loc and no MaxBoxAccV2"
+    assert {metrics[name] for name in BOX_KEYS} == {None}
+    assert {metrics["before_crf"][name] for name in BOX_KEYS} == {None}
+    assert metrics["peak_iou"] == 1.0
 
 
 def test_labels_that_chose_the_classes_are_said_and_make_no_prediction_right(tmp_path):
