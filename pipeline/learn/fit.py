@@ -32,7 +32,7 @@ from pipeline.learn.device import Hardware, choose_hardware
 from pipeline.learn.loop import Batch, Epoch, run_epochs
 from pipeline.learn.pictures import Pictures, batches
 from pipeline.learn.placement import FEWEST_CELLS, Offset, measure_offset
-from pipeline.learn.targets import Targets, choose_held_out, make_targets, sampling_weights, several_labels
+from pipeline.learn.targets import Targets, choose_held_out, log_odds, make_targets, sampling_weights, several_labels
 from pipeline.learn.weights import load_weights
 from pipeline.manifest import Manifest
 from pipeline.settings.train import TrainSettings
@@ -81,7 +81,7 @@ def fit_poolings(manifest: Manifest, every: Sequence[TrainSettings]) -> list[Fit
     val_targets = _validation_targets(val, len(manifest.classes), settings)
     data = _Data(train.files(), targets, val.files(), val_targets)
     hardware = choose_hardware(settings.device, settings.precision, learning=settings.backbone.trained)
-    classifiers = [_start(one, len(manifest.classes), hardware) for one in every]
+    classifiers = [_start(one, targets, len(manifest.classes), hardware) for one in every]
     learn = _fit_bodies if settings.backbone.trained else _fit_heads
     learnt = learn(classifiers, data, settings, hardware)
     _measure_offsets(classifiers, train.files(), settings, hardware)
@@ -120,9 +120,12 @@ def _offset(classifier: Classifier, files: Sequence[Path], size: int, hardware: 
         return measure_offset(classifier.features, images)
 
 
-def _start(settings: TrainSettings, classes: int, hardware: Hardware) -> Classifier:
+def _start(settings: TrainSettings, targets: Targets, classes: int, hardware: Hardware) -> Classifier:
     torch.manual_seed(settings.seed)
     classifier = make_classifier(settings, classes)
+    if settings.loss == "multi_label":
+        with torch.no_grad():
+            classifier.head.bias.copy_(log_odds(targets.values))
     check_size(classifier, settings.parameter_limit)
     return classifier.to(hardware.device)
 

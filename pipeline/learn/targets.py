@@ -114,6 +114,18 @@ def classification_loss(logits: Tensor, targets: Tensor, loss: Loss, label_smoot
     return functional.cross_entropy(logits, shared, label_smoothing=label_smoothing)
 
 
+def log_odds(targets: Tensor) -> Tensor:
+    """Where the bias of each class starts with `multi_label`: log(f / (1 - f)), f its share of the images. Shape: (N, K) to (K,)
+
+    From zeros, all K sigmoids would say one half, and K gradients of one half would push the features of every image the same
+    way before anything is told apart: with 200 classes the training of a whole network collapses. From the log odds, the first
+    gradients are those of cross entropy, whose softmax starts at 1 / K. Half an image is added to both sides, so that a class
+    of no image, or of all, has finite odds.
+    """
+    share = (targets.sum(dim=0) + 0.5) / (len(targets) + 1)
+    return torch.log(share / (1 - share))
+
+
 def hits(logits: Tensor, targets: Tensor) -> Tensor:
     """Whether the most probable class is the target, or among the targets. Shape: (N,), bool"""
     best = logits.argmax(dim=1)  # (N,)

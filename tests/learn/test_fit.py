@@ -195,6 +195,14 @@ def test_held_out_train_images_choose_the_epoch_and_split_val_is_not_read(colors
     assert trained.best.val_loss == min(epoch.val_loss for epoch in trained.history if epoch.val_loss is not None)
 
 
+def test_several_labels_start_at_the_odds_of_the_classes(colors: Manifest, start: str) -> None:
+    slow = {"learning_rate": 1e-9}
+    several = fit(colors, quick(start, loss="multi_label", epochs=1, views=1, optimizer=slow))
+    one = fit(colors, quick(start, loss="single_label", epochs=1, views=1, optimizer=slow))
+    assert several.classifier.head.bias.tolist() == pytest.approx([np.log(6.5 / 12.5)] * 3, abs=1e-5)
+    assert one.classifier.head.bias.abs().max() < 1e-5
+
+
 def test_nothing_to_hold_out_is_an_error(colors: Manifest, start: str) -> None:
     few = from_rows(colors.table.to_pylist()[::6][:3], colors.classes, colors.root, colors.mask_kind)
     assert [record.labels for record in few] == [(0,), (1,), (2,)]

@@ -13,6 +13,7 @@ from pipeline.learn.targets import (
     choose_labels,
     classification_loss,
     hits,
+    log_odds,
     make_targets,
     sampling_weights,
     several_labels,
@@ -130,6 +131,22 @@ def test_both_losses_move_logits_on_one_scale(classes: int) -> None:
         assert logits.grad is not None
         gradients[loss] = logits.grad[0, 1].item()
     assert gradients == {"single_label": pytest.approx(1 / classes - 1), "multi_label": pytest.approx(-0.5)}
+
+
+def test_the_bias_starts_at_the_odds_of_each_class() -> None:
+    rows = torch.tensor([[1.0, 1.0, 0.0], [0.0, 1.0, 0.0], [0.0, 1.0, 0.0]])
+    expected = [math.log(1.5 / 2.5), math.log(3.5 / 0.5), math.log(0.5 / 3.5)]
+    assert log_odds(rows).tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("classes", [10, 200])
+def test_from_the_odds_the_first_gradients_are_those_of_cross_entropy(classes: int) -> None:
+    every = torch.eye(classes).repeat(50, 1)  # each class in as many images
+    logits = log_odds(every)[None].requires_grad_()
+    classification_loss(logits, every[:1], "multi_label").backward()
+    even = torch.zeros(1, classes, requires_grad=True)
+    classification_loss(even, torch.tensor([0]), "single_label").backward()
+    torch.testing.assert_close(logits.grad, even.grad, rtol=0.02, atol=1e-3)  # half an image is added on both sides
 
 
 def test_held_out_images_are_a_tenth_and_leave_every_class_one() -> None:

@@ -182,7 +182,7 @@ def test_the_truth_is_read_where_the_cells_look(make_run):
     before = _values(run)["p2"]["object_share"]["mean"]
     finish(features.folder, [write_part(features.folder, 0, dict(features.items()))], {**features.about, "offset": offset})
     shares = []
-    for record in read_manifest(data / "manifest.parquet").select("val"):
+    for record in read_manifest(data / "manifest").select("val"):
         shape = features.read(record.id)["features"].shape[1:]
         shares.append(cell_means(read_mask(record.mask) > 0, shape, offset).mean())
     after = _values(run)["p2"]["object_share"]["mean"]
