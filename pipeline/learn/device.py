@@ -58,18 +58,19 @@ def _device(name: str) -> torch.device:
 
 def _auto_precision(device: torch.device, learning: bool) -> Precision:
     if device.type == "cuda":
-        return "bf16" if _cuda_has_bf16() else "fp16"
+        return "bf16" if _cuda_has_bf16(device) else "fp16"
     if device.type == "cpu" and not learning and _cpu_has_bf16():
         return "bf16"
     return "fp32"
 
 
-def _cuda_has_bf16() -> bool:
-    """Whether the GPU computes in bf16. Older ones (V100, T4, RTX 20) emulate it, slowly, and PyTorch counts that by default."""
-    try:
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    except TypeError:  # PyTorch before 2.5 has no such argument
-        return bool(torch.cuda.get_device_capability()[0] >= 8)
+def _cuda_has_bf16(device: torch.device) -> bool:
+    """Whether this GPU computes in bf16: compute capability 8 or more.
+
+    Older ones (V100, T4, RTX 20) emulate it, slowly; `torch.cuda.is_bf16_supported` counts that, and asks the current device,
+    which need not be the one that is used.
+    """
+    return bool(torch.cuda.get_device_capability(device)[0] >= 8)
 
 
 def _cpu_has_bf16() -> bool:

@@ -1,7 +1,5 @@
 """Where the network runs: what `auto` means, and what is refused."""
 
-from dataclasses import dataclass
-
 import pytest
 import torch
 
@@ -26,40 +24,31 @@ def test_auto_on_a_cpu(has_bf16: bool, learning: bool, expected: str, monkeypatc
     assert choose_hardware("auto", "auto", learning) == Hardware(torch.device("cpu"), expected)  # type: ignore[arg-type]
 
 
-@dataclass(frozen=True)
-class Gpu:
-    """A CUDA device as PyTorch describes it."""
-
-    capability: tuple[int, int]
-
-    def is_bf16_supported(self, including_emulation: bool = True) -> bool:
-        return including_emulation or self.capability[0] >= 8
-
-
-def _of_an_older_pytorch() -> bool:
-    return True  # no argument: emulation counts
-
-
 @pytest.mark.parametrize(
-    ("gpu", "expected"),
+    ("capability", "expected"),
     [
-        (Gpu((7, 0)), "fp16"),  # V100
-        (Gpu((7, 5)), "fp16"),  # T4, RTX 20
-        (Gpu((8, 0)), "bf16"),  # A100
-        (Gpu((9, 0)), "bf16"),  # H100, H200
+        ((7, 0), "fp16"),  # V100
+        ((7, 5), "fp16"),  # T4, RTX 20
+        ((8, 0), "bf16"),  # A100
+        ((9, 0), "bf16"),  # H100, H200
     ],
 )
-@pytest.mark.parametrize("pytorch_is_old", [False, True])
 @pytest.mark.parametrize("learning", [False, True])
 def test_auto_on_cuda_is_bf16_where_the_gpu_has_it_and_fp16_elsewhere(
-    gpu: Gpu, expected: str, pytorch_is_old: bool, learning: bool, monkeypatch: pytest.MonkeyPatch
+    capability: tuple[int, int], expected: str, learning: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: gpu.capability)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", _of_an_older_pytorch if pytorch_is_old else gpu.is_bf16_supported)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_, **__: True)  # counts emulation
     hardware = choose_hardware("auto", "auto", learning)
     assert (hardware.device.type, hardware.precision) == ("cuda", expected)
     assert hardware.pins_memory
+
+
+def test_the_gpu_that_is_used_decides_not_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "_device", torch.device)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda gpu: (8, 0) if gpu.index == 1 else (7, 0))
+    assert [choose_hardware(name, "auto", learning=True).precision for name in ("cuda:0", "cuda:1")] == ["fp16", "bf16"]
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("fp16", torch.float16), ("bf16", torch.bfloat16), ("fp32", None)])
