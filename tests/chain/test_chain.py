@@ -72,7 +72,7 @@ def test_pooling_of_one_track_leaves_the_other_untouched(finished: Checkout) -> 
     ("key", "images", "runs"),
     [
         ("test", (6, 7), {"preprocess", "extract", "refine", "package", "report"}),
-        ("train", (24, 25), set(STAGES)),
+        pytest.param("train", (24, 25), set(STAGES), marks=pytest.mark.slow),
     ],
 )
 def test_a_new_image_reruns_the_stages_that_read_it(
@@ -87,6 +87,7 @@ def test_a_new_image_reruns_the_stages_that_read_it(
     assert finished.repro() == set()
 
 
+@pytest.mark.slow
 def test_a_new_val_image_reruns_what_reads_val(finished: Checkout) -> None:
     """Whether the zip is packed again depends on whether another epoch is chosen."""
     finished.set("track3.preprocess.source.val", 9)
