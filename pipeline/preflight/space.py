@@ -94,6 +94,7 @@ def needed(context: Context, track: Track) -> Need:
     context.get(track.name, PreprocessSettings)  # without it the images are not known
     images = context.images(track.name)
     answered = sum(images[split] for split in extract.splits)
+    answered += images["val"] if track.task == "localization" else 0  # at the most: the map of the true class beside
     side = max(extract.sizes) // train.backbone.output_stride
     classes = count_classes(context, track)
     trial = context.trials.get(track.name)

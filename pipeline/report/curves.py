@@ -39,9 +39,10 @@ def _trivial(results: Results) -> list[tuple[str, float]]:
 def training_charts(results: Results) -> list[Chart]:
     """Loss and accuracy by epoch, with the epoch that was kept, if known."""
     kept = number(get(results.counts, "train", "best", "epoch"))
+    chosen_by = "held-out train images" if get(results.counts, "train", "selected_by") == "held_out" else "val"
     lines = {
-        "Loss": [("train_loss", "train", "before"), ("val_loss", "val", "after")],
-        "Accuracy": [("val_accuracy", "val", "after")],
+        "Loss": [("train_loss", "train", "before"), ("val_loss", chosen_by, "after")],
+        "Accuracy": [("val_accuracy", chosen_by, "after")],
     }
     charts = [
         draw_chart(title, "epoch", [_epochs(results.history, column, name, kind, kept) for column, name, kind in columns])
