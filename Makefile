@@ -6,12 +6,12 @@ BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: repro preflight test test-all ablation search diagnostics numbers lint deps clean environment
+.PHONY: repro preflight test test-all ablation search diagnostics numbers lint clean environment
 
 repro: environment
 	@git rev-parse --git-dir >/dev/null 2>&1 || $(BIN)/dvc config --local core.no_scm true
 	$(BIN)/dvc repro
-	@$(BIN)/python -m pipeline.headline
+	@$(BIN)/python -m pipeline.evaluate.headline
 	@ls -l submissions/*.zip reports/*/index.html
 
 # before a long run: everything that is wrong, how long it takes, how much it writes; OPTIONS=--no-trial and others
@@ -29,30 +29,26 @@ RECIPE ?= params.yaml
 TRACK ?= track3
 SEEDS ?= 0
 ablation: environment
-	$(BIN)/python -m pipeline.study.ablation --recipe $(RECIPE) --track $(TRACK) --seeds $(SEEDS) $(if $(GRID),--grid) $(OPTIONS)
+	$(BIN)/python -m pipeline.experiments.ablation --recipe $(RECIPE) --track $(TRACK) --seeds $(SEEDS) $(if $(GRID),--grid) $(OPTIONS)
 
 # the best settings behind the maps of a finished run, by split val: a recipe. Stopped, it goes on where it was
 BUDGET ?= 60
 OUT ?= recipes/found-$(TRACK).yaml
 search: environment
-	$(BIN)/python -m pipeline.study.search --track $(TRACK) --budget $(BUDGET) --out $(OUT) $(OPTIONS)
+	$(BIN)/python -m pipeline.experiments.search --track $(TRACK) --budget $(BUDGET) --out $(OUT) $(OPTIONS)
 
 # why the method works, or does not, on the val images of a finished run
 diagnostics: environment
-	$(BIN)/python -m pipeline.study.diagnostics --track $(TRACK) $(OPTIONS)
+	$(BIN)/python -m pipeline.experiments.diagnosis_page --track $(TRACK) $(OPTIONS)
 
 # docs/numbers.md from its records; RUN=ablation/<name> NAME="..." adds a finished ablation first
 numbers: environment
-	$(BIN)/python -m pipeline.study.numbers $(if $(RUN),ablation $(RUN) $(if $(NAME),--name "$(NAME)"),render)
+	$(BIN)/python -m pipeline.experiments.numbers $(if $(RUN),ablation $(RUN) $(if $(NAME),--name "$(NAME)"),render)
 
 lint: environment
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-
-# the lists of imported files in dvc.yaml
-deps: environment
-	$(BIN)/python tests/import_graph.py
 
 environment: $(VENV)/.installed
 

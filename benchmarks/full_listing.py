@@ -20,8 +20,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.files import read_json
-from pipeline.sources.official import COUNTS, cls_classes, det_classes, track1_ids, track3_val
+from pipeline.core.files import read_json
+from pipeline.preprocess.challenge_lists import COUNTS, cls_classes, det_classes, track1_ids, track3_val
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TRAIN = {"track3": 1_281_167, "track1": 349_319}

@@ -1,4 +1,4 @@
-"""Write docs/parameters.md: every key of params.yaml, from the types and comments in pipeline/settings and the params files.
+"""Write docs/parameters.md: every key of params.yaml, from the types and comments of the settings classes, and the params files.
 
 python docs/make_parameters.py
 """
@@ -13,10 +13,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from pipeline.files import write_text
-from pipeline.settings import check, preprocess
-from pipeline.settings.loader import read_params
-from pipeline.tracks import TRACKS
+from pipeline.core.files import write_text
+from pipeline.core.settings import read_params
+from pipeline.core.tracks import TRACKS
+from pipeline.params import check
+from pipeline.preprocess import settings as preprocess
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "docs" / "parameters.md"
@@ -100,7 +101,8 @@ HEAD = """\
 # Parameters
 
 Every key of `params.yaml`, by stage. Each stands under `tracks.track1.` and `tracks.track3.`; all have to be there, none has
-a default. Written by `python docs/make_parameters.py` from the types and comments in `pipeline/settings/`: do not edit.
+a default. Written by `python docs/make_parameters.py` from the types and comments in the modules
+`settings.py` of the stages: do not edit.
 
 *Demo*: the value in `params.yaml`; two values are those of Track 1 and Track 3. *Published*: what the authors of the method
 published for their own runs, or "not stated" where nobody has found it published; empty where the key is ours alone.

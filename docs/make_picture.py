@@ -17,16 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from pipeline.files import read_json, write_bytes
-from pipeline.images import decode_png, read_rgb
-from pipeline.manifest import Record, read_manifest
-from pipeline.report.answers import draw_localization, draw_segmentation, peak_threshold, scaled_map
-from pipeline.report.painting import OVERLAP_COLORS, class_colors, paint_heat
+from pipeline.core.files import read_json, write_bytes
+from pipeline.core.images import decode_png, read_rgb
+from pipeline.core.manifest import Record, read_manifest
+from pipeline.core.settings import PARAMS, read_params, section
+from pipeline.core.store import Store
+from pipeline.core.tracks import get_track
+from pipeline.report.formatting import Row, number, read_rows
+from pipeline.report.overlays import OVERLAP_COLORS, class_colors, paint_heat
+from pipeline.report.predictions import draw_localization, draw_segmentation, peak_threshold, scaled_map
 from pipeline.report.results import Results
-from pipeline.report.values import Row, number, read_rows
-from pipeline.settings.loader import PARAMS, read_params, section
-from pipeline.store import Store
-from pipeline.tracks import get_track
 
 Pixels = NDArray[np.uint8]
 

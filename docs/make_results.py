@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.files import read_json, write_text
+from pipeline.core.files import read_json, write_text
 
 START, END = "<!-- results: written by `python docs/make_results.py` -->", "<!-- end of results -->"
 

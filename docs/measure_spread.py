@@ -14,9 +14,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.settings.loader import read_params
-from pipeline.study.ladder import write_yaml
-from pipeline.tracks import TRACKS
+from pipeline.core.settings import read_params
+from pipeline.core.tracks import TRACKS
+from pipeline.experiments.ladder import write_yaml
 
 VARIANTS: dict[str, dict[str, Any]] = {  # keys of one track
     "seed1": {"train.seed": 1},

@@ -7,12 +7,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.errors import run
-from pipeline.score.diagnostics import write_diagnostics
-from pipeline.score.evaluate import DIAGNOSTICS, evaluate
-from pipeline.settings.evaluate import EvaluateSettings
-from pipeline.settings.loader import PARAMS, load_section
-from pipeline.tracks import TRACKS, get_track
+from pipeline.core.errors import run
+from pipeline.core.settings import PARAMS, load_section
+from pipeline.core.tracks import TRACKS, get_track
+from pipeline.evaluate.diagnostics import write_diagnostics
+from pipeline.evaluate.run import DIAGNOSTICS, evaluate
+from pipeline.evaluate.settings import EvaluateSettings
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

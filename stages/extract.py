@@ -7,15 +7,15 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.errors import run
-from pipeline.files import write_json
-from pipeline.learn.classifier import load_classifier
-from pipeline.localize.extract import extract
-from pipeline.localize.features import keep_features
-from pipeline.manifest import read_manifest
-from pipeline.settings.extract import ExtractSettings
-from pipeline.settings.loader import PARAMS, load_section
-from pipeline.tracks import TRACKS, get_track
+from pipeline.core.errors import run
+from pipeline.core.files import write_json
+from pipeline.core.manifest import read_manifest
+from pipeline.core.settings import PARAMS, load_section
+from pipeline.core.tracks import TRACKS, get_track
+from pipeline.extract.features import keep_features
+from pipeline.extract.run import extract
+from pipeline.extract.settings import ExtractSettings
+from pipeline.models.classifier import load_classifier
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -7,14 +7,14 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.errors import run
-from pipeline.files import write_json
-from pipeline.manifest import read_manifest
-from pipeline.settings.loader import PARAMS, load_section
-from pipeline.settings.package import PackageSettings
-from pipeline.store import Store
-from pipeline.submit import package
-from pipeline.tracks import TRACKS, get_track
+from pipeline.core.errors import run
+from pipeline.core.files import write_json
+from pipeline.core.manifest import read_manifest
+from pipeline.core.settings import PARAMS, load_section
+from pipeline.core.store import Store
+from pipeline.core.tracks import TRACKS, get_track
+from pipeline.package.run import package
+from pipeline.package.settings import PackageSettings
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -7,16 +7,16 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.errors import run
-from pipeline.files import write_json
-from pipeline.manifest import write_manifest
-from pipeline.settings.loader import PARAMS, load_section
-from pipeline.settings.preprocess import PreprocessSettings
-from pipeline.sources.drawn import pack_drawn
-from pipeline.sources.inspect import inspect
-from pipeline.sources.registry import list_images
-from pipeline.sources.summary import summarize
-from pipeline.tracks import TRACKS, get_track
+from pipeline.core.errors import run
+from pipeline.core.files import write_json
+from pipeline.core.manifest import write_manifest
+from pipeline.core.settings import PARAMS, load_section
+from pipeline.core.tracks import TRACKS, get_track
+from pipeline.preprocess.drawn import pack_drawn
+from pipeline.preprocess.inspect import inspect
+from pipeline.preprocess.settings import PreprocessSettings
+from pipeline.preprocess.sources import list_images
+from pipeline.preprocess.summary import summarize
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -7,13 +7,13 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.errors import run
-from pipeline.files import write_json
-from pipeline.localize.refine import check_decoder, refine
-from pipeline.manifest import read_manifest
-from pipeline.settings.loader import PARAMS, load_section
-from pipeline.settings.refine import RefineSettings
-from pipeline.tracks import TRACKS, get_track
+from pipeline.core.errors import run
+from pipeline.core.files import write_json
+from pipeline.core.manifest import read_manifest
+from pipeline.core.settings import PARAMS, load_section
+from pipeline.core.tracks import TRACKS, get_track
+from pipeline.refine.run import check_decoder, refine
+from pipeline.refine.settings import RefineSettings
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

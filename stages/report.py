@@ -8,16 +8,16 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.errors import run
-from pipeline.files import read_json
-from pipeline.manifest import read_manifest
-from pipeline.report.page import write_report
+from pipeline.core.errors import run
+from pipeline.core.files import read_json
+from pipeline.core.manifest import read_manifest
+from pipeline.core.settings import PARAMS, load_section, read_params, section
+from pipeline.core.store import Store
+from pipeline.core.tracks import TRACKS, get_track
+from pipeline.report.formatting import read_rows
 from pipeline.report.results import Results
-from pipeline.report.values import read_rows
-from pipeline.settings.loader import PARAMS, load_section, read_params, section
-from pipeline.settings.report import ReportSettings
-from pipeline.store import Store
-from pipeline.tracks import TRACKS, get_track
+from pipeline.report.run import write_report
+from pipeline.report.settings import ReportSettings
 
 STAGES = ("preprocess", "train", "extract", "refine", "package")  # whose counts the page can show
 

@@ -7,12 +7,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.errors import run
-from pipeline.learn.fit import fit, save_fit
-from pipeline.manifest import read_manifest
-from pipeline.settings.loader import PARAMS, load_section
-from pipeline.settings.train import TrainSettings
-from pipeline.tracks import TRACKS
+from pipeline.core.errors import run
+from pipeline.core.manifest import read_manifest
+from pipeline.core.settings import PARAMS, load_section
+from pipeline.core.tracks import TRACKS
+from pipeline.train.run import fit, save_fit
+from pipeline.train.settings import TrainSettings
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from study_data import MadeRun, make
+from support.finished_run import MadeRun, make
 
 # the same examples in every run: a failure belongs to the change that made it
 settings.register_profile("repeatable", derandomize=True)

@@ -11,10 +11,10 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from import_graph import ROOT, imported_files
 from ruamel.yaml import YAML
+from support.import_graph import ROOT, imported_files
 
-from pipeline.sources.folder import list_folder
+from pipeline.preprocess.layouts.folder import list_folder
 
 README = ROOT / "README.md"
 DOCS = sorted((ROOT / "docs").glob("*.md"))

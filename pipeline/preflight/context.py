@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pipeline.errors import PipelineError
-from pipeline.settings.check import SECTIONS
-from pipeline.settings.preprocess import DemoSource
+from pipeline.core.errors import PipelineError
+from pipeline.params.check import SECTIONS
+from pipeline.preprocess.settings import DemoSource
 
 if TYPE_CHECKING:
-    from pipeline.manifest import Manifest, Record
+    from pipeline.core.manifest import Manifest, Record
 
 T = TypeVar("T")
 

@@ -3,15 +3,15 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from pipeline.core.tracks import Track
+from pipeline.evaluate.settings import EvaluateSettings
+from pipeline.extract.settings import ExtractSettings
+from pipeline.package.settings import PackageSettings
 from pipeline.preflight.context import Context, Trial, processes
-from pipeline.preflight.rows import Row
-from pipeline.settings.evaluate import EvaluateSettings
-from pipeline.settings.extract import ExtractSettings
-from pipeline.settings.package import PackageSettings
-from pipeline.settings.preprocess import PreprocessSettings
-from pipeline.settings.refine import RefineSettings
-from pipeline.settings.train import TrainSettings
-from pipeline.tracks import Track
+from pipeline.preflight.findings import Row
+from pipeline.preprocess.settings import PreprocessSettings
+from pipeline.refine.settings import RefineSettings
+from pipeline.train.settings import TrainSettings
 
 LONG = 3 * 86_400  # seconds: a run of more days is worth a warning
 

@@ -3,17 +3,17 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.errors import DataError, sample
+from pipeline.core.errors import DataError, sample
+from pipeline.core.tracks import Track
 from pipeline.preflight.context import Context, Listing
-from pipeline.preflight.data import missing_roots
-from pipeline.preflight.rows import Row
-from pipeline.settings.preprocess import IlsvrcClsSource, IlsvrcDetSource, PreprocessSettings
-from pipeline.sources import ilsvrc_cls, ilsvrc_det
-from pipeline.sources.disk import IMAGE_SUFFIXES, MASK_SUFFIXES, find_file, only_images, stem, walk
-from pipeline.sources.ilsvrc_cls import TEST_LISTS
-from pipeline.sources.ilsvrc_det import RAW
-from pipeline.sources.official import track1_ids, track3_val
-from pipeline.tracks import Track
+from pipeline.preflight.findings import Row
+from pipeline.preflight.listing import missing_roots
+from pipeline.preprocess.challenge_lists import track1_ids, track3_val
+from pipeline.preprocess.folders import IMAGE_SUFFIXES, MASK_SUFFIXES, find_file, only_images, stem, walk
+from pipeline.preprocess.layouts import ilsvrc_cls, ilsvrc_det
+from pipeline.preprocess.layouts.ilsvrc_cls import TEST_LISTS
+from pipeline.preprocess.layouts.ilsvrc_det import RAW
+from pipeline.preprocess.settings import IlsvrcClsSource, IlsvrcDetSource, PreprocessSettings
 
 Ids = tuple[str, ...]
 

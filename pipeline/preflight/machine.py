@@ -8,12 +8,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.errors import SettingsError
+from pipeline.core.errors import SettingsError
+from pipeline.core.tracks import Track
+from pipeline.extract.settings import ExtractSettings
 from pipeline.preflight.context import Context
-from pipeline.preflight.rows import Row, row_of_line
-from pipeline.settings.extract import ExtractSettings
-from pipeline.settings.train import TrainSettings
-from pipeline.tracks import Track
+from pipeline.preflight.findings import Row, row_of_line
+from pipeline.train.settings import TrainSettings
 
 PROJECT = "lid-pipeline"
 INSTALL = "pip install --constraint constraints.txt --editable ."
@@ -136,7 +136,7 @@ def check_hardware(context: Context, track: Track) -> Iterator[Row]:
 
 
 def _hardware(key: str, device: str, precision: str, learning: bool) -> Row:
-    from pipeline.learn.device import choose_hardware
+    from pipeline.core.device import choose_hardware
 
     try:
         hardware = choose_hardware(device, precision, learning)

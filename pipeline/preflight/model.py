@@ -6,16 +6,17 @@ import urllib.request
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from pipeline.errors import TrainError
+from pipeline.core.errors import TrainError
+from pipeline.core.tracks import Track
+from pipeline.extract.settings import ExtractSettings
+from pipeline.models.settings import BackboneSettings
 from pipeline.preflight.context import Context
-from pipeline.preflight.rows import Row, row_of_line
-from pipeline.settings.extract import ExtractSettings
-from pipeline.settings.preprocess import DemoSource, PreprocessSettings
-from pipeline.settings.train import BackboneSettings, TrainSettings
-from pipeline.tracks import Track
+from pipeline.preflight.findings import Row, row_of_line
+from pipeline.preprocess.settings import DemoSource, PreprocessSettings
+from pipeline.train.settings import TrainSettings
 
 if TYPE_CHECKING:
-    from pipeline.learn.classifier import Classifier
+    from pipeline.models.classifier import Classifier
 
 HUB = "https://huggingface.co"
 FILES = ("model.safetensors", "pytorch_model.bin")  # a hub repository holds one of them
@@ -23,8 +24,8 @@ FILES = ("model.safetensors", "pytorch_model.bin")  # a hub repository holds one
 
 def build_classifier(context: Context, track: Track) -> "Classifier":
     """The classifier of a track with random weights."""
-    from pipeline.learn.backbones import normalization
-    from pipeline.learn.classifier import Classifier, Design
+    from pipeline.models.backbones import normalization
+    from pipeline.models.classifier import Classifier, Design
 
     settings = context.get(track.name, TrainSettings)
     backbone = settings.backbone
@@ -98,8 +99,8 @@ def check_weights(context: Context, track: Track) -> Iterator[Row]:
 
 
 def _load(backbone: BackboneSettings, where: str, prefix: str) -> Row:
-    from pipeline.learn.backbones import build_body
-    from pipeline.learn.weights import load_weights
+    from pipeline.models.backbones import build_body
+    from pipeline.models.weights import load_weights
 
     try:
         load_weights(build_body(backbone.name, backbone.output_stride), backbone)

@@ -4,15 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import SettingsError
+from pipeline.core.errors import SettingsError
+from pipeline.core.settings import build, read_params, section
+from pipeline.core.tracks import TRACKS, Track
+from pipeline.extract.settings import ExtractSettings
+from pipeline.params.check import SECTIONS, check
 from pipeline.preflight.context import Context, cores
-from pipeline.preflight.rows import Row, row_of_line
-from pipeline.settings.check import SECTIONS, check
-from pipeline.settings.extract import ExtractSettings
-from pipeline.settings.loader import build, read_params, section
-from pipeline.settings.preprocess import PreprocessSettings
-from pipeline.settings.train import TrainSettings
-from pipeline.tracks import TRACKS, Track
+from pipeline.preflight.findings import Row, row_of_line
+from pipeline.preprocess.settings import PreprocessSettings
+from pipeline.train.settings import TrainSettings
 
 COMPLETE = "recipes/ holds complete params files to compare with"
 

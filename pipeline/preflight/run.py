@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.settings import PARAMS
+from pipeline.core.tracks import TRACKS
 from pipeline.preflight.context import Context, NotCheckedError
-from pipeline.preflight.rows import Row, limit, show, summary
-from pipeline.settings.loader import PARAMS
-from pipeline.tracks import TRACKS
+from pipeline.preflight.findings import Row, limit, show, summary
 
 # module and function of every check, imported when its turn comes: a library that is broken breaks one check, not all
 FIRST = (  # of the machine

@@ -5,9 +5,9 @@ from itertools import pairwise
 from typing import Any
 
 from pipeline.report.charts import Chart, Point, Series, draw_chart
+from pipeline.report.formatting import Row, column_points, format_score, get, number
 from pipeline.report.results import Results
 from pipeline.report.scores import METRICS
-from pipeline.report.values import Row, column_points, format_score, get, number
 
 
 def iou_curves(results: Results) -> Chart | None:

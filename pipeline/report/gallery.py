@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.images import decode_png, read_rgb
-from pipeline.manifest import Record, Split
-from pipeline.report.answers import draw_localization, draw_segmentation, peak_threshold, scaled_map
+from pipeline.core.images import decode_png, read_rgb
+from pipeline.core.manifest import Record, Split
+from pipeline.core.tracks import Track
 from pipeline.report.charts import Chart, Series, draw_chart
-from pipeline.report.painting import class_colors, css_color, data_uri, paint_heat, shrink
+from pipeline.report.formatting import Row, number
+from pipeline.report.overlays import class_colors, css_color, data_uri, paint_heat, shrink
+from pipeline.report.predictions import draw_localization, draw_segmentation, peak_threshold, scaled_map
 from pipeline.report.results import Results
-from pipeline.report.values import Row, number
-from pipeline.settings.report import ReportSettings
-from pipeline.tracks import Track
+from pipeline.report.settings import ReportSettings
 
 UNSCORED_ROWS = 6  # images without truth that follow the scored ones
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.manifest import Manifest
-from pipeline.report.values import Row
-from pipeline.store import Store
-from pipeline.tracks import Track
+from pipeline.core.manifest import Manifest
+from pipeline.core.store import Store
+from pipeline.core.tracks import Track
+from pipeline.report.formatting import Row
 
 
 @dataclass(frozen=True, slots=True)

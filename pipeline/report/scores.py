@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.report.formatting import get, number, number_table
 from pipeline.report.results import Results
-from pipeline.report.values import get, number, number_table
 
 
 @dataclass(frozen=True, slots=True)

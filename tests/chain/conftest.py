@@ -4,8 +4,8 @@ import shutil
 from collections.abc import Callable
 
 import pytest
-from checkout import ROOT, STAGES, TRACKS, Checkout, shrink, write_yaml
 from ruamel.yaml import YAML
+from support.checkout import ROOT, STAGES, TRACKS, Checkout, shrink, write_yaml
 
 
 @pytest.fixture(scope="session")

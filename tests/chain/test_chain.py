@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from checkout import STAGES, TRACKS, Checkout
 from PIL import Image
 from ruamel.yaml import YAML
+from support.checkout import STAGES, TRACKS, Checkout
 
 AFTER_REFINE = ("refine", "evaluate", "package", "report")
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from import_graph import ROOT, imported_files
 from ruamel.yaml import YAML
+from support.import_graph import ROOT, imported_files, imported_packages
 
 STAGES = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stages"]
 CHAIN = {name: entry.get("do", entry) for name, entry in STAGES.items()}
@@ -13,12 +13,22 @@ CHAIN = {name: entry.get("do", entry) for name, entry in STAGES.items()}
 @pytest.mark.parametrize("stage", CHAIN)
 def test_deps_equal_the_import_graph(stage: str) -> None:
     script = ROOT / "stages" / f"{stage}.py"
-    listed = {Path(dep) for dep in CHAIN[stage]["deps"] if not dep.startswith(("data/", "reports/", "${item.preprocess.watch}"))}
-    expected = imported_files(script) | {script.relative_to(ROOT)}
+    listed = {dep for dep in CHAIN[stage]["deps"] if dep.startswith(("pipeline/", "stages/"))}
+    expected = imported_packages(script) | {f"stages/{stage}.py"}
     missing, superfluous = sorted(expected - listed), sorted(listed - expected)
-    hint = "`make deps` writes the right list"
-    assert not missing, f"dvc.yaml, stage {stage}: an edit of {missing} would rerun nothing; {hint}"
-    assert not superfluous, f"dvc.yaml, stage {stage}: an edit of {superfluous} would rerun it for nothing; {hint}"
+    assert not missing, f"dvc.yaml, stage {stage}: an edit in {missing} would rerun nothing; list it"
+    assert not superfluous, f"dvc.yaml, stage {stage}: an edit in {superfluous} would rerun it for nothing; remove it"
+
+
+ORDER = ("core", "models", "preprocess", "train", "extract", "refine", "evaluate", "package", "report")  # of the chain
+
+
+@pytest.mark.parametrize("package", ORDER)
+def test_no_package_imports_a_later_one(package: str) -> None:
+    allowed = {f"pipeline/{name}" for name in ORDER[: ORDER.index(package) + 1]}
+    for module in sorted((ROOT / "pipeline" / package).rglob("*.py")):
+        later = imported_packages(module) - allowed
+        assert not later, f"{module.relative_to(ROOT)} imports from {sorted(later)}"
 
 
 @pytest.mark.parametrize("stage", CHAIN)
@@ -56,7 +66,7 @@ def test_a_stage_reads_its_own_section_only() -> None:
 
 def test_import_graph_sees_imports_inside_functions_and_packages(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
-    script.write_text("def late():\n    from pipeline import store\n    import pipeline.localize.crf\n")
+    script.write_text("def late():\n    from pipeline.core import store\n    import pipeline.refine.crf\n")
     found = imported_files(script)
-    assert {Path("pipeline/store.py"), Path("pipeline/localize/crf.py"), Path("pipeline/settings/refine.py")} <= found
+    assert {Path("pipeline/core/store.py"), Path("pipeline/refine/crf.py"), Path("pipeline/refine/settings.py")} <= found
     assert Path("pipeline/__init__.py") not in found  # a docstring runs no code

@@ -12,15 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from checkout import ROOT, STAGES, TRACKS, Checkout, write_yaml
 from PIL import Image
 from ruamel.yaml import YAML
-from sources.trees import Tree, make_ilsvrc_cls, make_ilsvrc_det
+from support.checkout import ROOT, STAGES, TRACKS, Checkout, write_yaml
+from support.trees import Tree, make_ilsvrc_cls, make_ilsvrc_det
 
-from pipeline.images import read_size
-from pipeline.learn.backbones import normalization
-from pipeline.learn.classifier import Classifier, Design
-from pipeline.settings.check import check
+from pipeline.core.images import read_size
+from pipeline.models.backbones import normalization
+from pipeline.models.classifier import Classifier, Design
+from pipeline.params.check import check
 from stages import evaluate, extract, package, preprocess, refine, report, train
 
 RECIPE = ROOT / "recipes" / "lid2020.yaml"

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from checkout import ROOT, Checkout
+from support.checkout import ROOT, Checkout
 
 DATA = Path(os.environ.get("LID_TEST_DATA", ROOT.parent / "shared" / "data"))
 

@@ -1,7 +1,7 @@
 """Results of both tracks, made once: no test changes them."""
 
 import pytest
-from report_data import make_results
+from support.report_data import make_results
 
 from pipeline.report.results import Results
 

@@ -2,11 +2,11 @@
 
 import dataclasses
 
-from report_data import HISTORY, SETTINGS
+from support.report_data import HISTORY, SETTINGS
 
 from pipeline.report.curves import training_charts
-from pipeline.report.page import render
 from pipeline.report.results import Results
+from pipeline.report.run import render
 
 
 def test_training_marks_the_epoch_that_was_kept(track3: Results) -> None:

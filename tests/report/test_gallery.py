@@ -4,11 +4,11 @@ import dataclasses
 
 from hypothesis import given
 from hypothesis import strategies as st
-from report_data import SETTINGS
+from support.report_data import SETTINGS
 
 from pipeline.report.gallery import evenly, gallery
-from pipeline.report.page import render
 from pipeline.report.results import Results
+from pipeline.report.run import render
 
 
 def test_the_gallery_goes_from_best_to_worst(results: Results) -> None:

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from report_data import SETTINGS, make_results
+from support.report_data import SETTINGS, make_results
 
-from pipeline.report.page import render
 from pipeline.report.results import Results
+from pipeline.report.run import render
 from pipeline.report.scores import class_table, headline
 
 

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from pipeline.errors import SettingsError, StoreError
-from pipeline.images import encode_png
-from pipeline.manifest import from_rows, write_manifest
-from pipeline.store import finish, write_part
+from pipeline.core.errors import SettingsError, StoreError
+from pipeline.core.images import encode_png
+from pipeline.core.manifest import from_rows, write_manifest
+from pipeline.core.store import finish, write_part
 from stages.evaluate import main
 
 PARAMS = """\

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.errors import SettingsError
-from pipeline.files import read_json, sha256
-from pipeline.images import encode_png
-from pipeline.manifest import from_rows, write_manifest
-from pipeline.store import finish, write_part
+from pipeline.core.errors import SettingsError
+from pipeline.core.files import read_json, sha256
+from pipeline.core.images import encode_png
+from pipeline.core.manifest import from_rows, write_manifest
+from pipeline.core.store import finish, write_part
 from stages.package import main
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.errors import SettingsError
-from pipeline.files import write_json, write_text
-from pipeline.images import encode_jpeg, encode_png
-from pipeline.manifest import from_rows, write_manifest
-from pipeline.store import finish, write_part
+from pipeline.core.errors import SettingsError
+from pipeline.core.files import write_json, write_text
+from pipeline.core.images import encode_jpeg, encode_png
+from pipeline.core.manifest import from_rows, write_manifest
+from pipeline.core.store import finish, write_part
 from stages.report import main
 
 PARAMS = "tracks: {track3: {train: {pooling: tap, tap_threshold: 0.25}, report: {images: 3, width: 64}}}"

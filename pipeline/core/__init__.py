@@ -1,0 +1,1 @@
+"""What all stages share: errors, files, images, the manifest, stores, tracks, the truth, settings, hardware."""

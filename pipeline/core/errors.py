@@ -1,0 +1,72 @@
+"""Every error that this project raises on purpose, one class a kind of mistake.
+
+A message says where (file, key, image id), what was expected, what was found, and, where it is known, the likely
+cause and the way out.
+"""
+
+import sys
+from collections.abc import Callable, Iterable
+
+
+class PipelineError(Exception):
+    """Base of all errors below: catch this one to catch them all."""
+
+
+class SettingsError(PipelineError):
+    """A params file does not say what a stage needs."""
+
+
+class DataError(PipelineError):
+    """Images, lists, labels or masks are not as the layout promises."""
+
+
+class StoreError(PipelineError):
+    """A file that one stage left for another is missing, damaged or not what it claims to be."""
+
+
+class TrainError(PipelineError):
+    """A classifier cannot be built, loaded or trained."""
+
+
+class MapError(PipelineError):
+    """A class activation map cannot be computed or refined."""
+
+
+class ScoreError(PipelineError):
+    """A prediction cannot be compared with the truth."""
+
+
+class SubmissionError(PipelineError):
+    """A submission would be refused by the evaluation server."""
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a program; an error that this project raises on purpose ends it with one message, without a traceback."""
+    try:
+        main()
+    except PipelineError as error:
+        sys.exit(f"error: {error}")
+
+
+def sample(items: Iterable[object], most: int = 3) -> str:
+    """Show at most `most` items and how many there are: `['a', 'b', 'c', … 12 in all]`.
+
+    >>> sample(["a", "b"])
+    "['a', 'b']"
+    >>> sample(range(5))
+    '[0, 1, 2, … 5 in all]'
+    """
+    every = list(items)
+    shown = ", ".join(repr(item) for item in every[:most])
+    return f"[{shown}]" if len(every) <= most else f"[{shown}, … {len(every)} in all]"
+
+
+def swap_hint(found: tuple[int, ...], expected: tuple[int, ...]) -> str:
+    """The end of a message about two sizes: a likely cause, where one is the other turned around.
+
+    >>> swap_hint((375, 500), (500, 375))
+    '; likely width and height swapped'
+    >>> swap_hint((375, 500), (375, 500)), swap_hint((3, 4), (6, 8))
+    ('', '')
+    """
+    return "; likely width and height swapped" if found != expected and found == expected[::-1] else ""

@@ -1,0 +1,61 @@
+"""Files that must survive: written whole or not at all, the same content always the same bytes."""
+
+import hashlib
+import json
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.errors import StoreError
+
+
+def write_bytes(path: Path, data: bytes) -> str:
+    """Write `data` so that `path` is either the old file or the whole new one; return its sha256.
+
+    The temporary file lies in the same folder, hence on the same file system: the rename is atomic.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return hashlib.sha256(data).hexdigest()
+
+
+def write_text(path: Path, text: str) -> str:
+    """Write `text` as UTF-8 with `\\n` line ends, atomically; return the sha256."""
+    return write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> str:
+    """Write `value` as JSON with sorted keys, atomically; NaN and infinity are refused (JSON has none)."""
+    return write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        StoreError: if the file is missing or is not JSON
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StoreError(f"{path}: expected a file, found none; likely the stage that makes it has not run") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise StoreError(f"{path}: expected JSON, got {error}") from error
+
+
+def sha256(path: Path) -> str:
+    """Return the sha256 of a file, read in blocks of 1 MiB."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,172 @@
+"""The only place where pixels enter and leave.
+
+Arrays are (H, W) or (H, W, 3), RGB, uint8. Sizes are (width, height), as in file headers; `shape` is (H, W), as in NumPy.
+"""
+
+import io
+import struct
+import warnings
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipeline.core.archives import archive_of, read_file
+from pipeline.core.errors import DataError, MapError
+
+MAX_PIXELS = 100_000_000  # the largest picture decoded; 5000 x 5000 is the most that ILSVRC-DET holds
+
+# OpenCV decides by content, not by file name, converts grey and CMYK, and here ignores the EXIF orientation:
+# the challenge's pixels were annotated in stored order.
+_COLOR = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+
+
+def opened(path: Path) -> Path | io.BytesIO:
+    """What Pillow opens: the path itself, whose header it reads alone, or the bytes of a member of a zip.
+
+    Raises:
+        FileNotFoundError: if the zip has no such member
+    """
+    return path if archive_of(path) is None else io.BytesIO(read_file(path))
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Return (width, height) of the stored pixels from the header alone; nothing is decoded.
+
+    Raises:
+        DataError: if the file is missing or no image, or has more than `MAX_PIXELS` pixels
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # Pillow warns below our limit, and stops above it
+            with Image.open(opened(path)) as header:
+                width, height = header.size
+    except FileNotFoundError:
+        raise DataError(f"{path}: expected an image, found no file") from None
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{path}: expected at most {MAX_PIXELS} pixels, got an image that is too large: {error}") from None
+    except (OSError, ValueError, SyntaxError, struct.error) as error:
+        raise DataError(
+            f"{path}: expected an image, got a file that cannot be read as one ({error}); likely a truncated download"
+        ) from None
+    if width * height > MAX_PIXELS:
+        raise DataError(f"{path}: expected at most {MAX_PIXELS} pixels, got {width}x{height}")
+    return width, height
+
+
+def read_rgb(path: Path) -> NDArray[np.uint8]:
+    """Decode an image of any kind to RGB. Shape: (H, W, 3).
+
+    The header is read first, so that a small file that unpacks to gigabytes is refused before it is decoded.
+
+    Raises:
+        DataError: if the file is missing, broken or too large
+    """
+    read_size(path)
+    pixels = cv2.imdecode(np.frombuffer(read_file(path), np.uint8), _COLOR)
+    if pixels is None:
+        raise DataError(f"{path}: expected an image, got a file that cannot be decoded; likely a truncated download")
+    return pixels.astype(np.uint8, copy=False)
+
+
+def read_mask(path: Path) -> NDArray[np.uint8]:
+    """Decode a single-channel mask; of a palette PNG the stored indices, not the colors. Shape: (H, W).
+
+    Pillow reads masks because OpenCV turns palette files into colors.
+
+    Raises:
+        DataError: if the file is missing, broken, or has color channels
+    """
+    read_size(path)
+    try:
+        with Image.open(opened(path)) as image:
+            if image.mode not in ("L", "P", "1"):
+                raise DataError(
+                    f"{path}: expected a mask with one 8-bit channel (mode L or P), got mode {image.mode}; "
+                    "likely a colored copy for viewing"
+                )
+            return np.array(image.convert("L") if image.mode == "1" else image, dtype=np.uint8)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DataError(f"{path}: expected a mask, got a file that cannot be decoded ({error})") from None
+
+
+def encode_png(pixels: NDArray[np.uint8]) -> bytes:
+    """Encode (H, W) as an 8-bit PNG of mode L, or (H, W, 3) as RGB; equal pixels give equal bytes."""
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3):
+        raise DataError(f"expected uint8 pixels of shape (H, W) or (H, W, 3), got {pixels.dtype} {pixels.shape}")
+    return _encode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 6])
+
+
+def encode_jpeg(pixels: NDArray[np.uint8], quality: int = 85) -> bytes:
+    """Encode (H, W, 3) RGB as a JPEG: for pages that people look at, never for answers."""
+    return _encode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
+
+
+def _encode(kind: str, pixels: NDArray[np.uint8], options: list[int]) -> bytes:
+    ordered = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    done, data = cv2.imencode(kind, ordered, options)
+    if not done:
+        raise DataError(f"expected pixels that encode as {kind}, got {pixels.dtype} {pixels.shape}")
+    return data.tobytes()
+
+
+def decode_png(data: bytes | NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
+    """Decode the bytes that `encode_png` made, without any conversion.
+
+    Raises:
+        DataError: naming `name`, if they do not decode
+    """
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if len(data) else None  # OpenCV stops at none
+    if pixels is None:
+        raise DataError(f"{name}: expected PNG bytes, got {len(data)} bytes that do not decode")
+    if pixels.ndim == 3:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    return pixels.astype(np.uint8, copy=False)
+
+
+def resize(values: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Resize a float map to `shape` = (H, W) bilinearly, pixel centers aligned (align_corners = False).
+
+    Every output value is a weighted mean of inputs, so that resizing commutes with `a * map + b`.
+    """
+    height, width = shape
+    resized = cv2.resize(np.ascontiguousarray(values, np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    return resized.astype(np.float32, copy=False)
+
+
+def resize_image(image: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """Resize an image to `shape` = (H, W) as the network sees it, in training and extraction alike, each axis by itself.
+
+    An axis that shrinks is averaged over the area of each new pixel, which keeps it free of aliases; an axis that grows is
+    interpolated bilinearly, pixel centers aligned. Where one shrinks and the other grows, values are rounded twice.
+
+    Args:
+        image: RGB, levels 0..255. Shape: (H, W, 3)
+
+    Returns:
+        levels 0..255, `image` itself where nothing changes. Shape: (*shape, 3)
+    """
+    smaller = (min(shape[0], image.shape[0]), min(shape[1], image.shape[1]))
+    return _resize_by(_resize_by(image, smaller, cv2.INTER_AREA), shape, cv2.INTER_LINEAR)
+
+
+def _resize_by(image: NDArray[np.uint8], shape: tuple[int, int], rule: int) -> NDArray[np.uint8]:
+    if shape == image.shape[:2]:
+        return image
+    return cv2.resize(image, (shape[1], shape[0]), interpolation=rule).astype(np.uint8, copy=False)
+
+
+def score_to_uint8(score: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """S = round(255 * score) for a score in [0, 1]; half to even, as numpy rounds.
+
+    Raises:
+        MapError: if a value lies outside [0, 1] or is NaN
+
+    >>> score_to_uint8(np.array([0.0, 0.5, 1.0], np.float32))
+    array([  0, 128, 255], dtype=uint8)
+    """
+    if not (score.min(initial=0.0) >= 0 and score.max(initial=0.0) <= 1):  # written so that NaN fails
+        raise MapError(f"expected scores in [0, 1], got {score.min()}..{score.max()}")
+    return np.rint(255 * score).astype(np.uint8)

@@ -1,0 +1,137 @@
+"""Finished images, kept by what they were made of: nothing is computed twice that could not come out differently.
+
+DVC deletes the outs of a stage before it runs again. The parts of a store lie, hard-linked, in a scratch folder beside it; a
+list beside each part says, image by image, the key under which its arrays can be used again: a digest of code, libraries,
+settings, and of the contents that the image's arrays were made of. A stage asks here first. A part that is damaged is not
+used, and what the last few runs did not need is removed.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pipeline
+from pipeline.core.errors import StoreError
+from pipeline.core.files import read_json, sha256, write_json
+from pipeline.core.store import Arrays, Part, read_part
+
+RUNS = "runs.txt"  # JSON, under a suffix that no list of keys has
+KEPT_RUNS = 4
+LIBRARIES = ("numpy", "opencv-python", "pydensecrf2", "safetensors", "timm", "torch")
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The finished images of one stage of one run; small, so that it can be sent to worker processes.
+
+    Attributes:
+        folder: where they lie; not an out of DVC
+        made_of: what all images have in common, ready for JSON: code, settings, the model's digest, …
+    """
+
+    folder: Path
+    made_of: Mapping[str, Any]
+
+    def keys(self, images: Mapping[str, Any]) -> dict[str, str]:
+        """A key for each image id: a digest of `made_of` and of what the image alone is made of, ready for JSON."""
+        return {image_id: digest([self.made_of, image_id, own]) for image_id, own in images.items()}
+
+    def find(self, keys: Mapping[str, str]) -> dict[str, Arrays]:
+        """The arrays of the images that are kept under their key; the others are left out."""
+        kept: dict[str, Path] = {}
+        for listed in sorted(self.folder.glob("*.json")):
+            kept |= _whole(listed, listed.stat().st_mtime_ns)
+        return {image_id: read_part(kept[key], image_id) for image_id, key in keys.items() if key in kept}
+
+    def keep(self, keys: Mapping[str, str], part: Part, store: Path) -> str:
+        """Keep a part that was just written to a store; return the name that it is kept under."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"{part.sha256[:32]}.safetensors"
+        if not path.exists():
+            _link(store / part.file, path)
+        write_json(path.with_suffix(".json"), {"sha256": part.sha256, "keys": dict(keys)})
+        return path.stem
+
+    def end(self, used: Iterable[str]) -> None:
+        """Say that a run is done and which names it used; parts that none of the last `KEPT_RUNS` runs used are removed.
+
+        Several runs, because settings are tried and taken back: then DVC brings the outs back, and no stage runs.
+        """
+        listed = self.folder / RUNS
+        earlier = read_json(listed) if listed.is_file() else []
+        runs = [*(run for run in earlier if run != sorted(used)), sorted(used)][-KEPT_RUNS:]
+        write_json(listed, runs)
+        names = {name for run in runs for name in run}
+        for path in self.folder.glob("*"):
+            if path.name != RUNS and path.stem not in names:
+                path.unlink()
+
+
+def finished_of(store: Path, **made_of: Any) -> Finished:
+    """The finished images of a store, which lie beside it, in `scratch/<its name>`."""
+    return Finished(store.parent / "scratch" / store.name, {**made_of, "code": code_digest()})
+
+
+@lru_cache(maxsize=256)
+def _whole(listed: Path, changed: int) -> dict[str, Path]:
+    """The part that each key of a list leads to; none if list or part is damaged. `changed` makes a new list another one."""
+    part = listed.with_suffix(".safetensors")
+    try:
+        content = read_json(listed)
+        if sha256(part) == content["sha256"]:
+            return dict.fromkeys(content["keys"].values(), part)
+    except (StoreError, OSError, KeyError, TypeError, AttributeError):
+        pass  # half of a list or no part: as if it had not been kept
+    return {}
+
+
+def _link(source: Path, target: Path) -> None:
+    """A second name for a file, without a second copy; a copy where the file system knows no hard links."""
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        os.link(source, temporary)
+    except OSError:
+        shutil.copyfile(source, temporary)
+    temporary.replace(target)
+
+
+def digest(value: Any) -> str:
+    """A digest of a value that is ready for JSON."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def arrays_digest(arrays: Arrays) -> str:
+    """A digest of the arrays of one image: names, types, shapes and values."""
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+@lru_cache(maxsize=1)
+def code_digest() -> str:
+    """A digest of this package's modules and of the versions of the libraries that compute with them.
+
+    All modules, not only those of one stage: an edit that cannot matter costs a run, one that was forgotten a wrong result.
+    """
+    home = Path(pipeline.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(home.rglob("*.py")):
+        digest.update(path.relative_to(home).as_posix().encode() + b"\0" + path.read_bytes())
+    digest.update(json.dumps({name: _version(name) for name in LIBRARIES}, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

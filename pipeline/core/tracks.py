@@ -1,0 +1,60 @@
+"""What differs between Track 1 and Track 3, and nothing else."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline.core.errors import DataError, SettingsError
+
+TrackName = Literal["track1", "track3"]
+MOST_CLASSES = 254  # of a label map: 0 is the background, 255 the ignore index
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """One of the two tasks.
+
+    Attributes:
+        name: as in params.yaml and in file names
+        title: as people say it
+        task: `segmentation` answers with class ids 0..K, `localization` with scores 0..255
+        decoders: which values `refine.decoder` may take
+    """
+
+    name: TrackName
+    title: str
+    task: Literal["segmentation", "localization"]
+    decoders: tuple[str, ...]
+
+    def largest_value(self, classes: int) -> int:
+        """The largest value that an answer may hold: K in segmentation, 255 in localization."""
+        return classes if self.task == "segmentation" else 255
+
+    def check_class_count(self, classes: int) -> None:
+        """Refuse more classes than an answer of one byte can hold, before anything is trained.
+
+        Raises:
+            DataError: in segmentation, if there are more than 254 classes
+        """
+        if self.task == "segmentation" and classes > MOST_CLASSES:
+            raise DataError(
+                f"{self.name}: expected at most {MOST_CLASSES} classes, got {classes}; 0 is the background, 255 ignored"
+            )
+
+
+TRACKS: dict[str, Track] = {
+    "track1": Track(
+        "track1", "Track 1: weakly supervised semantic segmentation", "segmentation", ("one_class", "several_classes")
+    ),
+    "track3": Track("track3", "Track 3: weakly supervised object localization", "localization", ("foreground",)),
+}
+
+
+def get_track(name: str) -> Track:
+    """Return the track called `name`.
+
+    Raises:
+        SettingsError: if there is none
+    """
+    if name not in TRACKS:
+        raise SettingsError(f"expected a track among {sorted(TRACKS)}, got {name!r}")
+    return TRACKS[name]

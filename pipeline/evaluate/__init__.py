@@ -1,0 +1,1 @@
+"""Predictions of split val to scores."""

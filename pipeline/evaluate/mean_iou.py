@@ -1,0 +1,169 @@
+"""Track 1: the confusion matrix of label maps, and the scores that are read off it."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.errors import ScoreError, sample, swap_hint
+from pipeline.core.tracks import MOST_CLASSES
+from pipeline.core.truth import IGNORE_INDEX
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Segmentation:
+    """Scores of label maps, each in [0, 1]. A class absent from truth and answers is in no mean over IoU.
+
+    Attributes:
+        class_iou: IoU per class id, NaN where the class is absent. Shape: (K + 1,)
+        mean_iou: mean over the classes that are present, background among them
+        mean_iou_foreground: the same without background; None if only background is present
+        pixel_accuracy: share of the scored pixels that are right
+        mean_accuracy: mean over the classes in the truth, background among them, of the share of their pixels found
+        present: class ids in truth or answers
+        absent: class ids in neither
+    """
+
+    class_iou: NDArray[np.float64]
+    mean_iou: float
+    mean_iou_foreground: float | None
+    pixel_accuracy: float
+    mean_accuracy: float
+    present: tuple[int, ...]
+    absent: tuple[int, ...]
+
+
+def confusion_matrix(truth: NDArray[np.uint8], prediction: NDArray[np.uint8], classes: int, image_id: str) -> NDArray[np.int64]:
+    """Count the pixels of every pair of class ids.
+
+    Args:
+        truth: class ids 0..K, 255 ignored. Shape: (H, W)
+        prediction: class ids 0..K. Shape: (H, W)
+        classes: K, without background, at most 254
+        image_id: named in errors
+
+    Returns:
+        pixels, [truth, prediction]. Shape: (K + 1, K + 1)
+
+    Raises:
+        ScoreError: if a dtype is another one, the shapes differ, or a label is out of range
+
+    >>> confusion_matrix(np.array([[0, 1, 255]], np.uint8), np.array([[0, 0, 1]], np.uint8), 1, "a").tolist()
+    [[1, 0], [1, 0]]
+    """
+    _check(truth, prediction, classes, image_id)
+    kept = truth != IGNORE_INDEX
+    pairs = truth[kept].astype(np.int64) * (classes + 1) + prediction[kept]
+    return np.bincount(pairs, minlength=(classes + 1) ** 2).reshape(classes + 1, classes + 1)
+
+
+def _check(truth: NDArray[np.uint8], prediction: NDArray[np.uint8], classes: int, image_id: str) -> None:
+    if truth.dtype != np.uint8 or prediction.dtype != np.uint8 or truth.ndim != 2 or truth.shape != prediction.shape:
+        got = f"{truth.dtype} {truth.shape} and {prediction.dtype} {prediction.shape}"
+        hint = swap_hint(prediction.shape, truth.shape)
+        raise ScoreError(f"{image_id}: expected truth and prediction as uint8 of one shape (H, W), got {got}{hint}")
+    outside = _values(truth) - {*range(classes + 1), IGNORE_INDEX}
+    if outside:
+        raise ScoreError(
+            f"{image_id}: expected truth labels 0..{classes} or {IGNORE_INDEX}, got {sample(sorted(outside))}; "
+            "likely a mask of another class list"
+        )
+    outside = _values(prediction) - {*range(classes + 1)}
+    if outside:
+        hint = f"; {IGNORE_INDEX} marks ignored pixels, which only the truth may have" if IGNORE_INDEX in outside else ""
+        raise ScoreError(f"{image_id}: expected predicted labels 0..{classes}, got {sample(sorted(outside))}{hint}")
+
+
+def _values(labels: NDArray[np.uint8]) -> set[int]:
+    return set(np.flatnonzero(np.bincount(labels.ravel(), minlength=256)).tolist())
+
+
+def class_iou(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
+    """IoU of every class: matrix[k, k] / (row k + column k - matrix[k, k]), NaN where that is 0 / 0.
+
+    Shape: (K + 1, K + 1) to (K + 1,)
+    """
+    right = np.diagonal(matrix)
+    union = matrix.sum(axis=0) + matrix.sum(axis=1) - right
+    return np.where(union > 0, right / np.maximum(union, 1), np.nan)
+
+
+def image_mean_iou(matrix: NDArray[np.int64]) -> float | None:
+    """Mean IoU of one image over the classes in its truth or answer, background among them; None if all is ignored."""
+    return _mean_of_present(class_iou(matrix)) if matrix.any() else None
+
+
+def _mean_of_present(values: NDArray[np.float64]) -> float:
+    present = values[~np.isnan(values)].tolist()
+    return math.fsum(present) / len(present)
+
+
+class MeanIoU:
+    """The confusion matrix of all pixels of all images (pooled, not averaged over images), over K classes and background."""
+
+    def __init__(self, classes: int) -> None:
+        if not 1 <= classes <= MOST_CLASSES:
+            raise ScoreError(f"expected 1..{MOST_CLASSES} classes, got {classes}; a label map has 8 bits")
+        self.classes = classes
+        self.matrix = np.zeros((classes + 1, classes + 1), np.int64)  # [truth, prediction], pixels
+        self.images = 0
+        self.ignored_pixels = 0
+
+    def accumulate(self, truth: NDArray[np.uint8], prediction: NDArray[np.uint8], image_id: str) -> NDArray[np.int64]:
+        """Add one image and return its own confusion matrix; see `confusion_matrix` for arguments and errors."""
+        matrix = confusion_matrix(truth, prediction, self.classes, image_id)
+        self.matrix += matrix
+        self.images += 1
+        self.ignored_pixels += truth.size - int(matrix.sum())
+        return matrix
+
+    def merge(self, other: "MeanIoU") -> None:
+        """Add the images of another state.
+
+        Raises:
+            ScoreError: if it counts other classes
+        """
+        if self.classes != other.classes:
+            raise ScoreError(f"expected a state of {self.classes} classes, got one of {other.classes}")
+        self.matrix += other.matrix
+        self.images += other.images
+        self.ignored_pixels += other.ignored_pixels
+
+    @property
+    def pixels(self) -> int:
+        """Pixels scored: those not ignored."""
+        return int(self.matrix.sum())
+
+    def compute(self) -> Segmentation:
+        """Read the scores off the matrix; see `compute_segmentation`."""
+        return compute_segmentation(self.matrix)
+
+
+def compute_segmentation(matrix: NDArray[np.int64]) -> Segmentation:
+    """Read IoU and accuracy off a confusion matrix.
+
+    Args:
+        matrix: pixels, [truth, prediction]. Shape: (K + 1, K + 1)
+
+    Raises:
+        ScoreError: if it holds no pixel
+
+    Source: Long, Shelhamer and Darrell, "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015, section 5
+    """
+    pixels = int(matrix.sum())
+    if not pixels:
+        raise ScoreError("expected scored pixels, got none; likely an empty id list, or all pixels are ignored")
+    iou = class_iou(matrix)
+    rows = matrix.sum(axis=1)
+    found = np.where(rows > 0, np.diagonal(matrix) / np.maximum(rows, 1), np.nan)
+    absent = np.isnan(iou)
+    return Segmentation(
+        class_iou=iou,
+        mean_iou=_mean_of_present(iou),
+        mean_iou_foreground=None if absent[1:].all() else _mean_of_present(iou[1:]),
+        pixel_accuracy=int(np.trace(matrix)) / pixels,
+        mean_accuracy=_mean_of_present(found),
+        present=tuple(np.flatnonzero(~absent).tolist()),
+        absent=tuple(np.flatnonzero(absent).tolist()),
+    )

@@ -1,0 +1,253 @@
+"""Track 3: the IoU of {score >= t} with the mask for every t, its peak, and the area under the precision-recall curve.
+
+Scores are 8-bit, so one histogram per image holds every threshold exactly. All state is integers keyed by image id:
+merging in any order, from any number of processes, gives the same score bit for bit.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.errors import ScoreError, sample, swap_hint
+
+Comparison = Literal[">=", ">"]
+
+LEVELS = 256  # score values, and thresholds
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Peak:
+    """The highest point of an IoU curve.
+
+    Attributes:
+        iou: maximum of `curve`, in [0, 1]
+        threshold: the highest threshold that reaches it, 0..255
+        curve: IoU per threshold. Shape: (256,)
+    """
+
+    iou: float
+    threshold: int
+    curve: NDArray[np.float64]
+
+
+def count_scores(
+    score: NDArray[np.uint8], mask: NDArray[np.bool_], ignored: NDArray[np.bool_] | None, image_id: str
+) -> NDArray[np.int64]:
+    """Count the pixels of every score value: inside the mask, outside it, and ignored ones.
+
+    Args:
+        score: 0..255. Shape: (H, W)
+        mask: the truth. Shape: (H, W)
+        ignored: pixels left out of every score, whatever the mask says there; None ignores nothing. Shape: (H, W)
+        image_id: named in errors
+
+    Returns:
+        pixels; rows inside, outside, ignored. Shape: (3, 256)
+
+    Raises:
+        ScoreError: if a dtype is another one, or the shapes differ
+
+    >>> counts = count_scores(np.array([[0, 9, 9]], np.uint8), np.array([[False, True, False]]), None, "a")
+    >>> counts[:, [0, 9]].tolist()
+    [[0, 1], [1, 1], [0, 0]]
+    """
+    if score.dtype != np.uint8 or mask.dtype != np.bool_ or score.ndim != 2 or score.shape != mask.shape:
+        got = f"{score.dtype} {score.shape} and {mask.dtype} {mask.shape}"
+        hint = swap_hint(score.shape, mask.shape)
+        raise ScoreError(f"{image_id}: expected a uint8 score and a bool mask of one shape (H, W), got {got}{hint}")
+    if ignored is not None and (ignored.dtype != np.bool_ or ignored.shape != mask.shape):
+        raise ScoreError(f"{image_id}: expected bool ignored pixels of shape {mask.shape}, got {ignored.dtype} {ignored.shape}")
+    row = np.where(mask, 0, 1) if ignored is None else np.where(ignored, 2, np.where(mask, 0, 1))  # (H, W)
+    return np.bincount((row * LEVELS + score).ravel(), minlength=3 * LEVELS).reshape(3, LEVELS)
+
+
+def count_above(histogram: NDArray[np.int64], comparison: Comparison = ">=") -> NDArray[np.int64]:
+    """Count the pixels with score >= t (or > t) for every t = 0..255. Shape: (..., 256) to (..., 256)
+
+    >>> histogram = np.zeros(256, np.int64)
+    >>> histogram[[0, 255]] = 5, 2
+    >>> count_above(histogram)[[0, 1, 255]].tolist(), count_above(histogram, ">")[[0, 254, 255]].tolist()
+    ([7, 2, 2], [2, 2, 0])
+    """
+    above = histogram[..., ::-1].cumsum(axis=-1, dtype=np.int64)[..., ::-1]
+    if comparison == ">=":
+        return above
+    return np.concatenate([above[..., 1:], np.zeros_like(above[..., :1])], axis=-1)
+
+
+def iou_curve(inside: NDArray[np.int64], outside: NDArray[np.int64], comparison: Comparison) -> NDArray[np.float64]:
+    """IoU of {score >= t} (or {score > t}) with the mask, for every t = 0..255.
+
+        IoU(t) = TP(t) / (P + FP(t)),    P = pixels of the mask
+
+    The union P + FP holds every mask pixel, so it is never 0 where there is foreground; without foreground there is no
+    IoU, and the caller has to leave the image out. With >= the curve starts at the foreground share.
+
+    Args:
+        inside: pixels of the mask per score value. Shape: (..., 256)
+        outside: the same of the other pixels. Shape: (..., 256)
+        comparison: which side of the threshold equality is on
+
+    Returns:
+        IoU in [0, 1]. Shape: (..., 256)
+    """
+    true_positives = count_above(inside, comparison)
+    union = inside.sum(axis=-1, keepdims=True, dtype=np.int64) + count_above(outside, comparison)
+    curve: NDArray[np.float64] = true_positives / union
+    return curve
+
+
+def find_peak(curve: NDArray[np.float64]) -> Peak:
+    """The maximum of a curve over t = 0..255; ties go to the highest threshold."""
+    return Peak(float(curve.max()), LEVELS - 1 - int(curve[::-1].argmax()), curve)
+
+
+def average_precision(inside: NDArray[np.int64], outside: NDArray[np.int64]) -> float:
+    """Area under the precision-recall curve of the pixels (PxAP), not interpolated.
+
+        PxAP = sum over t = 255..0 of P_t * (R_t - R_{t+1}),    R_256 = 0
+
+    with precision P_t and recall R_t of {score >= t}. A threshold that no pixel reaches adds nothing.
+
+    Args:
+        inside: pixels of the mask per score value, not all 0. Shape: (256,)
+        outside: the same of the other pixels. Shape: (256,)
+
+    Returns:
+        share in [0, 1]; the papers print percent
+
+    Source: Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020, section 4
+    """
+    true_positives = count_above(inside)
+    positives = true_positives + count_above(outside)
+    precision = true_positives / np.maximum(positives, 1)
+    return math.fsum((precision * inside).tolist()) / int(inside.sum())
+
+
+class PeakIoU:
+    """IoU of {score >= t} with the mask, t = 0..255, over a set of images.
+
+    Two readings, which are different numbers:
+        pooled: all pixels of all images in one pair of histograms; an image without foreground adds its false positives
+        mean: the IoU of each image, averaged over the images; one without foreground has no IoU and is left out
+    Ignored pixels are in neither.
+    """
+
+    def __init__(self) -> None:
+        self.inside = np.zeros(LEVELS, np.int64)  # pixels per score value, inside the masks
+        self.outside = np.zeros(LEVELS, np.int64)  # the same, outside
+        self.ignored_pixels = 0
+        self._images: dict[str, NDArray[np.int32]] = {}  # id to inside and outside, (2, 256); an image has < 2^31 pixels
+
+    def accumulate(
+        self, score: NDArray[np.uint8], mask: NDArray[np.bool_], image_id: str, ignored: NDArray[np.bool_] | None = None
+    ) -> None:
+        """Add one image; see `count_scores` for arguments.
+
+        Raises:
+            ScoreError: if dtypes or shapes are wrong, or the image is in already
+        """
+        if image_id in self._images:
+            raise ScoreError(f"{image_id}: expected every image once, got it a second time")
+        counts = count_scores(score, mask, ignored, image_id)
+        self.inside += counts[0]
+        self.outside += counts[1]
+        self.ignored_pixels += int(counts[2].sum())
+        self._images[image_id] = counts[:2].astype(np.int32)
+
+    def merge(self, other: "PeakIoU") -> None:
+        """Add the images of another state.
+
+        Raises:
+            ScoreError: if an image is in both
+        """
+        if both := self._images.keys() & other._images.keys():
+            raise ScoreError(f"expected every image once, got some in two states: {sample(sorted(both))}")
+        self.inside += other.inside
+        self.outside += other.outside
+        self.ignored_pixels += other.ignored_pixels
+        self._images.update(other._images)
+
+    @property
+    def images(self) -> int:
+        """Images accumulated, with and without foreground."""
+        return len(self._images)
+
+    @property
+    def pixels(self) -> int:
+        """Pixels scored: those not ignored."""
+        return int(self.inside.sum() + self.outside.sum())
+
+    @property
+    def has_foreground(self) -> bool:
+        """Whether any scored pixel is foreground: without one there is nothing to compute."""
+        return bool(self.inside.any())
+
+    @property
+    def without_foreground(self) -> tuple[str, ...]:
+        """Ids of the images without a foreground pixel that is not ignored, sorted."""
+        return tuple(sorted(image_id for image_id, counts in self._images.items() if not counts[0].any()))
+
+    def compute(self, comparison: Comparison = ">=") -> Peak:
+        """The peak of the pooled curve.
+
+        Raises:
+            ScoreError: if there is no foreground pixel
+        """
+        self._require_foreground()
+        return find_peak(iou_curve(self.inside, self.outside, comparison))
+
+    def compute_mean(self, comparison: Comparison = ">=") -> Peak:
+        """The peak of the mean over the images with foreground of their IoU curves.
+
+        Each mean is the exactly rounded sum (`math.fsum`), hence independent of the order of the images.
+
+        Raises:
+            ScoreError: if there is no foreground pixel
+        """
+        self._require_foreground()
+        counts = np.stack([counts for counts in self._images.values() if counts[0].any()]).astype(np.int64)  # (N, 2, 256)
+        curves = iou_curve(counts[:, 0], counts[:, 1], comparison)  # (N, 256)
+        return find_peak(np.array([math.fsum(column) / len(curves) for column in curves.T.tolist()]))
+
+    def compute_pxap(self) -> float:
+        """PxAP over all pixels of all images; see `average_precision`. It does not depend on the comparison.
+
+        Raises:
+            ScoreError: if there is no foreground pixel
+        """
+        self._require_foreground()
+        return average_precision(self.inside, self.outside)
+
+    def image_iou(self, image_id: str, threshold: int, comparison: Comparison = ">=") -> float | None:
+        """IoU of one image at one threshold; None without foreground.
+
+        Raises:
+            ScoreError: if the image was not accumulated
+        """
+        inside, outside = self._image(image_id)
+        return float(iou_curve(inside, outside, comparison)[threshold]) if inside.any() else None
+
+    def foreground_share(self, image_id: str) -> float | None:
+        """Share of foreground among one image's scored pixels; None if all are ignored.
+
+        Raises:
+            ScoreError: if the image was not accumulated
+        """
+        inside, outside = self._image(image_id)
+        pixels = int(inside.sum() + outside.sum())
+        return int(inside.sum()) / pixels if pixels else None
+
+    def _image(self, image_id: str) -> NDArray[np.int64]:
+        if image_id not in self._images:
+            raise ScoreError(f"{image_id}: expected an image that was accumulated, got one that is not among the {self.images}")
+        return self._images[image_id].astype(np.int64)
+
+    def _require_foreground(self) -> None:
+        if not self.has_foreground:
+            raise ScoreError(
+                f"expected foreground pixels, got none in {self.images} images; likely an empty id list, or masks of another kind"
+            )

@@ -1,0 +1,208 @@
+"""From stored answers and the truth of split val to `metrics.json`, `table.csv` and `per_image.csv`."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import joblib
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.errors import ScoreError, StoreError, sample
+from pipeline.core.files import write_json, write_text
+from pipeline.core.images import decode_png
+from pipeline.core.manifest import Record, read_manifest
+from pipeline.core.store import Store
+from pipeline.core.tracks import Track
+from pipeline.evaluate.classification import Classification, check_prediction
+from pipeline.evaluate.localization import LocalizationScorer
+from pipeline.evaluate.scorer import Answer, Cell, Context, Scorer
+from pipeline.evaluate.segmentation import SegmentationScorer
+from pipeline.evaluate.settings import EvaluateSettings
+
+CHUNK = 64  # images in one piece of work
+
+METRICS, TABLE, PER_IMAGE, DIAGNOSTICS = "metrics.json", "table.csv", "per_image.csv", "diagnostics.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What every worker needs: small, so that only paths and rows of the manifest travel."""
+
+    track: Track
+    context: Context
+    maps: Path
+    refined: Path
+
+    def scorer(self) -> Scorer:
+        """An empty scorer of the track's task."""
+        return (LocalizationScorer if self.track.task == "localization" else SegmentationScorer)(self.context)
+
+
+@dataclass(slots=True)
+class Result:
+    """What one worker found."""
+
+    scorer: Scorer
+    classification: Classification
+    classes_from_labels: int = 0  # images whose maps are of their labels, not of what was predicted
+
+
+def evaluate(
+    manifest_path: Path, maps_store: Path, refined_store: Path, out_dir: Path, settings: EvaluateSettings, track: Track
+) -> dict[str, Any]:
+    """Score the answers for split val.
+
+    Images without truth count only for the classification accuracy. Where nothing can be scored (no val image, none
+    with truth, or val not among the splits that were extracted) every score is null and `note` says why: the chain goes
+    on for whoever has images without masks.
+
+    Args:
+        manifest_path: table of the images and their truth
+        maps_store: per image `classes` (P,), most probable first, `predicted` (1,) and `known` (1,)
+        refined_store: per image `before` and `after`, PNG bytes of the answer without and with the CRF; `label_before` and
+            `label_after` of the true class, where its map is another one
+        out_dir: where `metrics.json`, `table.csv` and `per_image.csv` go; the same three for every track
+        settings: which readings of the metrics rank, and how many processes work
+        track: decides what an answer is
+
+    Returns:
+        what stands in `metrics.json`
+
+    Raises:
+        DataError: if a mask cannot be read or does not fit its image
+        ScoreError: if an answer does not fit the truth, or only some of the val images have one
+        StoreError: if a store is missing or damaged
+    """
+    manifest = read_manifest(manifest_path, ("val",))
+    plan = Plan(track, Context(settings, manifest.classes, manifest.mask_kind), maps_store, refined_store)
+    records = list(manifest)
+    answered = _with_answers(records, refined_store)
+    result = _score_all(plan, answered)
+    metrics = _metrics(result, records, answered)
+    write_json(out_dir / METRICS, metrics)
+    write_text(out_dir / TABLE, to_csv(result.scorer.table()))
+    write_text(out_dir / PER_IMAGE, to_csv(_image_table(result.scorer, answered, manifest.classes)))
+    return metrics
+
+
+def _with_answers(records: Sequence[Record], refined_store: Path) -> Sequence[Record]:
+    """The records, or none of them if the store holds no answer for any (split val was not extracted)."""
+    store = Store(refined_store)
+    missing = [record.id for record in records if record.id not in store]
+    if len(missing) == len(records):
+        return []
+    if missing:
+        raise ScoreError(
+            f"{refined_store}: expected an answer for each of {len(records)} val images, missing={sample(missing)}; "
+            "likely made from another manifest"
+        )
+    return records
+
+
+def _score_all(plan: Plan, records: Sequence[Record]) -> Result:
+    chunks = [records[start : start + CHUNK] for start in range(0, len(records), CHUNK)]
+    total = Result(plan.scorer(), Classification())
+    if len(chunks) == 1:  # starting processes would take longer than scoring
+        return score_images(plan, records)
+    work = joblib.Parallel(n_jobs=plan.context.settings.jobs, return_as="generator")
+    for part in work(joblib.delayed(score_images)(plan, chunk) for chunk in chunks):
+        total.scorer.merge(part.scorer)
+        total.classification.merge(part.classification)
+        total.classes_from_labels += part.classes_from_labels
+    return total
+
+
+def score_images(plan: Plan, records: Iterable[Record]) -> Result:
+    """Score some images: one piece of work, in a process of its own."""
+    cv2.setNumThreads(1)  # the processes are the parallelism
+    maps, refined = Store(plan.maps), Store(plan.refined)
+    result = Result(plan.scorer(), Classification())
+    for record in records:
+        stored = _read(maps, record.id, ("classes", "predicted", "known"))
+        top = check_prediction(stored["predicted"], len(plan.context.classes), record.id)
+        is_right = result.classification.accumulate(top, record.labels)
+        result.classes_from_labels += bool(stored["known"][0])
+        if result.scorer.has_truth(record):
+            result.scorer.accumulate(record, _read_answer(refined, record, int(stored["classes"][0]), top, is_right))
+    return result
+
+
+def _read_answer(refined: Store, record: Record, first: int, top: int, is_right: bool | None) -> Answer:
+    """The answers of one image; `first` is the class of its first map."""
+    stored = _read(refined, record.id, ("before", "after"))
+    before, after = _decode(refined, record, stored, "")
+    if "label_after" in stored:
+        return Answer(before, after, top, is_right, _decode(refined, record, stored, "label_"))
+    return Answer(before, after, top, is_right, (before, after) if first in record.labels else None)
+
+
+def _decode(
+    refined: Store, record: Record, stored: Mapping[str, NDArray[Any]], prefix: str
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    before, after = (
+        decode_png(stored[f"{prefix}{name}"], f"{refined.folder}: {record.id}/{prefix}{name}") for name in ("before", "after")
+    )
+    return before, after
+
+
+def _read(store: Store, image_id: str, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    arrays = store.read(image_id)
+    if missing := [name for name in names if name not in arrays]:
+        raise StoreError(
+            f"{store.folder}: {image_id}: expected the arrays {list(names)}, missing={missing}; likely the store of another stage"
+        )
+    return arrays
+
+
+def _metrics(result: Result, records: Sequence[Record], answered: Sequence[Record]) -> dict[str, Any]:
+    scores = result.scorer.metrics()
+    note = result.scorer.note() if scores["images"] else _nothing_to_score(records, answered)
+    by_label = result.classes_from_labels
+    if by_label:
+        told = f"labels chose the classes of {by_label} images (extract.classes: label): the scores are not those of a prediction"
+        note = f"{note}; {told}" if note else told
+    return {
+        **scores,
+        "images_without_truth": len(records) - scores["images"],
+        "classes_from_labels": by_label,
+        "labeled_images": result.classification.labeled,
+        "classification_accuracy": result.classification.accuracy(),
+        **({"note": note} if note else {}),
+    }
+
+
+def _nothing_to_score(records: Sequence[Record], answered: Sequence[Record]) -> str:
+    if not records:
+        return "nothing to score: the manifest has no val image"
+    if not answered:
+        return f"nothing to score: none of {len(records)} val images has an answer; likely val is not among extract.splits"
+    return f"nothing to score: none of {len(records)} val images has usable truth (a mask or boxes)"
+
+
+def _image_table(scorer: Scorer, records: Iterable[Record], classes: Sequence[str]) -> list[list[Cell]]:
+    """A row for each scored image, in the order of the manifest; names are joined by `;`."""
+    rows = scorer.image_rows()
+    table: list[list[Cell]] = [["id", "label", "predicted", "iou_before", "iou_after", "foreground_share"]]
+    for record in records:
+        if row := rows.get(record.id):
+            label = ";".join(classes[index] for index in record.labels)
+            table.append([record.id, label, row.predicted, row.iou_before, row.iou_after, row.foreground_share])
+    return table
+
+
+def to_csv(rows: Iterable[Iterable[Cell]]) -> str:
+    """Rows as CSV with `\\n` line ends; floats have six decimals, None is empty.
+
+    >>> to_csv([["id", "iou"], ["a,b", 0.5], ["c", None]])
+    'id,iou\\n"a,b",0.500000\\nc,\\n'
+    """
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    for row in rows:
+        writer.writerow([f"{cell:.6f}" if isinstance(cell, float) else cell for cell in row])
+    return stream.getvalue()

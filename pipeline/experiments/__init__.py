@@ -1,0 +1,1 @@
+"""Ablation, search, and the page of numbers: programs that run the chain many times."""

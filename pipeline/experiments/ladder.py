@@ -1,0 +1,181 @@
+"""Which runs the ablation compares: the five rows of the published table, the full grid, and the decoders of Track 1.
+
+Four parts are switched: TAP in the training, NWC in the maps, PaS in their scale, the CRF behind them. A run with the CRF
+holds the answer without it, too (`before` in the store of the stage `refine`, `before_crf` in metrics.json), so that only
+three of the four switches ask for runs of their own.
+"""
+
+import copy
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal
+
+from ruamel.yaml import YAML
+
+from pipeline.core.errors import SettingsError
+from pipeline.core.files import write_text
+from pipeline.core.tracks import Track
+
+PARTS = ("CRF", "PaS", "NWC", "TAP")  # in the order of the published table
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One run of the chain: three switches and a decoder.
+
+    Attributes:
+        pooling: `train.pooling`
+        negative_weights: `extract.negative_weights`
+        scale: `extract.scale`
+        decoder: `refine.decoder`
+    """
+
+    pooling: Literal["gap", "tap"]
+    negative_weights: Literal["keep", "clamp"]
+    scale: Literal["max", "percentile"]
+    decoder: str
+
+    @property
+    def training(self) -> str:
+        """What the classifier depends on."""
+        return self.pooling
+
+    @property
+    def maps(self) -> str:
+        """What the raw maps depend on.
+
+        >>> Variant("tap", "clamp", "max", "foreground").maps
+        'tap-clamp'
+        """
+        return f"{self.pooling}-{self.negative_weights}"
+
+    @property
+    def scaled(self) -> str:
+        """What the scaled maps depend on."""
+        return f"{self.maps}-{self.scale}"
+
+    @property
+    def name(self) -> str:
+        """What the answers depend on."""
+        return f"{self.scaled}-{self.decoder}"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the table.
+
+    Attributes:
+        title: as people read it
+        variant: the run whose numbers stand here
+        crf: whether the numbers are those after the CRF
+        published: the authors' peak IoU on the 23,151 validation images of Track 3
+    """
+
+    title: str
+    variant: Variant
+    crf: bool
+    published: float | None = None
+
+    @property
+    def parts(self) -> tuple[bool, bool, bool, bool]:
+        """Which of `PARTS` are on."""
+        variant = self.variant
+        return self.crf, variant.scale == "percentile", variant.negative_weights == "clamp", variant.pooling == "tap"
+
+
+def ladder(decoder: str) -> list[Row]:
+    """The five rows of the published table: plain CAM, then one part more in each row.
+
+    Source: Bae, Noh, Seo and Kim, "Revisiting Class Activation Mapping for Learning from Imperfect Data", LID workshop,
+    CVPR 2020, table 1
+    """
+    plain = Variant("gap", "keep", "max", decoder)
+    scaled = replace(plain, scale="percentile")
+    clamped = replace(scaled, negative_weights="clamp")
+    return [
+        Row("CAM", plain, False, 0.5254),
+        Row("+ CRF", plain, True, 0.5461),
+        Row("+ PaS", scaled, True, 0.5563),
+        Row("+ NWC", clamped, True, 0.5881),
+        Row("+ TAP", replace(clamped, pooling="tap"), True, 0.6370),
+    ]
+
+
+def without_crf(decoder: str) -> list[Row]:
+    """The rows of the ladder before the CRF, which hides what a part does to the map: the same runs, so they cost nothing.
+
+    >>> [row.title for row in without_crf("foreground")]
+    ['CAM', '+ PaS', '+ NWC', '+ TAP']
+    """
+    return [replace(row, crf=False, published=None) for row in ladder(decoder) if row.title != "+ CRF"]
+
+
+def grid(decoder: str) -> list[Row]:
+    """All 16 combinations of the four parts; the last part changes fastest.
+
+    >>> [row.title for row in grid("foreground")][:3], len(grid("foreground"))
+    (['CAM', 'CAM + TAP', 'CAM + NWC'], 16)
+    """
+    rows = []
+    for switches in product((False, True), repeat=len(PARTS)):
+        crf, pas, nwc, tap = switches
+        variant = Variant("tap" if tap else "gap", "clamp" if nwc else "keep", "percentile" if pas else "max", decoder)
+        rows.append(Row(" + ".join(["CAM", *(part for part, on in zip(PARTS, switches, strict=True) if on)]), variant, crf))
+    return rows
+
+
+def decoder_rows(track: Track, decoder: str) -> list[Row]:
+    """Track 1: the last row of the ladder with both decoders, from the same maps, before and after the CRF.
+
+    None where the recipe finds one class an image: its classifier (`train.loss`, `extract.max_classes`) may know of no more.
+    """
+    if track.task != "segmentation" or decoder != "several_classes":
+        return []
+    best = ladder(decoder)[-1].variant
+    titles = {"one_class": "one class an image", "several_classes": "several classes an image"}
+    return [
+        Row(f"{title}{'' if crf else ', no CRF'}", replace(best, decoder=name), crf)
+        for crf in (False, True)
+        for name, title in titles.items()
+    ]
+
+
+def variant_params(params: Mapping[str, Any], track: str, variant: Variant, seed: int) -> dict[str, Any]:
+    """A complete params file of one run: the recipe with the switches thrown; only split val is extracted.
+
+    >>> given = {"tracks": {"t": {"train": {}, "extract": {}, "refine": {"crf": {}}, "package": {}}}}
+    >>> variant_params(given, "t", Variant("tap", "keep", "max", "foreground"), 1)["tracks"]["t"]["train"]
+    {'pooling': 'tap', 'seed': 1}
+    """
+    values: dict[str, Any] = copy.deepcopy(dict(params))
+    sections = values["tracks"][track]
+    sections["train"].update(pooling=variant.pooling, seed=seed)
+    sections["extract"].update(negative_weights=variant.negative_weights, scale=variant.scale, splits=["val"])
+    sections["refine"]["decoder"] = variant.decoder
+    sections["refine"]["crf"]["enabled"] = True
+    sections["package"]["split"] = "val"  # what is packaged must have been extracted
+    return values
+
+
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Refuse an empty list of seeds, a negative one, or one twice.
+
+    Raises:
+        SettingsError: saying which
+    """
+    if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
+        raise SettingsError(f"seeds: expected whole numbers from 0, each once, got {list(seeds)}")
+
+
+def write_yaml(path: Path, values: Mapping[str, Any]) -> None:
+    """Write plain values as YAML, in their order; an equal file is left untouched."""
+    yaml, stream = YAML(typ="safe", pure=True), io.StringIO()
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    yaml.default_flow_style = False
+    yaml.width = 10**6
+    yaml.dump(dict(values), stream)
+    if not path.is_file() or path.read_text(encoding="utf-8") != stream.getvalue():
+        write_text(path, stream.getvalue())

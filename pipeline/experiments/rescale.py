@@ -1,0 +1,103 @@
+"""The same maps on another scale, without looking at a picture again: PaS to MaS, one percentile to another.
+
+The store holds, for every map, the scaled values and the standard they were scaled with, so that
+
+    M = scaled * unit + low
+
+is the raw map again, up to the rounding of float16: a share of 2^-11 of each value above the minimum, half of one of the
+255 steps of a score at the most where scores are not clipped.
+
+    python -m pipeline.experiments.rescale --params P --track T --manifest M --maps IN --out OUT
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from pipeline.core.errors import MapError
+from pipeline.core.images import read_size, resize
+from pipeline.core.manifest import Manifest, Record, read_manifest
+from pipeline.core.settings import load_section
+from pipeline.core.store import Arrays, Store, finish, write_part
+from pipeline.core.tracks import TRACKS
+from pipeline.extract.scale import Standard, apply_standard, find_standard, raw_maps
+from pipeline.extract.settings import ExtractSettings
+
+Scale = Literal["max", "percentile"]
+
+
+def rescale_arrays(arrays: Arrays, shape: tuple[int, int], scale: Scale, percentile: float) -> dict[str, NDArray[np.generic]]:
+    """The stored arrays of one image on another scale; classes and probabilities stay.
+
+    Args:
+        arrays: as the stage `extract` leaves them
+        shape: (H, W) of the picture, at whose size the standard is found
+        scale: MaS or PaS
+        percentile: of PaS, in (0, 100]
+    """
+    rescaled = dict(arrays)
+    for prefix in ("", "label_") if "label_maps" in arrays else ("",):
+        rescaled |= _rescale_maps(arrays, prefix, shape, scale, percentile)
+    return rescaled
+
+
+def _rescale_maps(
+    arrays: Arrays, prefix: str, shape: tuple[int, int], scale: Scale, percentile: float
+) -> dict[str, NDArray[np.generic]]:
+    raw = raw_maps(arrays, prefix)
+    standards = [find_standard(resize(cam, shape), scale, percentile) for cam in raw]
+    # a constant map stays one: what is left of it after the rounding must not be blown up
+    constant = arrays[f"{prefix}standard"][:, 1] == 0
+    standards = [Standard(s.low, 0.0) if flat else s for s, flat in zip(standards, constant, strict=True)]
+    scaled = [apply_standard(cam, standard) for cam, standard in zip(raw, standards, strict=True)]
+    return {
+        f"{prefix}maps": np.stack(scaled).astype(np.float16),
+        f"{prefix}standard": np.array([(s.low, s.unit) for s in standards], np.float32),
+    }
+
+
+def rescale(manifest: Manifest, maps: Path, out: Path, scale: Scale, percentile: float) -> None:
+    """Write the store `maps` on another scale to `out`.
+
+    Raises:
+        MapError: if an image of the store is not in the manifest
+        StoreError: if the store is damaged
+    """
+    store = Store(maps)
+    records = {record.id: record for record in manifest.with_ids(store.ids)}
+    if missing := [image_id for image_id in store.ids if image_id not in records]:
+        raise MapError(f"{maps}: expected maps of images in the manifest, got others, such as {missing[0]!r}")
+
+    def items(ids: Sequence[str]) -> Iterator[tuple[str, Arrays]]:
+        for image_id in tqdm(ids, desc=f"rescale to {scale}", unit="image"):
+            yield image_id, rescale_arrays(store.read(image_id), stored_shape(records[image_id]), scale, percentile)
+
+    parts = [write_part(out, number, dict(items(part.ids))) for number, part in enumerate(store.parts)]
+    finish(out, parts, {**store.about, "scale": scale, "percentile": percentile})
+
+
+def stored_shape(record: Record) -> tuple[int, int]:
+    """(H, W) of the picture, from its header where no stage has asked yet."""
+    if record.width:
+        return record.shape
+    width, height = read_size(record.file)
+    return height, width
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--track", required=True, choices=sorted(TRACKS))
+    for name in ("--params", "--manifest", "--maps", "--out"):
+        parser.add_argument(name, required=True, type=Path)
+    args = parser.parse_args(arguments)
+    settings = load_section(ExtractSettings, f"tracks.{args.track}.extract", args.params)
+    rescale(read_manifest(args.manifest), args.maps, args.out, settings.scale, settings.percentile)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,236 @@
+"""How good a setting of scale, CRF and decoder is: maps from a store, answers in memory, scores from the accumulators.
+
+Nothing is written, and nothing is kept between images, so that many settings can be tried on one image while it is at hand:
+it is decoded once, its maps are scaled once for each percentile, and the lattice of the CRF, the costly part of it, is
+built once for each pair of kernels.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import joblib
+import numpy as np
+from numpy.typing import NDArray
+from pydensecrf.densecrf import DenseCRF2D
+from tqdm import tqdm
+
+from pipeline.core.errors import MapError, ScoreError, sample
+from pipeline.core.images import read_rgb, resize
+from pipeline.core.manifest import Record
+from pipeline.core.store import Store
+from pipeline.core.tracks import Track
+from pipeline.core.truth import has_foreground, has_label_map, read_foreground, read_label_map
+from pipeline.evaluate.mean_iou import MeanIoU
+from pipeline.evaluate.peak_iou import PeakIoU
+from pipeline.evaluate.scorer import Context
+from pipeline.evaluate.segmentation import ranked_iou
+from pipeline.experiments.rescale import rescale_arrays
+from pipeline.refine.crf import refine_probabilities, unary_energy
+from pipeline.refine.outputs import Evidence, decode
+from pipeline.refine.settings import CrfSettings, RefineSettings
+
+State = PeakIoU | MeanIoU
+Pixels = NDArray[np.uint8]
+Maps = NDArray[np.float32]
+Evidences = dict[tuple[Path, float], Evidence]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Settings to be scored.
+
+    Attributes:
+        maps: store of the stage `extract`
+        percentile: at which its maps are scaled; 100 is the maximum
+        refine: everything after that
+    """
+
+    maps: Path
+    percentile: float
+    refine: RefineSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What a trial reached: the ranking score, and the threshold of its peak (Track 3)."""
+
+    value: float
+    threshold: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """What every worker needs to know; small, for it travels to each of them."""
+
+    track: Track
+    context: Context
+
+    def state(self) -> State:
+        """An empty accumulator."""
+        return PeakIoU() if self.track.task == "localization" else MeanIoU(len(self.context.classes))
+
+    def has_truth(self, record: Record) -> bool:
+        """Whether the image can be scored."""
+        return has_foreground(record) if self.track.task == "localization" else has_label_map(record, self.context.mask_kind)
+
+    def read_truth(self, record: Record) -> Callable[[State, Pixels], None]:
+        """Read the truth of an image once; the result adds an answer to a state."""
+        if self.track.task == "localization":
+            mask, ignored = read_foreground(record, self.context.mask_kind)
+            return lambda state, answer: _add_score(state, answer, mask, ignored, record.id)
+        truth = read_label_map(record, self.context.mask_kind, len(self.context.classes))
+        return lambda state, answer: _add_label_map(state, answer, truth, record.id)
+
+    def score(self, state: State) -> Score:
+        """The ranking score, as the stage `evaluate` reads it off the same state."""
+        settings = self.context.settings
+        if isinstance(state, PeakIoU):
+            peak = (state.compute if settings.average == "pooled" else state.compute_mean)(settings.comparison)
+            return Score(peak.iou, peak.threshold)
+        ranked = ranked_iou(state.compute(), settings)
+        if ranked is None:
+            raise ScoreError("expected classes in the truth or the answers of split val, got background alone")
+        return Score(ranked, None)
+
+
+def _add_score(state: State, answer: Pixels, mask: NDArray[np.bool_], ignored: NDArray[np.bool_], image_id: str) -> None:
+    assert isinstance(state, PeakIoU)
+    state.accumulate(answer, mask, image_id, ignored)
+
+
+def _add_label_map(state: State, answer: Pixels, truth: Pixels, image_id: str) -> None:
+    assert isinstance(state, MeanIoU)
+    state.accumulate(truth, answer, image_id)
+
+
+class SharedCrf:
+    """`refine_probabilities` of one picture under many settings: same results, bit for bit, but kernels are built once.
+
+    Only the last pair of kernels is kept, for one and more labels: sort trials by their kernels.
+    """
+
+    def __init__(self, picture: Pixels) -> None:
+        self.picture = picture
+        self._kernels: object = None
+        self._models: dict[int, Any] = {}  # by number of labels
+
+    def refine(self, probabilities: Maps, settings: CrfSettings) -> Maps:
+        """See `refine_probabilities`."""
+        gaussian, bilateral = settings.gaussian, settings.bilateral
+        if not settings.iterations or not (gaussian.compat or bilateral.compat) or not np.isfinite(probabilities).all():
+            return refine_probabilities(self.picture, probabilities, settings)
+        if self._kernels != (gaussian, bilateral):
+            self._kernels, self._models = (gaussian, bilateral), {}
+        labels = len(probabilities)
+        if labels not in self._models:
+            self._models[labels] = self._build(labels, settings)
+        crf = self._models[labels]
+        crf.setUnaryEnergy(np.ascontiguousarray(unary_energy(probabilities).reshape(labels, -1), np.float32))
+        return np.array(crf.inference(settings.iterations), np.float32).reshape(probabilities.shape)
+
+    def _build(self, labels: int, settings: CrfSettings) -> Any:
+        height, width = self.picture.shape[:2]
+        crf = DenseCRF2D(width, height, labels)
+        gaussian, bilateral = settings.gaussian, settings.bilateral
+        if gaussian.compat:
+            crf.addPairwiseGaussian(sxy=gaussian.spatial_std, compat=gaussian.compat)
+        if bilateral.compat:
+            picture = np.ascontiguousarray(self.picture)
+            crf.addPairwiseBilateral(sxy=bilateral.spatial_std, srgb=bilateral.color_std, rgbim=picture, compat=bilateral.compat)
+        return crf
+
+
+def kernels(trial: Trial) -> str:
+    """Trials with equal texts share a lattice."""
+    return repr((trial.refine.crf.gaussian, trial.refine.crf.bilateral))
+
+
+def try_on_images(judge: Judge, records: Sequence[Record], trials: Sequence[Trial]) -> list[State]:
+    """Answer some images under every setting: one piece of work, in a process of its own; states in the order of `trials`."""
+    stores = {trial.maps: Store(trial.maps) for trial in trials}
+    states = [judge.state() for _ in trials]
+    order = sorted(range(len(trials)), key=lambda n: kernels(trials[n]))
+    for record in records:
+        picture = read_rgb(record.file)
+        add = judge.read_truth(record)
+        crf, evidences = SharedCrf(picture), dict[tuple[Path, float], Evidence]()
+        for n in order:
+            trial = trials[n]
+            evidence = _evidence(evidences, stores[trial.maps], trial, record.id, (picture.shape[0], picture.shape[1]))
+            add(states[n], _answer(evidence, trial.refine, crf, record.id))
+    return states
+
+
+def _answer(evidence: Evidence, settings: RefineSettings, crf: SharedCrf, image_id: str) -> Pixels:
+    sharpen = (lambda probabilities: crf.refine(probabilities, settings.crf)) if settings.crf.enabled else None
+    try:
+        return decode(evidence, settings, sharpen).after
+    except MapError as error:
+        raise MapError(f"{image_id}: {error}") from None
+
+
+def _evidence(known: Evidences, store: Store, trial: Trial, image_id: str, shape: tuple[int, int]) -> Evidence:
+    """Maps of an image at its own size, scaled at the percentile of the trial; those of the store where they are that."""
+    key = (trial.maps, trial.percentile)
+    if key not in known:
+        arrays = store.read(image_id)
+        if trial.percentile != stored_percentile(store):
+            scale: Literal["max", "percentile"] = "max" if trial.percentile == 100 else "percentile"
+            arrays = rescale_arrays(arrays, shape, scale, trial.percentile)
+        known[key] = Evidence(
+            scaled=np.stack([resize(cam, shape) for cam in arrays["maps"].astype(np.float32)]),
+            classes=arrays["classes"],
+            probabilities=arrays["probabilities"].astype(np.float32)[arrays["classes"]],
+            known=bool(arrays.get("known", [False])[0]),
+        )
+    return known[key]
+
+
+def stored_percentile(store: Store) -> float:
+    """At which percentile the maps of a store are scaled; 100 is the maximum."""
+    return 100.0 if store.about["scale"] == "max" else float(store.about["percentile"])
+
+
+def measure(judge: Judge, records: Sequence[Record], trials: Sequence[Trial], jobs: int, title: str) -> list[Score]:
+    """Score every setting on the same images of split val, in processes.
+
+    Raises:
+        ScoreError: if an image is of another split: settings are chosen by val alone
+    """
+    if foreign := [record.id for record in records if record.split != "val"]:
+        raise ScoreError(f"expected images of split val, got {sample(foreign)}; settings are chosen by val alone")
+    states = [judge.state() for _ in trials]
+    with tqdm(total=len(records), desc=title, unit="image") as bar:
+        for done, part in _parts(judge, records, trials, jobs):
+            for state, found in zip(states, part, strict=True):
+                _merge(state, found)
+            bar.update(done)
+    return [judge.score(state) for state in states]
+
+
+def _parts(judge: Judge, records: Sequence[Record], trials: Sequence[Trial], jobs: int) -> Iterator[tuple[int, list[State]]]:
+    workers = joblib.effective_n_jobs(jobs)
+    size = max(1, min(16, len(records) // (4 * workers)))
+    chunks = [records[start : start + size] for start in range(0, len(records), size)]
+    if workers == 1:
+        yield from ((len(chunk), try_on_images(judge, chunk, trials)) for chunk in chunks)
+        return
+    tasks = (joblib.delayed(try_on_images)(judge, chunk, trials) for chunk in chunks)
+    done = joblib.Parallel(n_jobs=workers, return_as="generator")(tasks)
+    yield from ((len(chunk), states) for chunk, states in zip(chunks, done, strict=True))
+
+
+def _merge(state: State, other: State) -> None:
+    if isinstance(state, PeakIoU):
+        assert isinstance(other, PeakIoU)
+        state.merge(other)
+    else:
+        assert isinstance(other, MeanIoU)
+        state.merge(other)
+
+
+def without_work(settings: RefineSettings) -> RefineSettings:
+    """The settings without what only says how the work is split: equal ones give equal answers."""
+    return replace(settings, jobs=1, part_size=1)

@@ -1,0 +1,1 @@
+"""Classifier to class activation maps on a common scale."""

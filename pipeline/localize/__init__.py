@@ -1,1 +1,0 @@
-"""Classifier to maps, maps to answers."""

@@ -1,0 +1,120 @@
+"""The classifier: body, pooling, linear head; and its life on disk."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipeline.core.errors import TrainError
+from pipeline.core.files import read_json, write_bytes, write_json
+from pipeline.models.backbones import Normalization, build_body, count_channels
+from pipeline.models.placement import Offset
+from pipeline.models.pooling import make_pool
+
+Loss = Literal["single_label", "multi_label"]
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """Everything that rebuilds a classifier around its weights."""
+
+    backbone: str
+    output_stride: int
+    pooling: Literal["gap", "tap"]
+    tap_threshold: float
+    classes: int
+    loss: Loss
+    normalization: Normalization
+    offset: Offset = (0.0, 0.0)  # cells; (y, x), from the even share of a cell to where it looks, as training has measured it
+
+
+class Classifier(nn.Module):
+    """Images to class logits by way of a feature map that is never negative.
+
+    The classifier weights of the paper are `head.weight`, (K, C); its feature map is what `features` returns.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, design: Design) -> None:
+        super().__init__()
+        self.design = design
+        self.body = build_body(design.backbone, design.output_stride)
+        self.pool = make_pool(design.pooling, design.tap_threshold)
+        self.head = nn.Linear(count_channels(self.body), design.classes)
+        # zeros: the first logits are equal for all classes, whatever the number of channels
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        self.register_buffer("mean", torch.tensor(design.normalization.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(design.normalization.std).view(1, 3, 1, 1), persistent=False)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Images (N, 3, H, W), uint8 RGB, to features (N, C, h, w), not negative.
+
+        The ReLU changes nothing where the network ends in one; elsewhere it gives the F >= 0 that the formulas want.
+        """
+        scaled = (images.to(self.mean.dtype) / 255 - self.mean) / self.std
+        return functional.relu(self.body(scaled.contiguous(memory_format=torch.channels_last)))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (N, 3, H, W), uint8 RGB, to logits (N, K), float32."""
+        return self.logits(self.features(images))
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Features (N, C, h, w) to logits (N, K), in float32 whatever the precision of the body."""
+        with torch.autocast(features.device.type, enabled=False):
+            logits: Tensor = self.head(self.pool(features))
+        return logits
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Softmax over classes (single label) or a sigmoid each (multi label). Shape: (N, K)"""
+        return logits.softmax(dim=1) if self.design.loss == "single_label" else logits.sigmoid()
+
+    def parameter_count(self) -> int:
+        """Numbers that are learnt or loaded; the challenge allows under 150 million."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+
+def save_classifier(classifier: Classifier, folder: Path) -> None:
+    """Write `weights.safetensors` and `design.json`; equal weights give equal bytes."""
+    state = {name: value.detach().cpu().contiguous() for name, value in classifier.state_dict().items()}
+    write_bytes(folder / "weights.safetensors", safetensors.torch.save(state))
+    write_json(folder / "design.json", asdict(classifier.design))
+
+
+def classifier_digest(classifier: Classifier) -> str:
+    """A digest of design and weights: classifiers with the same one make the same maps."""
+    digest = hashlib.sha256(json.dumps(asdict(classifier.design), sort_keys=True).encode())
+    for name, value in sorted(classifier.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def load_classifier(folder: Path) -> Classifier:
+    """Read what `save_classifier` wrote, ready to predict.
+
+    Raises:
+        TrainError: if weights and design do not fit each other, or the design does not say where cells look
+    """
+    values: dict[str, Any] = read_json(folder / "design.json")
+    if "offset" not in values:
+        raise TrainError(
+            f"{folder / 'design.json'}: expected the key 'offset', found none; likely an older version's: train again"
+        )
+    recorded, (y, x) = values.pop("normalization"), values.pop("offset")
+    normalization = Normalization(tuple(recorded["mean"]), tuple(recorded["std"]))
+    classifier = Classifier(Design(normalization=normalization, offset=(y, x), **values))
+    try:
+        classifier.load_state_dict(safetensors.torch.load_file(folder / "weights.safetensors"))
+    except (RuntimeError, OSError, SafetensorError) as error:
+        raise TrainError(f"{folder}: expected weights that fit design.json, got {error}") from error
+    return classifier.eval().to(memory_format=torch.channels_last)

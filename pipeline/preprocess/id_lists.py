@@ -1,0 +1,118 @@
+"""Lists of image ids, with or without a number on each line, and what the number means.
+
+ILSVRC counts its 1,000 classes in two orders. The *class index* is the rank of the WNID in sorted order, from 0: the
+order of the training folders, of every pretrained network, and of this pipeline. The *devkit id*, ILSVRC2012_ID of the
+development kit, runs from 1 in another order; not one class has the same place in both. Val lists found in the wild carry
+devkit id - 1: numbers of the right range, all of them wrong. So a list of yours says what its numbers are, and where it
+names images of the challenge's own list it is compared with that.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from pipeline.core.errors import DataError, sample
+from pipeline.preprocess.challenge_lists import cls_classes
+from pipeline.preprocess.folders import IMAGE_SUFFIXES, stem
+
+Numbers = Literal["class_index", "devkit_id", "devkit_id_minus_1"]
+READINGS: tuple[Numbers, ...] = ("class_index", "devkit_id", "devkit_id_minus_1")
+
+
+def read_ids(path: Path) -> tuple[str, ...]:
+    """Read one image id a line; what else stands on the line is left alone.
+
+    Raises:
+        DataError: if the list is empty or names an image twice
+    """
+    return tuple(image_id for image_id, _ in _read(path))
+
+
+def read_numbered_ids(path: Path) -> tuple[tuple[str, int | None], ...]:
+    """Read `<image id> [<number>]` lines; the id may be a path, with or without extension.
+
+    Raises:
+        DataError: if the list is empty, names an image twice, or holds something else than a whole number; all bad lines
+    """
+    rows, problems = [], []
+    for line, (image_id, words) in enumerate(_read(path), start=1):
+        if len(words) > 1 or not all(word.isdecimal() for word in words):
+            problems.append(
+                f"  entry {line}, {image_id!r}: expected `<image id> [<whole number>]`, got {' '.join(words)!r} after it"
+            )
+            continue
+        rows.append((image_id, int(words[0]) if words else None))
+    if problems:
+        raise DataError("\n".join([f"{path}: {len(problems)} bad lines:", *problems[:20]]))
+    return tuple(rows)
+
+
+def _read(path: Path) -> list[tuple[str, list[str]]]:
+    lines = [line.replace(",", " ").split() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    rows = [(_image_id(words[0]), words[1:]) for words in lines if words]
+    ids = [image_id for image_id, _ in rows]
+    if not ids:
+        raise DataError(f"{path}: expected one image id a line, got an empty file")
+    if len(set(ids)) < len(ids):
+        twice = [image_id for image_id, times in Counter(ids).items() if times > 1]
+        raise DataError(f"{path}: expected every image once, got some twice: {sample(twice)}")
+    return rows
+
+
+def _image_id(word: str) -> str:
+    name = word.rsplit("/", 1)[-1]
+    return stem(name) if name.lower().endswith(IMAGE_SUFFIXES) else name
+
+
+def to_class_indices(
+    numbered: Sequence[tuple[str, int | None]], meaning: Numbers, official: Mapping[str, int], path: Path
+) -> dict[str, int]:
+    """Translate the numbers of a val list to class indices, and compare them with the challenge's list.
+
+    Args:
+        numbered: image ids and numbers; images without a number get the official class index, if there is one
+        meaning: what the numbers are
+        official: class indices of the challenge's own list, by image id
+        path: named in errors
+
+    Returns:
+        class indices by image id; images of which nothing is known are left out
+
+    Raises:
+        DataError: if a number is out of range, or an image of the challenge's list has another class there
+    """
+    given = {image_id: number for image_id, number in numbered if number is not None}
+    indices = _reading(meaning)
+    outside = sorted({number for number in given.values() if number not in indices})
+    if outside:
+        raise DataError(
+            f"{path}: expected numbers {min(indices)}..{max(indices)} ({meaning}), got {sample(outside)}; "
+            "likely preprocess.source.val_numbers names another order"
+        )
+    found = {image_id: indices[number] for image_id, number in given.items()}
+    wrong = [image_id for image_id, k in found.items() if official.get(image_id, k) != k]
+    if wrong:
+        raise DataError(_disagreement(given, meaning, official, path, wrong))
+    return {image_id: official[image_id] for image_id, _ in numbered if image_id in official} | found
+
+
+def _reading(meaning: Numbers) -> dict[int, int]:
+    """Class index by number."""
+    shift = 1 if meaning == "devkit_id_minus_1" else 0
+    return {k if meaning == "class_index" else row.devkit_id - shift: k for k, row in enumerate(cls_classes())}
+
+
+def _disagreement(
+    given: Mapping[str, int], meaning: Numbers, official: Mapping[str, int], path: Path, wrong: Sequence[str]
+) -> str:
+    known = [image_id for image_id in given if image_id in official]
+    right = {name: sum(_reading(name).get(given[image_id]) == official[image_id] for image_id in known) for name in READINGS}
+    best = max(READINGS, key=lambda name: right[name])
+    message = (
+        f"{path}: expected numbers that are the {meaning} of each image, got numbers that differ from the challenge's list in "
+        f"{len(wrong)} of {len(known)} images: {sample(wrong)}"
+    )
+    if right[best] == len(known):
+        return f"{message}; read as {best} all of them agree: set preprocess.source.val_numbers: {best}"
+    return f"{message}; no order of classes explains them (best: {best}, {right[best]} agree), likely a list of another set"

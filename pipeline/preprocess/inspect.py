@@ -1,0 +1,253 @@
+"""Look at the files behind a manifest: sizes, decodability, masks; find everything that is wrong in one pass."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any
+
+import joblib
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.core.archives import content_digest, file_size
+from pipeline.core.errors import DataError, sample
+from pipeline.core.images import read_mask, read_rgb
+from pipeline.core.manifest import SCHEMA, SPLITS, Box, Manifest, MaskKind, Record
+from pipeline.preprocess.header import read_header
+from pipeline.preprocess.known_defects import has_foreground, header_quirks, wrong_values
+from pipeline.preprocess.leakage import leaked_masks
+from pipeline.preprocess.settings import PreprocessSettings
+
+CHUNK = 512  # images in one piece of work
+MOST_LINES = 20  # of a message about many files
+
+_HINTS = {
+    "labels": "likely a mask of other classes, or set preprocess.source.masks to 'foreground'",
+    "foreground": "likely class ids, set preprocess.source.masks to 'labels'",
+    "trimap": "likely not a trimap",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one look at an image and its mask gave."""
+
+    width: int = 0
+    height: int = 0
+    bytes: int = 0
+    mask_values: frozenset[int] = frozenset()
+    quirks: tuple[str, ...] = ()
+    boxes: tuple[Box, ...] | None = None  # where they had to be cut
+    mask_sha256: str | None = None
+    problem: str | None = None
+
+
+@dataclass(slots=True)
+class Inspection:
+    """A manifest with its sizes filled in, and what had to be left out."""
+
+    manifest: Manifest
+    skipped: list[str] = field(default_factory=list)
+    looked: bool = False  # whether the files have been opened
+
+
+def inspect(manifest: Manifest, settings: PreprocessSettings) -> Inspection:
+    """Check a manifest and, unless `check` is `list`, every file behind it.
+
+    `check: list` opens no file, `header` reads sizes and masks, `decode` also every pixel of every image. `on_bad_image:
+    skip` leaves unreadable train images out and names them; val and test images are never left out, for an answer is owed
+    for each. An image that is a mask is refused in any case, see `leaked_masks`; `list` finds it by its path, not by its bytes.
+
+    Raises:
+        DataError: naming up to `MOST_LINES` of all problems
+    """
+    _check_ids(manifest)
+    _stop_if_any(manifest, leaked_masks(manifest, compare_bytes=settings.check != "list"))
+    if settings.check == "list":
+        _check_splits(manifest, settings)
+        return Inspection(manifest)
+    findings = _look_at_all(manifest, settings)
+    kind = _find_mask_kind(manifest, findings) if settings.finds_mask_kind else manifest.mask_kind
+    problems = _problems(manifest, findings, kind)
+    skip = settings.on_bad_image == "skip"
+    splits = manifest.table["split"]
+    bad = {n: line for n, line in problems.items() if skip and splits[n].as_py() == "train"}
+    _stop_if_any(manifest, [line for n, line in problems.items() if n not in bad])
+    wanted = np.ones(len(manifest), np.bool_)
+    wanted[list(bad)] = False
+    kept = _with_findings(manifest, findings, kind, settings).keep(pa.array(wanted))
+    _check_splits(kept, settings)
+    return Inspection(kept, list(bad.values()), looked=True)
+
+
+def _stop_if_any(manifest: Manifest, lines: Sequence[str]) -> None:
+    if lines:
+        more = f"\n  … {len(lines)} in all" if len(lines) > MOST_LINES else ""
+        shown = "\n".join(f"  {line}" for line in lines[:MOST_LINES])
+        raise DataError(f"{manifest.root}: {len(lines)} bad files:\n{shown}{more}")
+
+
+# --- one look at every file ----------------------------------------------------------------------------------------------------
+
+
+def _look_at_all(manifest: Manifest, settings: PreprocessSettings) -> list[Finding]:
+    decode, cut_boxes = settings.check == "decode", settings.cuts_boxes
+    if len(manifest) <= CHUNK:  # starting processes would take longer than looking
+        return _look_at(list(manifest), decode, cut_boxes)
+    tasks = (joblib.delayed(_look_at)(chunk, decode, cut_boxes) for chunk in _chunks(manifest))
+    return [finding for chunk in joblib.Parallel(n_jobs=settings.jobs)(tasks) for finding in chunk]
+
+
+def _chunks(manifest: Manifest) -> Iterator[list[Record]]:
+    """All records, some at a time: a list of a million would take a gigabyte."""
+    records = iter(manifest)
+    while chunk := list(islice(records, CHUNK)):
+        yield chunk
+
+
+def _look_at(records: Sequence[Record], decode: bool, cut_boxes: bool) -> list[Finding]:
+    return [look(record, decode, cut_boxes) for record in records]
+
+
+def look(record: Record, decode: bool, cut_boxes: bool) -> Finding:
+    """Look at one image and its mask: the header, or every pixel; what is wrong is a part of the finding."""
+    try:
+        header = read_header(record.file)
+        size = (header.width, header.height)
+        if decode:
+            read_rgb(record.file)
+        values = _look_at_mask(record, size)
+        boxes = _check_boxes(record, size, cut_boxes)
+    except DataError as error:
+        return Finding(problem=str(error))
+    return Finding(
+        header.width,
+        header.height,
+        file_size(record.file),
+        values,
+        tuple(header_quirks(header, record.file) + ["boxes_cut"] * (boxes is not None)),
+        boxes,
+        None if record.mask is None else content_digest(record.mask),
+    )
+
+
+def _look_at_mask(record: Record, size: tuple[int, int]) -> frozenset[int]:
+    if record.mask is None:
+        return frozenset()
+    mask = record.turned(read_mask(record.mask))
+    height, width = mask.shape
+    if (width, height) != size:
+        hint = "; likely width and height swapped" if (height, width) == size else ""
+        raise DataError(
+            f"{record.mask}: expected the size of its image, {size[0]}x{size[1]} (width x height), got {width}x{height}{hint}"
+        )
+    return frozenset(np.flatnonzero(np.bincount(mask.ravel(), minlength=256)).tolist())
+
+
+def _check_boxes(record: Record, size: tuple[int, int], cut: bool) -> tuple[Box, ...] | None:
+    """The boxes cut at the border, or None if all are inside as they are."""
+    width, height = size
+    boxes = tuple((max(x0, 0), max(y0, 0), min(x1, width - 1), min(y1, height - 1)) for x0, y0, x1, y1 in record.boxes)
+    for given, (x0, y0, x1, y1) in zip(record.boxes, boxes, strict=True):
+        if x0 > x1 or y0 > y1 or (given != (x0, y0, x1, y1) and not cut):
+            raise DataError(
+                f"{record.file}: expected boxes inside {width}x{height} (width x height), got {' '.join(map(str, given))}; "
+                "corners are inclusive, counted from 0"
+            )
+    return None if boxes == record.boxes else boxes
+
+
+# --- what the looks say together ----------------------------------------------------------------------------------------------
+
+
+def _find_mask_kind(manifest: Manifest, findings: Sequence[Finding]) -> MaskKind:
+    """`foreground` if every mask holds 0 and 255 only, else `labels`.
+
+    Raises:
+        DataError: if every mask holds 0 and 1 only though there are more classes: class 1, or a foreground saved as 1?
+    """
+    values = set().union(*(finding.mask_values for finding in findings)) if findings else set()
+    if len(manifest.classes) > 1 and 1 in values and values <= {0, 1, 255}:
+        raise DataError(
+            f"{manifest.root}: expected masks of 0 and 255, or of class ids 1..{len(manifest.classes)}, got 0 and 1 only; likely "
+            "foreground masks saved as 0 and 1: save 255, or set preprocess.source.masks to 'labels' if class 1 is meant"
+        )
+    return "foreground" if 255 in values and values <= {0, 255} else "labels"
+
+
+def _problems(manifest: Manifest, findings: Sequence[Finding], kind: MaskKind) -> dict[int, str]:
+    """What is wrong with an image or its mask, by row."""
+    problems: dict[int, str] = {}
+    for n, finding in enumerate(findings):
+        if finding.problem:
+            problems[n] = finding.problem
+        if not finding.mask_values:
+            continue
+        wrong, right = wrong_values(finding.mask_values, kind, len(manifest.classes))
+        if wrong:
+            path = manifest.root / manifest.table["mask"][n].as_py()
+            problems[n] = f"{path}: expected mask values {right}, got {sample(wrong)}; {_HINTS[kind]}"
+    return problems
+
+
+def _with_findings(manifest: Manifest, findings: Sequence[Finding], kind: MaskKind, settings: PreprocessSettings) -> Manifest:
+    columns: dict[str, Any] = {name: manifest.table[name] for name in SCHEMA.names}
+    for name in ("width", "height", "bytes", "mask_sha256"):
+        columns[name] = pa.array([getattr(finding, name) for finding in findings], SCHEMA.field(name).type)
+    quirks = [list(finding.quirks) for finding in findings]
+    for n in np.flatnonzero(columns["mask"].is_valid()).tolist():
+        if not has_foreground(findings[n].mask_values, kind):
+            quirks[n].append("masks_without_foreground")
+    if any(finding.boxes is not None for finding in findings):
+        pairs = zip(columns["boxes"].to_pylist(), findings, strict=True)
+        columns["boxes"] = [old if look.boxes is None else [x for box in look.boxes for x in box] for old, look in pairs]
+    if settings.labels_val_by_masks and kind == "labels":
+        columns["labels"] = _labels_from_masks(columns, findings, quirks)
+    columns["quirks"] = [names or None for names in quirks]
+    return replace(manifest, table=pa.table(columns, schema=SCHEMA), mask_kind=kind)
+
+
+def _labels_from_masks(columns: dict[str, Any], findings: Sequence[Finding], quirks: list[list[str]]) -> list[list[int]]:
+    """Labels of all rows; val images that have none get the classes in their mask."""
+    labels: list[list[int]] = columns["labels"].to_pylist()
+    for n in np.flatnonzero(pc.equal(columns["split"], "val")).tolist():
+        found = sorted(value - 1 for value in findings[n].mask_values if 1 <= value <= 254)
+        if found and not labels[n]:
+            labels[n] = found
+            quirks[n].append("labels_from_masks")
+    return labels
+
+
+# --- the table as a whole ------------------------------------------------------------------------------------------------------
+
+
+def _check_ids(manifest: Manifest) -> None:
+    ids = manifest.table["id"]
+    if pc.count_distinct(ids).as_py() == len(manifest):
+        return
+    counts = pc.value_counts(ids)
+    twice = counts.filter(pc.greater(counts.field("counts"), 1)).field("values").to_pylist()
+    raise DataError(
+        f"{manifest.root}: expected every image id once in all splits, got some twice: {sample(sorted(twice))}; "
+        "likely one image in two lists, or two files of one name in different folders"
+    )
+
+
+def _check_splits(manifest: Manifest, settings: PreprocessSettings) -> None:
+    counts = {split: len(manifest.select(split)) for split in SPLITS}
+    empty = [split for split, images in counts.items() if not images]
+    if empty:
+        raise DataError(f"{manifest.root}: expected images in every split, found none in {empty}; got {counts}")
+    without = classes_without_image(manifest)
+    if without and not settings.allows_empty_classes:
+        raise DataError(
+            f"{manifest.root}: expected a training image of every class, found none of {sample(without)}; "
+            "likely a class list of another set, or labels missing in split train"
+        )
+
+
+def classes_without_image(manifest: Manifest) -> list[str]:
+    """The names of the classes that no train image has."""
+    present = set(pc.unique(pc.list_flatten(manifest.select("train").table["labels"])).to_pylist())
+    return [name for k, name in enumerate(manifest.classes) if k not in present]

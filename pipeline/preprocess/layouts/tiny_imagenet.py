@@ -1,0 +1,67 @@
+"""Tiny ImageNet in its official layout.
+
+    <root>/tiny-imagenet-200/wnids.txt                    200 WNIDs: the order of the classes    <root> may also be the inner one
+    <root>/tiny-imagenet-200/words.txt                    `<wnid><tab><name>, …`, names for people
+    <root>/tiny-imagenet-200/train/<wnid>/images/*.JPEG
+    <root>/tiny-imagenet-200/val/images/val_<n>.JPEG
+    <root>/tiny-imagenet-200/val/val_annotations.txt      `<file> <wnid> <x0> <y0> <x1> <y1>`, inclusive
+    <root>/tiny-imagenet-200/test/images/test_<n>.JPEG    without labels
+
+Source: Le and Yang, "Tiny ImageNet Visual Recognition Challenge", CS231N 2015
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.core.errors import DataError
+from pipeline.core.manifest import Manifest, Split
+from pipeline.preprocess.folders import Problems, files_by_id, find_file, rows_of_splits, stem
+from pipeline.preprocess.settings import TinyImagenetSource
+
+
+def list_tiny_imagenet(source: TinyImagenetSource) -> Manifest:
+    """List train, val and test, which are the official ones.
+
+    Raises:
+        DataError: with everything that is missing or does not fit together
+    """
+    root = Path(source.root)
+    home = find_file(root, ("tiny-imagenet-200/wnids.txt", "wnids.txt"), "Tiny ImageNet").parent
+    wnids = (home / "wnids.txt").read_text(encoding="utf-8").split()
+    problems = Problems(root)
+    folders = {wnid: home / f"train/{wnid}/images" for wnid in wnids}
+    train = {wnid: files_by_id([folder]) for wnid, folder in folders.items()}
+    labels, boxes = problems.attempt(lambda: _read_val(home / "val/val_annotations.txt", wnids)) or ({}, {})
+    val, test = (files_by_id([home / split / "images"]) for split in ("val", "test"))
+    splits: dict[Split, list[str]] = {"train": [i for files in train.values() for i in files], "val": [*labels], "test": [*test]}
+    files = {image_id: path for part in (*train.values(), val, test) for image_id, path in part.items()}
+    labels |= {image_id: [k] for k, wnid in enumerate(wnids) for image_id in train[wnid]}
+    table = rows_of_splits(splits, root, files, problems, labels=labels, boxes=boxes)
+    problems.stop_if_any()
+    return Manifest(table, _names(home, wnids), root, "foreground")
+
+
+def _read_val(path: Path, wnids: Sequence[str]) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
+    """Labels and boxes by image id."""
+    position = {wnid: k for k, wnid in enumerate(wnids)}
+    labels, boxes = {}, {}
+    try:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            name, wnid, *corners = line.split()
+            labels[stem(name)] = [position[wnid]]
+            boxes[stem(name)] = [int(corner) for corner in corners]
+    except (FileNotFoundError, KeyError, ValueError) as error:
+        raise DataError(f"{path}: expected `<file> <wnid> <x0> <y0> <x1> <y1>` on every line, got {error!r}") from None
+    return labels, boxes
+
+
+def _names(home: Path, wnids: Sequence[str]) -> tuple[str, ...]:
+    """The first name of each class, with the WNID behind it where two have the same; the WNIDs if there is no words.txt."""
+    if not (home / "words.txt").is_file():
+        return tuple(wnids)
+    lines = (home / "words.txt").read_text(encoding="utf-8").splitlines()
+    words = {wnid: names.split(",")[0].strip() for wnid, _, names in (line.partition("\t") for line in lines)}
+    first = [words.get(wnid, wnid) for wnid in wnids]
+    counts = Counter(first)
+    return tuple(name if counts[name] == 1 else f"{name} ({wnid})" for name, wnid in zip(first, wnids, strict=True))

@@ -1,0 +1,1 @@
+"""Maps to predictions: the dense CRF, score maps and label maps."""

@@ -1,0 +1,159 @@
+"""Maps to answers: resize, decode, refine; in processes, for the CRF holds the interpreter lock.
+
+What is stored for an image: `before` and `after`, the bytes of a PNG of mode L at the picture's size, without and with
+the CRF; where there is a map of the true class beside, `label_before` and `label_after` of that one, for scoring only.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import joblib
+import numpy as np
+from tqdm import tqdm
+
+from pipeline.core.archives import content_digest
+from pipeline.core.errors import MapError
+from pipeline.core.images import encode_png, read_rgb, resize
+from pipeline.core.manifest import SPLITS, Manifest, Split
+from pipeline.core.reuse import Finished, arrays_digest, finished_of
+from pipeline.core.store import Arrays, Part, Store, divide, finish, write_part
+from pipeline.core.tracks import MOST_CLASSES
+from pipeline.refine.crf import refine_probabilities
+from pipeline.refine.outputs import Answer, Evidence, decode
+from pipeline.refine.settings import RefineSettings
+
+Work = dict[str, Path]  # image files by id
+
+
+def refine(manifest: Manifest, maps: Path, out: Path, settings: RefineSettings) -> dict[str, Any]:
+    """Answer every image that has maps, into a store for each split; return the counts.
+
+    Raises:
+        MapError: naming the image that could not be refined; or if there are more classes than a label map holds
+        StoreError: if the maps are incomplete
+    """
+    store = Store(maps)
+    _check_class_count(len(store.about["classes"]), settings.decoder)
+    work = _work(manifest, store)
+    decisive = {name: value for name, value in asdict(settings).items() if name not in ("jobs", "part_size")}
+    finished = finished_of(out, settings=decisive)
+    # workers get paths and ids: arrays would be copied to every one of them
+    run = joblib.delayed(partial(_refine_part, maps=maps, out=out, settings=settings, finished=finished))
+    tasks = [
+        run({image_id: work[split][image_id] for image_id in ids}, number, split)
+        for split in SPLITS
+        for number, ids in enumerate(divide(list(work[split]), settings.part_size))
+    ]
+    parts: dict[Split, list[Part]] = {split: [] for split in SPLITS}
+    kept, reused = [], 0
+    with tqdm(total=len(store), desc="refine", unit="image") as bar:
+        for split, part, name, again in joblib.Parallel(n_jobs=settings.jobs, return_as="generator_unordered")(tasks):
+            parts[split].append(part)
+            kept.append(name)
+            reused += again
+            bar.update(len(part.ids))
+    about = {"decoder": settings.decoder, "crf": settings.crf.enabled, "classes": store.about["classes"]}
+    for split in SPLITS:
+        finish(out / split, parts[split], about)
+    finished.end(kept)
+    return {
+        "images": len(store),
+        "images_reused": reused,
+        "crf_iterations": settings.crf.iterations if settings.crf.enabled else 0,
+        "decoder": settings.decoder,
+    }
+
+
+def _work(manifest: Manifest, store: Store) -> dict[Split, Work]:
+    """The images that have maps, by split: their files by id.
+
+    Raises:
+        MapError: if the manifest lacks one
+    """
+    records = {record.id: record for record in manifest.with_ids(store.ids)}
+    if unknown := [image_id for image_id in store.ids if image_id not in records]:
+        raise MapError(
+            f"{store.folder}: expected maps of images in the manifest, got others, such as {unknown[0]!r}; likely of another run"
+        )
+    work: dict[Split, Work] = {split: {} for split in SPLITS}
+    for image_id in sorted(store.ids):
+        work[records[image_id].split][image_id] = records[image_id].file
+    return work
+
+
+def _check_class_count(classes: int, decoder: str) -> None:
+    if decoder != "foreground" and classes > MOST_CLASSES:
+        raise MapError(
+            f"refine.decoder {decoder!r}: expected at most {MOST_CLASSES} classes, got {classes}; a label map has one byte for "
+            "a pixel, and 255 marks ignored ones"
+        )
+
+
+def _refine_part(
+    work: Work, number: int, split: Split, *, maps: Path, out: Path, settings: RefineSettings, finished: Finished
+) -> tuple[Split, Part, str, int]:
+    """One part of the store of a split, in a process of its own; the name it is kept under, how many images were used again."""
+    cv2.setNumThreads(1)  # the processes are the parallelism
+    store = Store(maps)
+    keys = finished.keys(
+        {image_id: [content_digest(file), arrays_digest(store.read(image_id))] for image_id, file in work.items()}
+    )
+    found = finished.find(keys)
+    items = {
+        image_id: found.get(image_id) or _refined(store.read(image_id), file, image_id, settings)
+        for image_id, file in work.items()
+    }
+    part = write_part(out / split, number, items)
+    return split, part, finished.keep(keys, part, out / split), len(found)
+
+
+def _refined(arrays: Arrays, file: Path, image_id: str, settings: RefineSettings) -> Arrays:
+    """What is stored of one image."""
+    stored = _as_arrays(refine_image(arrays, file, image_id, settings))
+    if "label_maps" not in arrays:
+        return stored
+    of_label = _as_arrays(refine_image({**arrays, "maps": arrays["label_maps"]}, file, image_id, settings))
+    return {**stored, **{f"label_{name}": data for name, data in of_label.items()}}
+
+
+def refine_image(arrays: Arrays, file: Path, image_id: str, settings: RefineSettings) -> Answer:
+    """Answer one image from its stored maps and its pixels.
+
+    Raises:
+        MapError: naming the image
+    """
+    picture = read_rgb(file)
+    height, width = picture.shape[:2]
+    evidence = Evidence(
+        scaled=np.stack([resize(cam, (height, width)) for cam in arrays["maps"].astype(np.float32)]),
+        classes=arrays["classes"],
+        probabilities=arrays["probabilities"].astype(np.float32)[arrays["classes"]],
+        known=bool(arrays.get("known", [False])[0]),
+    )
+    sharpen = partial(refine_probabilities, picture, settings=settings.crf) if settings.crf.enabled else None
+    try:
+        return decode(evidence, settings, sharpen)
+    except MapError as error:
+        raise MapError(f"{image_id}: {error}") from None
+
+
+def _as_arrays(answer: Answer) -> Arrays:
+    return {
+        name: np.frombuffer(encode_png(pixels), np.uint8) for name, pixels in (("before", answer.before), ("after", answer.after))
+    }
+
+
+def check_decoder(decoder: str, allowed: Sequence[str], track: str) -> None:
+    """Refuse a decoder of the other track.
+
+    Raises:
+        MapError: naming the ones that fit
+    """
+    if decoder not in allowed:
+        raise MapError(
+            f"tracks.{track}.refine.decoder: expected one of {list(allowed)}, got {decoder!r}; it belongs to the other track"
+        )

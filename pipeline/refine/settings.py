@@ -1,0 +1,61 @@
+"""Settings of the stage `refine`: from scaled maps through the dense CRF to answers."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pipeline.core.settings import settings_class
+
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+@settings_class
+@dataclass(frozen=True, slots=True)
+class KernelSettings:
+    """One Gaussian pairwise term; compat 0 leaves it out."""
+
+    spatial_std: Positive  # pixels
+    compat: NotNegative  # weight of the Potts penalty
+
+
+@settings_class
+@dataclass(frozen=True, slots=True)
+class ColorKernelSettings:
+    """The pairwise term over position and color; compat 0 leaves it out."""
+
+    spatial_std: Positive  # pixels
+    color_std: Positive  # grey levels, 0..255
+    compat: NotNegative
+
+
+@settings_class
+@dataclass(frozen=True, slots=True)
+class CrfSettings:
+    """The fully connected CRF."""
+
+    enabled: bool
+    iterations: Annotated[int, Field(ge=0)]
+    gaussian: KernelSettings
+    bilateral: ColorKernelSettings
+
+
+@settings_class
+@dataclass(frozen=True, slots=True)
+class RefineSettings:
+    """`tracks.<track>.refine`."""
+
+    decoder: Literal["foreground", "one_class", "several_classes"]  # foreground: Track 3; the others: Track 1
+    shape: Literal["free", "box"]  # box: every level set of a score map becomes a box, for sets whose truth is boxes (Track 3)
+    exponent: Positive  # the scaled map is raised to it before the unary; below 1 lifts weak positions
+    background: Share  # Track 1: score of the background, against which the scaled maps stand
+    min_probability: Annotated[float, Field(ge=0, le=1)]  # several_classes: of every class but the most probable
+    crf: CrfSettings
+    jobs: Annotated[int, Field(ge=-1)]  # processes; -1: all cores
+    part_size: Annotated[int, Field(ge=1)]  # images in one file and one piece of work, at least: 16 files are the most
+
+    def __post_init__(self) -> None:
+        if self.jobs == 0:
+            raise ValueError("jobs: expected a number of processes, or -1 for all cores, got 0")

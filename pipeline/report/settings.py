@@ -1,0 +1,17 @@
+"""Settings of the stage `report`."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from pipeline.core.settings import settings_class
+
+
+@settings_class
+@dataclass(frozen=True, slots=True)
+class ReportSettings:
+    """`tracks.<track>.report`."""
+
+    images: Annotated[int, Field(ge=0)]  # rows of the gallery, from the best to the worst of val
+    width: Annotated[int, Field(ge=64, le=2048)]  # pixels of one picture of the gallery

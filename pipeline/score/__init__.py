@@ -1,1 +1,0 @@
-"""Answers and truth to numbers."""

@@ -1,0 +1,1 @@
+"""Image-level labels to a classifier."""

@@ -1,0 +1,48 @@
+"""Random views of a picture; the one module that knows albumentations."""
+
+import os
+import random
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.images import resize_image
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network for a newer release at import
+
+import albumentations
+
+View = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
+
+
+def random_view(resize: int, crop: int, flip: bool) -> View:
+    """Resize to `resize` x `resize` pixels, take a random square of side `crop`, mirror one time in two.
+
+    The aspect ratio is not kept, as in the published setting (resize 384 x 384, crop 336 x 336). The view depends on the
+    picture and the seed alone, so that it is the same in any process and any order.
+    """
+    steps: list[Any] = [albumentations.RandomCrop(crop, crop)]
+    steps += [albumentations.HorizontalFlip(p=0.5)] if flip else []
+    return partial(_cut, albumentations.Compose(steps, seed=0), resize)
+
+
+def plain_view(resize: int) -> View:
+    """Resize to `resize` x `resize` pixels and nothing else: what validation looks at."""
+    return partial(_whole, resize)
+
+
+# bound by `partial`, not by closures: reading processes that are spawned (macOS) get a copy
+
+
+def _whole(side: int, image: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
+    return resize_image(image, (side, side))
+
+
+def _cut(compose: Any, side: int, image: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
+    # one stream for all steps: `set_random_seed` would give each step the same numbers, and crop and flip would agree
+    compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
+    seen: NDArray[np.uint8] = compose(image=resize_image(image, (side, side)))["image"]
+    return seen

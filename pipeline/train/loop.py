@@ -1,0 +1,195 @@
+"""The loop: batches in, the best weights and a history out; the same for a whole network and for a head alone."""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from pipeline.core.device import Hardware
+from pipeline.core.errors import TrainError
+from pipeline.models.classifier import Classifier, Loss
+from pipeline.train.settings import ScheduleSettings, TrainSettings
+from pipeline.train.targets import classification_loss, hits
+
+Batch = tuple[Tensor, Tensor]  # inputs (N, …), targets (N,) or (N, K)
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """One row of history.csv; validation values are None without validation images."""
+
+    epoch: int
+    train_loss: float
+    val_loss: float | None
+    val_accuracy: float | None  # share of images whose most probable class is among their labels
+    learning_rate: float  # of the head, at the end of the epoch
+    seconds: float
+    images_per_second: float
+
+
+def run_epochs(
+    module: nn.Module,
+    train_batches: Callable[[int], Iterable[Batch]],
+    val_batches: Callable[[], Iterable[Batch]],
+    images: int,
+    settings: TrainSettings,
+    hardware: Hardware,
+) -> tuple[list[Epoch], Epoch]:
+    """Train `module` and leave it with the weights of the epoch that `settings.select` prefers.
+
+    Raises:
+        TrainError: if the loss is no longer a finite number
+    """
+    optimizer = make_optimizer(module, settings)
+    per_epoch = math.ceil(math.ceil(images / settings.batch_size) / settings.accumulate)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: rate_factor(settings.schedule, step / (per_epoch * settings.epochs))
+    )
+    scaler = torch.amp.GradScaler(hardware.device.type, enabled=hardware.precision == "fp16")
+    history: list[Epoch] = []
+    best, best_state = None, None
+    with tqdm(total=settings.epochs * images, desc="train", unit="image") as bar:
+        for epoch in range(1, settings.epochs + 1):
+            start = time.perf_counter()
+            loss = _one_epoch(module, train_batches(epoch), optimizer, schedule, scaler, settings, hardware, bar)
+            seconds = time.perf_counter() - start
+            val_loss, val_accuracy = validate(module, val_batches(), settings.loss, hardware)
+            _check_finite("val_loss", val_loss or 0.0)
+            rate = optimizer.param_groups[-1]["lr"]
+            history.append(Epoch(epoch, loss, val_loss, val_accuracy, rate, round(seconds, 3), round(images / seconds, 1)))
+            if best is None or is_better(history[-1], best, settings.select):
+                best, best_state = history[-1], copy.deepcopy(module.state_dict())
+    assert best is not None
+    assert best_state is not None  # epochs is at least 1
+    module.load_state_dict(best_state)
+    return history, best
+
+
+def _one_epoch(
+    module: nn.Module,
+    epoch_batches: Iterable[Batch],
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    scaler: torch.amp.GradScaler,
+    settings: TrainSettings,
+    hardware: Hardware,
+    bar: "tqdm[Any]",
+) -> float:
+    """One pass; returns the mean loss over its images."""
+    set_mode(module, settings)
+    total, seen = 0.0, 0
+    for group in _groups(epoch_batches, settings.accumulate):
+        optimizer.zero_grad(set_to_none=True)
+        size = sum(len(inputs) for inputs, _ in group)
+        for inputs, targets in group:
+            with hardware.autocast():
+                logits = module(inputs.to(hardware.device, non_blocking=True))
+            loss = classification_loss(logits.float(), targets.to(hardware.device), settings.loss, settings.label_smoothing)
+            # weighted by images, so that the sum of a group is the gradient of one large batch
+            scaler.scale(loss * len(inputs) / size).backward()
+            total, seen = total + loss.item() * len(inputs), seen + len(inputs)
+            bar.update(len(inputs))
+        _check_finite("train_loss", total)
+        _step(module, optimizer, scaler, settings.optimizer.gradient_clip)
+        schedule.step()
+        bar.set_postfix(loss=f"{total / seen:.4f}", refresh=False)
+    return total / seen
+
+
+def _check_finite(name: str, loss: float) -> None:
+    if not math.isfinite(loss):
+        raise TrainError(f"{name}: expected a finite number, got {loss}; likely the learning rate is too high")
+
+
+def _groups(epoch_batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
+    group: list[Batch] = []
+    for batch in epoch_batches:
+        group.append(batch)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _step(module: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, gradient_clip: float) -> None:
+    if gradient_clip:
+        scaler.unscale_(optimizer)
+        nn.utils.clip_grad_norm_(module.parameters(), gradient_clip)
+    scaler.step(optimizer)
+    scaler.update()
+
+
+@torch.inference_mode()
+def validate(
+    module: nn.Module, val_batches: Iterable[Batch], loss: Loss, hardware: Hardware
+) -> tuple[float | None, float | None]:
+    """Mean loss per image over its labels, and the share of images whose most probable class is one of them.
+
+    The loss is that of training; with a single-label loss the labels of an image share its target equally.
+    """
+    module.eval()
+    losses, right, seen = 0.0, 0, 0
+    for inputs, targets in val_batches:
+        with hardware.autocast():
+            logits = module(inputs.to(hardware.device, non_blocking=True)).float().cpu()
+        losses += float(classification_loss(logits, targets, loss)) * len(targets)
+        right += int(hits(logits, targets).sum())
+        seen += len(targets)
+    return (losses / seen, right / seen) if seen else (None, None)
+
+
+def is_better(new: Epoch, best: Epoch, select: str) -> bool:
+    """Whether a later epoch replaces the best so far: higher accuracy and, if equal, lower loss; or lower loss; or always.
+
+    `held_out` is lower loss, on other images.
+    """
+    if select == "last":
+        return True
+    assert new.val_loss is not None
+    assert best.val_loss is not None  # `fit` refuses to select without validation images
+    if select in ("loss", "held_out"):
+        return new.val_loss < best.val_loss
+    return (-(new.val_accuracy or 0.0), new.val_loss) < (-(best.val_accuracy or 0.0), best.val_loss)
+
+
+def set_mode(module: nn.Module, settings: TrainSettings) -> None:
+    """Training mode; frozen batch norms keep the statistics that they were loaded with."""
+    module.train()
+    if settings.backbone.batch_norm == "frozen":
+        for layer in module.modules():
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                layer.eval()
+
+
+def make_optimizer(module: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
+    """SGD (Nesterov) or AdamW; the head, the last group, learns `head_multiplier` times as fast as the body."""
+    options = settings.optimizer
+    head = module.head if isinstance(module, Classifier) else module
+    body = list(module.body.parameters()) if isinstance(module, Classifier) else []
+    groups = [{"params": body, "lr": options.learning_rate}] if body else []
+    groups.append({"params": list(head.parameters()), "lr": options.learning_rate * options.head_multiplier})
+    if options.name == "adamw":
+        return torch.optim.AdamW(groups, weight_decay=options.weight_decay)
+    nesterov = options.momentum > 0
+    return torch.optim.SGD(groups, momentum=options.momentum, nesterov=nesterov, weight_decay=options.weight_decay)
+
+
+def rate_factor(schedule: ScheduleSettings, progress: float) -> float:
+    """What the learning rate is multiplied with after a share `progress` in [0, 1] of all steps.
+
+    During warm-up: progress / warmup (never 0). Then constant: 1; cosine: half a cosine from 1 to 0; step: a tenth for each
+    of `steps` that has passed.
+    """
+    if progress < schedule.warmup:
+        return max(progress / schedule.warmup, 1e-3)
+    if schedule.name == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - schedule.warmup) / (1 - schedule.warmup))))
+    passed = sum(progress >= step for step in schedule.steps) if schedule.name == "step" else 0
+    return float(0.1**passed)

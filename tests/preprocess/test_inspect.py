@@ -1,0 +1,265 @@
+"""What the look at the files finds, on small folders made by hand."""
+
+import csv
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from support.looking import inspected, listed, preprocess_settings
+from support.trees import write_image, write_mask
+
+from pipeline.core.errors import DataError, SettingsError
+from pipeline.core.manifest import Manifest, from_rows, make_rows
+from pipeline.preprocess.header import read_header
+from pipeline.preprocess.inspect import inspect
+from pipeline.preprocess.known_defects import RULES
+from pipeline.preprocess.summary import summarize
+
+WIDTH, HEIGHT = 12, 8
+
+
+class Folder:
+    """Five images of two classes in the `folder` layout; each test breaks one thing."""
+
+    def __init__(self, root):
+        self.root = root
+        self.rows = [
+            {
+                "image": f"{name}.jpg",
+                "labels": label,
+                "split": split,
+                "mask": f"{name}.png" if split == "val" else "",
+                "boxes": "",
+            }
+            for name, label, split in [
+                ("a", "cat", "train"),
+                ("b", "dog", "train"),
+                ("c", "cat", "val"),
+                ("d", "dog", "val"),
+                ("e", "", "test"),
+            ]
+        ]
+        for row in self.rows:
+            write_image(root / row["image"], np.full((HEIGHT, WIDTH, 3), 90, np.uint8))
+        self.mask("c", 255)
+        self.mask("d", 255)
+
+    def mask(self, name, value, shape=(HEIGHT, WIDTH)):
+        mask = np.zeros(shape, np.uint8)
+        mask[2:4] = value
+        write_mask(self.root / f"{name}.png", mask)
+
+    def source(self, masks="foreground"):
+        (self.root / "classes.txt").write_text("cat\ndog\n")
+        with (self.root / "index.csv").open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, list(self.rows[0]))
+            writer.writeheader()
+            writer.writerows(self.rows)
+        return {"name": "folder", "root": str(self.root), "masks": masks}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return Folder(tmp_path)
+
+
+def test_sizes_and_bytes_are_filled_in(folder):
+    for level in ("header", "decode"):
+        manifest = inspected(folder.source(), check=level).manifest
+        assert [(record.width, record.height) for record in manifest] == [(WIDTH, HEIGHT)] * 5
+        assert [record.bytes for record in manifest] == [record.file.stat().st_size for record in manifest]
+    assert [record.width for record in inspected(folder.source(), check="list").manifest] == [0] * 5
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_an_empty_split_is_refused(folder, split):
+    folder.rows = [row for row in folder.rows if row["split"] != split]
+    with pytest.raises(DataError, match=rf"expected images in every split, found none in \['{split}'\]; got {{"):
+        inspected(folder.source(), check="list")
+
+
+def test_a_class_without_a_training_image_is_refused(folder):
+    folder.rows[1]["labels"] = "cat"
+    with pytest.raises(
+        DataError, match=r"expected a training image of every class, found none of \['dog'\]; likely a class list"
+    ):
+        inspected(folder.source())
+
+
+def test_an_image_in_two_splits_is_refused(folder, tmp_path):
+    manifest = listed(folder.source())
+    twice = Manifest(
+        pa.concat_tables([manifest.table, manifest.table.slice(1, 1)]), manifest.classes, manifest.root, "foreground"
+    )
+    with pytest.raises(
+        DataError, match=r"expected every image id once in all splits, got some twice: \['b'\]; likely one image in"
+    ):
+        inspect(twice, preprocess_settings(folder.source(), check="list"))
+
+
+def test_all_bad_files_are_named_in_one_message(folder):
+    (folder.root / "a.jpg").write_bytes(b"no image")
+    (folder.root / "b.jpg").write_bytes((folder.root / "b.jpg").read_bytes()[:180])
+    folder.mask("c", 255, shape=(WIDTH, HEIGHT))
+    (folder.root / "d.png").unlink()
+    folder.rows[4]["boxes"] = "0 0 12 3"
+    with pytest.raises(DataError) as error:
+        inspected(folder.source())
+    first, *lines = str(error.value).splitlines()
+    assert first == f"{folder.root}: 5 bad files:"
+    for line, expected in zip(
+        lines,
+        [
+            f"{folder.root}/a.jpg: expected an image, got a file that cannot be read as one",
+            f"{folder.root}/b.jpg: expected an image, got a file that cannot be",
+            f"{folder.root}/c.png: expected the size of its image, 12x8 (width x height), got 8x12; likely width and height",
+            f"{folder.root}/d.png: expected an image, found no file",
+            f"{folder.root}/e.jpg: expected boxes inside 12x8 (width x height), got 0 0 12 3; corners are inclusive",
+        ],
+        strict=True,
+    ):
+        assert line.strip().startswith(expected)
+
+
+def test_an_image_cut_in_its_pixels_is_found_by_decoding_alone(folder):
+    whole = np.random.default_rng(0).integers(0, 256, (64, 96, 3)).astype(np.uint8)
+    write_image(folder.root / "a.jpg", whole)
+    data = (folder.root / "a.jpg").read_bytes()
+    (folder.root / "a.jpg").write_bytes(data[:700])  # the header, and a little of the picture
+    assert read_header(folder.root / "a.jpg").width == 96
+    inspected(folder.source(), check="header")
+    with pytest.raises(DataError, match=r"a.jpg: expected an image, got a file that cannot be decoded; likely a trunc"):
+        inspected(folder.source(), check="decode")
+
+
+def test_unreadable_train_images_can_be_skipped_and_are_named(folder):
+    folder.rows.insert(0, {**folder.rows[0], "image": "f.jpg"})
+    (folder.root / "f.jpg").write_bytes(b"")
+    inspection = inspected(folder.source(), on_bad_image="skip")
+    assert inspection.manifest.ids() == ["a", "b", "c", "d", "e"]
+    assert len(inspection.skipped) == 1
+    assert inspection.skipped[0].startswith(f"{folder.root}/f.jpg: expected an image")
+    assert summarize(inspection)["skipped"] == inspection.skipped
+    assert summarize(inspection)["splits"]["train"]["images"] == 2
+
+
+@pytest.mark.parametrize("name", ["c", "e"])
+def test_val_and_test_images_are_never_skipped(folder, name):
+    (folder.root / f"{name}.jpg").write_bytes(b"")
+    with pytest.raises(DataError, match=rf"1 bad files:\n  .*{name}.jpg: expected an image"):
+        inspected(folder.source(), on_bad_image="skip")
+
+
+def test_long_lists_of_bad_files_are_cut_with_a_count(folder):
+    folder.rows += [{**folder.rows[0], "image": f"x{n}.jpg"} for n in range(30)]
+    with pytest.raises(DataError) as error:
+        inspected(folder.source())
+    assert len(str(error.value).splitlines()) == 22
+    assert str(error.value).endswith("  … 30 in all")
+
+
+# --- masks -------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_kind_of_masks_is_found_out(folder):
+    assert inspected(folder.source("auto")).manifest.mask_kind == "foreground"
+    folder.mask("c", 1)
+    folder.mask("d", 2)
+    assert inspected(folder.source("auto")).manifest.mask_kind == "labels"
+
+
+def test_a_mask_value_outside_the_classes_is_refused(folder):
+    folder.mask("c", 1)
+    folder.mask("d", 7)
+    with pytest.raises(
+        DataError, match=r"d.png: expected mask values 0..2 or 255, got \[7\]; likely a mask of other classes, or set"
+    ):
+        inspected(folder.source("labels"))
+
+
+def test_class_ids_read_as_foreground_are_refused(folder):
+    folder.mask("c", 1)
+    with pytest.raises(
+        DataError, match=r"c.png: expected mask values 0 and 255, got \[1\]; likely class ids, set preprocess.source.masks"
+    ):
+        inspected(folder.source("foreground"))
+
+
+def test_a_colored_mask_is_refused(folder):
+    write_image(folder.root / "c.png", np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    with pytest.raises(DataError, match=r"c.png: expected a mask with one 8-bit channel \(mode L or P\), got mode RGB"):
+        inspected(folder.source())
+
+
+@pytest.mark.parametrize(("kind", "value"), [("foreground", 128), ("labels", 0), ("labels", 255)])
+def test_masks_without_foreground_are_counted(folder, kind, value):
+    folder.mask("c", value)
+    folder.mask("d", 255 if kind == "foreground" else 2)
+    assert summarize(inspected(folder.source(kind)))["quirks"]["masks_without_foreground"]["ids"] == ["c"]
+
+
+def test_a_listing_cannot_find_out_the_kind(folder):
+    with pytest.raises(SettingsError, match=r"check is 'list', source.masks is 'auto': expected 'foreground' or 'labels'"):
+        inspected(folder.source("auto"), check="list")
+
+
+def test_no_processes_at_all_are_refused(folder):
+    with pytest.raises(SettingsError, match="jobs: expected a number of processes, or -1 for all cores, got 0"):
+        inspected(folder.source(), jobs=0)
+
+
+# --- the report --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_report_counts_what_there_is(folder):
+    folder.rows[0]["labels"] = ""
+    folder.rows.append({**folder.rows[1], "image": "f.jpg", "labels": "cat dog"})
+    write_image(folder.root / "f.jpg", np.zeros((30, 20, 3), np.uint8))
+    folder.rows[4]["boxes"] = "0 0 3 3; 1 1 2 2"
+    report = summarize(inspected(folder.source()))
+    assert report["splits"]["train"] == {
+        "images": 3,
+        "with_mask": 0,
+        "with_boxes": 0,
+        "classes_per_image": {"0": 1, "1": 1, "2": 1},
+        "width": [12, 20],
+        "height": [8, 30],
+        "bytes": sum((folder.root / f"{name}.jpg").stat().st_size for name in "abf"),
+    }
+    assert (report["splits"]["val"]["with_mask"], report["splits"]["test"]["with_boxes"]) == (2, 1)
+    assert report["train_images_per_class"] == {"cat": 1, "dog": 2}
+    assert (report["classes"], report["mask_kind"], report["left_out"], report["skipped"]) == (2, "foreground", {}, [])
+    assert report["quirks"]["images_without_label"] == {"rule": RULES["images_without_label"], "images": 1, "ids": ["a"]}
+    assert set(report["quirks"]) == set(RULES)
+    assert [rule for rule, about in report["quirks"].items() if about["images"]] == ["images_without_label"]
+
+
+def test_a_quirk_names_some_ids_and_counts_all(folder):
+    folder.rows += [{**folder.rows[0], "image": f"x{n:02d}.jpg"} for n in range(30)]
+    for n in range(30):
+        write_image(folder.root / f"x{n:02d}.jpg", np.zeros((4, 4, 3), np.uint8), "grey_images")
+    grey = summarize(inspected(folder.source()))["quirks"]["grey_images"]
+    assert (grey["images"], grey["ids"]) == (30, [f"x{n:02d}" for n in range(20)])
+
+
+# --- the table ---------------------------------------------------------------------------------------------------------------
+
+
+def test_rows_made_by_columns_equal_rows_made_one_by_one(tmp_path):
+    columns = make_rows(3, id=["a", "b", "c"], file=["a.jpg", "b.jpg", "c.jpg"], split="val", labels=[[0], [], [1, 2]], mask=None)
+    rows = [
+        {"id": name, "file": f"{name}.jpg", "width": 0, "height": 0, "labels": labels, "split": "val", "bytes": 0}
+        for name, labels in (("a", [0]), ("b", []), ("c", [1, 2]))
+    ]
+    assert columns.equals(from_rows(rows, ["x"], tmp_path, "labels").table)
+    assert make_rows(0).num_rows == 0
+    with pytest.raises(ValueError, match=r"expected columns of .*, got \['lables'\]"):
+        make_rows(1, id=["a"], lables=[[0]])
+
+
+def test_masks_of_0_and_1_are_not_taken_for_class_1_in_silence(tmp_path):
+    folder = Folder(tmp_path)
+    folder.mask("c", 1)
+    folder.mask("d", 1)
+    with pytest.raises(DataError, match="got 0 and 1 only; likely foreground masks saved as 0 and 1"):
+        inspected(folder.source(masks="auto"), check="decode")

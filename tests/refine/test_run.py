@@ -1,0 +1,204 @@
+"""The stage `refine` on tiny pictures: answers at the picture's size, the same however many processes make them."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.helpers import color_picture, refine_settings, row, write_png
+
+from pipeline.core.errors import MapError
+from pipeline.core.images import decode_png, read_rgb, resize
+from pipeline.core.manifest import Manifest, from_rows
+from pipeline.core.store import Arrays, Store, finish, write_part
+from pipeline.refine import run as module
+from pipeline.refine.crf import refine_probabilities
+from pipeline.refine.outputs import Answer, Evidence, decode
+from pipeline.refine.run import check_decoder, refine, refine_image
+from pipeline.refine.settings import RefineSettings
+
+SHAPES = {"a": (20, 31), "b": (33, 18), "c": (20, 31)}
+CLASSES = ["cat", "dog", "cow"]
+
+
+def arrays(seed: int) -> Arrays:
+    rng = np.random.default_rng(seed)
+    return {
+        "maps": rng.uniform(-0.2, 1.5, (2, 3, 4)).astype(np.float16),
+        "classes": np.array([2, 0], np.int32),
+        "standard": np.ones((2, 2), np.float32),
+        "probabilities": np.array([0.3, 0.1, 0.6], np.float16),
+    }
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> tuple[Manifest, Path]:
+    """A manifest of three pictures with an edge, and a store of their maps."""
+    rows = []
+    for n, (image_id, shape) in enumerate(SHAPES.items()):
+        picture = color_picture((200, 60, 30), n, shape)
+        picture[:, : shape[1] // 2] = (20, 90, 200)
+        write_png(tmp_path / f"{image_id}.png", picture)
+        rows.append(row(image_id, f"{image_id}.png", [], "val", shape))
+    maps = tmp_path / "maps"
+    finish(maps, [write_part(maps, 0, {image_id: arrays(n) for n, image_id in enumerate(SHAPES)})], {"classes": CLASSES})
+    return from_rows(rows, CLASSES, tmp_path, "labels"), maps
+
+
+def run(made: tuple[Manifest, Path], name: str, **changes: Any) -> tuple[dict[str, Any], Store]:
+    out = made[1].parent / name
+    counts = refine(*made, out, refine_settings(**changes))
+    Store(out).verify()
+    return counts, Store(out)
+
+
+def by_hand(image_id: str, root: Path, settings: RefineSettings) -> tuple[np.ndarray, np.ndarray]:
+    stored, shape = arrays(list(SHAPES).index(image_id)), SHAPES[image_id]
+    large = np.stack([resize(stored["maps"][p].astype(np.float32), shape) for p in range(2)])
+    picture = read_rgb(root / f"{image_id}.png")
+    sharpen = (lambda probabilities: refine_probabilities(picture, probabilities, settings.crf)) if settings.crf.enabled else None
+    answer = decode(Evidence(large, stored["classes"], np.array([0.6, 0.3], np.float32)), settings, sharpen)
+    return answer.before, answer.after
+
+
+@pytest.mark.parametrize("decoder", ["foreground", "one_class", "several_classes"])
+@pytest.mark.parametrize("enabled", [True, False])
+def test_answers_are_decoded_maps_at_the_size_of_the_picture(decoder: str, enabled: bool, made: tuple[Manifest, Path]) -> None:
+    changes = {"decoder": decoder, "min_probability": 0.25, "crf": {"enabled": enabled}}
+    counts, store = run(made, "out", **changes)
+    assert counts == {"images": 3, "images_reused": 0, "crf_iterations": 10 if enabled else 0, "decoder": decoder}
+    assert store.about == {"decoder": decoder, "crf": enabled, "classes": CLASSES}
+    assert set(store.ids) == set(SHAPES)
+    different = 0
+    for image_id, shape in SHAPES.items():
+        before, after = (decode_png(store.read(image_id)[name], name) for name in ("before", "after"))
+        assert before.shape == after.shape == shape
+        for ours, expected in zip((before, after), by_hand(image_id, made[0].root, refine_settings(**changes)), strict=True):
+            np.testing.assert_array_equal(ours, expected)
+        different += not np.array_equal(before, after)
+        if decoder != "foreground":
+            assert set(np.unique(after)) <= ({0, 3} if decoder == "one_class" else {0, 1, 3})
+    assert different == (3 if enabled else 0)
+
+
+def test_the_map_of_the_true_class_is_refined_beside_the_other(made: tuple[Manifest, Path]) -> None:
+    maps = made[1]
+    _, plain = run(made, "plain")
+    items = {image_id: dict(arrays(n)) for n, image_id in enumerate(SHAPES)}
+    items["b"] |= {"label_maps": arrays(7)["maps"][:1], "label_standard": arrays(7)["standard"][:1]}
+    finish(maps, [write_part(maps, 0, items)], {"classes": CLASSES})
+    _, beside = run(made, "beside")
+    finish(maps, [write_part(maps, 0, {**items, "b": {**items["b"], "maps": items["b"]["label_maps"]}})], {"classes": CLASSES})
+    _, of_label = run(made, "of_label")
+    assert {image_id: len(answers) for image_id, answers in beside.items()} == {"a": 2, "b": 4, "c": 2}
+    for name in ("before", "after"):
+        for image_id in SHAPES:
+            np.testing.assert_array_equal(beside.read(image_id)[name], plain.read(image_id)[name])
+        np.testing.assert_array_equal(beside.read("b")[f"label_{name}"], of_label.read("b")[name])
+        assert not np.array_equal(beside.read("b")[f"label_{name}"], beside.read("b")[name])
+
+
+def test_known_classes_are_decoded_however_improbable(made: tuple[Manifest, Path]) -> None:
+    _, unsure = run(made, "unsure", decoder="several_classes", min_probability=0.9)
+    known = {image_id: {**arrays(n), "known": np.array([True])} for n, image_id in enumerate(SHAPES)}
+    finish(made[1], [write_part(made[1], 0, known)], {"classes": CLASSES})
+    _, sure = run(made, "sure", decoder="several_classes", min_probability=0.9)
+    assert all(1 not in decode_png(unsure.read(image_id)["before"], image_id) for image_id in SHAPES)
+    assert all(1 in decode_png(sure.read(image_id)["before"], image_id) for image_id in SHAPES)
+
+
+def test_processes_and_parts_change_nothing(made: tuple[Manifest, Path]) -> None:
+    _, alone = run(made, "alone", part_size=3)
+    _, shared = run(made, "shared", part_size=1, jobs=2)
+    assert [part.ids for part in shared.parts] == [("a", "b"), ("c",)]
+    assert alone.ids == shared.ids
+    for image_id, answers in alone.items():
+        other = shared.read(image_id)
+        assert all(np.array_equal(values, other[name]) for name, values in answers.items())
+
+
+def test_twice_gives_the_same_bytes(made: tuple[Manifest, Path]) -> None:
+    run(made, "one")
+    run(made, "two")
+    root = made[1].parent
+    files = sorted(path.relative_to(root / "one").as_posix() for path in (root / "one").rglob("*") if path.is_file())
+    assert files == ["test/index.json", "train/index.json", "val/index.json", "val/part-00000.safetensors"]
+    assert all((root / "one" / name).read_bytes() == (root / "two" / name).read_bytes() for name in files)
+
+
+def test_one_new_image_costs_one_crf(made: tuple[Manifest, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    maps = made[1]
+    all_but_last = {image_id: arrays(n) for n, image_id in enumerate(SHAPES) if image_id != "c"}
+    finish(maps, [write_part(maps, 0, all_but_last)], {"classes": CLASSES})
+    run(made, "out")
+    shutil.rmtree(maps.parent / "out")  # as DVC does before a stage runs again
+    finish(maps, [write_part(maps, 0, {image_id: arrays(n) for n, image_id in enumerate(SHAPES)})], {"classes": CLASSES})
+    refined: list[str] = []
+
+    def record(stored: Arrays, file: Path, image_id: str, settings: RefineSettings) -> Answer:
+        refined.append(image_id)
+        return refine_image(stored, file, image_id, settings)
+
+    monkeypatch.setattr(module, "refine_image", record)
+    counts, store = run(made, "out")
+    assert refined == ["c"]
+    assert counts["images_reused"] == 2
+    _, alone = run(made, "alone")
+    for image_id, answers in alone.items():
+        assert all(np.array_equal(values, store.read(image_id)[name]) for name, values in answers.items())
+
+
+@pytest.mark.parametrize("change", ["image", "map", "settings"])
+def test_what_could_come_out_differently_is_refined_again(change: str, made: tuple[Manifest, Path]) -> None:
+    manifest, maps = made
+    run(made, "out")
+    items = {image_id: dict(arrays(n)) for n, image_id in enumerate(SHAPES)}
+    if change == "image":
+        write_png(manifest.root / "b.png", color_picture((20, 200, 30), 5, SHAPES["b"]))
+    if change == "map":
+        items["b"]["maps"] = items["b"]["maps"] * np.float16(0.5)
+    finish(maps, [write_part(maps, 0, items)], {"classes": CLASSES})
+    counts, _ = run(made, "out", **({"exponent": 0.31} if change == "settings" else {}))
+    assert counts["images_reused"] == (0 if change == "settings" else 2)
+
+
+def test_maps_of_another_run_are_refused(made: tuple[Manifest, Path]) -> None:
+    manifest, maps = made
+    fewer = from_rows(manifest.table.to_pylist()[:2], CLASSES, manifest.root, "labels")
+    with pytest.raises(MapError, match="expected maps of images in the manifest, got others, such as 'c'; likely of another run"):
+        refine(fewer, maps, maps.parent / "out", refine_settings())
+
+
+def test_more_classes_than_a_label_map_holds_are_refused(made: tuple[Manifest, Path]) -> None:
+    """Class id 256 would be background again."""
+    manifest, maps = made
+    part = write_part(maps, 0, {image_id: arrays(n) for n, image_id in enumerate(SHAPES)})
+    for count in (254, 255):
+        finish(maps, [part], {"classes": [f"c{k}" for k in range(count)]})
+        refine(manifest, maps, maps.parent / "scores", refine_settings(decoder="foreground"))
+        if count == 254:
+            refine(manifest, maps, maps.parent / "out", refine_settings(decoder="one_class"))
+    with pytest.raises(MapError, match=r"refine.decoder 'one_class': expected at most 254 classes, got 255"):
+        refine(manifest, maps, maps.parent / "out", refine_settings(decoder="one_class"))
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_map_that_is_no_number_names_its_image(enabled: bool, jobs: int, made: tuple[Manifest, Path]) -> None:
+    manifest, maps = made
+    broken = {image_id: dict(arrays(n)) for n, image_id in enumerate(SHAPES)}
+    broken["b"]["maps"][0, 1, 2] = np.nan
+    finish(maps, [write_part(maps, 0, broken)], {"classes": CLASSES})
+    with pytest.raises(MapError, match=r"^b: expected scores in \[0, 1\], got "):
+        refine(manifest, maps, maps.parent / "out", refine_settings(crf={"enabled": enabled}, jobs=jobs))
+    assert not list((maps.parent / "out").rglob("index.json"))
+
+
+def test_a_decoder_of_the_other_track_is_refused() -> None:
+    check_decoder("foreground", ("foreground",), "track3")
+    message = (
+        r"tracks.track1.refine.decoder: expected one of \['one_class', 'several_classes'\], got 'foreground'; it belongs to the"
+    )
+    with pytest.raises(MapError, match=message):
+        check_decoder("foreground", ("one_class", "several_classes"), "track1")
