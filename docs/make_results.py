@@ -3,8 +3,8 @@
     python docs/make_results.py [--root .] [--plain metrics.json] [--spread spread] [--readme README.md]
 
 `--plain` is the metrics.json of Track 3 from a run with `train.pooling: gap`, `extract.negative_weights: keep` and
-`extract.scale: max`: it adds the line of plain CAM. `--spread` is what `python docs/measure_spread.py` left: it adds how far each
-number moves.
+`extract.scale: max`: it adds the line of plain CAM. `--spread` is what `python docs/measure_spread.py` left: it adds
+how far each number moves.
 """
 
 import argparse
@@ -22,7 +22,7 @@ START, END = "<!-- results: written by `python docs/make_results.py` -->", "<!--
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of the table: a key of metrics.json, how it is called, and the keys of trivial answers beside it."""
+    """One line of the table: a key of metrics.json, how it is called, and the keys of baselines beside it."""
 
     key: str
     name: str
@@ -57,17 +57,20 @@ def make_block(root: Path, plain: Mapping[str, Any] | None, spread: Path | None 
     table = ["| " + " | ".join(row) + " |" for row in (HEADER, ("---",) * len(HEADER), *rows)]
     counts = sorted({values["images"] for values in metrics.values()})
     images = " and ".join(f"{count:,}" for count in counts)
-    about = f"The demo as it ships: `make repro`, split val, {images} pictures a track, one seed{_commit(root)}."
+    about = f"The demo as it ships: `make repro`, split val, {images} images a track, one seed{_commit(root)}."
     if plain:
         about += (
-            " Plain CAM is the same run with `train.pooling: gap`, `extract.negative_weights: keep` and `extract.scale: max`;"
+            " Plain CAM is the same run with `train.pooling: gap`, `extract.negative_weights: keep` and "
+            "`extract.scale: max`;"
             " t is the threshold that the peak is reached at."
         )
     if others:
         names = ", ".join(path.name for path in others)
         about += (
-            f" In brackets the lowest and the highest score of this run and of {len(others)} more ({names}): the images are the "
-            "same bytes on every machine, the arithmetic of a network is not, and a difference within the brackets says nothing."
+            f" In brackets the lowest and the highest score of this run and of {len(others)} more ({names}): the "
+            "images are the "
+            "same bytes on every machine, the arithmetic of a network is not, and a difference within the brackets "
+            "says nothing."
         )
     return "\n".join([START, "", textwrap.fill(about, 125), "", *table, "", END])
 
@@ -83,8 +86,12 @@ def _rows(root: Path, plain: Mapping[str, Any] | None, others: Sequence[Path]) -
             yield (
                 TITLES[track] if position == 0 else "",
                 name,
-                _score(metrics[line.key], _at(line, metrics) + _range([run[line.key] for run in runs]), bold=position == 0),
-                _score(before, _at(line, metrics["before_crf"]) + _range([run["before_crf"].get(line.key) for run in runs])),
+                _score(
+                    metrics[line.key], _at(line, metrics) + _range([run[line.key] for run in runs]), bold=position == 0
+                ),
+                _score(
+                    before, _at(line, metrics["before_crf"]) + _range([run["before_crf"].get(line.key) for run in runs])
+                ),
                 _score(metrics.get(line.disc)),
                 _score(metrics.get(line.everything)),
             )
@@ -116,7 +123,9 @@ def _score(value: float | None, at: str = "", bold: bool = False) -> str:
 
 
 def _commit(root: Path) -> str:
-    done = subprocess.run(["git", "-C", str(root), "log", "-1", "--format=%h"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["git", "-C", str(root), "log", "-1", "--format=%h"], capture_output=True, text=True, check=False
+    )
     return f", commit {done.stdout.strip()}" if done.returncode == 0 else ""
 
 

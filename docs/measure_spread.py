@@ -2,8 +2,9 @@
 
     python docs/measure_spread.py [--params params.yaml] [--out spread]
 
-Runs the stages from `train` to `evaluate` of both tracks again for each variant, on the images of the finished run in `data/`,
-and leaves `<out>/<variant>/reports/<track>/metrics.json`, which `python docs/make_results.py --spread <out>` reads.
+Runs the stages from `train` to `evaluate` of both tracks again for each variant, on the images of the finished run in
+`data/`, and leaves `<out>/<variant>/reports/<track>/metrics.json`, which `python docs/make_results.py --spread <out>`
+reads.
 """
 
 import argparse
@@ -47,7 +48,10 @@ def commands(chain: Mapping[str, Any], track: str, folder: Path) -> Iterator[lis
     for stage in STAGES:
         words = shlex.split(chain[stage]["cmd"][-1].replace("${item.track}", track))[1:]
         kept = tuple(f"data/{track}/{name}" for name in MADE_ONCE)
-        moved = [f"{folder}/{word}" if word.startswith(("data/", "reports/")) and word not in kept else word for word in words]
+        moved = [
+            f"{folder}/{word}" if word.startswith(("data/", "reports/")) and word not in kept else word
+            for word in words
+        ]
         yield [sys.executable, *moved, "--params", str(folder / "params.yaml")]
 
 

@@ -1,4 +1,5 @@
-"""Stage `evaluate`: score the answers of one track for split val, before and after the CRF, and measure why they are so.
+"""Stage `evaluate`: score the predictions of one track for split val, before and after the CRF, and measure why they
+are so.
 
 Settings: `tracks.<track>.evaluate` in params.yaml. Paths: see dvc.yaml.
 """

@@ -1,4 +1,4 @@
-"""Stage `package`: the answers of one track as a zip that the evaluation server accepts.
+"""Stage `package`: the predictions of one track as a zip that the evaluation server accepts.
 
 Settings: `tracks.<track>.package` in params.yaml. Paths: see dvc.yaml.
 """

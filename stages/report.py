@@ -1,4 +1,4 @@
-"""Stage `report`: one page a track with the numbers, the curves and the pictures.
+"""Stage `report`: one page a track with the numbers, the curves and the images.
 
 Settings: `tracks.<track>.report` in params.yaml. Paths: see dvc.yaml. What `--preprocess` to `--package` name are the
 counts of these stages, each of which may be left out.

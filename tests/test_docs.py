@@ -58,7 +58,8 @@ def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-# --- paths, targets, keys ------------------------------------------------------------------------------------------------
+# --- paths, targets, keys
+# ------------------------------------------------------------------------------------------------
 
 
 def is_path(word: str) -> bool:
@@ -69,9 +70,13 @@ def is_path(word: str) -> bool:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_paths_exist(page: Path) -> None:
-    words = {word for word in code_words(page) if is_path(word) and not word.startswith((*YOURS, "data/<T>", ".", "__", "<"))}
+    words = {
+        word for word in code_words(page) if is_path(word) and not word.startswith((*YOURS, "data/<T>", ".", "__", "<"))
+    }
     places = (ROOT, ROOT / "pipeline", page.parent)
-    lost = sorted(word for word in words if not any((place / word).exists() for place in places) and word not in EXAMPLES)
+    lost = sorted(
+        word for word in words if not any((place / word).exists() for place in places) and word not in EXAMPLES
+    )
     assert not lost, f"{name_of(page)} names {lost}, which do not exist"
 
 
@@ -93,7 +98,9 @@ def outputs() -> set[str]:
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_outputs_are_what_the_stages_leave(page: Path) -> None:
     named = {
-        word.rstrip("/") for word in code_words(page) if word.startswith(("data/track", "data/<T>", "reports/", "submissions/"))
+        word.rstrip("/")
+        for word in code_words(page)
+        if word.startswith(("data/track", "data/<T>", "reports/", "submissions/"))
     }
     unknown = sorted(named - outputs())
     assert not unknown, f"{name_of(page)} names {unknown}, which no stage makes"
@@ -126,7 +133,9 @@ def known_keys() -> set[str]:
 @pytest.mark.parametrize("page", [README, ROOT / "docs/architecture.md", ROOT / "docs/troubleshooting.md"], ids=name_of)
 def test_keys_exist(page: Path) -> None:
     pattern = re.compile(rf"((?:{'|'.join(STAGES)})\.[a-z_.]+)(: \S+)?")
-    matches = [found for word in code_words(page) if (found := pattern.fullmatch(word)) and not word.endswith((".py", ".json"))]
+    matches = [
+        found for word in code_words(page) if (found := pattern.fullmatch(word)) and not word.endswith((".py", ".json"))
+    ]
     named = {found[1] for found in matches}
     assert named, f"{name_of(page)} names no key"
     unknown = sorted(named - known_keys())
@@ -135,11 +144,13 @@ def test_keys_exist(page: Path) -> None:
 
 def test_every_recipe_is_mentioned() -> None:
     text = README.read_text(encoding="utf-8")
-    missing = [name_of(recipe) for recipe in sorted((ROOT / "recipes").glob("*.yaml")) if f"`{name_of(recipe)}`" not in text]
+    missing = [
+        name_of(recipe) for recipe in sorted((ROOT / "recipes").glob("*.yaml")) if f"`{name_of(recipe)}`" not in text
+    ]
     assert not missing, f"the README's table of recipes lacks {missing}"
 
 
-# --- links ---------------------------------------------------------------------------------------------------------------
+# --- links ------------------------------------------------------------------------------------------------------------
 
 
 def anchors(path: Path) -> set[str]:
@@ -160,12 +171,12 @@ def test_links_resolve(page: Path) -> None:
             assert anchor in anchors(there), f"{name_of(page)} links to {target}: no such heading"
 
 
-def test_the_picture_is_shown_and_small() -> None:
-    assert "](docs/pictures/chain.png)" in README.read_text(encoding="utf-8")
-    assert (ROOT / "docs/pictures/chain.png").stat().st_size <= 400 * 1024
+def test_the_image_is_shown_and_small() -> None:
+    assert "](docs/images/chain.png)" in README.read_text(encoding="utf-8")
+    assert (ROOT / "docs/images/chain.png").stat().st_size <= 400 * 1024
 
 
-# --- the chain and the tree ------------------------------------------------------------------------------------------------
+# --- the chain and the tree -------------------------------------------------------------------------------------------
 
 
 def test_the_drawn_chain_is_that_of_dvc_yaml() -> None:
@@ -192,7 +203,9 @@ def tree() -> dict[str, int]:
 
 def test_the_file_tree_is_that_of_the_repository() -> None:
     listed = tree()
-    lost = sorted(path for path in listed if not (ROOT / path).exists() and not f"{path}x".startswith(("data/", *YOURS)))
+    lost = sorted(
+        path for path in listed if not (ROOT / path).exists() and not f"{path}x".startswith(("data/", *YOURS))
+    )
     assert not lost, f"the README's file tree names {lost}, which do not exist"
     code = {dep for stage in STAGES for dep in imported_files(ROOT / "stages" / f"{stage}.py")}
     rooms = {f"pipeline/{path.parts[1]}{'/' if len(path.parts) > 2 else ''}" for path in code}
@@ -200,7 +213,7 @@ def test_the_file_tree_is_that_of_the_repository() -> None:
     assert not missing, f"the README's file tree lacks {missing}, which stages import"
 
 
-# --- written pages -------------------------------------------------------------------------------------------------------
+# --- written pages ----------------------------------------------------------------------------------------------------
 
 
 def test_the_table_of_parameters_is_up_to_date() -> None:
@@ -216,7 +229,7 @@ def test_the_table_of_parameters_is_about_keys_that_exist() -> None:
         assert f"| `{key}` |" in page, f"docs/make_parameters.py explains {key}, which no settings class has"
 
 
-@pytest.mark.parametrize("name", ["make_parameters", "make_picture", "make_results", "measure_spread"])
+@pytest.mark.parametrize("name", ["make_parameters", "make_image", "make_results", "measure_spread"])
 def test_examples_in_the_writing_commands_run(name: str) -> None:
     assert doctest.testmod(load(name)).failed == 0
 
@@ -226,7 +239,12 @@ def test_the_table_of_results_is_rewritten_in_place(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{module.START}\nold\n{module.END}\nafter\n")
     scores = {"peak_iou": 0.5, "peak_iou_pooled": 0.5, "peak_iou_mean": 0.25, "pxap": None, "peak_threshold": 7}
-    others = {"mean_iou_with_background": 0.75, "mean_iou_foreground": 0.125, "pixel_accuracy": 1.0, "classes_present": 3}
+    others = {
+        "mean_iou_with_background": 0.75,
+        "mean_iou_foreground": 0.125,
+        "pixel_accuracy": 1.0,
+        "classes_present": 3,
+    }
     shared = {"images": 4, "classification_accuracy": 1.0}
     for track, values in (("track3", scores), ("track1", others)):
         folder = tmp_path / "reports" / track
@@ -241,7 +259,7 @@ def test_the_table_of_results_is_rewritten_in_place(tmp_path: Path) -> None:
     assert "**mean IoU, pooled, 3 classes with background**" in text
 
 
-# --- your own folder -----------------------------------------------------------------------------------------------------
+# --- your own folder --------------------------------------------------------------------------------------------------
 
 
 def test_the_example_of_a_folder_is_a_folder(tmp_path: Path) -> None:
@@ -253,7 +271,7 @@ def test_the_example_of_a_folder_is_a_folder(tmp_path: Path) -> None:
     assert manifest.table["split"].to_pylist() == ["train", "train", "val", "test"]
 
 
-# --- messages ------------------------------------------------------------------------------------------------------------
+# --- messages ---------------------------------------------------------------------------------------------------------
 
 
 def texts() -> list[str]:
@@ -305,7 +323,7 @@ def test_the_search_for_messages_can_fail() -> None:
     assert not says("expected \0, got \0", [", got ", "expected "])
 
 
-# --- form ----------------------------------------------------------------------------------------------------------------
+# --- form -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

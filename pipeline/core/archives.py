@@ -1,7 +1,7 @@
 """Many small files in one: a zip without compression, read in place, written to equal bytes.
 
-A path may lead into such a zip, `data/track1/rendered/train.zip/train_00000.jpg`: for DVC a thousand drawn images are one
-file, and nothing has to be unpacked before a stage can read them.
+A path may lead into such a zip, `data/track1/rendered/train.zip/train_00000.jpg`: for DVC a thousand drawn images are
+one file, and nothing has to be unpacked before a stage can read them.
 """
 
 import hashlib
@@ -23,7 +23,8 @@ def write_zip(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
     """Write (name, data) in the given order, one at a time, such that equal members give equal bytes.
 
     No clock, no user, no system: date 1980-01-01, mode 0644, made by Unix. Stored, not deflated: PNG and JPEG data are
-    compressed already, a second pass would cost time for less than 1 % and make the bytes depend on the version of zlib.
+    compressed already, a second pass would cost time for less than 1 % and make the bytes depend on the version of
+    zlib.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as stream:
@@ -83,7 +84,10 @@ def _place(archive: Path, path: Path) -> tuple[int, int]:
 
 @lru_cache(maxsize=16)
 def _index(archive: Path, changed: int, size: int) -> dict[str, tuple[int, int]]:
-    """Where each member's data begin and how many bytes they have; `changed` and `size` make a rewritten zip another one."""
+    """Where each member's data begin and how many bytes they have.
+
+    `changed` and `size` make a rewritten zip another one.
+    """
     try:
         with archive.open("rb") as stream, zipfile.ZipFile(stream) as opened:
             places = {}

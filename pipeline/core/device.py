@@ -14,18 +14,19 @@ Precision = Literal["fp32", "bf16", "fp16"]
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """A device and the precision of the body on it; pooling, logits and maps are float32 everywhere."""
+    """A device and the precision of the backbone on it; pooling, logits and maps are float32 everywhere."""
 
     device: torch.device
     precision: Precision
 
     @property
     def pins_memory(self) -> bool:
-        """Whether batches are read into pinned memory: for copies to a GPU that is used, not for one that is merely there."""
+        """Whether batches are read into pinned memory: for copies to a GPU that is used, not for one that is merely
+        there."""
         return self.device.type == "cuda"
 
     def autocast(self) -> AbstractContextManager[None]:
-        """The context in which the body runs."""
+        """The context in which the backbone runs."""
         dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16
         return torch.autocast(self.device.type, dtype=dtype, enabled=self.precision != "fp32")
 
@@ -34,8 +35,8 @@ def choose_hardware(device: str, precision: str, learning: bool) -> Hardware:
     """Turn `auto` into a device and a precision; what is named is taken as it is.
 
     `auto` prefers CUDA to MPS to the CPU. Precision `auto` is bf16 on a CUDA device that has it. On a CPU with bfloat16
-    instructions (AVX512-BF16, AMX) it is bf16 for the forward pass alone, several times faster than float32 when tried, and
-    float32 for learning, where the depthwise backward pass was slower in bf16.
+    instructions (AVX512-BF16, AMX) it is bf16 for the forward pass alone, several times faster than float32 when tried,
+    and float32 for learning, where the depthwise backward pass was slower in bf16.
 
     Raises:
         SettingsError: if the device is unknown or not there, or cannot do the precision
@@ -46,7 +47,9 @@ def choose_hardware(device: str, precision: str, learning: bool) -> Hardware:
 
 def _device(name: str) -> torch.device:
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+        return torch.device(
+            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        )
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
@@ -67,8 +70,8 @@ def _auto_precision(device: torch.device, learning: bool) -> Precision:
 def _cuda_has_bf16(device: torch.device) -> bool:
     """Whether this GPU computes in bf16: compute capability 8 or more.
 
-    Older ones (V100, T4, RTX 20) emulate it, slowly; `torch.cuda.is_bf16_supported` counts that, and asks the current device,
-    which need not be the one that is used.
+    Older ones (V100, T4, RTX 20) emulate it, slowly; `torch.cuda.is_bf16_supported` counts that, and asks the current
+    device, which need not be the one that is used.
     """
     return bool(torch.cuda.get_device_capability(device)[0] >= 8)
 

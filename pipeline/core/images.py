@@ -1,6 +1,7 @@
 """The only place where pixels enter and leave.
 
-Arrays are (H, W) or (H, W, 3), RGB, uint8. Sizes are (width, height), as in file headers; `shape` is (H, W), as in NumPy.
+Arrays are (H, W) or (H, W, 3), RGB, uint8. Sizes are (width, height), as in file headers; `shape` is (H, W), as in
+NumPy.
 """
 
 import io
@@ -16,7 +17,7 @@ from PIL import Image
 from pipeline.core.archives import archive_of, read_file
 from pipeline.core.errors import DataError, MapError
 
-MAX_PIXELS = 100_000_000  # the largest picture decoded; 5000 x 5000 is the most that ILSVRC-DET holds
+MAX_PIXELS = 100_000_000  # the largest image decoded; 5000 x 5000 is the most that ILSVRC-DET holds
 
 # OpenCV decides by content, not by file name, converts grey and CMYK, and here ignores the EXIF orientation:
 # the challenge's pixels were annotated in stored order.
@@ -40,13 +41,17 @@ def read_size(path: Path) -> tuple[int, int]:
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # Pillow warns below our limit, and stops above it
+            warnings.simplefilter(
+                "ignore", Image.DecompressionBombWarning
+            )  # Pillow warns below our limit, and stops above it
             with Image.open(opened(path)) as header:
                 width, height = header.size
     except FileNotFoundError:
         raise DataError(f"{path}: expected an image, found no file") from None
     except Image.DecompressionBombError as error:
-        raise DataError(f"{path}: expected at most {MAX_PIXELS} pixels, got an image that is too large: {error}") from None
+        raise DataError(
+            f"{path}: expected at most {MAX_PIXELS} pixels, got an image that is too large: {error}"
+        ) from None
     except (OSError, ValueError, SyntaxError, struct.error) as error:
         raise DataError(
             f"{path}: expected an image, got a file that cannot be read as one ({error}); likely a truncated download"
@@ -100,7 +105,7 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def encode_jpeg(pixels: NDArray[np.uint8], quality: int = 85) -> bytes:
-    """Encode (H, W, 3) RGB as a JPEG: for pages that people look at, never for answers."""
+    """Encode (H, W, 3) RGB as a JPEG: for pages that people look at, never for predictions."""
     return _encode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
 
 
@@ -118,7 +123,9 @@ def decode_png(data: bytes | NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
     Raises:
         DataError: naming `name`, if they do not decode
     """
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if len(data) else None  # OpenCV stops at none
+    pixels = (
+        cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if len(data) else None
+    )  # OpenCV stops at none
     if pixels is None:
         raise DataError(f"{name}: expected PNG bytes, got {len(data)} bytes that do not decode")
     if pixels.ndim == 3:
@@ -137,10 +144,11 @@ def resize(values: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.fl
 
 
 def resize_image(image: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """Resize an image to `shape` = (H, W) as the network sees it, in training and extraction alike, each axis by itself.
+    """Resize an image to `shape` = (H, W) as the network sees it, in training and extraction alike, each axis by
+    itself.
 
-    An axis that shrinks is averaged over the area of each new pixel, which keeps it free of aliases; an axis that grows is
-    interpolated bilinearly, pixel centers aligned. Where one shrinks and the other grows, values are rounded twice.
+    An axis that shrinks is averaged over the area of each new pixel, which keeps it free of aliases; an axis that grows
+    is interpolated bilinearly, pixel centers aligned. Where one shrinks and the other grows, values are rounded twice.
 
     Args:
         image: RGB, levels 0..255. Shape: (H, W, 3)

@@ -1,7 +1,7 @@
 """The one table that all stages share: which images there are, and what is known of each.
 
-On disk it is a folder with one file for each split and one with the truth, so that a stage reruns only for what it reads: a
-new test image does not train again, and neither does a corrected mask.
+On disk it is a folder with one file for each split and one with the truth, so that a stage reruns only for what it
+reads: a new test image does not train again, and neither does a corrected mask.
 """
 
 import json
@@ -107,8 +107,8 @@ class Manifest:
         table: rows as in `SCHEMA`
         classes: the K class names; class index k is the position here, class id k + 1 its value in a mask
         root: where `file` of each row starts
-        mask_kind: `foreground` (any class, > 128), `labels` (class ids, 255 ignored) or `trimap` (any class: 1 foreground,
-            2 background, 3 ignored)
+        mask_kind: `foreground` (any class, > 128), `labels` (class ids, 255 ignored) or `trimap` (any class: 1
+            foreground, 2 background, 3 ignored)
         left_out: what the source saw and did not list, by rule: how many
         mask_root: where `mask` of each row starts; None: at `root`
     """
@@ -205,7 +205,8 @@ def _column(value: Any, kind: pa.DataType, count: int) -> pa.Array | pa.ChunkedA
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write `train.parquet`, `val.parquet`, `test.parquet` and `truth.parquet`; equal rows give equal bytes.
 
-    Classes, roots and mask kind travel in the schema of each file. The truth of an image without mask and boxes is no row.
+    Classes, roots and mask kind travel in the schema of each file. The truth of an image without mask and boxes is no
+    row.
     """
     table = manifest.table
     table = _replace(table, "has_mask", pc.is_valid(table["mask"]))
@@ -229,7 +230,9 @@ def _replace(table: pa.Table, name: str, values: Any) -> pa.Table:
 def _write(path: Path, table: pa.Table, about: Mapping[str, Any]) -> None:
     sink = pa.BufferOutputStream()
     pq.write_table(
-        table.combine_chunks().replace_schema_metadata({"lid": json.dumps(about, sort_keys=True)}), sink, compression="zstd"
+        table.combine_chunks().replace_schema_metadata({"lid": json.dumps(about, sort_keys=True)}),
+        sink,
+        compression="zstd",
     )
     write_bytes(path, sink.getvalue().to_pybytes())
 
@@ -262,7 +265,9 @@ def read_manifest(folder: Path, splits: Sequence[Split] = SPLITS, truth: bool = 
 
 def _read(path: Path) -> tuple[pa.Table, dict[str, Any]]:
     if not path.is_file():
-        raise StoreError(f"{path}: expected a part of the manifest, found no file; likely the stage `preprocess` has not run")
+        raise StoreError(
+            f"{path}: expected a part of the manifest, found no file; likely the stage `preprocess` has not run"
+        )
     try:
         table = pq.read_table(path, partitioning=None)  # a folder called `split=val` is no column
         return table, json.loads((table.schema.metadata or {})[b"lid"])

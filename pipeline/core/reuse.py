@@ -1,9 +1,9 @@
 """Finished images, kept by what they were made of: nothing is computed twice that could not come out differently.
 
-DVC deletes the outs of a stage before it runs again. The parts of a store lie, hard-linked, in a scratch folder beside it; a
-list beside each part says, image by image, the key under which its arrays can be used again: a digest of code, libraries,
-settings, and of the contents that the image's arrays were made of. A stage asks here first. A part that is damaged is not
-used, and what the last few runs did not need is removed.
+DVC deletes the outs of a stage before it runs again. The parts of a store lie, hard-linked, in a scratch folder beside
+it; a list beside each part says, image by image, the key under which its arrays can be used again: a digest of code,
+libraries, settings, and of the contents that the image's arrays were made of. A stage asks here first. A part that is
+damaged is not used, and what the last few runs did not need is removed.
 """
 
 import hashlib
@@ -60,7 +60,8 @@ class Finished:
         return path.stem
 
     def end(self, used: Iterable[str]) -> None:
-        """Say that a run is done and which names it used; parts that none of the last `KEPT_RUNS` runs used are removed.
+        """Say that a run is done and which names it used; parts that none of the last `KEPT_RUNS` runs used are
+        removed.
 
         Several runs, because settings are tried and taken back: then DVC brings the outs back, and no stage runs.
         """
@@ -81,7 +82,10 @@ def finished_of(store: Path, **made_of: Any) -> Finished:
 
 @lru_cache(maxsize=256)
 def _whole(listed: Path, changed: int) -> dict[str, Path]:
-    """The part that each key of a list leads to; none if list or part is damaged. `changed` makes a new list another one."""
+    """The part that each key of a list leads to; none if list or part is damaged.
+
+    `changed` makes a new list another one.
+    """
     part = listed.with_suffix(".safetensors")
     try:
         content = read_json(listed)
@@ -120,7 +124,8 @@ def arrays_digest(arrays: Arrays) -> str:
 def code_digest() -> str:
     """A digest of this package's modules and of the versions of the libraries that compute with them.
 
-    All modules, not only those of one stage: an edit that cannot matter costs a run, one that was forgotten a wrong result.
+    All modules, not only those of one stage: an edit that cannot matter costs a run, one that was forgotten a wrong
+    result.
     """
     home = Path(pipeline.__file__).parent
     digest = hashlib.sha256()

@@ -1,4 +1,5 @@
-"""params.yaml to frozen dataclasses: one loader, all mistakes at once, each with file, key, value and what was expected.
+"""params.yaml to frozen dataclasses: one loader, all mistakes at once, each with file, key, value and what was
+expected.
 
 A settings class is a frozen, slotted dataclass without defaults: a params file says everything, so that it alone
 reproduces a run. Ranges stand in the type (`Annotated[float, Field(gt=0)]`), contradictions in `__post_init__`.
@@ -48,7 +49,9 @@ def read_params(path: Path) -> dict[str, Any]:
     try:
         values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise SettingsError(f"{path}: expected a params file, found none; `recipes/` holds complete ones to copy") from None
+        raise SettingsError(
+            f"{path}: expected a params file, found none; `recipes/` holds complete ones to copy"
+        ) from None
     except (YAMLError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: expected YAML 1.2, got {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
@@ -85,7 +88,9 @@ def build(kind: type[T], values: Any, path: Path, key: str) -> T:
     except (TypeError, ValueError) as error:  # YAML can say more: keys that are lists, loops
         raise SettingsError(f"{path}: {key}: expected plain keys and values, got {error}") from None
     try:
-        built: T = _adapter(cast(Any, kind)).validate_json(text)  # through JSON, whose arrays fit tuples even in strict mode
+        built: T = _adapter(cast(Any, kind)).validate_json(
+            text
+        )  # through JSON, whose arrays fit tuples even in strict mode
         return built
     except ValidationError as error:
         raise SettingsError("\n".join(_lines(error, values, path, key))) from None

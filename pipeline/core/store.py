@@ -42,8 +42,8 @@ class Part:
 def divide(ids: Sequence[str], at_least: int) -> list[list[str]]:
     """Divide image ids into parts of about `at_least` images or more; at most `MOST_PARTS` parts, a power of two.
 
-    The part of an id is a hash of the id modulo the number of parts, so that it does not depend on the other ids: a new image
-    changes one part, unless it doubles their number. Ids keep their order; empty parts are left out.
+    The part of an id is a hash of the id modulo the number of parts, so that it does not depend on the other ids: a new
+    image changes one part, unless it doubles their number. Ids keep their order; empty parts are left out.
 
     >>> [len(part) for part in divide([str(n) for n in range(100)], 32)]
     [42, 58]
@@ -60,7 +60,9 @@ def divide(ids: Sequence[str], at_least: int) -> list[list[str]]:
 def write_part(folder: Path, number: int, items: Mapping[str, Arrays]) -> Part:
     """Write the arrays of some images as part `number` of the store in `folder`, atomically."""
     tensors = {
-        f"{image_id}/{name}": np.ascontiguousarray(array) for image_id, arrays in items.items() for name, array in arrays.items()
+        f"{image_id}/{name}": np.ascontiguousarray(array)
+        for image_id, arrays in items.items()
+        for name, array in arrays.items()
     }
     file = f"part-{number:05d}.safetensors"
     return Part(file, write_bytes(folder / file, save(tensors)), tuple(items))
@@ -94,7 +96,9 @@ class Store:
         self.about: dict[str, Any] = indices[0][0]
         self.parts = tuple(part for _, parts in indices for part in parts)
         if any(about != self.about for about, _ in indices):
-            raise StoreError(f"{folder}: expected the stores of the splits to be of one run, got several; `dvc repro` mends it")
+            raise StoreError(
+                f"{folder}: expected the stores of the splits to be of one run, got several; `dvc repro` mends it"
+            )
 
     @cached_property
     def ids(self) -> tuple[str, ...]:
@@ -141,7 +145,8 @@ class Store:
 
 
 def read_part(file: Path, image_id: str, sha256: str = "") -> dict[str, NDArray[Any]]:
-    """Return the arrays of one image of a part by name; `sha256` tells a part that was written again from the one before.
+    """Return the arrays of one image of a part by name; `sha256` tells a part that was written again from the one
+    before.
 
     Raises:
         StoreError: if the id is not in the part, or the part is damaged
@@ -151,7 +156,8 @@ def read_part(file: Path, image_id: str, sha256: str = "") -> dict[str, NDArray[
         return {name: handle.get_tensor(f"{image_id}/{name}") for name in names[image_id]}
     except (OSError, SafetensorError, KeyError) as error:
         raise StoreError(
-            f"{file}: expected a part with image id {image_id!r}, got {error!r}; likely damaged, `dvc checkout` brings it back"
+            f"{file}: expected a part with image id {image_id!r}, got {error!r}; likely damaged, `dvc checkout` "
+            "brings it back"
         ) from error
 
 

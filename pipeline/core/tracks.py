@@ -16,7 +16,7 @@ class Track:
     Attributes:
         name: as in params.yaml and in file names
         title: as people say it
-        task: `segmentation` answers with class ids 0..K, `localization` with scores 0..255
+        task: `segmentation` predictions with class ids 0..K, `localization` with scores 0..255
         decoders: which values `refine.decoder` may take
     """
 
@@ -26,11 +26,11 @@ class Track:
     decoders: tuple[str, ...]
 
     def largest_value(self, classes: int) -> int:
-        """The largest value that an answer may hold: K in segmentation, 255 in localization."""
+        """The largest value that a prediction may hold: K in segmentation, 255 in localization."""
         return classes if self.task == "segmentation" else 255
 
     def check_class_count(self, classes: int) -> None:
-        """Refuse more classes than an answer of one byte can hold, before anything is trained.
+        """Refuse more classes than a prediction of one byte can hold, before anything is trained.
 
         Raises:
             DataError: in segmentation, if there are more than 254 classes

@@ -33,8 +33,8 @@ def has_label_map(record: Record, mask_kind: MaskKind) -> bool:
 def read_foreground(record: Record, mask_kind: MaskKind) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Read which pixels are foreground and which are to be ignored.
 
-    A `foreground` mask: value > 128, nothing ignored. A `labels` mask: 1..254, 255 ignored. A `trimap`: 1, 3 ignored. No mask
-    but boxes: the union of the filled boxes, cut at the border of the image, nothing ignored.
+    A `foreground` mask: value > 128, nothing ignored. A `labels` mask: 1..254, 255 ignored. A `trimap`: 1, 3 ignored.
+    No mask but boxes: the union of the filled boxes, cut at the border of the image, nothing ignored.
 
     Args:
         record: an image with a mask or boxes; a size of 0 is read from the image file
@@ -82,7 +82,9 @@ def read_label_map(record: Record, mask_kind: MaskKind, classes: int) -> NDArray
             the foreground's class is not known
     """
     if classes > MOST_CLASSES:
-        raise DataError(f"{record.file}: expected at most {MOST_CLASSES} classes for a label map, got {classes}; it has 8 bits")
+        raise DataError(
+            f"{record.file}: expected at most {MOST_CLASSES} classes for a label map, got {classes}; it has 8 bits"
+        )
     if record.mask is None or mask_kind != "labels":
         return _label_foreground(record, mask_kind, classes)
     values = _read_mask(record.mask, record)

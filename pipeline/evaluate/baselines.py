@@ -1,4 +1,4 @@
-"""Answers that look at no pixel: a map that does not beat them is worthless."""
+"""Predictions that look at no pixel: a map that does not beat them is worthless."""
 
 from functools import lru_cache
 
@@ -51,7 +51,7 @@ def all_foreground_iou(state: PeakIoU, average: str) -> float:
     return float(peak.curve[0])
 
 
-class TrivialLabelMaps:
+class BaselineLabelMaps:
     """Track 1: everything background, and each image's most probable class, everywhere or in a centered disc.
 
     One confusion matrix per size of the disc; the largest disc is the whole image. State of integers, merges exactly.
@@ -78,7 +78,7 @@ class TrivialLabelMaps:
         self.matrices[:, :, class_id] += inside
         self.matrices[:, :, BACKGROUND] += inside[0] - inside
 
-    def merge(self, other: "TrivialLabelMaps") -> None:
+    def merge(self, other: "BaselineLabelMaps") -> None:
         """Add the images of another state.
 
         Raises:

@@ -1,8 +1,9 @@
 """Boxes drawn around score maps: GT-known Loc, Top-1 Loc and MaxBoxAccV2.
 
 A box is (x0, y0, x1, y1) in inclusive pixels: its width is x1 - x0 + 1. A score map gives boxes at a threshold t: the
-bounding boxes of the 8-connected components of {score >= t}. Thresholds are absolute score values, one for all images, 0..255:
-maps that the CRF has saturated peak at 1, 2 or 3. Boxes are drawn once for each value that occurs in a map, at most 256 times.
+bounding boxes of the 8-connected components of {score >= t}. Thresholds are absolute score values, one for all images,
+0..255: maps that the CRF has saturated peak at 1, 2 or 3. Boxes are drawn once for each value that occurs in a map, at
+most 256 times.
 """
 
 from collections.abc import Mapping, Sequence
@@ -69,7 +70,7 @@ def component_boxes(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray
     """
     left, top, across, down = cv2.boundingRect(mask.view(np.uint8))  # labeling the rest would find nothing
     if not across:
-        return np.empty((0, 4), np.int64), np.empty(0, np.int64)  # OpenCV crashes on a picture without pixels
+        return np.empty((0, 4), np.int64), np.empty(0, np.int64)  # OpenCV crashes on an image without pixels
     cut = np.ascontiguousarray(mask[top : top + down, left : left + across]).view(np.uint8)
     _, _, stats, _ = cv2.connectedComponentsWithStats(cut, connectivity=8)
     x0, y0, width, height, area = stats[1:].astype(np.int64).T  # row 0 is the background
@@ -82,9 +83,9 @@ def component_boxes(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray
 def outlined_boxes(mask: NDArray[np.bool_], pixels: int) -> tuple[NDArray[np.int64], int, int]:
     """The boxes of `component_boxes` in any order, which of them is its first, and how many contours the mask has.
 
-    Following contours takes a twentieth of the time of labeling pixels where there are few, but does not count pixels. A
-    component has at most the pixels of its box, and at least those that are left when all others fill theirs: mostly this
-    alone tells the largest. Where it does not, the candidates are counted.
+    Following contours takes a twentieth of the time of labeling pixels where there are few, but does not count pixels.
+    A component has at most the pixels of its box, and at least those that are left when all others fill theirs: mostly
+    this alone tells the largest. Where it does not, the candidates are counted.
 
     Args:
         mask: at least one pixel is set. Shape: (H, W)
@@ -98,7 +99,9 @@ def outlined_boxes(mask: NDArray[np.bool_], pixels: int) -> tuple[NDArray[np.int
            [0, 0, 1, 1]]), 1, 2)
     """
     contours, (hierarchy,) = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    outer = [contour for contour, parent in zip(contours, hierarchy[:, 3].tolist(), strict=True) if parent < 0]  # no holes
+    outer = [
+        contour for contour, parent in zip(contours, hierarchy[:, 3].tolist(), strict=True) if parent < 0
+    ]  # no holes
     boxes = np.array([cv2.boundingRect(contour) for contour in outer], np.int64)
     boxes[:, 2:] += boxes[:, :2] - 1
     room = _area(boxes)
@@ -107,7 +110,10 @@ def outlined_boxes(mask: NDArray[np.bool_], pixels: int) -> tuple[NDArray[np.int
 
 
 def _largest(mask: NDArray[np.bool_], boxes: NDArray[np.int64], seeds: Mapping[int, Sequence[int]]) -> int:
-    """Which of the components that hold these pixels, (x, y) by position in `boxes`, has the most; ties as `component_boxes`."""
+    """Which of the components that hold these pixels, (x, y) by position in `boxes`, has the most.
+
+    Ties as `component_boxes`.
+    """
     if len(seeds) == 1:
         return next(iter(seeds))
     canvas = mask.view(np.uint8).copy()  # filling writes into it
@@ -121,8 +127,8 @@ def _largest(mask: NDArray[np.bool_], boxes: NDArray[np.int64], seeds: Mapping[i
 def overlaps_at_thresholds(score: NDArray[np.uint8], truth: NDArray[np.int64]) -> NDArray[np.float64]:
     """Best IoU with any true box at each threshold 0..255: of the largest component's box, and of any component's box.
 
-    Between two values that occur in the map the mask is the same, and looked at once. Where no pixel reaches the threshold there
-    is no box, and the IoU is 0.
+    Between two values that occur in the map the mask is the same, and looked at once. Where no pixel reaches the
+    threshold there is no box, and the IoU is 0.
 
     Args:
         score: 0..255. Shape: (H, W)
@@ -201,7 +207,9 @@ class BoxAccuracy:
         if score.dtype != np.uint8 or score.ndim != 2:
             raise ScoreError(f"{image_id}: expected a uint8 score of shape (H, W), got {score.dtype} {score.shape}")
         if not boxes or any(x1 < x0 or y1 < y0 for x0, y0, x1, y1 in boxes):
-            raise ScoreError(f"{image_id}: expected boxes (x0, y0, x1, y1) with x0 <= x1 and y0 <= y1, got {list(boxes)}")
+            raise ScoreError(
+                f"{image_id}: expected boxes (x0, y0, x1, y1) with x0 <= x1 and y0 <= y1, got {list(boxes)}"
+            )
         find = nested_overlaps if is_nested else overlaps_at_thresholds
         largest, best = find(score, np.array(boxes, np.int64))
         self.largest += largest >= LOC_IOU

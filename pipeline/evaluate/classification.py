@@ -56,32 +56,32 @@ class Classification:
 
 @dataclass(slots=True)
 class ClassPresence:
-    """Classes in the answers against classes in the labels, counted over all images together (micro average)."""
+    """Classes in the predictions against classes in the labels, counted over all images together (micro average)."""
 
     shared: int = 0  # classes in both
-    answered: int = 0  # in the answer
+    predicted: int = 0  # in the prediction
     labeled: int = 0  # in the labels
     images: int = 0  # with at least one label; the others do not count
 
-    def accumulate(self, answered: Collection[int], labels: Collection[int]) -> None:
-        """Add one image: the class indices in its answer and in its labels. Without labels it does not count."""
+    def accumulate(self, predicted: Collection[int], labels: Collection[int]) -> None:
+        """Add one image: the class indices in its prediction and in its labels. Without labels it does not count."""
         if labels:
-            self.shared += len(set(answered) & set(labels))
-            self.answered += len(set(answered))
+            self.shared += len(set(predicted) & set(labels))
+            self.predicted += len(set(predicted))
             self.labeled += len(set(labels))
             self.images += 1
 
     def merge(self, other: "ClassPresence") -> None:
         """Add the images of another state."""
         self.shared += other.shared
-        self.answered += other.answered
+        self.predicted += other.predicted
         self.labeled += other.labeled
         self.images += other.images
 
     def precision(self) -> float | None:
-        """Share of the answered classes that are among the labels; None if no class was answered."""
-        return self.shared / self.answered if self.answered else None
+        """Share of the predicted classes that are among the labels; None if no class was predicted."""
+        return self.shared / self.predicted if self.predicted else None
 
     def recall(self) -> float | None:
-        """Share of the labels that are in the answers; None if there are no labels."""
+        """Share of the labels that are in the predictions; None if there are no labels."""
         return self.shared / self.labeled if self.labeled else None

@@ -16,11 +16,16 @@ def _say_p1(values: Mapping[str, Any]) -> str:
     text = f"One channel in ten is active on at most {low:.0%} of the positions, one in ten on at least {high:.0%}. "
     if correlation is None:
         return text + "No correlation of area and weight is defined."
-    text += f"Rank correlation of area and positive weight, trained with {values['pooling'].upper()}: {correlation:+.2f}, so "
+    text += (
+        f"Rank correlation of area and positive weight, trained with {values['pooling'].upper()}: "
+        f"{correlation:+.2f}, so "
+    )
     if correlation > -0.05:
         return text + "small regions do not get larger weights here."
     return (
-        text + "small regions get larger weights" + (", TAP or not." if values["pooling"] == "tap" else ": what TAP is against.")
+        text
+        + "small regions get larger weights"
+        + (", TAP or not." if values["pooling"] == "tap" else ": what TAP is against.")
     )
 
 
@@ -30,10 +35,18 @@ def _say_p2(p2: Mapping[str, Any]) -> str:
     text = f"{p2['negative_weights']:.0%} of the weights are negative. "
     if None in (keep, clamp, positive, negative):
         return text + "The sample has too little object or background to say more."
-    text += f"Positive evidence is {positive:.2f} times as dense on the object as beside it, negative {negative:.2f} times: "
+    text += (
+        f"Positive evidence is {positive:.2f} times as dense on the object as beside it, negative {negative:.2f} "
+        "times: "
+    )
     text += "it is taken away from the object" if negative > 1 else "it is taken away from the background"
-    text += f". A cell of the object beats one beside it with a chance of {keep:.3f}, without negative weights of {clamp:.3f}: "
-    return text + ("NWC helps here." if clamp > keep else "NWC costs here." if clamp < keep else "NWC changes nothing here.")
+    text += (
+        f". A cell of the object beats one beside it with a chance of {keep:.3f}, without negative weights of "
+        f"{clamp:.3f}: "
+    )
+    return text + (
+        "NWC helps here." if clamp > keep else "NWC costs here." if clamp < keep else "NWC changes nothing here."
+    )
 
 
 def _say_p3(p3: Mapping[str, Any]) -> str:

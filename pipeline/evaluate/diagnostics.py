@@ -1,7 +1,7 @@
 """Why the method works, or does not, on a set of one's own: the three phenomena on a sample of split val.
 
-P1 and P2 look at features that the stage `extract` has kept, P3 at its maps; no network runs. See `phenomena` for what is
-measured.
+P1 and P2 look at features that the stage `extract` has kept, P3 at its maps; no network runs. See `phenomena` for what
+is measured.
 """
 
 from collections.abc import Iterator, Sequence
@@ -75,7 +75,9 @@ class Sums:
     def empty(cls, classes: int, channels: int) -> "Sums":
         """Nothing yet."""
         shape = (classes, channels)
-        return cls(np.zeros(shape), np.zeros(shape), np.zeros(shape, np.float32), np.zeros((2, len(IOA_EDGES) - 1), np.int64))
+        return cls(
+            np.zeros(shape), np.zeros(shape), np.zeros(shape, np.float32), np.zeros((2, len(IOA_EDGES) - 1), np.int64)
+        )
 
 
 def diagnose(manifest: Manifest, features: Store, maps: Store, track: Track) -> dict[str, Any]:
@@ -105,7 +107,9 @@ def diagnose(manifest: Manifest, features: Store, maps: Store, track: Track) -> 
         if 0 < truth.inside.sum() < truth.known.sum():
             add_image(sums, activations, weights, example, truth, theta)
     if sums is None or not sums.images:
-        raise ScoreError("expected val images with an object and a background, got none; are the masks of another kind?")
+        raise ScoreError(
+            "expected val images with an object and a background, got none; are the masks of another kind?"
+        )
     if not sums.alive.any():
         raise ScoreError("expected a channel that is active somewhere, got none; likely the training has collapsed")
     return {
@@ -119,7 +123,10 @@ def diagnose(manifest: Manifest, features: Store, maps: Store, track: Track) -> 
 
 
 def write_diagnostics(manifest: Path, features: Path, maps: Path, out: Path, track: Track) -> None:
-    """Write what `diagnose` finds, and what it says in words; where there is nothing to look at, a `note` with the reason."""
+    """Write what `diagnose` finds, and what it says in words.
+
+    Where there is nothing to look at, a `note` with the reason.
+    """
     try:
         values = diagnose(read_manifest(manifest, ("val",)), Store(features), Store(maps), track)
     except ScoreError as error:
@@ -156,14 +163,17 @@ def read_pixels(example: Example, mask_kind: MaskKind, classes: int, track: Trac
     return values == example.class_index + 1, values == 255
 
 
-def read_truth(example: Example, manifest: Manifest, track: Track, shape: tuple[int, int], offset: tuple[float, float]) -> Truth:
+def read_truth(
+    example: Example, manifest: Manifest, track: Track, shape: tuple[int, int], offset: tuple[float, float]
+) -> Truth:
     """The object at feature resolution, by averaging over each cell where it looks; `offset` (y, x) is in cells."""
     inside, ignored = read_pixels(example, manifest.mask_kind, len(manifest.classes), track)
     return Truth(*(cell_means(mask, shape, offset) for mask in (inside & ~ignored, ~ignored)))
 
 
 def cell_means(mask: Mask, shape: tuple[int, int], offset: tuple[float, float]) -> Floats:
-    """Share of each cell that the mask covers, cells moved by `offset` (y, x) cells; what lies outside the image is left out.
+    """Share of each cell that the mask covers, cells moved by `offset` (y, x) cells; what lies outside the image is
+    left out.
 
     Raises:
         ScoreError: if a cell lies outside the image altogether
@@ -182,7 +192,9 @@ def _stretches(length: int, cells: int, offset: float) -> Array:
     covered = (np.minimum(starts + length / cells, pixels + 1) - np.maximum(starts, pixels)).clip(0)
     total = covered.sum(axis=1, keepdims=True)
     if not (total > 0).all():
-        raise ScoreError(f"expected cells that look at the image, got an offset of {offset} cells; likely of another store")
+        raise ScoreError(
+            f"expected cells that look at the image, got an offset of {offset} cells; likely of another store"
+        )
     return np.asarray(covered / total)
 
 
@@ -242,7 +254,8 @@ def _or_none(value: float) -> float | None:
 
 
 def _p1(sums: Sums) -> dict[str, Any]:
-    """Area of the activated region against the weight, over all pairs of a class in the sample and a channel alive in it."""
+    """Area of the activated region against the weight, over all pairs of a class in the sample and a channel alive in
+    it."""
     seen = sums.alive > 0  # (K, C)
     area = sums.area[seen] / sums.alive[seen]  # (N,)
     weight = sums.weights[seen].astype(np.float64)
@@ -302,8 +315,8 @@ def compare_standards(examples: Sequence[Example], manifest: Manifest, maps: Sto
 
     Returns:
         `standards`: for each percentile the peak IoU of the sample with one threshold for all images; the mean and the
-        coefficient of variation of each image's own best threshold, as a share of the standard, which is what one threshold
-        for all has to bear; and the mean ratio of the maximum to the standard
+        coefficient of variation of each image's own best threshold, as a share of the standard, which is what one
+        threshold for all has to bear; and the mean ratio of the maximum to the standard
     """
     states = {level: PeakIoU() for level in LEVELS}
     own: dict[float, list[float]] = {level: [] for level in LEVELS}

@@ -1,7 +1,8 @@
 """Track 3: score maps against foreground masks and boxes.
 
-Two maps of an image are scored. The submitted one is of the predicted class: peak IoU, PxAP. The one of the true class, where a
-label is known: GT-known Loc, MaxBoxAccV2, and `peak_iou_gt_known` and `pxap_gt_known`, as papers on localization report them.
+Two maps of an image are scored. The submitted one is of the predicted class: peak IoU, PxAP. The one of the true class,
+where a label is known: GT-known Loc, MaxBoxAccV2, and `peak_iou_gt_known` and `pxap_gt_known`, as papers on
+localization report them.
 """
 
 from typing import Any
@@ -12,12 +13,13 @@ from pipeline.core.truth import has_foreground, read_foreground
 from pipeline.evaluate.baselines import all_foreground_iou, center_disc
 from pipeline.evaluate.boxes import BoxAccuracy
 from pipeline.evaluate.peak_iou import LEVELS, PeakIoU
-from pipeline.evaluate.scorer import Answer, Cell, Context, ImageRow
+from pipeline.evaluate.scorer import Cell, Context, ImageRow, Prediction
 from pipeline.evaluate.settings import EvaluateSettings
 
 
 class LocalizationScorer:
-    """Peak IoU, PxAP and, where boxes and labels are known, box accuracies: before the CRF, after it, and of a centered disc."""
+    """Peak IoU, PxAP and, where boxes and labels are known, box accuracies: before the CRF, after it, and of a centered
+    disc."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -34,7 +36,7 @@ class LocalizationScorer:
         """Whether there is a mask or a box."""
         return has_foreground(record)
 
-    def accumulate(self, record: Record, answer: Answer) -> None:
+    def accumulate(self, record: Record, prediction: Prediction) -> None:
         """Add one image.
 
         Raises:
@@ -42,27 +44,27 @@ class LocalizationScorer:
             ScoreError: if the score maps do not fit it, or that of its label is missing
         """
         mask, ignored = read_foreground(record, self.context.mask_kind)
-        self.before.accumulate(answer.before, mask, record.id, ignored)
-        self.after.accumulate(answer.after, mask, record.id, ignored)
+        self.before.accumulate(prediction.before, mask, record.id, ignored)
+        self.after.accumulate(prediction.after, mask, record.id, ignored)
         disc = center_disc((mask.shape[0], mask.shape[1]))
         self.disc.accumulate(disc, mask, record.id, ignored)
-        self.tops[record.id] = answer.top
+        self.tops[record.id] = prediction.top
         self.truth_from_boxes += record.mask is None
-        if answer.of_label is None:
+        if prediction.of_label is None:
             if record.labels:
                 raise ScoreError(
-                    f"{record.id}: expected an answer from the map of its label, for GT-known Loc, found none; "
+                    f"{record.id}: expected a prediction from the map of its label, for GT-known Loc, found none; "
                     "likely maps of an earlier version, `dvc repro -f` makes them again"
                 )
             self.boxes_without_label += bool(record.boxes)
             return
-        before, after = answer.of_label
+        before, after = prediction.of_label
         self.known_before.accumulate(before, mask, record.id, ignored)
         self.known_after.accumulate(after, mask, record.id, ignored)
         if record.boxes:
-            self.boxes_before.accumulate(before, record.boxes, record.id, answer.top_is_right)
-            self.boxes_after.accumulate(after, record.boxes, record.id, answer.top_is_right)
-            self.boxes_disc.accumulate(disc, record.boxes, record.id, answer.top_is_right, is_nested=True)
+            self.boxes_before.accumulate(before, record.boxes, record.id, prediction.top_is_right)
+            self.boxes_after.accumulate(after, record.boxes, record.id, prediction.top_is_right)
+            self.boxes_disc.accumulate(disc, record.boxes, record.id, prediction.top_is_right, is_nested=True)
 
     def merge(self, other: "LocalizationScorer") -> None:
         """Add the images of another state."""
@@ -119,11 +121,15 @@ class LocalizationScorer:
         """Say so if there are masks but no foreground in them, or boxes but no labels."""
         if self.after.images and not self.after.has_foreground:
             return (
-                f"no foreground pixel in the truth of {self.after.images} images: no IoU; likely masks of another kind, "
+                f"no foreground pixel in the truth of {self.after.images} images: no IoU; likely masks of another "
+                "kind, "
                 "see preprocess.source.masks"
             )
         if self.boxes_without_label and not self.boxes_after.images:
-            return f"none of {self.boxes_without_label} val images with boxes has a label: no GT-known Loc and no MaxBoxAccV2"
+            return (
+                f"none of {self.boxes_without_label} val images with boxes has a label: no GT-known Loc and no "
+                "MaxBoxAccV2"
+            )
         return None
 
     def table(self) -> list[list[Cell]]:
@@ -184,4 +190,6 @@ def box_scores(state: BoxAccuracy) -> dict[str, float | int | None]:
     if not state.images:
         return {}
     scores = state.compute()
-    return dict(zip(BOX_SCORES, (scores.gt_known_loc, scores.threshold, scores.top1_loc, scores.max_box_acc_v2), strict=True))
+    return dict(
+        zip(BOX_SCORES, (scores.gt_known_loc, scores.threshold, scores.top1_loc, scores.max_box_acc_v2), strict=True)
+    )

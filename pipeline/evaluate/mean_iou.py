@@ -13,7 +13,7 @@ from pipeline.core.truth import IGNORE_INDEX
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segmentation:
-    """Scores of label maps, each in [0, 1]. A class absent from truth and answers is in no mean over IoU.
+    """Scores of label maps, each in [0, 1]. A class absent from truth and predictions is in no mean over IoU.
 
     Attributes:
         class_iou: IoU per class id, NaN where the class is absent. Shape: (K + 1,)
@@ -21,7 +21,7 @@ class Segmentation:
         mean_iou_foreground: the same without background; None if only background is present
         pixel_accuracy: share of the scored pixels that are right
         mean_accuracy: mean over the classes in the truth, background among them, of the share of their pixels found
-        present: class ids in truth or answers
+        present: class ids in truth or predictions
         absent: class ids in neither
     """
 
@@ -34,7 +34,9 @@ class Segmentation:
     absent: tuple[int, ...]
 
 
-def confusion_matrix(truth: NDArray[np.uint8], prediction: NDArray[np.uint8], classes: int, image_id: str) -> NDArray[np.int64]:
+def confusion_matrix(
+    truth: NDArray[np.uint8], prediction: NDArray[np.uint8], classes: int, image_id: str
+) -> NDArray[np.int64]:
     """Count the pixels of every pair of class ids.
 
     Args:
@@ -71,7 +73,9 @@ def _check(truth: NDArray[np.uint8], prediction: NDArray[np.uint8], classes: int
         )
     outside = _values(prediction) - {*range(classes + 1)}
     if outside:
-        hint = f"; {IGNORE_INDEX} marks ignored pixels, which only the truth may have" if IGNORE_INDEX in outside else ""
+        hint = (
+            f"; {IGNORE_INDEX} marks ignored pixels, which only the truth may have" if IGNORE_INDEX in outside else ""
+        )
         raise ScoreError(f"{image_id}: expected predicted labels 0..{classes}, got {sample(sorted(outside))}{hint}")
 
 
@@ -90,7 +94,10 @@ def class_iou(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def image_mean_iou(matrix: NDArray[np.int64]) -> float | None:
-    """Mean IoU of one image over the classes in its truth or answer, background among them; None if all is ignored."""
+    """Mean IoU of one image over the classes in its truth or prediction, background among them.
+
+    None if all is ignored.
+    """
     return _mean_of_present(class_iou(matrix)) if matrix.any() else None
 
 
@@ -100,7 +107,8 @@ def _mean_of_present(values: NDArray[np.float64]) -> float:
 
 
 class MeanIoU:
-    """The confusion matrix of all pixels of all images (pooled, not averaged over images), over K classes and background."""
+    """The confusion matrix of all pixels of all images (pooled, not averaged over images), over K classes and
+    background."""
 
     def __init__(self, classes: int) -> None:
         if not 1 <= classes <= MOST_CLASSES:

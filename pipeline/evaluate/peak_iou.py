@@ -59,7 +59,9 @@ def count_scores(
         hint = swap_hint(score.shape, mask.shape)
         raise ScoreError(f"{image_id}: expected a uint8 score and a bool mask of one shape (H, W), got {got}{hint}")
     if ignored is not None and (ignored.dtype != np.bool_ or ignored.shape != mask.shape):
-        raise ScoreError(f"{image_id}: expected bool ignored pixels of shape {mask.shape}, got {ignored.dtype} {ignored.shape}")
+        raise ScoreError(
+            f"{image_id}: expected bool ignored pixels of shape {mask.shape}, got {ignored.dtype} {ignored.shape}"
+        )
     row = np.where(mask, 0, 1) if ignored is None else np.where(ignored, 2, np.where(mask, 0, 1))  # (H, W)
     return np.bincount((row * LEVELS + score).ravel(), minlength=3 * LEVELS).reshape(3, LEVELS)
 
@@ -140,7 +142,9 @@ class PeakIoU:
         self.inside = np.zeros(LEVELS, np.int64)  # pixels per score value, inside the masks
         self.outside = np.zeros(LEVELS, np.int64)  # the same, outside
         self.ignored_pixels = 0
-        self._images: dict[str, NDArray[np.int32]] = {}  # id to inside and outside, (2, 256); an image has < 2^31 pixels
+        self._images: dict[
+            str, NDArray[np.int32]
+        ] = {}  # id to inside and outside, (2, 256); an image has < 2^31 pixels
 
     def accumulate(
         self, score: NDArray[np.uint8], mask: NDArray[np.bool_], image_id: str, ignored: NDArray[np.bool_] | None = None
@@ -209,7 +213,9 @@ class PeakIoU:
             ScoreError: if there is no foreground pixel
         """
         self._require_foreground()
-        counts = np.stack([counts for counts in self._images.values() if counts[0].any()]).astype(np.int64)  # (N, 2, 256)
+        counts = np.stack([counts for counts in self._images.values() if counts[0].any()]).astype(
+            np.int64
+        )  # (N, 2, 256)
         curves = iou_curve(counts[:, 0], counts[:, 1], comparison)  # (N, 256)
         return find_peak(np.array([math.fsum(column) / len(curves) for column in curves.T.tolist()]))
 
@@ -243,11 +249,14 @@ class PeakIoU:
 
     def _image(self, image_id: str) -> NDArray[np.int64]:
         if image_id not in self._images:
-            raise ScoreError(f"{image_id}: expected an image that was accumulated, got one that is not among the {self.images}")
+            raise ScoreError(
+                f"{image_id}: expected an image that was accumulated, got one that is not among the {self.images}"
+            )
         return self._images[image_id].astype(np.int64)
 
     def _require_foreground(self) -> None:
         if not self.has_foreground:
             raise ScoreError(
-                f"expected foreground pixels, got none in {self.images} images; likely an empty id list, or masks of another kind"
+                f"expected foreground pixels, got none in {self.images} images; likely an empty id list, or masks of "
+                "another kind"
             )

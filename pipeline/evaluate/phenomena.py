@@ -1,14 +1,16 @@
-"""The three phenomena that the method answers, measured on one image: arrays in, numbers out.
+"""The three phenomena that the method predictions, measured on one image: arrays in, numbers out.
 
 P1  The areas of the activated regions differ much between channels; global average pooling divides every channel by all
-    positions, so that a channel with a small region gets a larger weight than it deserves. Answer: TAP.
-P2  Channels with negative weights are active inside the object, too: what they subtract is missing there. Answer: NWC.
-P3  The most activated regions of the channels overlap in a small part of the object, so that the maximum of a map says
-    little about the rest of it. Answer: PaS.
+    positions, so that a channel with a small region gets a larger weight than it deserves. Prediction: TAP.
+P2  Channels with negative weights are active inside the object, too: what they subtract is missing there. Prediction:
+NWC. P3  The most activated regions of the channels overlap in a small part of the object, so that the maximum of a map
+says
+    little about the rest of it. Prediction: PaS.
 
 The activated region of channel c is {F_c > theta * max F_c}, with the theta of TAP.
 
-Source: Bae, Noh and Kim, "Rethinking Class Activation Mapping for Weakly Supervised Object Localization", ECCV 2020, section 3
+Source: Bae, Noh and Kim, "Rethinking Class Activation Mapping for Weakly Supervised Object Localization", ECCV 2020,
+section 3
 """
 
 from dataclasses import dataclass
@@ -57,7 +59,8 @@ def area_shares(features: Floats, theta: float) -> Array:
 
 
 def intersection_over_area(active: Mask, truth: Truth) -> Array:
-    """IoA of each region with the object: how much of the region lies on it; NaN for an empty one. Shape: (C, h, w) to (C,)
+    """IoA of each region with the object: how much of the region lies on it; NaN for an empty one. Shape: (C, h, w) to
+    (C,)
 
         IoA_c = |A_c and object| / |A_c|
 
@@ -128,7 +131,8 @@ def rank_correlation(first: Array, second: Array) -> float:
 
 
 def top_overlap(features: Floats) -> Array:
-    """At each position the share of the live channels whose most activated region, {F > 0.8 max F}, covers it. Shape: (h, w)
+    """At each position the share of the live channels whose most activated region, {F > 0.8 max F}, covers it. Shape:
+    (h, w)
 
     >>> top_overlap(np.array([[[1.0, 0.0]], [[5.0, 4.5]], [[0.0, 0.0]]], np.float32)).tolist()
     [[1.0, 0.5]]
@@ -140,7 +144,8 @@ def top_overlap(features: Floats) -> Array:
 
 
 def positions_of_half(features: Floats) -> float:
-    """The smallest share of the positions that hold the maxima of half of the live channels; spread evenly it would be 0.5.
+    """The smallest share of the positions that hold the maxima of half of the live channels; spread evenly it would be
+    0.5.
 
     >>> positions_of_half(np.array([[[9, 0, 0, 0]], [[9, 0, 0, 1]], [[0, 0, 2, 0]]], np.float32))
     0.25

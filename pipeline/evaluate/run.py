@@ -1,4 +1,4 @@
-"""From stored answers and the truth of split val to `metrics.json`, `table.csv` and `per_image.csv`."""
+"""From stored predictions and the truth of split val to `metrics.json`, `table.csv` and `per_image.csv`."""
 
 import csv
 import io
@@ -20,7 +20,7 @@ from pipeline.core.store import Store
 from pipeline.core.tracks import Track
 from pipeline.evaluate.classification import Classification, check_prediction
 from pipeline.evaluate.localization import LocalizationScorer
-from pipeline.evaluate.scorer import Answer, Cell, Context, Scorer
+from pipeline.evaluate.scorer import Cell, Context, Prediction, Scorer
 from pipeline.evaluate.segmentation import SegmentationScorer
 from pipeline.evaluate.settings import EvaluateSettings
 
@@ -55,7 +55,7 @@ class Result:
 def evaluate(
     manifest_path: Path, maps_store: Path, refined_store: Path, out_dir: Path, settings: EvaluateSettings, track: Track
 ) -> dict[str, Any]:
-    """Score the answers for split val.
+    """Score the predictions for split val.
 
     Images without truth count only for the classification accuracy. Where nothing can be scored (no val image, none
     with truth, or val not among the splits that were extracted) every score is null and `note` says why: the chain goes
@@ -64,41 +64,41 @@ def evaluate(
     Args:
         manifest_path: table of the images and their truth
         maps_store: per image `classes` (P,), most probable first, `predicted` (1,) and `known` (1,)
-        refined_store: per image `before` and `after`, PNG bytes of the answer without and with the CRF; `label_before` and
-            `label_after` of the true class, where its map is another one
+        refined_store: per image `before` and `after`, PNG bytes of the prediction without and with the CRF;
+            `label_before` and `label_after` of the true class, where its map is another one
         out_dir: where `metrics.json`, `table.csv` and `per_image.csv` go; the same three for every track
         settings: which readings of the metrics rank, and how many processes work
-        track: decides what an answer is
+        track: decides what a prediction is
 
     Returns:
         what stands in `metrics.json`
 
     Raises:
         DataError: if a mask cannot be read or does not fit its image
-        ScoreError: if an answer does not fit the truth, or only some of the val images have one
+        ScoreError: if a prediction does not fit the truth, or only some of the val images have one
         StoreError: if a store is missing or damaged
     """
     manifest = read_manifest(manifest_path, ("val",))
     plan = Plan(track, Context(settings, manifest.classes, manifest.mask_kind), maps_store, refined_store)
     records = list(manifest)
-    answered = _with_answers(records, refined_store)
-    result = _score_all(plan, answered)
-    metrics = _metrics(result, records, answered)
+    predicted = _with_predictions(records, refined_store)
+    result = _score_all(plan, predicted)
+    metrics = _metrics(result, records, predicted)
     write_json(out_dir / METRICS, metrics)
     write_text(out_dir / TABLE, to_csv(result.scorer.table()))
-    write_text(out_dir / PER_IMAGE, to_csv(_image_table(result.scorer, answered, manifest.classes)))
+    write_text(out_dir / PER_IMAGE, to_csv(_image_table(result.scorer, predicted, manifest.classes)))
     return metrics
 
 
-def _with_answers(records: Sequence[Record], refined_store: Path) -> Sequence[Record]:
-    """The records, or none of them if the store holds no answer for any (split val was not extracted)."""
+def _with_predictions(records: Sequence[Record], refined_store: Path) -> Sequence[Record]:
+    """The records, or none of them if the store holds no prediction for any (split val was not extracted)."""
     store = Store(refined_store)
     missing = [record.id for record in records if record.id not in store]
     if len(missing) == len(records):
         return []
     if missing:
         raise ScoreError(
-            f"{refined_store}: expected an answer for each of {len(records)} val images, missing={sample(missing)}; "
+            f"{refined_store}: expected a prediction for each of {len(records)} val images, missing={sample(missing)}; "
             "likely made from another manifest"
         )
     return records
@@ -128,24 +128,27 @@ def score_images(plan: Plan, records: Iterable[Record]) -> Result:
         is_right = result.classification.accumulate(top, record.labels)
         result.classes_from_labels += bool(stored["known"][0])
         if result.scorer.has_truth(record):
-            result.scorer.accumulate(record, _read_answer(refined, record, int(stored["classes"][0]), top, is_right))
+            result.scorer.accumulate(
+                record, _read_prediction(refined, record, int(stored["classes"][0]), top, is_right)
+            )
     return result
 
 
-def _read_answer(refined: Store, record: Record, first: int, top: int, is_right: bool | None) -> Answer:
-    """The answers of one image; `first` is the class of its first map."""
+def _read_prediction(refined: Store, record: Record, first: int, top: int, is_right: bool | None) -> Prediction:
+    """The predictions of one image; `first` is the class of its first map."""
     stored = _read(refined, record.id, ("before", "after"))
     before, after = _decode(refined, record, stored, "")
     if "label_after" in stored:
-        return Answer(before, after, top, is_right, _decode(refined, record, stored, "label_"))
-    return Answer(before, after, top, is_right, (before, after) if first in record.labels else None)
+        return Prediction(before, after, top, is_right, _decode(refined, record, stored, "label_"))
+    return Prediction(before, after, top, is_right, (before, after) if first in record.labels else None)
 
 
 def _decode(
     refined: Store, record: Record, stored: Mapping[str, NDArray[Any]], prefix: str
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     before, after = (
-        decode_png(stored[f"{prefix}{name}"], f"{refined.folder}: {record.id}/{prefix}{name}") for name in ("before", "after")
+        decode_png(stored[f"{prefix}{name}"], f"{refined.folder}: {record.id}/{prefix}{name}")
+        for name in ("before", "after")
     )
     return before, after
 
@@ -154,17 +157,21 @@ def _read(store: Store, image_id: str, names: Sequence[str]) -> dict[str, NDArra
     arrays = store.read(image_id)
     if missing := [name for name in names if name not in arrays]:
         raise StoreError(
-            f"{store.folder}: {image_id}: expected the arrays {list(names)}, missing={missing}; likely the store of another stage"
+            f"{store.folder}: {image_id}: expected the arrays {list(names)}, missing={missing}; likely the store of "
+            "another stage"
         )
     return arrays
 
 
-def _metrics(result: Result, records: Sequence[Record], answered: Sequence[Record]) -> dict[str, Any]:
+def _metrics(result: Result, records: Sequence[Record], predicted: Sequence[Record]) -> dict[str, Any]:
     scores = result.scorer.metrics()
-    note = result.scorer.note() if scores["images"] else _nothing_to_score(records, answered)
+    note = result.scorer.note() if scores["images"] else _nothing_to_score(records, predicted)
     by_label = result.classes_from_labels
     if by_label:
-        told = f"labels chose the classes of {by_label} images (extract.classes: label): the scores are not those of a prediction"
+        told = (
+            f"labels chose the classes of {by_label} images (extract.classes: label): the scores are not those of a "
+            "prediction"
+        )
         note = f"{note}; {told}" if note else told
     return {
         **scores,
@@ -176,11 +183,14 @@ def _metrics(result: Result, records: Sequence[Record], answered: Sequence[Recor
     }
 
 
-def _nothing_to_score(records: Sequence[Record], answered: Sequence[Record]) -> str:
+def _nothing_to_score(records: Sequence[Record], predicted: Sequence[Record]) -> str:
     if not records:
         return "nothing to score: the manifest has no val image"
-    if not answered:
-        return f"nothing to score: none of {len(records)} val images has an answer; likely val is not among extract.splits"
+    if not predicted:
+        return (
+            f"nothing to score: none of {len(records)} val images has a prediction; likely val is not among "
+            "extract.splits"
+        )
     return f"nothing to score: none of {len(records)} val images has usable truth (a mask or boxes)"
 
 

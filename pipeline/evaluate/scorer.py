@@ -23,7 +23,7 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Answer:
+class Prediction:
     """What the pipeline says of one image.
 
     Attributes:
@@ -57,8 +57,8 @@ class Scorer(Protocol):
     def has_truth(self, record: Record) -> bool:
         """Whether the image can be scored."""
 
-    def accumulate(self, record: Record, answer: Answer) -> None:
-        """Read the truth of one image and add its answer."""
+    def accumulate(self, record: Record, prediction: Prediction) -> None:
+        """Read the truth of one image and add its prediction."""
 
     def merge(self: S, other: S) -> None:
         """Add the images of another state."""

@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from pipeline.core.manifest import Record
 from pipeline.core.truth import BACKGROUND, has_label_map, read_label_map
-from pipeline.evaluate.baselines import TrivialLabelMaps
+from pipeline.evaluate.baselines import BaselineLabelMaps
 from pipeline.evaluate.classification import ClassPresence
 from pipeline.evaluate.mean_iou import MeanIoU, Segmentation, class_iou, image_mean_iou
-from pipeline.evaluate.scorer import Answer, Cell, Context, ImageRow
+from pipeline.evaluate.scorer import Cell, Context, ImageRow, Prediction
 from pipeline.evaluate.settings import EvaluateSettings
 
 _SCORES = ("mean_iou", "mean_iou_with_background", "mean_iou_foreground", "pixel_accuracy", "mean_accuracy")
@@ -18,14 +18,14 @@ _BASELINES = ("all_background_iou", "top_class_everywhere_iou", "top_class_disc_
 
 
 class SegmentationScorer:
-    """Mean IoU, accuracies and class precision and recall: before the CRF, after it; and trivial answers."""
+    """Mean IoU, accuracies and class precision and recall: before the CRF, after it; and baselines."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
         classes = len(context.classes)
         self.before, self.after = MeanIoU(classes), MeanIoU(classes)
         self.presence_before, self.presence_after = ClassPresence(), ClassPresence()
-        self.trivial = TrivialLabelMaps(classes)
+        self.baselines = BaselineLabelMaps(classes)
         self.truth_from_boxes = 0  # images without a mask, scored against their filled boxes
         self._rows: dict[str, ImageRow] = {}
 
@@ -33,7 +33,7 @@ class SegmentationScorer:
         """Whether the class of every pixel is known."""
         return has_label_map(record, self.context.mask_kind)
 
-    def accumulate(self, record: Record, answer: Answer) -> None:
+    def accumulate(self, record: Record, prediction: Prediction) -> None:
         """Add one image.
 
         Raises:
@@ -41,15 +41,15 @@ class SegmentationScorer:
             ScoreError: if the label maps do not fit it
         """
         truth = read_label_map(record, self.context.mask_kind, self.after.classes)
-        before = self.before.accumulate(truth, answer.before, record.id)
-        after = self.after.accumulate(truth, answer.after, record.id)
-        answered = classes_in(answer.after)
-        self.presence_before.accumulate(classes_in(answer.before), record.labels)
-        self.presence_after.accumulate(answered, record.labels)
-        self.trivial.accumulate(truth, answer.top + 1)
+        before = self.before.accumulate(truth, prediction.before, record.id)
+        after = self.after.accumulate(truth, prediction.after, record.id)
+        found = classes_in(prediction.after)
+        self.presence_before.accumulate(classes_in(prediction.before), record.labels)
+        self.presence_after.accumulate(found, record.labels)
+        self.baselines.accumulate(truth, prediction.top + 1)
         self.truth_from_boxes += record.mask is None
         self._rows[record.id] = ImageRow(
-            predicted=";".join(self.context.classes[index] for index in answered),
+            predicted=";".join(self.context.classes[index] for index in found),
             iou_before=image_mean_iou(before),
             iou_after=image_mean_iou(after),
             foreground_share=_foreground_share(after),
@@ -61,7 +61,7 @@ class SegmentationScorer:
         self.after.merge(other.after)
         self.presence_before.merge(other.presence_before)
         self.presence_after.merge(other.presence_after)
-        self.trivial.merge(other.trivial)
+        self.baselines.merge(other.baselines)
         self.truth_from_boxes += other.truth_from_boxes
         self._rows.update(other._rows)
 
@@ -97,8 +97,12 @@ class SegmentationScorer:
     def _baselines(self) -> dict[str, Any]:
         if not self.after.pixels:
             return dict.fromkeys(_BASELINES)
-        answers = (self.trivial.all_background(), self.trivial.top_class_everywhere(), *self.trivial.top_class_in_disc())
-        background, everywhere, *discs = [ranked_iou(scores, self.context.settings) for scores in answers]
+        predictions = (
+            self.baselines.all_background(),
+            self.baselines.top_class_everywhere(),
+            *self.baselines.top_class_in_disc(),
+        )
+        background, everywhere, *discs = [ranked_iou(scores, self.context.settings) for scores in predictions]
         known = [iou for iou in discs if iou is not None]
         return dict(zip(_BASELINES, (background, everywhere, max(known, default=None)), strict=True))
 
@@ -119,7 +123,7 @@ class SegmentationScorer:
         return rows + [list(row) for row in columns]
 
     def image_rows(self) -> dict[str, ImageRow]:
-        """Each image's mean IoU over the classes in its truth or its answer, before and after the CRF."""
+        """Each image's mean IoU over the classes in its truth or its prediction, before and after the CRF."""
         return self._rows
 
     @property

@@ -2,9 +2,10 @@
 
     python -m pipeline.experiments.ablation --recipe recipes/folder.yaml --track track3 --seeds 0,1 [--grid]
 
-Two trainings a seed (GAP, TAP), on a frozen body from one look at the pictures; everything else is shared between the rows,
-cached, and goes on where it stopped. The results lie in the folder, `ablation/<recipe>-<track>` if none is named: `table.md`,
-`table.csv`, `figure.svg`, `strip.png`, `results.json`. Choose settings by split val only: nothing here looks at split test.
+Two trainings a seed (GAP, TAP), on a frozen backbone from one look at the images; everything else is shared between the
+rows, cached, and goes on where it stopped. The results lie in the folder, `ablation/<recipe>-<track>` if none is named:
+`table.md`, `table.csv`, `figure.svg`, `strip.png`, `results.json`. Choose settings by split val only: nothing here
+looks at split test.
 """
 
 import argparse
@@ -52,7 +53,9 @@ def _seeds(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(word) for word in text.split(","))
     except ValueError:
-        raise SettingsError(f"seeds: expected whole numbers with commas between them, such as 0,1, got {text!r}") from None
+        raise SettingsError(
+            f"seeds: expected whole numbers with commas between them, such as 0,1, got {text!r}"
+        ) from None
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """The ablation as a DVC pipeline of its own, in a folder of its own.
 
-Every stage is one run of a script of the chain on a file of params made for it, and stands once for all rows that need it:
-two trainings a seed, maps by training and treatment of negative weights, one refinement a variant. What looks at the same
-pictures with the same body is one stage that looks once (`shared`): on a frozen body one training a seed for GAP and TAP, and one
-extraction for all maps. DVC skips what is done, so a killed ablation goes on where it stopped, and a changed CRF, another seed or
-the grid adds only what is new, but for that one extraction, which looks again.
+Every stage is one run of a script of the chain on a file of params made for it, and stands once for all rows that need
+it: two trainings a seed, maps by training and treatment of negative weights, one refinement a variant. What looks at
+the same images with the same backbone is one stage that looks once (`shared`): on a frozen backbone one training a seed
+for GAP and TAP, and one extraction for all maps. DVC skips what is done, so a killed ablation goes on where it stopped,
+and a changed CRF, another seed or the grid adds only what is new, but for that one extraction, which looks again.
 
 The folder is a DVC project for itself (`dvc init --no-scm`): the chain's own commands neither see it nor wait for it.
 """
@@ -38,8 +38,8 @@ PREPROCESS = "params/preprocess.yaml"
 RESULTS = ("results.json", "table.csv", "table.md", "figure.svg", "strip.png")
 SCORES = ("metrics.json", "table.csv", "per_image.csv", "diagnostics.json")  # of the stage evaluate
 CODE = ("pipeline/", "stages/")
-# What the scripts of the experiments depend on. The first list is complete (a test compares it with the import graph). The
-# other reads finished results and draws: of what it imports, only what decides its numbers stands here.
+# What the scripts of the experiments depend on. The first list is complete (a test compares it with the import graph).
+# The other reads finished results and draws: of what it imports, only what decides its numbers stands here.
 OWN_DEPS = {
     "rescale": ("pipeline/core", "pipeline/extract", "pipeline/experiments/rescale.py"),
     "compare": ("pipeline/experiments/compare.py", "pipeline/experiments/plots.py"),
@@ -67,7 +67,11 @@ class Ablation:
     def groups(self) -> dict[str, list[Row]]:
         """The rows by table."""
         decoder = section(read_params(self.recipe), f"tracks.{self.track.name}.refine.decoder", self.recipe)
-        rows = {"ladder": ladder(decoder), "without_crf": without_crf(decoder), "decoders": decoder_rows(self.track, decoder)}
+        rows = {
+            "ladder": ladder(decoder),
+            "without_crf": without_crf(decoder),
+            "decoders": decoder_rows(self.track, decoder),
+        }
         return {**rows, "grid": grid(decoder)} if self.with_grid else rows
 
 
@@ -96,11 +100,17 @@ def _unique(groups: dict[str, list[Row]]) -> list[Variant]:
 
 
 def _levels(variant: Variant, base: Variant) -> dict[str, Variant]:
-    """For each depth of the chain its key and a variant that says nothing about what comes later: other rows share the file."""
+    """For each depth of the chain its key and a variant that says nothing about what comes later: other rows share the
+    file."""
     training = replace(base, pooling=variant.pooling)
     maps = replace(training, negative_weights=variant.negative_weights)
     scaled = replace(maps, scale=variant.scale)
-    return {variant.training: training, f"{variant.maps}-percentile": maps, variant.scaled: scaled, variant.name: variant}
+    return {
+        variant.training: training,
+        f"{variant.maps}-percentile": maps,
+        variant.scaled: scaled,
+        variant.name: variant,
+    }
 
 
 def params_file(key: str, seed: int) -> str:
@@ -145,9 +155,13 @@ class _Stages:
         self.up = Path(os.path.relpath(project, folder)).as_posix()
         self.here = Path(os.path.relpath(folder, project)).as_posix()
         if not CHAIN.is_file():
-            raise SettingsError(f"{CHAIN}: expected the project's pipeline, found none; run this from the project's folder")
+            raise SettingsError(
+                f"{CHAIN}: expected the project's pipeline, found none; run this from the project's folder"
+            )
         self.chain = section(read_params(CHAIN), "stages", CHAIN)
-        self.trained = section(read_params(ablation.recipe), f"tracks.{self.track}.train.backbone.trained", ablation.recipe)
+        self.trained = section(
+            read_params(ablation.recipe), f"tracks.{self.track}.train.backbone.trained", ablation.recipe
+        )
         self.watch = section(read_params(ablation.recipe), f"tracks.{self.track}.preprocess.watch", ablation.recipe)
 
     def all(self, runs: Sequence[tuple[Variant, int]], groups: dict[str, list[Row]]) -> dict[str, Any]:
@@ -163,7 +177,10 @@ class _Stages:
         return {**stages, "compare": self._compare(runs)}
 
     def _trainings(self, runs: Sequence[tuple[Variant, int]]) -> dict[str, Any]:
-        """On a frozen body one stage a seed, whose classifiers share every look at a picture; else one a training."""
+        """On a frozen backbone one stage a seed, whose classifiers share every look at an image.
+
+        Else one a training.
+        """
         trainings = {(variant.training, seed): (variant, seed) for variant, seed in runs}
         if self.trained:
             return {f"train-{training}-seed{seed}": self._train([pair]) for (training, seed), pair in trainings.items()}
@@ -171,17 +188,26 @@ class _Stages:
         return {f"train-seed{seed}": self._train(pairs) for seed, pairs in by_seed.items()}
 
     def _extractions(self, runs: Sequence[tuple[Variant, int]]) -> dict[str, Any]:
-        """On a frozen body one stage for all maps, whose heads share every look at a picture; else one a training."""
+        """On a frozen backbone one stage for all maps, whose heads share every look at an image.
+
+        Else one a training.
+        """
         maps = {(variant.maps, seed): (variant, seed) for variant, seed in runs}
         if not self.trained:
             return {"extract": self._extract(list(maps.values()))}
-        by_body = {
-            (one.training, seed): [pair for pair in maps.values() if (pair[0].training, pair[1]) == (one.training, seed)]
+        by_backbone = {
+            (one.training, seed): [
+                pair for pair in maps.values() if (pair[0].training, pair[1]) == (one.training, seed)
+            ]
             for one, seed in maps.values()
         }
-        return {f"extract-{training}-seed{seed}": self._extract(pairs) for (training, seed), pairs in by_body.items()}
+        return {
+            f"extract-{training}-seed{seed}": self._extract(pairs) for (training, seed), pairs in by_backbone.items()
+        }
 
-    def _stage(self, script: str, params: str, data: dict[str, str], outs: dict[str, str], listed: Sequence[str] = ()) -> Any:
+    def _stage(
+        self, script: str, params: str, data: dict[str, str], outs: dict[str, str], listed: Sequence[str] = ()
+    ) -> Any:
         """One stage that runs a script of the chain or of the study.
 
         Args:
@@ -219,7 +245,9 @@ class _Stages:
         for variant, seed in pairs:
             folder = f"models/{variant.training}-seed{seed}"
             params.append(params_file(variant.training, seed))
-            outs.append({"model": f"{folder}/model", "history": f"{folder}/history.csv", "report": f"{folder}/train.json"})
+            outs.append(
+                {"model": f"{folder}/model", "history": f"{folder}/history.csv", "report": f"{folder}/train.json"}
+            )
         return self._shared("train", params, MANIFEST, [{} for _ in pairs], outs)
 
     def _extract(self, pairs: Sequence[tuple[Variant, int]]) -> Any:
@@ -245,7 +273,11 @@ class _Stages:
         words += [word for option, path in common.items() for word in (f"--{option}", f"{self.here}/{path}")]
         words += ["--params", *(f"{self.here}/{path}" for path in params)]
         every = [{**one, **more} for one, more in zip(data, outs, strict=True)]
-        words += [word for option in every[0] for word in (f"--{option}", *(f"{self.here}/{paths[option]}" for paths in every))]
+        words += [
+            word
+            for option in every[0]
+            for word in (f"--{option}", *(f"{self.here}/{paths[option]}" for paths in every))
+        ]
         code = [*(dep for dep in self._code(script) if not dep.startswith("stages/")), "pipeline/experiments/shared.py"]
         read = dict.fromkeys(path for paths in data for path in paths.values())
         return {

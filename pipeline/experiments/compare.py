@@ -2,8 +2,8 @@
 
     python -m pipeline.experiments.compare --folder F
 
-reads `F/plan.json` and what it names, and writes `results.json` (everything), `table.csv` (a line a row and seed), `table.md`,
-`figure.svg` and `strip.png`.
+reads `F/plan.json` and what it names, and writes `results.json` (everything), `table.csv` (a line a row and seed),
+`table.md`, `figure.svg` and `strip.png`.
 """
 
 import argparse
@@ -144,7 +144,8 @@ def part_gains(rows: Sequence[Mapping[str, Any]], score: str) -> dict[str, dict[
     """What each part is worth: its gain over the same combination without it, in all 8 combinations of the others.
 
     Returns:
-        by part: mean over combinations and seeds, spread between seeds of the mean over combinations, and the smallest and
+        by part: mean over combinations and seeds, spread between seeds of the mean over combinations, and the smallest
+            and
         largest gain over combinations (mean over seeds)
     """
     by_parts = {tuple(row["parts"]): row["scores"][score]["values"] for row in rows}
@@ -172,7 +173,10 @@ def _accuracies(folder: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, An
 
 
 def _why(folder: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the diagnosis says of the features learnt with GAP and with TAP, over the seeds; what is not defined is left out."""
+    """What the diagnosis says of the features learnt with GAP and with TAP, over the seeds.
+
+    What is not defined is left out.
+    """
     found: dict[str, Any] = {}
     for name, row in (("GAP", rows[0]), ("TAP", rows[-1])):
         every = [read_json(folder / path / "diagnostics.json") for path in row["scores_in"]]
@@ -207,10 +211,16 @@ def csv_rows(results: Mapping[str, Any]) -> list[list[Cell]]:
             about: list[Cell] = [group, row["title"], *(int(on) for on in row["parts"]), row["decoder"]]
             for number, seed in enumerate(results["seeds"]):
                 table.append(
-                    [*about, seed, *(row["scores"][name]["values"][number] if name in row["scores"] else None for name in names)]
+                    [
+                        *about,
+                        seed,
+                        *(row["scores"][name]["values"][number] if name in row["scores"] else None for name in names),
+                    ]
                 )
             for kind in ("mean", "spread"):
-                table.append([*about, kind, *(row["scores"][name][kind] if name in row["scores"] else None for name in names)])
+                table.append(
+                    [*about, kind, *(row["scores"][name][kind] if name in row["scores"] else None for name in names)]
+                )
     return table
 
 
@@ -218,13 +228,22 @@ def markdown(results: Mapping[str, Any]) -> str:
     """The tables as people read them."""
     seeds = results["seeds"]
     about = f"{results['images']} images of split val"
-    about += f", mean ± standard deviation over seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f", seed {seeds[0]}"
+    about += (
+        f", mean ± standard deviation over seeds {', '.join(map(str, seeds))}"
+        if len(seeds) > 1
+        else f", seed {seeds[0]}"
+    )
     lines = [f"# Ablation: {results['recipe']}, {results['track']}", "", f"{about}."]
     for name in known_groups(results):
         lines += ["", f"## {TITLES[name]}", "", *table_lines(results["groups"][name], results["task"])]
     if results["parts"]:
-        lines += ["", "## What each part is worth, over the combinations of the others", "", *_part_lines(results["parts"])]
-    lines += ["", "## Beside it", "", "| answer | IoU |", "|---|---|"]
+        lines += [
+            "",
+            "## What each part is worth, over the combinations of the others",
+            "",
+            *_part_lines(results["parts"]),
+        ]
+    lines += ["", "## Beside it", "", "| prediction | IoU |", "|---|---|"]
     lines += [f"| {BASELINES[key]} | {value:.4f} |" for key, value in results["baselines"].items()]
     for name, accuracy in results["classification_accuracy"].items():
         lines += ["", f"Classification accuracy with {name}: {show(accuracy)}."]
@@ -255,7 +274,9 @@ def why_lines(why: Mapping[str, Mapping[str, Any]]) -> list[str]:
     lines = [_line(["phenomenon", *why]), _line(["---"] * (1 + len(why)))]
     for key, title in WHY.items():
         if any(key in numbers for numbers in why.values()):
-            lines.append(_line([title, *(show(numbers[key], digits=3) if key in numbers else "" for numbers in why.values())]))
+            lines.append(
+                _line([title, *(show(numbers[key], digits=3) if key in numbers else "" for numbers in why.values())])
+            )
     return lines
 
 
@@ -285,7 +306,10 @@ def show(value: Mapping[str, Any], digits: int = 4, signed: bool = False) -> str
 
 
 def draw_figure(folder: Path, results: Mapping[str, Any]) -> bytes:
-    """Track 3: the IoU curves of the five rows in one frame; Track 1: the five scores, and those of the decoders, as bars."""
+    """Track 3: the IoU curves of the five rows in one frame.
+
+    Track 1: the five scores, and those of the decoders, as bars.
+    """
     rows = results["groups"]["ladder"]
     if results["task"] == "segmentation":
         every = [*rows, *results["groups"].get("decoders", [])]

@@ -2,8 +2,8 @@
 
     python -m pipeline.experiments.diagnosis_page --track track3
 
-The stage `evaluate` has measured it, `reports/<track>/diagnostics.json`, and the report shows the gist of it. This writes
-`p1.svg`, `p2.svg`, `p3.svg` and a page with all of it, `index.html`, to `reports/<track>/diagnostics`.
+The stage `evaluate` has measured it, `reports/<track>/diagnostics.json`, and the report shows the gist of it. This
+writes `p1.svg`, `p2.svg`, `p3.svg` and a page with all of it, `index.html`, to `reports/<track>/diagnostics`.
 """
 
 import argparse
@@ -40,7 +40,9 @@ def _draw_p1(p1: Mapping[str, Any]) -> bytes:
     axes.plot(area, [row["positive"] for row in p1["bins"]], "o-", color=BLUE, label="positive weights")
     axes.plot(area, [row["negative"] for row in p1["bins"]], "o-", color=ORANGE, label="negative weights")
     axes.axhline(0, color="grey", linewidth=0.8)
-    axes.set(xlabel="activated share of the positions, in ten equally filled bins", ylabel="mean weight", xlim=(0, None))
+    axes.set(
+        xlabel="activated share of the positions, in ten equally filled bins", ylabel="mean weight", xlim=(0, None)
+    )
     axes.grid(alpha=0.25)
     axes.legend(frameon=False)
     return to_svg(figure)
@@ -70,7 +72,9 @@ def _draw_p3(p3: Mapping[str, Any]) -> bytes:
     left.set(xlabel="percentile (100: maximum)", ylabel="peak IoU of the sample, no CRF")
     variation = [row["own_threshold_variation"] for row in p3["standards"]]
     right.plot(levels, [np.nan if value is None else value for value in variation], "o-", color=ORANGE)
-    right.set(xlabel="percentile (100: maximum)", ylabel="variation of the best threshold\nbetween images", ylim=(0, None))
+    right.set(
+        xlabel="percentile (100: maximum)", ylabel="variation of the best threshold\nbetween images", ylim=(0, None)
+    )
     for axes in (left, right):
         axes.grid(alpha=0.25)
     return to_svg(figure)
@@ -101,11 +105,17 @@ def write_diagnosis(values: Mapping[str, Any], out: Path) -> Path:
     """Write the figures and a page that loads nothing; return its path."""
     for name, figure in draw(values).items():
         write_bytes(out / f"{name}.svg", figure)
-    body = "".join(f"<h2>{html.escape(title)}</h2><p>{html.escape(text)}</p>{figure}" for title, text, figure in sections(values))
-    table = "".join(f"<tr><td>{html.escape(name)}</td><td>{html.escape(text)}</td></tr>" for name, text in numbers(values))
+    content = "".join(
+        f"<h2>{html.escape(title)}</h2><p>{html.escape(text)}</p>{figure}" for title, text, figure in sections(values)
+    )
+    table = "".join(
+        f"<tr><td>{html.escape(name)}</td><td>{html.escape(text)}</td></tr>" for name, text in numbers(values)
+    )
     style = "body{font:16px sans-serif;max-width:52em;margin:2em auto;padding:0 1em}svg{max-width:100%;height:auto}"
     page = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Diagnosis</title><style>{style}</style>'
-    write_text(out / "index.html", f"{page}<h1>Why it works</h1>{body}<h2>Numbers</h2><table>{table}</table></html>\n")
+    write_text(
+        out / "index.html", f"{page}<h1>Why it works</h1>{content}<h2>Numbers</h2><table>{table}</table></html>\n"
+    )
     return out / "index.html"
 
 

@@ -1,8 +1,8 @@
 """Which runs the ablation compares: the five rows of the published table, the full grid, and the decoders of Track 1.
 
-Four parts are switched: TAP in the training, NWC in the maps, PaS in their scale, the CRF behind them. A run with the CRF
-holds the answer without it, too (`before` in the store of the stage `refine`, `before_crf` in metrics.json), so that only
-three of the four switches ask for runs of their own.
+Four parts are switched: TAP in the training, NWC in the maps, PaS in their scale, the CRF behind them. A run with the
+CRF holds the prediction without it, too (`before` in the store of the stage `refine`, `before_crf` in metrics.json), so
+that only three of the four switches ask for runs of their own.
 """
 
 import copy
@@ -59,7 +59,7 @@ class Variant:
 
     @property
     def name(self) -> str:
-        """What the answers depend on."""
+        """What the predictions depend on."""
         return f"{self.scaled}-{self.decoder}"
 
 
@@ -105,7 +105,8 @@ def ladder(decoder: str) -> list[Row]:
 
 
 def without_crf(decoder: str) -> list[Row]:
-    """The rows of the ladder before the CRF, which hides what a part does to the map: the same runs, so they cost nothing.
+    """The rows of the ladder before the CRF, which hides what a part does to the map: the same runs, so they cost
+    nothing.
 
     >>> [row.title for row in without_crf("foreground")]
     ['CAM', '+ PaS', '+ NWC', '+ TAP']
@@ -123,14 +124,17 @@ def grid(decoder: str) -> list[Row]:
     for switches in product((False, True), repeat=len(PARTS)):
         crf, pas, nwc, tap = switches
         variant = Variant("tap" if tap else "gap", "clamp" if nwc else "keep", "percentile" if pas else "max", decoder)
-        rows.append(Row(" + ".join(["CAM", *(part for part, on in zip(PARTS, switches, strict=True) if on)]), variant, crf))
+        rows.append(
+            Row(" + ".join(["CAM", *(part for part, on in zip(PARTS, switches, strict=True) if on)]), variant, crf)
+        )
     return rows
 
 
 def decoder_rows(track: Track, decoder: str) -> list[Row]:
     """Track 1: the last row of the ladder with both decoders, from the same maps, before and after the CRF.
 
-    None where the recipe finds one class an image: its classifier (`train.loss`, `extract.max_classes`) may know of no more.
+    None where the recipe finds one class an image: its classifier (`train.loss`, `extract.max_classes`) may know of no
+    more.
     """
     if track.task != "segmentation" or decoder != "several_classes":
         return []

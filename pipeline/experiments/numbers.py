@@ -1,12 +1,12 @@
 """The page of numbers: what was measured, with everything that is needed to measure it again.
 
-    python -m pipeline.experiments.numbers ablation ablation/butterflies-track3 --name "Butterflies, frozen body"
+    python -m pipeline.experiments.numbers ablation ablation/butterflies-track3 --name "Butterflies, frozen backbone"
     python -m pipeline.experiments.numbers chain --track track3 --name "Demo" --command "make repro" [--minutes 5]
     python -m pipeline.experiments.numbers render
 
-Each finished run becomes one record, `docs/numbers/<slug>.json`, which is committed; the page, `docs/numbers.md`, is made
-of all records and nothing else. A record with the same name replaces the older one. Records name no host and no folder
-outside the project.
+Each finished run becomes one record, `docs/numbers/<slug>.json`, which is committed; the page, `docs/numbers.md`, is
+made of all records and nothing else. A record with the same name replaces the older one. Records name no host and no
+folder outside the project.
 """
 
 import argparse
@@ -50,8 +50,8 @@ def without_folders(value: Any) -> Any:
 def slug(name: str) -> str:
     """A file name for a title.
 
-    >>> slug("Butterflies, frozen body (2 seeds)")
-    'butterflies-frozen-body-2-seeds'
+    >>> slug("Butterflies, frozen backbone (2 seeds)")
+    'butterflies-frozen-backbone-2-seeds'
     """
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
@@ -86,7 +86,9 @@ def _slim(row: Mapping[str, Any]) -> dict[str, Any]:
     return {key: row[key] for key in ("title", "parts", "decoder", "published", "scores", "gain") if key in row}
 
 
-def chain_record(params: Path, track: str, reports: Path, name: str, command: str, minutes: float | None) -> dict[str, Any]:
+def chain_record(
+    params: Path, track: str, reports: Path, name: str, command: str, minutes: float | None
+) -> dict[str, Any]:
     """The record of a finished run of the chain.
 
     Raises:
@@ -134,7 +136,8 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
         records.append(record)
     if not records:
         raise StoreError(
-            f"{folder}: expected records of finished runs, found none; see `python -m pipeline.experiments.numbers --help`"
+            f"{folder}: expected records of finished runs, found none; see `python -m pipeline.experiments.numbers "
+            "--help`"
         )
     return sorted(records, key=lambda record: (record["track"], record["name"], record["kind"]))
 
@@ -147,9 +150,12 @@ def render(records: Sequence[Mapping[str, Any]]) -> str:
     lines = [
         "# Numbers",
         "",
-        "Written by `python -m pipeline.experiments.numbers` from the records in `docs/numbers/`. Every number is of split",
-        "val: some settings were chosen by it, so it is a little too good. ± is the standard deviation between seeds. The column",
-        "`published` is the paper's ladder, on the photographs of LID 2020: for the gain of each part, not for the height.",
+        "Written by `python -m pipeline.experiments.numbers` from the records in `docs/numbers/`. Every number is of "
+        "split",
+        "val: some settings were chosen by it, so it is a little too good. ± is the standard deviation between "
+        "seeds. The column",
+        "`published` is the paper's ladder, on the photographs of LID 2020: for the gain of each part, not for the "
+        "height.",
         "",
         "| run | track | score | seeds | commit |",
         "|---|---|---|---|---|",
@@ -157,7 +163,9 @@ def render(records: Sequence[Mapping[str, Any]]) -> str:
     for record in records:
         anchor = f"[{record['name']}](#{_anchor(_title(record))})"
         seeds = ", ".join(map(str, record["seeds"]))
-        lines.append(f"| {anchor}, {record['kind']} | {record['track']} | {_headline(record)} | {seeds} | {_commit(record)} |")
+        lines.append(
+            f"| {anchor}, {record['kind']} | {record['track']} | {_headline(record)} | {seeds} | {_commit(record)} |"
+        )
     for record in records:
         lines += ["", f"## {_title(record)}", "", *_section(record)]
     return "\n".join(lines) + "\n"
@@ -187,12 +195,12 @@ def _headline(record: Mapping[str, Any]) -> str:
 
 
 def _section(record: Mapping[str, Any]) -> list[str]:
-    body = _ablation_lines(record) if record["kind"] == "ablation" else _chain_lines(record["results"])
+    backbone = _ablation_lines(record) if record["kind"] == "ablation" else _chain_lines(record["results"])
     about = record["machine"]
     memory = f", {about['memory_gib']} GiB" if about["memory_gib"] else ""
     packages = ", ".join(f"{name} {number}" for name, number in record["code"]["packages"].items())
     return [
-        *body,
+        *backbone,
         "",
         "```",
         record["command"],
@@ -228,7 +236,9 @@ def _ablation_lines(record: Mapping[str, Any]) -> list[str]:
     lines = [f"{results['images']} images of split val."]
     for name in known_groups(results):
         lines += ["", f"**{TITLES[name]}**", "", *table_lines(results["groups"][name], task)]
-    beside = [f"{key.removesuffix('_iou').replace('_', ' ')} {value:.4f}" for key, value in results["baselines"].items()]
+    beside = [
+        f"{key.removesuffix('_iou').replace('_', ' ')} {value:.4f}" for key, value in results["baselines"].items()
+    ]
     accuracies = [f"accuracy with {name} {show(value)}" for name, value in results["classification_accuracy"].items()]
     lines += ["", *textwrap.wrap(f"Beside it: {'; '.join([*beside, *accuracies])}.", WIDTH)]
     return [*lines, "", "**Why**", "", *why_lines(results["why"])] if results.get("why") else lines

@@ -31,7 +31,7 @@ STYLE: Any = {  # typed by matplotlib as its several hundred keys
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
-CELL = 160  # pixels, the longer side of a picture of the strip
+CELL = 160  # pixels, the longer side of an image of the strip
 LABEL = 20  # pixels, the height of a line of text
 
 Pixels = NDArray[np.uint8]
@@ -53,7 +53,8 @@ def to_svg(figure: Figure) -> bytes:
 
 
 def curves(lines: Sequence[tuple[str, Sequence[Sequence[float]]]]) -> bytes:
-    """IoU over threshold, one line a row of the table: the mean over the seeds, their range as a band, the peak as a dot.
+    """IoU over threshold, one line a row of the table: the mean over the seeds, their range as a band, the peak as a
+    dot.
 
     Args:
         lines: title, and for every seed the IoU at each threshold 0..255
@@ -89,7 +90,8 @@ def bars(rows: Sequence[tuple[str, Sequence[float]]], label: str) -> bytes:
     return to_svg(figure)
 
 
-# --- example images ----------------------------------------------------------------------------------------------------
+# --- example images
+# ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,21 +100,21 @@ class Column:
 
     Attributes:
         title: above it
-        answers: store with the PNG bytes of the answers
-        name: which of the two answers, `before` or `after` the CRF
+        predictions: store with the PNG bytes of the predictions
+        name: which of the two predictions, `before` or `after` the CRF
         threshold: at which score maps are cut (Track 3)
         ious: of each scored image
     """
 
     title: str
-    answers: Path
+    predictions: Path
     name: str
     threshold: int
     ious: dict[str, float]
 
 
 def strip(manifest: Manifest, track: Track, columns: Sequence[Column], images: int) -> bytes:
-    """Example images, one a row: picture, truth, and the answer of every column with its IoU.
+    """Example images, one a row: image, truth, and the prediction of every column with its IoU.
 
     Images are evenly spaced by rank of their IoU in the last column, the best first.
 
@@ -125,8 +127,8 @@ def strip(manifest: Manifest, track: Track, columns: Sequence[Column], images: i
         raise ScoreError("expected scored images to show, got none")
     ids = [ranked[place] for place in evenly(len(ranked), images)]
     records = {record.id: record for record in manifest.with_ids(ids)}
-    stores = {column.answers: Store(column.answers) for column in columns}
-    rows = [[_text(title, CELL) for title in ("picture", "truth", *(column.title for column in columns))]]
+    stores = {column.predictions: Store(column.predictions) for column in columns}
+    rows = [[_text(title, CELL) for title in ("image", "truth", *(column.title for column in columns))]]
     for image_id in ids:
         rows.append(_captioned(_cells(records[image_id], manifest, track, columns, stores)))
     return encode_png(_table(rows))
@@ -135,58 +137,63 @@ def strip(manifest: Manifest, track: Track, columns: Sequence[Column], images: i
 def _cells(
     record: Record, manifest: Manifest, track: Track, columns: Sequence[Column], stores: dict[Path, Store]
 ) -> list[tuple[Pixels, str]]:
-    """Pictures and what stands below them."""
-    picture = read_rgb(record.file)
+    """Images and what stands below them."""
+    image = read_rgb(record.file)
     if track.task == "localization":
-        truth = cut_out(picture, *read_foreground(record, manifest.mask_kind))
+        truth = cut_out(image, *read_foreground(record, manifest.mask_kind))
     else:
-        truth = paint(picture, read_label_map(record, manifest.mask_kind, len(manifest.classes)), class_colors())
-    cells = [(picture, record.id[:24]), (truth, "")]
+        truth = paint(image, read_label_map(record, manifest.mask_kind, len(manifest.classes)), class_colors())
+    cells = [(image, record.id[:24]), (truth, "")]
     for column in columns:
-        answer = decode_png(stores[column.answers].read(record.id)[column.name], record.id)
+        prediction = decode_png(stores[column.predictions].read(record.id)[column.name], record.id)
         if track.task == "localization":
-            painted = _outlined(paint_heat(picture, answer.astype(np.float32) / np.float32(255)), answer >= column.threshold)
+            painted = _outlined(
+                paint_heat(image, prediction.astype(np.float32) / np.float32(255)), prediction >= column.threshold
+            )
         else:
-            painted = paint(picture, answer, class_colors())
+            painted = paint(image, prediction, class_colors())
         iou = column.ious.get(record.id)
         cells.append((painted, "" if iou is None else f"{iou:.3f}"))
     return cells
 
 
-def _outlined(picture: Pixels, mask: NDArray[np.bool_]) -> Pixels:
+def _outlined(image: Pixels, mask: NDArray[np.bool_]) -> Pixels:
     """Draw the border of a mask in white, two pixels inside."""
     inner = mask.copy()
     for axis in (0, 1):
         for step in (-2, -1, 1, 2):
             inner &= np.roll(mask, step, axis)
-    outlined = picture.copy()
+    outlined = image.copy()
     outlined[mask & ~inner] = 255
     return outlined
 
 
 def _captioned(cells: Sequence[tuple[Pixels, str]]) -> list[Pixels]:
-    """The cells of one row: each picture, shrunk, centered on white, with a line of text below."""
-    small = [shrink(picture, CELL) for picture, _ in cells]
-    tallest = max(picture.shape[0] for picture in small)
+    """The cells of one row: each image, shrunk, centered on white, with a line of text below."""
+    small = [shrink(image, CELL) for image, _ in cells]
+    tallest = max(image.shape[0] for image in small)
     done = []
-    for picture, (_, caption) in zip(small, cells, strict=True):
-        height, width = picture.shape[:2]
+    for image, (_, caption) in zip(small, cells, strict=True):
+        height, width = image.shape[:2]
         cell = np.full((tallest, CELL, 3), 255, np.uint8)
         top, left = (tallest - height) // 2, (CELL - width) // 2
-        cell[top : top + height, left : left + width] = picture
+        cell[top : top + height, left : left + width] = image
         done.append(np.concatenate([cell, _text(caption, CELL)]))
     return done
 
 
 def _text(text: str, width: int) -> Pixels:
     canvas = Image.new("RGB", (width, LABEL), "white")
-    ImageDraw.Draw(canvas).text((width / 2, LABEL / 2), text, fill="black", font=ImageFont.load_default(13), anchor="mm")
+    ImageDraw.Draw(canvas).text(
+        (width / 2, LABEL / 2), text, fill="black", font=ImageFont.load_default(13), anchor="mm"
+    )
     return np.array(canvas, np.uint8)
 
 
 def _table(rows: Sequence[Sequence[Pixels]], gap: int = 4) -> Pixels:
     """Cells side by side, rows below each other, with white between them."""
     wide = [
-        np.concatenate([np.pad(cell, ((0, 0), (0, gap), (0, 0)), constant_values=255) for cell in row], axis=1) for row in rows
+        np.concatenate([np.pad(cell, ((0, 0), (0, gap), (0, 0)), constant_values=255) for cell in row], axis=1)
+        for row in rows
     ]
     return np.concatenate(wide)

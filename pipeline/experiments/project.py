@@ -23,10 +23,14 @@ def run_project(folder: Path) -> list[str]:
         StoreError: if a stage failed; its own message stands above
     """
     environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "PYTHONUNBUFFERED": "1"}
-    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # `python` is this one
+    environment["PATH"] = os.pathsep.join(
+        [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+    )  # `python` is this one
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH")]))
     if not (folder / ".dvc").is_dir():
-        subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet", "--no-scm"], cwd=folder, env=environment, check=True)
+        subprocess.run(
+            [sys.executable, "-m", "dvc", "init", "--quiet", "--no-scm"], cwd=folder, env=environment, check=True
+        )
     command = [sys.executable, "-m", "dvc", "repro"]
     process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
     seconds = _follow(process)
@@ -37,7 +41,9 @@ def run_project(folder: Path) -> list[str]:
     if seconds:
         write_json(folder / RUN, {"code": code(), "machine": machine()})
     if failed:
-        raise StoreError(f"{folder}: expected the pipeline to run through, `dvc repro` ended with {failed}; the reason is above")
+        raise StoreError(
+            f"{folder}: expected the pipeline to run through, `dvc repro` ended with {failed}; the reason is above"
+        )
     return list(seconds)
 
 

@@ -1,11 +1,11 @@
-"""The same maps on another scale, without looking at a picture again: PaS to MaS, one percentile to another.
+"""The same maps on another scale, without looking at an image again: PaS to MaS, one percentile to another.
 
 The store holds, for every map, the scaled values and the standard they were scaled with, so that
 
     M = scaled * unit + low
 
-is the raw map again, up to the rounding of float16: a share of 2^-11 of each value above the minimum, half of one of the
-255 steps of a score at the most where scores are not clipped.
+is the raw map again, up to the rounding of float16: a share of 2^-11 of each value above the minimum, half of one of
+the 255 steps of a score at the most where scores are not clipped.
 
     python -m pipeline.experiments.rescale --params P --track T --manifest M --maps IN --out OUT
 """
@@ -31,12 +31,14 @@ from pipeline.extract.settings import ExtractSettings
 Scale = Literal["max", "percentile"]
 
 
-def rescale_arrays(arrays: Arrays, shape: tuple[int, int], scale: Scale, percentile: float) -> dict[str, NDArray[np.generic]]:
+def rescale_arrays(
+    arrays: Arrays, shape: tuple[int, int], scale: Scale, percentile: float
+) -> dict[str, NDArray[np.generic]]:
     """The stored arrays of one image on another scale; classes and probabilities stay.
 
     Args:
         arrays: as the stage `extract` leaves them
-        shape: (H, W) of the picture, at whose size the standard is found
+        shape: (H, W) of the image, at whose size the standard is found
         scale: MaS or PaS
         percentile: of PaS, in (0, 100]
     """
@@ -82,7 +84,7 @@ def rescale(manifest: Manifest, maps: Path, out: Path, scale: Scale, percentile:
 
 
 def stored_shape(record: Record) -> tuple[int, int]:
-    """(H, W) of the picture, from its header where no stage has asked yet."""
+    """(H, W) of the image, from its header where no stage has asked yet."""
     if record.width:
         return record.shape
     width, height = read_size(record.file)

@@ -1,8 +1,9 @@
-"""How good a setting of scale, CRF and decoder is: maps from a store, answers in memory, scores from the accumulators.
+"""How good a setting of scale, CRF and decoder is: maps from a store, predictions in memory, scores from the
+accumulators.
 
-Nothing is written, and nothing is kept between images, so that many settings can be tried on one image while it is at hand:
-it is decoded once, its maps are scaled once for each percentile, and the lattice of the CRF, the costly part of it, is
-built once for each pair of kernels.
+Nothing is written, and nothing is kept between images, so that many settings can be tried on one image while it is at
+hand: it is decoded once, its maps are scaled once for each percentile, and the lattice of the CRF, the costly part of
+it, is built once for each pair of kernels.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -73,15 +74,19 @@ class Judge:
 
     def has_truth(self, record: Record) -> bool:
         """Whether the image can be scored."""
-        return has_foreground(record) if self.track.task == "localization" else has_label_map(record, self.context.mask_kind)
+        return (
+            has_foreground(record)
+            if self.track.task == "localization"
+            else has_label_map(record, self.context.mask_kind)
+        )
 
     def read_truth(self, record: Record) -> Callable[[State, Pixels], None]:
-        """Read the truth of an image once; the result adds an answer to a state."""
+        """Read the truth of an image once; the result adds a prediction to a state."""
         if self.track.task == "localization":
             mask, ignored = read_foreground(record, self.context.mask_kind)
-            return lambda state, answer: _add_score(state, answer, mask, ignored, record.id)
+            return lambda state, prediction: _add_score(state, prediction, mask, ignored, record.id)
         truth = read_label_map(record, self.context.mask_kind, len(self.context.classes))
-        return lambda state, answer: _add_label_map(state, answer, truth, record.id)
+        return lambda state, prediction: _add_label_map(state, prediction, truth, record.id)
 
     def score(self, state: State) -> Score:
         """The ranking score, as the stage `evaluate` reads it off the same state."""
@@ -91,28 +96,30 @@ class Judge:
             return Score(peak.iou, peak.threshold)
         ranked = ranked_iou(state.compute(), settings)
         if ranked is None:
-            raise ScoreError("expected classes in the truth or the answers of split val, got background alone")
+            raise ScoreError("expected classes in the truth or the predictions of split val, got background alone")
         return Score(ranked, None)
 
 
-def _add_score(state: State, answer: Pixels, mask: NDArray[np.bool_], ignored: NDArray[np.bool_], image_id: str) -> None:
+def _add_score(
+    state: State, prediction: Pixels, mask: NDArray[np.bool_], ignored: NDArray[np.bool_], image_id: str
+) -> None:
     assert isinstance(state, PeakIoU)
-    state.accumulate(answer, mask, image_id, ignored)
+    state.accumulate(prediction, mask, image_id, ignored)
 
 
-def _add_label_map(state: State, answer: Pixels, truth: Pixels, image_id: str) -> None:
+def _add_label_map(state: State, prediction: Pixels, truth: Pixels, image_id: str) -> None:
     assert isinstance(state, MeanIoU)
-    state.accumulate(truth, answer, image_id)
+    state.accumulate(truth, prediction, image_id)
 
 
 class SharedCrf:
-    """`refine_probabilities` of one picture under many settings: same results, bit for bit, but kernels are built once.
+    """`refine_probabilities` of one image under many settings: same results, bit for bit, but kernels are built once.
 
     Only the last pair of kernels is kept, for one and more labels: sort trials by their kernels.
     """
 
-    def __init__(self, picture: Pixels) -> None:
-        self.picture = picture
+    def __init__(self, image: Pixels) -> None:
+        self.image = image
         self._kernels: object = None
         self._models: dict[int, Any] = {}  # by number of labels
 
@@ -120,7 +127,7 @@ class SharedCrf:
         """See `refine_probabilities`."""
         gaussian, bilateral = settings.gaussian, settings.bilateral
         if not settings.iterations or not (gaussian.compat or bilateral.compat) or not np.isfinite(probabilities).all():
-            return refine_probabilities(self.picture, probabilities, settings)
+            return refine_probabilities(self.image, probabilities, settings)
         if self._kernels != (gaussian, bilateral):
             self._kernels, self._models = (gaussian, bilateral), {}
         labels = len(probabilities)
@@ -131,14 +138,16 @@ class SharedCrf:
         return np.array(crf.inference(settings.iterations), np.float32).reshape(probabilities.shape)
 
     def _build(self, labels: int, settings: CrfSettings) -> Any:
-        height, width = self.picture.shape[:2]
+        height, width = self.image.shape[:2]
         crf = DenseCRF2D(width, height, labels)
         gaussian, bilateral = settings.gaussian, settings.bilateral
         if gaussian.compat:
             crf.addPairwiseGaussian(sxy=gaussian.spatial_std, compat=gaussian.compat)
         if bilateral.compat:
-            picture = np.ascontiguousarray(self.picture)
-            crf.addPairwiseBilateral(sxy=bilateral.spatial_std, srgb=bilateral.color_std, rgbim=picture, compat=bilateral.compat)
+            image = np.ascontiguousarray(self.image)
+            crf.addPairwiseBilateral(
+                sxy=bilateral.spatial_std, srgb=bilateral.color_std, rgbim=image, compat=bilateral.compat
+            )
         return crf
 
 
@@ -148,22 +157,25 @@ def kernels(trial: Trial) -> str:
 
 
 def try_on_images(judge: Judge, records: Sequence[Record], trials: Sequence[Trial]) -> list[State]:
-    """Answer some images under every setting: one piece of work, in a process of its own; states in the order of `trials`."""
+    """Prediction some images under every setting: one piece of work, in a process of its own.
+
+    States in the order of `trials`.
+    """
     stores = {trial.maps: Store(trial.maps) for trial in trials}
     states = [judge.state() for _ in trials]
     order = sorted(range(len(trials)), key=lambda n: kernels(trials[n]))
     for record in records:
-        picture = read_rgb(record.file)
+        image = read_rgb(record.file)
         add = judge.read_truth(record)
-        crf, evidences = SharedCrf(picture), dict[tuple[Path, float], Evidence]()
+        crf, evidences = SharedCrf(image), dict[tuple[Path, float], Evidence]()
         for n in order:
             trial = trials[n]
-            evidence = _evidence(evidences, stores[trial.maps], trial, record.id, (picture.shape[0], picture.shape[1]))
-            add(states[n], _answer(evidence, trial.refine, crf, record.id))
+            evidence = _evidence(evidences, stores[trial.maps], trial, record.id, (image.shape[0], image.shape[1]))
+            add(states[n], _prediction(evidence, trial.refine, crf, record.id))
     return states
 
 
-def _answer(evidence: Evidence, settings: RefineSettings, crf: SharedCrf, image_id: str) -> Pixels:
+def _prediction(evidence: Evidence, settings: RefineSettings, crf: SharedCrf, image_id: str) -> Pixels:
     sharpen = (lambda probabilities: crf.refine(probabilities, settings.crf)) if settings.crf.enabled else None
     try:
         return decode(evidence, settings, sharpen).after
@@ -172,7 +184,10 @@ def _answer(evidence: Evidence, settings: RefineSettings, crf: SharedCrf, image_
 
 
 def _evidence(known: Evidences, store: Store, trial: Trial, image_id: str, shape: tuple[int, int]) -> Evidence:
-    """Maps of an image at its own size, scaled at the percentile of the trial; those of the store where they are that."""
+    """Maps of an image at its own size, scaled at the percentile of the trial.
+
+    Those of the store where they are that.
+    """
     key = (trial.maps, trial.percentile)
     if key not in known:
         arrays = store.read(image_id)
@@ -210,7 +225,9 @@ def measure(judge: Judge, records: Sequence[Record], trials: Sequence[Trial], jo
     return [judge.score(state) for state in states]
 
 
-def _parts(judge: Judge, records: Sequence[Record], trials: Sequence[Trial], jobs: int) -> Iterator[tuple[int, list[State]]]:
+def _parts(
+    judge: Judge, records: Sequence[Record], trials: Sequence[Trial], jobs: int
+) -> Iterator[tuple[int, list[State]]]:
     workers = joblib.effective_n_jobs(jobs)
     size = max(1, min(16, len(records) // (4 * workers)))
     chunks = [records[start : start + size] for start in range(0, len(records), size)]
@@ -232,5 +249,5 @@ def _merge(state: State, other: State) -> None:
 
 
 def without_work(settings: RefineSettings) -> RefineSettings:
-    """The settings without what only says how the work is split: equal ones give equal answers."""
+    """The settings without what only says how the work is split: equal ones give equal predictions."""
     return replace(settings, jobs=1, part_size=1)

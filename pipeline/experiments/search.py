@@ -1,14 +1,15 @@
 """Search for the best settings of scale, decoder and CRF on split val, over maps that are there: no training.
 
     python -m pipeline.experiments.search --track track3 --out recipes/mine.yaml [--budget 60] [--minutes 30]
-        [--knob 'extract.percentile=[85, 90, 95]'] [--knob 'extract.sizes=[[320], [320, 448]]'] ...
+        [--parameter 'extract.percentile=[85, 90, 95]'] [--parameter 'extract.sizes=[[320], [320, 448]]'] ...
 
-Needs a finished run (`dvc repro refine@track3`). Every trial is written to a journal as soon as it is known: a search that
-was stopped goes on where it stopped, and a longer budget uses the trials of a shorter one. Levels of `extract.negative_weights`,
-`extract.sizes` and `extract.flip` make maps of their own with the trained model, once, of split val alone.
+Needs a finished run (`dvc repro refine@track3`). Every trial is written to a journal as soon as it is known: a search
+that was stopped goes on where it stopped, and a longer budget uses the trials of a shorter one. Levels of
+`extract.negative_weights`, `extract.sizes` and `extract.flip` make maps of their own with the trained model, once, of
+split val alone.
 
-The choice is made by split val only; images of split test are never opened. A score that was chosen among many is a little
-too good: what it is worth is seen on images that took no part.
+The choice is made by split val only; images of split test are never opened. A score that was chosen among many is a
+little too good: what it is worth is seen on images that took no part.
 """
 
 import argparse
@@ -95,7 +96,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """When no further points are tried: `trials` counts scorings of the whole split, `minutes` their time; 0 is no limit."""
+    """When no further points are tried: `trials` counts scorings of the whole split, `minutes` their time.
+
+    0 is no limit.
+    """
 
     trials: float
     minutes: float
@@ -172,11 +176,14 @@ class Laboratory:
         return fingerprint([trial, self._maps_key(point), self._images_key(records), self._setting_key()])
 
     def _maps_key(self, point: Point) -> str:
-        return self._remember(f"maps {identity(self._extraction(point))}", lambda: fingerprint(self._maps_identity(point)))
+        return self._remember(
+            f"maps {identity(self._extraction(point))}", lambda: fingerprint(self._maps_identity(point))
+        )
 
     def _images_key(self, records: Sequence[Record]) -> str:
         return self._remember(
-            f"images {len(records)}", lambda: fingerprint([[r.id, r.bytes, str(r.mask), r.boxes, r.labels] for r in records])
+            f"images {len(records)}",
+            lambda: fingerprint([[r.id, r.bytes, str(r.mask), r.boxes, r.labels] for r in records]),
         )
 
     def _setting_key(self) -> str:
@@ -194,7 +201,11 @@ class Laboratory:
                         self.judge.track.name,
                         self.judge.context.mask_kind,
                     ],
-                    {key: value for key, value in refine.items() if key != "crf" and f"refine.{key}" not in self.space.start},
+                    {
+                        key: value
+                        for key, value in refine.items()
+                        if key != "crf" and f"refine.{key}" not in self.space.start
+                    },
                 ]
             )
 
@@ -227,13 +238,19 @@ class Laboratory:
         if self._of_chain(point):
             return [sha256(self.run.maps / INDEX)]
         settings = asdict(self._settings(point))
-        shown = {key: value for key, value in settings.items() if key not in ("batch_size", "workers", "splits", "kept_features")}
+        shown = {
+            key: value
+            for key, value in settings.items()
+            if key not in ("batch_size", "workers", "splits", "kept_features")
+        }
         model = [sha256(self.run.model / name) for name in ("weights.safetensors", "design.json")]
         return [shown, model, self._images_key(self.records)]
 
     def _settings(self, point: Point) -> ExtractSettings:
         values = {**self.sections["extract"], **{key.removeprefix("extract."): point[key] for key in EXTRACTION}}
-        return build(ExtractSettings, {**values, "splits": ["val"]}, self.run.params, f"tracks.{self.run.track}.extract")
+        return build(
+            ExtractSettings, {**values, "splits": ["val"]}, self.run.params, f"tracks.{self.run.track}.extract"
+        )
 
     def _maps(self, point: Point) -> Path:
         """The store of the point: the chain's, or one of its own, made when it is first asked for."""
@@ -242,7 +259,10 @@ class Laboratory:
         folder = self.run.scratch / f"maps-{self._maps_key(point)}"
         if not (folder / "val" / INDEX).is_file():
             settings = self._settings(point)
-            print(f"maps: weights {settings.negative_weights}, sizes {list(settings.sizes)}, flip {settings.flip}", flush=True)
+            print(
+                f"maps: weights {settings.negative_weights}, sizes {list(settings.sizes)}, flip {settings.flip}",
+                flush=True,
+            )
             extract(read_manifest(self.run.manifest, ("val",)), load_classifier(self.run.model), folder, settings)
         return folder / "val"
 
@@ -251,7 +271,7 @@ def prepare(run: Run, given: Mapping[str, Sequence[Any]], budget: Budget, few: i
     """Read what the search needs; everything of split val, nothing of split test.
 
     Args:
-        given: levels by knob, in place of the usual ones
+        given: levels by parameter, in place of the usual ones
         few: images of the first pass; 0 is all
         seed: of the choice of these images
 
@@ -297,7 +317,9 @@ def _records(manifest: Manifest, judge: Judge, maps: Path) -> list[Record]:
     if not records:
         raise ScoreError(f"expected val images with usable truth to choose settings by, got none among {len(manifest)}")
     if missing := [record.id for record in records if record.id not in store]:
-        raise StoreError(f"{maps}: expected maps of all val images, missing={sample(missing)}; is val among extract.splits?")
+        raise StoreError(
+            f"{maps}: expected maps of all val images, missing={sample(missing)}; is val among extract.splits?"
+        )
     return records
 
 
@@ -315,11 +337,11 @@ def write_table(path: Path, laboratory: Laboratory) -> None:
     """All trials of the search as CSV, those on all images first, the best first."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    knobs = list(laboratory.space.levels)
-    writer.writerow(["images", "score", "threshold", "phase", "seconds", *knobs])
+    parameters = list(laboratory.space.levels)
+    writer.writerow(["images", "score", "threshold", "phase", "seconds", *parameters])
     for record in ranked(laboratory):
         numbers = [record["images"], f"{record['score']:.6f}", record["threshold"], record["phase"], record["seconds"]]
-        writer.writerow([*numbers, *(_cell(record["point"][key]) for key in knobs)])
+        writer.writerow([*numbers, *(_cell(record["point"][key]) for key in parameters)])
     write_text(path, stream.getvalue())
 
 
@@ -333,7 +355,7 @@ def _cell(value: Any) -> str:
 
 
 def report(laboratory: Laboratory, best: Best) -> str:
-    """What was found, in Markdown: the scores, what changed, and what every knob does around the best point."""
+    """What was found, in Markdown: the scores, what changed, and what every parameter does around the best point."""
     start = laboratory.space.start
     first = next(iter(laboratory.used.values()))
     score = "peak IoU" if laboratory.judge.track.task == "localization" else "mean IoU"
@@ -348,7 +370,7 @@ def report(laboratory: Laboratory, best: Best) -> str:
     ]
     chosen = canonical(best.point, start)
     lines += [f"| {key} | {_cell(start[key])} | {_cell(chosen[key])} |" for key in start if start[key] != chosen[key]]
-    lines += ["", f"## {score} along each knob, from the best point", ""]
+    lines += ["", f"## {score} along each parameter, from the best point", ""]
     for key in laboratory.space.levels:
         if known := along(laboratory, chosen, key):
             lines.append(f"- {key}: " + ", ".join(f"{_cell(level)}: {value:.4f}" for level, value in known))
@@ -356,11 +378,16 @@ def report(laboratory: Laboratory, best: Best) -> str:
 
 
 def along(laboratory: Laboratory, best: Point, key: str) -> list[tuple[Any, float]]:
-    """Levels of a knob whose other knobs are as in the best point, with their scores on all images; none for the best alone."""
+    """Levels of a parameter whose other parameters are as in the best point, with their scores on all images.
+
+    None for the best alone.
+    """
     images = len(laboratory.records)
-    scores = {identity(record["point"]): record["score"] for record in laboratory.used.values() if record["images"] == images}
+    scores = {
+        identity(record["point"]): record["score"] for record in laboratory.used.values() if record["images"] == images
+    }
     points = [canonical({**best, key: level}, laboratory.space.start) for level in laboratory.space.levels[key]]
-    unique = {identity(point): point for point in points}  # a knob without effect has one point
+    unique = {identity(point): point for point in points}  # a parameter without effect has one point
     known = [(point[key], scores[name]) for name, point in unique.items() if name in scores]
     return known if len(known) > 1 else []
 
@@ -374,7 +401,9 @@ def write_recipe(base: Path, track: str, point: Point, out: Path, note: str) -> 
     yaml = YAML()
     yaml.width = 10**6
     yaml.preserve_quotes = True
-    yaml.representer.add_representer(type(None), lambda here, _: here.represent_scalar("tag:yaml.org,2002:null", "null"))
+    yaml.representer.add_representer(
+        type(None), lambda here, _: here.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
     values = yaml.load(base.read_text(encoding="utf-8"))
     for key, value in changes(point).items():
         if lookup(values["tracks"][track], key) != value:  # what stays keeps its form
@@ -392,16 +421,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = _parse(arguments)
     data = args.data or Path("data") / args.track
     run = Run(args.params, args.track, *(data / name for name in ("manifest", "maps/val", "model", "search")))
-    run = replace(run, maps=args.maps or run.maps, model=args.model or run.model, manifest=args.manifest or run.manifest)
+    run = replace(
+        run, maps=args.maps or run.maps, model=args.model or run.model, manifest=args.manifest or run.manifest
+    )
     try:
-        laboratory = prepare(run, _knobs(args.knob), Budget(args.budget, args.minutes), args.images, args.seed, args.jobs)
+        laboratory = prepare(
+            run, _parameters(args.parameter), Budget(args.budget, args.minutes), args.images, args.seed, args.jobs
+        )
         laboratory.window = (args.thresholds[0], args.thresholds[1])
         best = search(laboratory.space, laboratory, effort_for(laboratory, args.seed))
         table = args.table or Path("reports") / args.track / "search.csv"
         write_table(table, laboratory)
         write_text(table.with_suffix(".md"), report(laboratory, best))
         score = laboratory.score(best.point)
-        note = f"{args.params.name} with the settings that `make search` found for {args.track}: {score:.4f} on split val"
+        note = (
+            f"{args.params.name} with the settings that `make search` found for {args.track}: {score:.4f} on split val"
+        )
         write_recipe(args.params, args.track, canonical(best.point, laboratory.space.start), args.out, note)
     except PipelineError as error:
         print(error, file=sys.stderr)
@@ -434,26 +469,28 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=-1, help="processes; -1: all cores")
-    parser.add_argument("--knob", action="append", default=[], help="key=[levels], a JSON list; one level fixes the knob")
+    parser.add_argument(
+        "--parameter", action="append", default=[], help="key=[levels], a JSON list; one level fixes the parameter"
+    )
     return parser.parse_args(arguments)
 
 
-def _knobs(given: Sequence[str]) -> dict[str, list[Any]]:
+def _parameters(given: Sequence[str]) -> dict[str, list[Any]]:
     """Levels from the command line.
 
-    >>> _knobs(["extract.percentile=[80, 90]"])
+    >>> _parameters(["extract.percentile=[80, 90]"])
     {'extract.percentile': [80, 90]}
     """
-    knobs = {}
+    parameters = {}
     for text in given:
         key, _, levels = text.partition("=")
         try:
-            knobs[key] = json.loads(levels)
+            parameters[key] = json.loads(levels)
         except json.JSONDecodeError:
-            knobs[key] = None
-        if not isinstance(knobs[key], list) or not knobs[key]:
-            raise SettingsError(f"knob: expected key=[levels] such as extract.percentile=[80, 90], got {text!r}")
-    return knobs
+            parameters[key] = None
+        if not isinstance(parameters[key], list) or not parameters[key]:
+            raise SettingsError(f"parameter: expected key=[levels] such as extract.percentile=[80, 90], got {text!r}")
+    return parameters
 
 
 if __name__ == "__main__":

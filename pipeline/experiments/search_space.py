@@ -1,8 +1,8 @@
 """What the search varies, and in which order it tries.
 
-A point gives every knob one of its levels. Knobs are keys of the track's sections `extract` and `refine`; percentile 100 is
-MaS. The search is a function of space, seed and scores alone: asked again with the same scores it proposes the same points,
-which is what lets a killed run go on from its journal.
+A point gives every parameter one of its levels. Parameters are keys of the track's sections `extract` and `refine`;
+percentile 100 is MaS. The search is a function of space, seed and scores alone: asked again with the same scores it
+proposes the same points, which is what lets a killed run go on from its journal.
 """
 
 import json
@@ -63,25 +63,27 @@ def assign(values: dict[str, Any], key: str, value: Any) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """Knobs with their levels in order, and the point of the recipe.
+    """Parameters with their levels in order, and the point of the recipe.
 
     Attributes:
-        levels: of each knob that has a choice
-        start: a level for each knob
+        levels: of each parameter that has a choice
+        start: a level for each parameter
     """
 
     levels: Mapping[str, tuple[Any, ...]]
     start: Point
 
     def draw(self, chance: np.random.Generator) -> Point:
-        """A random point: about half of the knobs are as in the recipe, the others anywhere."""
+        """A random point: about half of the parameters are as in the recipe, the others anywhere."""
         return {
-            key: self.levels[key][int(chance.integers(len(self.levels[key])))] if chance.random() < 0.5 else self.start[key]
+            key: self.levels[key][int(chance.integers(len(self.levels[key])))]
+            if chance.random() < 0.5
+            else self.start[key]
             for key in self.levels
         }
 
     def step(self, point: Point, chance: np.random.Generator, most: int = 3) -> Point:
-        """A random neighbor: up to `most` knobs move by one level."""
+        """A random neighbor: up to `most` parameters move by one level."""
         moved = dict(point)
         for position in chance.choice(len(self.levels), size=min(most, len(self.levels)), replace=False):
             key = list(self.levels)[int(position)]
@@ -91,7 +93,7 @@ class Space:
         return moved
 
     def along(self, point: Point, key: str, reach: int) -> list[Point]:
-        """The points that differ in one knob by at most `reach` levels.
+        """The points that differ in one parameter by at most `reach` levels.
 
         >>> [p["a"] for p in Space({"a": (1, 2, 3, 4)}, {"a": 1}).along({"a": 1}, "a", reach=2)]
         [2, 3]
@@ -103,22 +105,24 @@ class Space:
 
 
 def make_space(sections: Mapping[str, Any], track: Track, given: Mapping[str, Sequence[Any]]) -> Space:
-    """The knobs of a track around the settings of a recipe.
+    """The parameters of a track around the settings of a recipe.
 
     Args:
         sections: `extract` and `refine` as in the recipe
-        given: levels that replace those of `LEVELS`; one level fixes a knob
+        given: levels that replace those of `LEVELS`; one level fixes a parameter
 
     Raises:
-        SettingsError: if a knob is unknown, or there is nothing to choose
+        SettingsError: if a parameter is unknown, or there is nothing to choose
     """
     if unknown := sorted(given.keys() - LEVELS.keys()):
-        raise SettingsError(f"knob {unknown[0]}: expected one of {list(LEVELS)}, got {unknown[0]!r}")
+        raise SettingsError(f"parameter {unknown[0]}: expected one of {list(LEVELS)}, got {unknown[0]!r}")
     levels, start = {}, {}
     for key, usual in LEVELS.items():
         if key in (ONLY_LOCALIZATION if track.task == "segmentation" else ONLY_SEGMENTATION):
             if key in given:
-                raise SettingsError(f"knob {key}: expected a knob of {track.name}, got one of the other track")
+                raise SettingsError(
+                    f"parameter {key}: expected a parameter of {track.name}, got one of the other track"
+                )
             continue
         here = _of_recipe(sections, key)
         wanted = [float(level) if isinstance(here, float) else level for level in given.get(key, usual)]
@@ -128,7 +132,7 @@ def make_space(sections: Mapping[str, Any], track: Track, given: Mapping[str, Se
         start[key] = here if here in known else known[0]
         levels[key] = tuple(sorted(known) if all(isinstance(level, (int, float)) for level in known) else known)
     if all(len(known) == 1 for known in levels.values()):
-        raise SettingsError("expected at least one knob with two levels, got only fixed ones: nothing to search")
+        raise SettingsError("expected at least one parameter with two levels, got only fixed ones: nothing to search")
     return Space(levels, start)
 
 
@@ -153,12 +157,14 @@ def changes(point: Point) -> dict[str, Any]:
     if values["extract.scale"] == "max":
         del values["extract.percentile"]
     if not values["refine.crf.enabled"]:
-        values = {key: value for key, value in values.items() if not key.startswith("refine.crf.") or key.endswith("enabled")}
+        values = {
+            key: value for key, value in values.items() if not key.startswith("refine.crf.") or key.endswith("enabled")
+        }
     return values
 
 
 def canonical(point: Point, start: Point) -> Point:
-    """The point with every knob that has no effect put back to the recipe's level, so that equals are found equal.
+    """The point with every parameter that has no effect put back to the recipe's level, so that equals are found equal.
 
     Without iterations no kernel acts; a kernel with compat 0 has no width; one class an image asks for no probability.
     """
@@ -197,7 +203,7 @@ class Effort:
         batch: points that are scored together
         seed: of the random points
         small: whether the first pass looks at a part of the images only
-        steps: random neighbors that are tried when no single knob helps any more
+        steps: random neighbors that are tried when no single parameter helps any more
     """
 
     draws: int
@@ -216,10 +222,11 @@ class Best:
 
 
 def search(space: Space, measure: Measure, effort: Effort) -> Best:
-    """Look for the best point: random ones first, then knob by knob, then random neighbors, until the budget is spent.
+    """Look for the best point: random ones first, then parameter by parameter, then random neighbors, until the budget
+    is spent.
 
-    A point replaces the best one only if it is better on all images of the split; ties stay with the earlier one, so that
-    the recipe's own settings win against an equal.
+    A point replaces the best one only if it is better on all images of the split; ties stay with the earlier one, so
+    that the recipe's own settings win against an equal.
 
     Args:
         measure: scores of points, called with the name of the phase and whether a part of the images is enough; raises
@@ -238,7 +245,7 @@ def search(space: Space, measure: Measure, effort: Effort) -> Best:
         for _ in range(effort.steps):
             best = _better(best, [space.step(best.point, chance) for _ in range(effort.batch)], measure, "steps")
     except Spent:
-        pass  # the best so far is the answer
+        pass  # the best so far is the prediction
     return best
 
 

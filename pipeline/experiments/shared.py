@@ -1,10 +1,12 @@
-r"""Several trainings or extractions in one go: classifiers on one frozen body share every look at a picture.
+r"""Several trainings or extractions in one go: classifiers on one frozen backbone share every look at an image.
 
-    python -m pipeline.experiments.shared train   --track T --manifest M --params A B --model A B --history A B --report A B
-    python -m pipeline.experiments.shared extract --track T --manifest M --params A B --model A B --out A B --features A B \
+    python -m pipeline.experiments.shared train   --track T --manifest M --params A B --model A B --history A B --report
+    A B python -m pipeline.experiments.shared extract --track T --manifest M --params A B --model A B --out A B
+    --features A B \
         --report A B
 
-Each option lists one file or folder a run, in the same order. Results are those of the stages of the chain, bit for bit.
+Each option lists one file or folder a run, in the same order. Results are those of the stages of the chain, bit for
+bit.
 """
 
 import argparse
@@ -33,7 +35,7 @@ def train(args: argparse.Namespace) -> None:
 
 
 def extract(args: argparse.Namespace) -> None:
-    """Maps of classifiers with one body."""
+    """Maps of classifiers with one backbone."""
     every = [load_section(ExtractSettings, f"tracks.{args.track}.extract", params) for params in args.params]
     models = {path: load_classifier(path) for path in dict.fromkeys(args.model)}
     track = get_track(args.track)

@@ -12,8 +12,8 @@ from pipeline.models.placement import Offset
 def clamp_negative_weights(weights: Tensor) -> Tensor:
     """Set negative classifier weights to 0 (NWC); a new tensor, the logits keep all weights. Shape: (K, C)
 
-    Source: Bae, Noh and Kim, "Rethinking Class Activation Mapping for Weakly Supervised Object Localization", ECCV 2020,
-    section 4.2
+    Source: Bae, Noh and Kim, "Rethinking Class Activation Mapping for Weakly Supervised Object Localization", ECCV
+    2020, section 4.2
 
     >>> clamp_negative_weights(torch.tensor([[1.0, -2.0]]))
     tensor([[1., 0.]])
@@ -26,8 +26,8 @@ def class_activation_maps(features: Tensor, weights: Tensor, wanted: Tensor) -> 
 
         M_k(h, w) = sum over c of weights[k, c] * F_c(h, w)
 
-    The bias is no part of it, and F is not thresholded whatever the pooling: the mean of a map over its positions plus the
-    bias is the logit of a classifier with global average pooling.
+    The bias is no part of it, and F is not thresholded whatever the pooling: the mean of a map over its positions plus
+    the bias is the logit of a classifier with global average pooling.
 
     Args:
         features: activations after the last ReLU. Shape: (N, C, H, W)
@@ -42,8 +42,8 @@ def class_activation_maps(features: Tensor, weights: Tensor, wanted: Tensor) -> 
 
     Source: Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016, equation 2
 
-    >>> class_activation_maps(torch.tensor([[[[1.0, 2.0]], [[3.0, 0.0]]]]), torch.tensor([[1.0, -1.0]]), torch.tensor([[0]]))
-    tensor([[[[-2.,  2.]]]])
+    >>> class_activation_maps(torch.tensor([[[[1.0, 2.0]], [[3.0, 0.0]]]]), torch.tensor([[1.0, -1.0]]),
+    torch.tensor([[0]])) tensor([[[[-2.,  2.]]]])
     """
     if features.ndim != 4 or weights.ndim != 2 or features.shape[1] != weights.shape[1] or len(wanted) != len(features):
         raise ValueError(
@@ -77,8 +77,8 @@ def mean_over_views(maps: Sequence[Tensor], offsets: Sequence[Offset]) -> Tensor
 def resample(maps: Tensor, shape: tuple[int, int], offset: Offset) -> Tensor:
     """Bilinear values of maps at the centers of `shape` cells that divide the image evenly.
 
-    Cell i of n lies at (i + 0.5 + offset) / n of the image; beyond the outermost cells their value is repeated. Without an
-    offset that is a bilinear resize, position centers aligned (align_corners = False), as everywhere else.
+    Cell i of n lies at (i + 0.5 + offset) / n of the image; beyond the outermost cells their value is repeated. Without
+    an offset that is a bilinear resize, position centers aligned (align_corners = False), as everywhere else.
 
     Args:
         maps: Shape: (N, P, h, w)

@@ -1,7 +1,7 @@
 """Features of a few val images, kept for the diagnostics: maps alone cannot say which channels a map is made of.
 
-What is stored for an image: `features` (C, h, w) float16, as the network gives them at the first of `extract.sizes`, not
-mirrored; `weights` (L, C) float32, the classifier's for each label of the image, in the order of the manifest.
+What is stored for an image: `features` (C, h, w) float16, as the network gives them at the first of `extract.sizes`,
+not mirrored; `weights` (L, C) float32, the classifier's for each label of the image, in the order of the manifest.
 """
 
 from collections.abc import Sequence
@@ -16,14 +16,16 @@ from pipeline.core.images import read_rgb, resize_image
 from pipeline.core.manifest import Manifest, Record
 from pipeline.core.store import Arrays, divide, finish, write_part
 from pipeline.core.tracks import Track
-from pipeline.extract.run import cell_offset, look
+from pipeline.extract.run import cell_offset, view_shape
 from pipeline.extract.settings import ExtractSettings
 from pipeline.models.classifier import Classifier
 
 PART = 16  # images in one file, at least: of ResNet50 at 384 pixels, 40 MB
 
 
-def keep_features(manifest: Manifest, classifier: Classifier, out: Path, settings: ExtractSettings, track: Track) -> int:
+def keep_features(
+    manifest: Manifest, classifier: Classifier, out: Path, settings: ExtractSettings, track: Track
+) -> int:
     """Write the features of a sample of split val as a store; return how many images it holds.
 
     The store is empty where `kept_features` is 0, or no val image has labels and truth to compare with.
@@ -48,11 +50,13 @@ def keep_features(manifest: Manifest, classifier: Classifier, out: Path, setting
 def choose_sample(val: Manifest, most: int, track: Track) -> Sequence[Record]:
     """At most `most` images whose object is known, evenly spaced in the order of their labels: the same at every call.
 
-    A mask of foreground, or a box, says where the object of an image with one label is; where there are several labels, only
-    a label map does, and only segmentation reads it as one.
+    A mask of foreground, or a box, says where the object of an image with one label is; where there are several labels,
+    only a label map does, and only segmentation reads it as one.
     """
     several = track.task == "segmentation" and val.mask_kind == "labels"
-    known = [r for r in val if (r.has_mask or r.has_boxes) and (len(r.labels) == 1 or (several and r.has_mask and r.labels))]
+    known = [
+        r for r in val if (r.has_mask or r.has_boxes) and (len(r.labels) == 1 or (several and r.has_mask and r.labels))
+    ]
     known.sort(key=lambda record: (record.labels, record.id))
     places = np.unique(np.linspace(0, len(known) - 1, min(most, len(known))).round().astype(int))
     return [known[place] for place in places]
@@ -60,9 +64,11 @@ def choose_sample(val: Manifest, most: int, track: Track) -> Sequence[Record]:
 
 @torch.inference_mode()
 def _arrays(record: Record, classifier: Classifier, settings: ExtractSettings, hardware: Hardware) -> Arrays:
-    picture = read_rgb(record.file)
-    shape = look((picture.shape[0], picture.shape[1]), settings.sizes[0], settings.resize, classifier.design.output_stride)
-    images = torch.from_numpy(resize_image(picture, shape)).permute(2, 0, 1)[None].to(hardware.device)
+    image = read_rgb(record.file)
+    shape = view_shape(
+        (image.shape[0], image.shape[1]), settings.sizes[0], settings.resize, classifier.design.output_stride
+    )
+    images = torch.from_numpy(resize_image(image, shape)).permute(2, 0, 1)[None].to(hardware.device)
     with hardware.autocast():
         features = classifier.features(images)
     weights = classifier.head.weight[list(record.labels)]

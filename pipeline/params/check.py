@@ -1,8 +1,8 @@
 """Check a whole params file at once: `python -m pipeline.params.check [params.yaml]`.
 
-Stages load their own section. This reads all of them first, and what two sections say together, so that a mistake in the
-last one is found before the first hour is spent. It is a program of its own, in front of every stage: a change here can
-change no result, so no stage depends on it.
+Stages load their own section. This reads all of them first, and what two sections say together, so that a mistake in
+the last one is found before the first hour is spent. It is a program of its own, in front of every stage: a change here
+can change no result, so no stage depends on it.
 """
 
 import sys
@@ -64,13 +64,17 @@ def _check_track(values: dict[str, Any], track: Track, path: Path, lines: list[s
             found[name] = build(kind, section(values, f"{where}.{name}", path), path, f"{where}.{name}")
         except SettingsError as error:
             lines += str(error).splitlines()
-    lines += [f"{path}: {where}.{line}" for line in _contradictions(found, track)] if len(found) == len(SECTIONS) else []
+    lines += (
+        [f"{path}: {where}.{line}" for line in _contradictions(found, track)] if len(found) == len(SECTIONS) else []
+    )
     return found
 
 
 def _unknown_keys(given: object, where: str, known: Iterable[str], path: Path) -> Iterator[str]:
     if isinstance(given, Mapping):  # what is none lacks every key, and is told so
-        yield from (unknown_key(path, f"{where}{key}", value, known) for key, value in given.items() if key not in known)
+        yield from (
+            unknown_key(path, f"{where}{key}", value, known) for key, value in given.items() if key not in known
+        )
 
 
 def _contradictions(found: dict[str, Any], track: Track) -> list[str]:
@@ -79,7 +83,8 @@ def _contradictions(found: dict[str, Any], track: Track) -> list[str]:
     train, extract, refine, package = found["train"], found["extract"], found["refine"], found["package"]
     if refine.decoder not in track.decoders:
         lines.append(
-            f"refine.decoder: expected one of {list(track.decoders)}, got {refine.decoder!r}; it belongs to the other track"
+            f"refine.decoder: expected one of {list(track.decoders)}, got {refine.decoder!r}; it belongs to the "
+            "other track"
         )
     if refine.shape == "box" and track.task == "segmentation":
         lines.append("refine.shape: expected 'free', got 'box'; only score maps have level sets")
@@ -91,7 +96,9 @@ def _contradictions(found: dict[str, Any], track: Track) -> list[str]:
             "labels would choose the classes of the submission"
         )
     if "val" not in extract.splits:
-        lines.append(f"extract.splits: expected 'val' among them, got {list(extract.splits)}; the stage evaluate scores it")
+        lines.append(
+            f"extract.splits: expected 'val' among them, got {list(extract.splits)}; the stage evaluate scores it"
+        )
     if refine.decoder == "several_classes" and extract.max_classes == 1:
         lines.append("extract.max_classes: expected 2 or more with refine.decoder 'several_classes', got 1")
     if refine.decoder == "several_classes" and train.loss == "single_label":

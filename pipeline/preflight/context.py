@@ -50,8 +50,8 @@ class Trial:
         validate: one pass through the network at the size of training
         extract: all scales and mirror images of `extract`
         refine: resize, CRF, decoder, PNG
-        score: reading an answer and comparing it
-        answer: bytes of one answer's PNG
+        score: reading a prediction and comparing it
+        prediction: bytes of one prediction's PNG
     """
 
     header: float = 0.0
@@ -61,7 +61,7 @@ class Trial:
     extract: float = 0.0
     refine: float = 0.0
     score: float = 0.0
-    answer: float = 0.0
+    prediction: float = 0.0
 
 
 @dataclass(slots=True)
@@ -85,7 +85,7 @@ class Context:
     seed: int = 0
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     listings: dict[str, Listing] = field(default_factory=dict)
-    good: "dict[str, list[Record]]" = field(default_factory=dict)  # pictures that could be decoded
+    good: "dict[str, list[Record]]" = field(default_factory=dict)  # images that could be decoded
     parameters: dict[str, int] = field(default_factory=dict)
     trials: dict[str, Trial] = field(default_factory=dict)
 
@@ -98,7 +98,9 @@ class Context:
         name = next(name for name, section in SECTIONS.items() if section is kind)
         found = self.settings.get(track, {}).get(name)
         if not isinstance(found, kind):
-            raise NotCheckedError(f"{self.key(track, name)}: not looked at, for the section has mistakes; mend them first")
+            raise NotCheckedError(
+                f"{self.key(track, name)}: not looked at, for the section has mistakes; mend them first"
+            )
         return found
 
     def key(self, track: str, key: str) -> str:

@@ -48,16 +48,18 @@ def _try_to_write(folder: Path) -> Row | None:
         place = place.parent
     if not place.is_dir():
         kind = "a link that leads nowhere" if place.is_symlink() else "a file"
-        return Row("FAIL", "outputs", place.as_posix(), f"expected a folder to write to, got {kind}", f"mv {place} elsewhere")
+        return Row(
+            "FAIL", "outputs", place.as_posix(), f"expected a folder to write to, got {kind}", f"mv {place} elsewhere"
+        )
     try:
         with tempfile.TemporaryFile(dir=place):
             return None
     except OSError as error:
-        cure = "chmod u+w, chown, or put the project on a disk that can be written"
-        return Row("FAIL", "outputs", place.as_posix(), f"expected a folder to write to, got {error}", cure)
+        hint = "chmod u+w, chown, or put the project on a disk that can be written"
+        return Row("FAIL", "outputs", place.as_posix(), f"expected a folder to write to, got {error}", hint)
 
 
-# --- disk --------------------------------------------------------------------------------------------------------------------
+# --- disk -------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +70,18 @@ class Need:
     model: int
     maps: int
     features: int
-    answers: int
+    predictions: int
     zip: int
 
     @property
     def total(self) -> int:
-        return self.manifest + self.model + self.maps + self.features + self.answers + self.zip + REPORT
+        return self.manifest + self.model + self.maps + self.features + self.predictions + self.zip + REPORT
 
     def __str__(self) -> str:
         parts = (
             ("maps", self.maps),
             ("features", self.features),
-            ("answers", self.answers),
+            ("predictions", self.predictions),
             ("zip", self.zip),
             ("model", self.model),
             ("table", self.manifest),
@@ -93,21 +95,21 @@ def needed(context: Context, track: Track) -> Need:
     package = context.get(track.name, PackageSettings)
     context.get(track.name, PreprocessSettings)  # without it the images are not known
     images = context.images(track.name)
-    answered = sum(images[split] for split in extract.splits)
-    answered += images["val"] if track.task == "localization" else 0  # at the most: the map of the true class beside
+    predicted = sum(images[split] for split in extract.splits)
+    predicted += images["val"] if track.task == "localization" else 0  # at the most: the map of the true class beside
     side = max(extract.sizes) // train.backbone.output_stride
     classes = count_classes(context, track)
     trial = context.trials.get(track.name)
-    answer = (trial.answer if trial else 0) or ANSWER[track.task]
+    prediction = (trial.prediction if trial else 0) or ANSWER[track.task]
     kept = min(extract.max_classes, classes)
     cells = (extract.sizes[0] // train.backbone.output_stride) ** 2
     return Need(
         manifest=ROW * sum(images.values()),
         model=4 * (context.parameters.get(track.name) or 30_000_000),
-        maps=answered * (2 * kept * side * side + 2 * classes + ENTRY),
+        maps=predicted * (2 * kept * side * side + 2 * classes + ENTRY),
         features=2 * CHANNELS * cells * min(extract.kept_features, images["val"]),
-        answers=int(answered * (2 * answer + ENTRY)),
-        zip=int(images[package.split] * answer),
+        predictions=int(predicted * (2 * prediction + ENTRY)),
+        zip=int(images[package.split] * prediction),
     )
 
 
@@ -118,7 +120,9 @@ def check_disk(context: Context) -> Iterator[Row]:
         try:
             need = needed(context, track)
         except NotCheckedError as error:
-            yield Row("WARN", "disk", "", f"not counted: {error}", "mend what stands above and run this again", track.name)
+            yield Row(
+                "WARN", "disk", "", f"not counted: {error}", "mend what stands above and run this again", track.name
+            )
             continue
         total += need.total
         yield Row("OK", "disk", "", f"about {gigabytes(need.total)}: {need}", track=track.name)
@@ -136,12 +140,12 @@ def _against_free(place: Path, bytes_needed: int, copies: bool) -> Row:
     free = free_bytes(place)
     why = "outs, and DVC's cache a second time" if copies else "outs, which DVC's cache shares"
     text = f"expected {gigabytes(bytes_needed)} free ({why}), found {gigabytes(free)}"
-    cure = "free some; or `dvc cache dir /another/disk`; or share the files, `dvc config cache.type hardlink,symlink`"
+    hint = "free some; or `dvc cache dir /another/disk`; or share the files, `dvc config cache.type hardlink,symlink`"
     where = place.resolve().as_posix()
     if free < bytes_needed:
-        return Row("FAIL", "disk", where, text, cure)
+        return Row("FAIL", "disk", where, text, hint)
     if free < 1.5 * bytes_needed:
-        return Row("WARN", "disk", where, f"{text}: enough for one run, not for a second with other params", cure)
+        return Row("WARN", "disk", where, f"{text}: enough for one run, not for a second with other params", hint)
     return Row("OK", "disk", where, f"{gigabytes(bytes_needed)} needed ({why}), {gigabytes(free)} free")
 
 
@@ -191,7 +195,7 @@ def shares_blocks(folder: Path) -> bool:
     return True
 
 
-# --- memory ------------------------------------------------------------------------------------------------------------------
+# --- memory -----------------------------------------------------------------------------------------------------------
 
 
 def check_memory(context: Context, track: Track) -> Iterator[Row]:
@@ -199,16 +203,19 @@ def check_memory(context: Context, track: Track) -> Iterator[Row]:
     settings = context.get(track.name, TrainSettings)
     if settings.backbone.trained and not settings.head_epochs:
         return
-    from pipeline.models.backbones import build_body, count_channels
+    from pipeline.models.backbones import build_backbone, count_channels
 
-    channels = count_channels(build_body(settings.backbone.name, settings.backbone.output_stride))
+    channels = count_channels(build_backbone(settings.backbone.name, settings.backbone.output_stride))
     # float16, and one view more while it is being looked at
     bytes_needed = 2 * context.images(track.name)["train"] * (settings.views + 1) * channels
     have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
-    text = f"features of {settings.views} views need {gigabytes(bytes_needed)} of memory, the machine has {gigabytes(have)}"
+    text = (
+        f"features of {settings.views} views need {gigabytes(bytes_needed)} of memory, the machine has "
+        f"{gigabytes(have)}"
+    )
     if have and bytes_needed > 0.8 * have:
-        cure = "fewer views, or backbone.trained: true with head_epochs: 0, which keeps none"
-        yield Row("FAIL", "memory", context.key(track.name, "train.views"), f"expected less: {text}", cure)
+        hint = "fewer views, or backbone.trained: true with head_epochs: 0, which keeps none"
+        yield Row("FAIL", "memory", context.key(track.name, "train.views"), f"expected less: {text}", hint)
     else:
         yield Row("OK", "memory", "", text)
 

@@ -36,8 +36,8 @@ def check_durations(context: Context, track: Track) -> Iterator[Row]:
         yield Row("OK", "duration", stage.name, f"about {people(stage.seconds)}: {stage.how}")
     total = sum(stage.seconds for stage in stages)
     if total > LONG:
-        cure = "a faster device, fewer epochs, or train.backbone.trained: false, which learns the head alone"
-        yield Row("WARN", "duration", "all stages", f"expected at most {people(LONG)}, got about {people(total)}", cure)
+        hint = "a faster device, fewer epochs, or train.backbone.trained: false, which learns the head alone"
+        yield Row("WARN", "duration", "all stages", f"expected at most {people(LONG)}, got about {people(total)}", hint)
     else:
         yield Row("OK", "duration", "all stages", f"about {people(total)}")
 
@@ -64,12 +64,17 @@ def _train(context: Context, track: Track, trial: Trial) -> Stage:
     validate = images["val"] * reading(trial.decode, trial.validate, settings.workers)
     if settings.backbone.trained:
         how = f"{settings.epochs} epochs of {images['train']:,} images"
-        # the head's own epochs take seconds, but the body looks at every view once: forward only, and crops, not whole pictures
+        # the head's own epochs take seconds, but the backbone looks at every view once: forward only, and crops, not
+        # whole images
         forward = trial.validate * (settings.crop / settings.resize) ** 2
         looks = settings.views * images["train"] * reading(trial.decode, forward, settings.workers)
         start = looks + validate if settings.head_epochs else 0.0
         return Stage("train", start + settings.epochs * (learn + validate), how + (", the head first" if start else ""))
-    return Stage("train", settings.views * learn + validate, f"{settings.views} views of {images['train']:,} images, body frozen")
+    return Stage(
+        "train",
+        settings.views * learn + validate,
+        f"{settings.views} views of {images['train']:,} images, backbone frozen",
+    )
 
 
 def _extract(context: Context, track: Track, trial: Trial) -> Stage:
@@ -77,7 +82,9 @@ def _extract(context: Context, track: Track, trial: Trial) -> Stage:
     images = sum(context.images(track.name)[split] for split in settings.splits)
     looks = len(settings.sizes) * (2 if settings.flip else 1)
     return Stage(
-        "extract", images * reading(trial.decode, trial.extract, settings.workers), f"{images:,} images, {looks} looks at each"
+        "extract",
+        images * reading(trial.decode, trial.extract, settings.workers),
+        f"{images:,} images, {looks} looks at each",
     )
 
 
@@ -90,12 +97,12 @@ def _refine(context: Context, track: Track, trial: Trial) -> Stage:
 
 
 def _small(context: Context, track: Track, trial: Trial) -> list[Stage]:
-    """Stages of which nobody waits long; what they cost an image is a multiple of reading one answer."""
+    """Stages of which nobody waits long; what they cost an image is a multiple of reading one prediction."""
     images, jobs = context.images(track.name), processes(context.get(track.name, EvaluateSettings).jobs)
     split = context.get(track.name, PackageSettings).split
     return [
         Stage("evaluate", 6 * images["val"] * trial.score / jobs, f"{images['val']:,} images, {jobs} processes"),
-        Stage("package", 3 * images[split] * trial.score, f"{images[split]:,} answers"),
+        Stage("package", 3 * images[split] * trial.score, f"{images[split]:,} predictions"),
         Stage("report", 10.0, "one page"),
     ]
 

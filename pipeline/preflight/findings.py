@@ -23,7 +23,7 @@ class Row:
         check: what was looked at, in a word or two
         where: a path, a key of the params file, or an image id; empty for what concerns all of it
         found: what is the case; of a mistake: expected ..., got ...
-        cure: likely cause and way out; empty for OK
+        hint: likely cause and way out; empty for OK
         track: whose
     """
 
@@ -31,21 +31,22 @@ class Row:
     check: str
     where: str
     found: str
-    cure: str = ""
+    hint: str = ""
     track: str = BOTH
 
 
-def row_of_line(level: Level, check: str, line: str, cure: str = "") -> Row:
+def row_of_line(level: Level, check: str, line: str, hint: str = "") -> Row:
     """Take one of the project's messages apart: `where: expected ..., got ...; likely cause, way out`.
 
     Args:
         level: of the row
         check: of the row
         line: the message
-        cure: used where the message names none
+        hint: used where the message names none
 
     >>> row_of_line("FAIL", "masks", "a/b.png: expected mode L, got P; likely a palette copy")
-    Row(level='FAIL', check='masks', where='a/b.png', found='expected mode L, got P', cure='likely a palette copy', track='both')
+    Row(level='FAIL', check='masks', where='a/b.png', found='expected mode L, got P', hint='likely a palette copy',
+    track='both')
     """
     where, colon, rest = line.strip().partition(": expected ")
     if not colon:
@@ -53,7 +54,7 @@ def row_of_line(level: Level, check: str, line: str, cure: str = "") -> Row:
     else:
         rest = f"expected {rest}"
     found, _, own = rest.partition("; ")
-    return Row(level, check, where, found, own or cure)
+    return Row(level, check, where, found, own or hint)
 
 
 def limit(rows: Iterable[Row], most: int = MOST_ROWS) -> list[Row]:
@@ -68,16 +69,18 @@ def limit(rows: Iterable[Row], most: int = MOST_ROWS) -> list[Row]:
             kept.append(row)
     for level, row in last.items():
         if counts[level] > most:
-            kept.append(replace(row, where="", found=f"… {counts[level]} of these in all, {most} are shown", cure=""))
+            kept.append(replace(row, where="", found=f"… {counts[level]} of these in all, {most} are shown", hint=""))
     return kept
 
 
 def show(row: Row, width: int | None = None) -> str:
-    """A row as a few lines: level, track, check; where; what was found; the cure after an arrow."""
+    """A row as a few lines: level, track, check; where; what was found; the hint after an arrow."""
     width = width or max(80, min(shutil.get_terminal_size((120, 40)).columns, 160))
     head = f"{row.level:<5} {row.track:<7} {row.check:<10}"
     text = f"{row.where}: {row.found}" if row.where else row.found
-    lines = _wrap(text, width) + [f"{'→ ' if n == 0 else '  '}{line}" for n, line in enumerate(_wrap(row.cure, width - 2))]
+    lines = _wrap(text, width) + [
+        f"{'→ ' if n == 0 else '  '}{line}" for n, line in enumerate(_wrap(row.hint, width - 2))
+    ]
     return "\n".join(f"{head if n == 0 else '':<{INDENT}}{line}" for n, line in enumerate(lines))
 
 

@@ -23,7 +23,7 @@ from pipeline.preprocess.layouts.ilsvrc_cls import SWAPPED_MASKS, is_swapped
 from pipeline.preprocess.layouts.ilsvrc_det import RAW
 from pipeline.preprocess.settings import DemoSource, IlsvrcClsSource, IlsvrcDetSource, PreprocessSettings, Source
 
-SECONDS = 20.0  # at most, for the pictures of one track
+SECONDS = 20.0  # at most, for the images of one track
 NOTABLE = ("other_format_than_name", "cmyk_images", "other_color_modes")  # quirks that are named image by image
 DOWNLOAD = "likely a truncated download: copy this file again"
 
@@ -48,14 +48,14 @@ class Sample:
     findings: list[tuple[Record, Finding]] = field(default_factory=list)
 
 
-def check_pictures(context: Context, track: Track) -> Iterator[Row]:
+def check_images(context: Context, track: Track) -> Iterator[Row]:
     """Decode a sample of every split; each broken file, each odd one, and how many were looked at."""
     settings = context.get(track.name, PreprocessSettings)
     if isinstance(settings.source, DemoSource):
         return
     chosen = choose(context, track)
     if not any(chosen.of.values()):
-        raise NotCheckedError("not looked at, for there are no pictures where the params file says")
+        raise NotCheckedError("not looked at, for there are no images where the params file says")
     deadline = time.monotonic() + SECONDS
     looked: dict[str, int] = {}
     for split in SPLITS:
@@ -70,10 +70,10 @@ def check_pictures(context: Context, track: Track) -> Iterator[Row]:
     yield from _palettes(chosen, isinstance(settings.source, IlsvrcDetSource))
     yield from _empty_files(context, track, {record.file for record, _ in chosen.findings})
     counts = ", ".join(f"{split} {looked.get(split, 0):,} of {chosen.of[split]:,}" for split in SPLITS)
-    yield Row("OK", "pictures", "", f"looked at {counts}{chosen.note}; {_met(chosen)}")
+    yield Row("OK", "images", "", f"looked at {counts}{chosen.note}; {_met(chosen)}")
 
 
-# --- which -------------------------------------------------------------------------------------------------------------------
+# --- which ------------------------------------------------------------------------------------------------------------
 
 
 def choose(context: Context, track: Track) -> Sample:
@@ -86,7 +86,9 @@ def choose(context: Context, track: Track) -> Sample:
     parts = {split: manifest.select(split) for split in SPLITS}
     rows = {split: chance.sample(range(len(part)), min(context.sample, len(part))) for split, part in parts.items()}
     records = {split: list(replace(part, table=part.table.take(rows[split]))) for split, part in parts.items()}
-    return Sample(records, {split: len(part) for split, part in parts.items()}, manifest.mask_kind, len(manifest.classes))
+    return Sample(
+        records, {split: len(part) for split, part in parts.items()}, manifest.mask_kind, len(manifest.classes)
+    )
 
 
 def _from_disk(context: Context, track: Track, chance: random.Random) -> Sample:
@@ -120,13 +122,13 @@ def _turn(source: Source) -> MaskTurn | None:
     return source.swapped_masks
 
 
-# --- what was found -----------------------------------------------------------------------------------------------------------
+# --- what was found ---------------------------------------------------------------------------------------------------
 
 
 def _broken(chosen: Sample) -> Iterator[Row]:
     for record, finding in chosen.findings:
         if finding.problem:
-            yield row_of_line("FAIL", "pictures", finding.problem, DOWNLOAD)
+            yield row_of_line("FAIL", "images", finding.problem, DOWNLOAD)
             continue
         wrong, right = wrong_values(finding.mask_values, chosen.kind, chosen.classes)
         if wrong:
@@ -143,7 +145,7 @@ def _broken(chosen: Sample) -> Iterator[Row]:
 def _odd(chosen: Sample) -> Iterator[Row]:
     for record, finding in chosen.findings:
         for rule in set(finding.quirks) & set(NOTABLE):
-            yield Row("WARN", "pictures", record.file.as_posix(), RULES[rule], "nothing to do; real copies hold a few")
+            yield Row("WARN", "images", record.file.as_posix(), RULES[rule], "nothing to do; real copies hold a few")
 
 
 def _palettes(chosen: Sample, raw_is_plain: bool) -> Iterator[Row]:
@@ -153,11 +155,13 @@ def _palettes(chosen: Sample, raw_is_plain: bool) -> Iterator[Row]:
         with Image.open(mask) as image:
             if image.mode == "P":
                 text = "expected mode L, got P (with a palette)"
-                yield Row("FAIL", "masks", mask.as_posix(), text, f"likely the palette copy, for viewing; unpack {RAW} again")
+                yield Row(
+                    "FAIL", "masks", mask.as_posix(), text, f"likely the palette copy, for viewing; unpack {RAW} again"
+                )
 
 
 def _empty_files(context: Context, track: Track, seen: set[Path]) -> Iterator[Row]:
-    """Every val and test image, for an answer is owed for each: is there anything in the file?"""
+    """Every val and test image, for a prediction is owed for each: is there anything in the file?"""
     listing = context.listings.get(track.name)
     if listing is None or listing.manifest is None:
         return
@@ -166,7 +170,7 @@ def _empty_files(context: Context, track: Track, seen: set[Path]) -> Iterator[Ro
         for name in part.table["file"].to_pylist():
             path = part.root / name
             if path not in seen and path.is_file() and not path.stat().st_size:
-                yield Row("FAIL", "pictures", path.as_posix(), "expected an image, got an empty file", DOWNLOAD)
+                yield Row("FAIL", "images", path.as_posix(), "expected an image, got an empty file", DOWNLOAD)
 
 
 def _met(chosen: Sample) -> str:

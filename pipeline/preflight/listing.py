@@ -19,13 +19,20 @@ from pipeline.preflight.findings import Level, Row, row_of_line
 from pipeline.preprocess.challenge_lists import cls_classes
 from pipeline.preprocess.folders import list_names, only_images, stem, walk
 from pipeline.preprocess.layouts.ilsvrc_cls import ilsvrc_home
-from pipeline.preprocess.settings import DemoSource, FolderSource, IlsvrcClsSource, IlsvrcDetSource, PreprocessSettings, Source
+from pipeline.preprocess.settings import (
+    DemoSource,
+    FolderSource,
+    IlsvrcClsSource,
+    IlsvrcDetSource,
+    PreprocessSettings,
+    Source,
+)
 
 FEW = 20  # images of a class: below, it is named
 COPY_AGAIN = "likely an unfinished copy: unpack the archive again"
 
 
-# --- roots --------------------------------------------------------------------------------------------------------------------
+# --- roots ------------------------------------------------------------------------------------------------------------
 
 
 def check_roots(context: Context, track: Track) -> Iterator[Row]:
@@ -33,14 +40,14 @@ def check_roots(context: Context, track: Track) -> Iterator[Row]:
     settings = context.get(track.name, PreprocessSettings)
     for key in ("root", "challenge_root"):
         if hasattr(settings.source, key):
-            yield _look_at_root(context, track, settings.source, key)
+            yield _check_root(context, track, settings.source, key)
     if not Path(settings.watch).is_file():  # for DVC a dep that is not there is an error
         where = context.key(track.name, "preprocess.watch")
-        cure = "name one that is there, such as data/raw/README.md"
-        yield Row("FAIL", "roots", where, f"expected a file, found none at {settings.watch}", cure)
+        hint = "name one that is there, such as data/raw/README.md"
+        yield Row("FAIL", "roots", where, f"expected a file, found none at {settings.watch}", hint)
 
 
-def _look_at_root(context: Context, track: Track, source: Source, key: str) -> Row:
+def _check_root(context: Context, track: Track, source: Source, key: str) -> Row:
     root = Path(getattr(source, key))
     if root.is_dir():
         return Row("OK", "roots", root.as_posix(), f"{key} of {source.name}, at {root.resolve().as_posix()}")
@@ -48,9 +55,13 @@ def _look_at_root(context: Context, track: Track, source: Source, key: str) -> R
         return Row("OK", "roots", root.as_posix(), "not there yet, the stage preprocess renders it")
     where = context.key(track.name, f"preprocess.source.{key}")
     if getattr(source, "download", False):
-        return Row("WARN", "roots", where, f"expected a folder, found none at {root}", "the stage preprocess will download it")
+        return Row(
+            "WARN", "roots", where, f"expected a folder, found none at {root}", "the stage preprocess will download it"
+        )
     kind = "a link that leads nowhere" if root.is_symlink() else "a file" if root.exists() else "nothing"
-    return Row("FAIL", "roots", where, f"expected a folder, found {kind} at {root}", f"ln -s /path/to/it {root}, or set {key}")
+    return Row(
+        "FAIL", "roots", where, f"expected a folder, found {kind} at {root}", f"ln -s /path/to/it {root}, or set {key}"
+    )
 
 
 def missing_roots(source: Source) -> list[str]:
@@ -59,7 +70,7 @@ def missing_roots(source: Source) -> list[str]:
     return [root for root in roots if not Path(root).is_dir()]
 
 
-# --- listing ------------------------------------------------------------------------------------------------------------------
+# --- listing ----------------------------------------------------------------------------------------------------------
 
 
 def check_listing(context: Context, track: Track) -> Iterator[Row]:
@@ -95,7 +106,9 @@ def list_source(settings: PreprocessSettings, track: Track) -> Listing:
     listing = Listing(manifest, [], time.perf_counter() - start)
     plain = replace(source, masks="labels") if isinstance(source, FolderSource) else source
     try:
-        inspect(manifest, replace(settings, source=plain, check="list"))  # opens no file: ids, splits, classes, linked masks
+        inspect(
+            manifest, replace(settings, source=plain, check="list")
+        )  # opens no file: ids, splits, classes, linked masks
         listing.lines = leaked_masks(manifest, compare_bytes=True)
     except DataError as error:
         listing.lines = single_lines(str(error))
@@ -116,11 +129,13 @@ def single_lines(message: str) -> list[str]:
     """
     lines = [line.strip() for line in message.splitlines()]
     return [
-        line for line in lines if not (line.endswith(":") and line.split(" ")[-1] in ("problems:", "lines:", "files:", "rows:"))
+        line
+        for line in lines
+        if not (line.endswith(":") and line.split(" ")[-1] in ("problems:", "lines:", "files:", "rows:"))
     ]
 
 
-# --- counts -------------------------------------------------------------------------------------------------------------------
+# --- counts -----------------------------------------------------------------------------------------------------------
 
 
 def check_counts(context: Context, track: Track) -> Iterator[Row]:
@@ -165,7 +180,11 @@ def _left_out(manifest: Manifest) -> Iterator[Row]:
         if images:
             text = f"left out: {images:,} ({rule.replace('_', ' ')})"
             yield Row(
-                "WARN", "counts", manifest.root.as_posix(), text, "preprocess.json counts them too; expected in a real copy"
+                "WARN",
+                "counts",
+                manifest.root.as_posix(),
+                text,
+                "preprocess.json counts them too; expected in a real copy",
             )
 
 
@@ -184,10 +203,12 @@ def _count_class_folders(source: IlsvrcClsSource) -> Iterator[Row]:
 
 def train_folder(source: IlsvrcClsSource | IlsvrcDetSource) -> Path:
     """Where an ILSVRC disk has its training images."""
-    return ilsvrc_home(Path(source.root)) / ("Data/CLS-LOC/train" if isinstance(source, IlsvrcClsSource) else "Data/DET/train")
+    return ilsvrc_home(Path(source.root)) / (
+        "Data/CLS-LOC/train" if isinstance(source, IlsvrcClsSource) else "Data/DET/train"
+    )
 
 
-# --- annotations --------------------------------------------------------------------------------------------------------------
+# --- annotations ------------------------------------------------------------------------------------------------------
 
 
 def check_annotations(context: Context, track: Track) -> Iterator[Row]:
@@ -227,7 +248,9 @@ def _sample_boxes(source: IlsvrcClsSource, context: Context, listing: Listing) -
 def _without_object(without: int, of: int, where: str) -> Row:
     text = f"{without:,} of {of:,} annotations name no object"
     if of and without / of > 0.1:  # 4.5 % of the challenge's
-        return Row("WARN", "labels", where, text, "expected in about 4.5 %; a single-label loss leaves these images out")
+        return Row(
+            "WARN", "labels", where, text, "expected in about 4.5 %; a single-label loss leaves these images out"
+        )
     return Row("OK", "labels", where, f"{text}; a single-label loss leaves these images out")
 
 
@@ -237,7 +260,9 @@ def _sample_labels(source: IlsvrcDetSource, context: Context) -> Iterator[Row]:
     home = ilsvrc_home(Path(source.root)) / "Annotations/DET/train"
     if not home.is_dir():
         raise NotCheckedError(f"{home.as_posix()}: not looked at, for there is no such folder")
-    images = [f"{folder}/{stem(name)}" for folder, names in walk(train_folder(source)).items() for name in only_images(names)]
+    images = [
+        f"{folder}/{stem(name)}" for folder, names in walk(train_folder(source)).items() for name in only_images(names)
+    ]
     chosen = random.Random(context.seed).sample(images, min(context.sample, len(images)))
     files = [home / f"{image}.xml" for image in chosen]
     absent = [file for file in files if not file.is_file()]
@@ -248,7 +273,8 @@ def _sample_labels(source: IlsvrcDetSource, context: Context) -> Iterator[Row]:
     yield _without_object(counts.count(0), len(counts), home.as_posix())
     if absent:
         text = (
-            f"left out: {len(absent)} of {len(files)} images without annotation: {sample([file.as_posix() for file in absent])}"
+            f"left out: {len(absent)} of {len(files)} images without annotation: "
+            f"{sample([file.as_posix() for file in absent])}"
         )
         yield Row(
             "WARN",

@@ -82,7 +82,9 @@ def shipped(source: IlsvrcClsSource | IlsvrcDetSource, split: str) -> Ids:
 def lenient_ids(path: Path) -> Ids:
     """The ids in a list, whatever else is wrong with it."""
     words = [line.replace(",", " ").split() for line in _text(path).splitlines()]
-    return tuple(stem(name) if _has_suffix(name) else name for line in words if line for name in [line[0].rpartition("/")[2]])
+    return tuple(
+        stem(name) if _has_suffix(name) else name for line in words if line for name in [line[0].rpartition("/")[2]]
+    )
 
 
 def _text(path: Path) -> str:
@@ -127,7 +129,9 @@ def _masks_anywhere(source: IlsvrcClsSource | IlsvrcDetSource) -> dict[str, Path
     masks: dict[str, Path] = {}
     other = "LID_track1" if isinstance(source, IlsvrcClsSource) else "LID_track3"
     for folder, names in walk(challenge).items():
-        plain = isinstance(source, IlsvrcClsSource) or Path(folder).name == RAW  # others of Track 1 are copies for viewing
+        plain = (
+            isinstance(source, IlsvrcClsSource) or Path(folder).name == RAW
+        )  # others of Track 1 are copies for viewing
         if plain and not folder.startswith(other):
             masks |= {stem(name): challenge / folder / name for name in only_images(names, MASK_SUFFIXES)}
     return masks
@@ -140,7 +144,9 @@ def _odd_lines(path: Path) -> Iterator[Row]:
     suffixed = [line.split()[0] for line in lines if line.strip() and _has_suffix(line.replace(",", " ").split()[0])]
     if b"\r\n" in raw:
         yield _odd(
-            path, f"expected lines that end in \\n, got \\r\\n in {raw.count(bytes([13, 10]))}", "dos2unix makes them plain"
+            path,
+            f"expected lines that end in \\n, got \\r\\n in {raw.count(bytes([13, 10]))}",
+            "dos2unix makes them plain",
         )
     if raw.startswith(b"\xef\xbb\xbf"):
         yield _odd(path, "expected plain text, got a byte order mark in front", "save it without one")
@@ -148,12 +154,14 @@ def _odd_lines(path: Path) -> Iterator[Row]:
         yield _odd(path, f"expected one id a line, got {len(blank)} blank lines: {sample(blank)}", "take them out")
     if suffixed:
         yield _odd(
-            path, f"expected bare ids, got {len(suffixed)} with an extension: {sample(suffixed)}", "the extension is dropped"
+            path,
+            f"expected bare ids, got {len(suffixed)} with an extension: {sample(suffixed)}",
+            "the extension is dropped",
         )
 
 
-def _odd(path: Path, found: str, cure: str) -> Row:
-    return Row("WARN", "lists", path.as_posix(), found, f"read all the same; {cure}")
+def _odd(path: Path, found: str, hint: str) -> Row:
+    return Row("WARN", "lists", path.as_posix(), found, f"read all the same; {hint}")
 
 
 def _other_than_shipped(source: IlsvrcDetSource) -> Iterator[Row]:
@@ -163,5 +171,9 @@ def _other_than_shipped(source: IlsvrcDetSource) -> Iterator[Row]:
             difference = f"missing={sample(sorted(ours - given))}, extra={sample(sorted(given - ours))}"
             text = f"expected the challenge's {len(ours):,} ids, got {len(given):,}; {difference}"
             yield Row(
-                "WARN", "lists", path.as_posix(), text, "preprocess.source.lists: shipped is used; download would take these"
+                "WARN",
+                "lists",
+                path.as_posix(),
+                text,
+                "preprocess.source.lists: shipped is used; download would take these",
             )

@@ -1,4 +1,7 @@
-"""The machine: packages, device, CRF, DVC. Libraries are imported inside the checks: one that is broken is a finding."""
+"""The machine: packages, device, CRF, DVC.
+
+Libraries are imported inside the checks: one that is broken is a finding.
+"""
 
 import importlib
 import importlib.metadata
@@ -17,7 +20,18 @@ from pipeline.train.settings import TrainSettings
 
 PROJECT = "lid-pipeline"
 INSTALL = "pip install --constraint constraints.txt --editable ."
-MODULES = ("albumentations", "cv2", "joblib", "numpy", "pandas", "pyarrow", "safetensors", "timm", "torch", "torchvision")
+MODULES = (
+    "albumentations",
+    "cv2",
+    "joblib",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "safetensors",
+    "timm",
+    "torch",
+    "torchvision",
+)
 OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
 
 
@@ -26,7 +40,11 @@ def check_python(context: Context) -> Iterator[Row]:
     found = ".".join(map(str, sys.version_info[:3]))
     if not (3, 10) <= sys.version_info[:2] <= (3, 12):
         yield Row(
-            "FAIL", "python", sys.executable, f"expected Python 3.10 to 3.12, got {found}", "make PYTHON=python3.11 environment"
+            "FAIL",
+            "python",
+            sys.executable,
+            f"expected Python 3.10 to 3.12, got {found}",
+            "make PYTHON=python3.11 environment",
         )
     else:
         yield Row("OK", "python", sys.executable, found)
@@ -42,9 +60,20 @@ def check_packages(context: Context) -> Iterator[Row]:
     problems = unmet_requirements()
     for line in problems:
         ours = line.startswith(PROJECT)
-        yield Row("FAIL" if ours else "WARN", "packages", line.split(" ")[0], f"expected its requirements, got: {line}", INSTALL)
+        yield Row(
+            "FAIL" if ours else "WARN",
+            "packages",
+            line.split(" ")[0],
+            f"expected its requirements, got: {line}",
+            INSTALL,
+        )
     if not problems:
-        yield Row("OK", "packages", "", f"{', '.join(f'{name} {version(name)}' for name in ('torch', 'timm', 'numpy', 'dvc'))}")
+        yield Row(
+            "OK",
+            "packages",
+            "",
+            f"{', '.join(f'{name} {version(name)}' for name in ('torch', 'timm', 'numpy', 'dvc'))}",
+        )
 
 
 def unmet_requirements() -> list[str]:
@@ -85,8 +114,11 @@ def check_crf(context: Context) -> Iterator[Row]:
     try:
         densecrf = importlib.import_module("pydensecrf.densecrf")
     except Exception as error:  # a compiled module can raise anything
-        cure = "pip install pydensecrf2 (it imports as pydensecrf; the older pydensecrf does not build), with a C++ compiler"
-        yield Row("FAIL", "crf", "pydensecrf", f"expected to import it, got {type(error).__name__}: {error}", cure)
+        hint = (
+            "pip install pydensecrf2 (it imports as pydensecrf; the older pydensecrf does not build), with a C++ "
+            "compiler"
+        )
+        yield Row("FAIL", "crf", "pydensecrf", f"expected to import it, got {type(error).__name__}: {error}", hint)
         return
     import numpy as np
 
@@ -99,21 +131,31 @@ def check_crf(context: Context) -> Iterator[Row]:
     else:
         found = f"expected probabilities that add up to 1, got {total.min()}..{total.max()}"
         yield Row(
-            "FAIL", "crf", "pydensecrf", found, "likely built against another NumPy: pip install --force-reinstall pydensecrf2"
+            "FAIL",
+            "crf",
+            "pydensecrf",
+            found,
+            "likely built against another NumPy: pip install --force-reinstall pydensecrf2",
         )
 
 
 def check_dvc(context: Context) -> Iterator[Row]:
     """DVC is there, and this folder is one of its."""
     if shutil.which("dvc") is None:
-        yield Row("FAIL", "dvc", "PATH", "expected the command dvc, found none", f"activate the environment, or {INSTALL}")
+        yield Row(
+            "FAIL", "dvc", "PATH", "expected the command dvc, found none", f"activate the environment, or {INSTALL}"
+        )
     found = shutil.which("python")
     if found is None or Path(found).parent.resolve() != Path(sys.executable).parent.resolve():
         text = f"expected the stages' python to be this one, {sys.executable}, found {found}"
         yield Row("WARN", "dvc", "PATH", text, "activate the environment before `dvc repro`; `make repro` does")
     if not (context.folder / "dvc.yaml").is_file():
         yield Row(
-            "FAIL", "dvc", (context.folder / "dvc.yaml").as_posix(), "expected the chain, found no file", "cd to the project"
+            "FAIL",
+            "dvc",
+            (context.folder / "dvc.yaml").as_posix(),
+            "expected the chain, found no file",
+            "cd to the project",
         )
     elif not (context.folder / ".dvc").is_dir():
         yield Row(
@@ -141,15 +183,17 @@ def _hardware(key: str, device: str, precision: str, learning: bool) -> Row:
     try:
         hardware = choose_hardware(device, precision, learning)
     except SettingsError as error:
-        return row_of_line("FAIL", "device", f"{key}.{error}", _device_cure(str(error)))
+        return row_of_line("FAIL", "device", f"{key}.{error}", _device_hint(str(error)))
     found = f"{hardware.device} ({device_name(str(hardware.device))}), {hardware.precision}"
     if learning and hardware.device.type == "cpu":
-        cure = "fine for a trial; else a machine with a GPU, or backbone.trained: false. The rows `duration` say how long"
-        return Row("WARN", "device", f"{key}.device", f"expected a GPU to train a whole network on, got {found}", cure)
+        hint = (
+            "fine for a trial; else a machine with a GPU, or backbone.trained: false. The rows `duration` say how long"
+        )
+        return Row("WARN", "device", f"{key}.device", f"expected a GPU to train a whole network on, got {found}", hint)
     return Row("OK", "device", key, found)
 
 
-def _device_cure(message: str) -> str:
+def _device_hint(message: str) -> str:
     if message.startswith("precision"):
         return "set precision to auto"
     return "set device to auto, or install a torch with CUDA for the driver that `nvidia-smi` shows"

@@ -64,10 +64,19 @@ def check_model(context: Context, track: Track) -> Iterator[Row]:
     count = context.parameters[track.name] = classifier.parameter_count()
     where = context.key(track.name, "train.parameter_limit")
     if settings.parameter_limit and count >= settings.parameter_limit:
-        text = f"expected fewer than {settings.parameter_limit:,} parameters, got {count:,} of {settings.backbone.name!r}"
-        yield Row("FAIL", "model", where, text, "choose a smaller backbone; 0 switches the limit off, outside the challenge")
+        text = (
+            f"expected fewer than {settings.parameter_limit:,} parameters, got {count:,} of {settings.backbone.name!r}"
+        )
+        yield Row(
+            "FAIL", "model", where, text, "choose a smaller backbone; 0 switches the limit off, outside the challenge"
+        )
     else:
-        yield Row("OK", "model", settings.backbone.name, f"{count:,} parameters, output stride {settings.backbone.output_stride}")
+        yield Row(
+            "OK",
+            "model",
+            settings.backbone.name,
+            f"{count:,} parameters, output stride {settings.backbone.output_stride}",
+        )
     yield _map_sizes(context, track, settings)
 
 
@@ -75,12 +84,15 @@ def _map_sizes(context: Context, track: Track, settings: TrainSettings) -> Row:
     stride = settings.backbone.output_stride
     sides = context.get(track.name, ExtractSettings).sizes
     maps = ", ".join(f"{side // stride} x {side // stride} at {side}" for side in sides)
-    batch = f"effective batch {settings.batch_size * settings.accumulate} = {settings.batch_size} x {settings.accumulate}"
+    batch = (
+        f"effective batch {settings.batch_size * settings.accumulate} = {settings.batch_size} x {settings.accumulate}"
+    )
     crop = f"{settings.crop // stride} x {settings.crop // stride} at {settings.crop} in training"
-    return Row("OK", "model", settings.backbone.name, f"maps of {maps} (square pictures), {crop}; {batch}")
+    return Row("OK", "model", settings.backbone.name, f"maps of {maps} (square images), {crop}; {batch}")
 
 
-# --- weights -----------------------------------------------------------------------------------------------------------------
+# --- weights
+# -----------------------------------------------------------------------------------------------------------------
 
 
 def check_weights(context: Context, track: Track) -> Iterator[Row]:
@@ -90,7 +102,11 @@ def check_weights(context: Context, track: Track) -> Iterator[Row]:
     if backbone.weights == "none":
         text = "expected weights to start from, got none"
         yield Row(
-            "WARN", "weights", where, text, "ImageNet weights are allowed by the rules; from nothing, training takes far longer"
+            "WARN",
+            "weights",
+            where,
+            text,
+            "ImageNet weights are allowed by the rules; from nothing, training takes far longer",
         )
     elif backbone.weights == "hub":
         yield _hub_weights(backbone, where)
@@ -99,11 +115,11 @@ def check_weights(context: Context, track: Track) -> Iterator[Row]:
 
 
 def _load(backbone: BackboneSettings, where: str, prefix: str) -> Row:
-    from pipeline.models.backbones import build_body
+    from pipeline.models.backbones import build_backbone
     from pipeline.models.weights import load_weights
 
     try:
-        load_weights(build_body(backbone.name, backbone.output_stride), backbone)
+        load_weights(build_backbone(backbone.name, backbone.output_stride), backbone)
     except TrainError as error:
         line = f"{prefix}{error}" if str(error).startswith("train.") else str(error)
         return row_of_line("FAIL", "weights", line, f"see {where}")
@@ -125,11 +141,11 @@ def _hub_weights(backbone: BackboneSettings, where: str) -> Row:
     endpoint = os.environ.get("HF_ENDPOINT", HUB)
     if os.environ.get("HF_HUB_OFFLINE", "") in ("", "0") and can_reach(endpoint):
         return Row("OK", "weights", where, f"{name} will be downloaded from {endpoint} (some 100 MB)")
-    cure = (
+    hint = (
         f"run once with a network, `python -c \"import timm; timm.create_model('{name}', pretrained=True)\"`, and copy "
         "~/.cache/huggingface here; or weights: file"
     )
-    return Row("FAIL", "weights", where, f"expected {name} from {endpoint} or in the hub's cache, got neither", cure)
+    return Row("FAIL", "weights", where, f"expected {name} from {endpoint} or in the hub's cache, got neither", hint)
 
 
 def is_cached(repository: str) -> bool:
@@ -140,7 +156,7 @@ def is_cached(repository: str) -> bool:
 
 
 def can_reach(address: str) -> bool:
-    """Whether a server answers within five seconds, whatever it says."""
+    """Whether a server predictions within five seconds, whatever it says."""
     try:
         with urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=5):
             return True

@@ -18,7 +18,10 @@ COMPLETE = "recipes/ holds complete params files to compare with"
 
 
 def check_params(context: Context) -> Iterator[Row]:
-    """The whole file, as the first line of every stage does; sections without a mistake are kept for the other checks."""
+    """The whole file, as the first line of every stage does.
+
+    Sections without a mistake are kept for the other checks.
+    """
     context.settings = sections_without_mistake(context.params)
     try:
         check(context.params)
@@ -67,7 +70,8 @@ def check_validation_labels(context: Context, track: Track) -> Iterator[Row]:
             "FAIL",
             "params",
             context.key(track.name, "train.select"),
-            f"expected 'held_out' or 'last', got {train.select!r} with preprocess.check 'list': val images have their labels in "
+            f"expected 'held_out' or 'last', got {train.select!r} with preprocess.check 'list': val images have "
+            "their labels in "
             "their masks, which are not opened",
             "set preprocess.check to header, or train.select to held_out",
         )
@@ -79,8 +83,8 @@ def check_processes(context: Context, track: Track) -> Iterator[Row]:
     yield from _too_many(context.key(track.name, "train.workers"), train.workers)
     if train.workers == 0 and train.backbone.trained and cores() > 2:
         found = f"expected processes that read images beside the network, got 0 on {cores()} cores"
-        cure = f"set it to {min(8, cores())}; else the device waits for the disk"
-        yield Row("WARN", "params", context.key(track.name, "train.workers"), found, cure)
+        hint = f"set it to {min(8, cores())}; else the device waits for the disk"
+        yield Row("WARN", "params", context.key(track.name, "train.workers"), found, hint)
     yield from _too_many(context.key(track.name, "extract.workers"), context.get(track.name, ExtractSettings).workers)
 
 

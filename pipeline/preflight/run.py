@@ -34,7 +34,7 @@ EACH = (  # of each track
     "data.check_counts",
     "lists.check_lists",
     "data.check_annotations",
-    "pictures.check_pictures",
+    "images.check_images",
     "model.check_model",
     "model.check_weights",
     "space.check_memory",
@@ -67,7 +67,9 @@ def guarded(name: str, *given: Any) -> list[Row]:
         rows.append(Row("WARN", short, "", str(error), "mend what stands above and run this again"))
     except Exception as error:  # the one place that catches all: a preflight that breaks helps nobody
         text = f"expected this check to end, got {type(error).__name__}: {' '.join(str(error).split())}"
-        rows.append(Row("FAIL", short, f"pipeline.preflight.{name}", text, "likely damaged data, or a mistake in the check"))
+        rows.append(
+            Row("FAIL", short, f"pipeline.preflight.{name}", text, "likely damaged data, or a mistake in the check")
+        )
     return limit(rows)
 
 

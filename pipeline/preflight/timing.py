@@ -15,7 +15,7 @@ from pipeline.preflight.model import build_classifier
 from pipeline.refine.settings import RefineSettings
 from pipeline.train.settings import TrainSettings
 
-SHAPE = (375, 500)  # (H, W) of most pictures of ILSVRC
+SHAPE = (375, 500)  # (H, W) of most images of ILSVRC
 PATIENCE = 6.0  # seconds
 ON_CPU = 2  # images of a batch there: enough to know what one costs
 
@@ -26,7 +26,7 @@ def check_trial(context: Context, track: Track) -> Iterator[Row]:
         return
     seconds = 60 * context.minutes / len(TRACKS)
     trial = context.trials[track.name] = Trial()
-    _try_pictures(context, track, trial, 0.1 * seconds)
+    _time_images(context, track, trial, 0.1 * seconds)
     yield from _try_refine(context, track, trial, 0.2 * seconds)
     yield from _try_network(context, track, trial, 0.6 * seconds)
     text = (
@@ -60,21 +60,22 @@ def mean_seconds(call: Callable[[], Any], budget: float, wait: Callable[[], Any]
     raise AssertionError("the loop above has no end")
 
 
-# --- pictures and CRF ---------------------------------------------------------------------------------------------------------
+# --- images and CRF
+# ---------------------------------------------------------------------------------------------------------
 
 
-def _try_pictures(context: Context, track: Track, trial: Trial, seconds: float) -> None:
+def _time_images(context: Context, track: Track, trial: Trial, seconds: float) -> None:
     from pipeline.core.images import read_rgb
     from pipeline.preprocess.header import read_header
 
-    files = [record.file for record in context.good.get(track.name, [])] or [_made_up_picture(context)]
+    files = [record.file for record in context.good.get(track.name, [])] or [_synthetic_image(context)]
     turns = itertools.cycle(files)
     trial.header = mean_seconds(lambda: read_header(next(turns)), 0.2 * seconds)
     trial.decode = mean_seconds(lambda: read_rgb(next(turns)), 0.8 * seconds)
 
 
-def _made_up_picture(context: Context) -> Path:
-    """A picture of the usual size where there is none to be had."""
+def _synthetic_image(context: Context) -> Path:
+    """An image of the usual size where there is none to be had."""
     import tempfile
 
     import cv2
@@ -97,30 +98,30 @@ def _try_refine(context: Context, track: Track, trial: Trial, seconds: float) ->
 
     settings, extract = context.get(track.name, RefineSettings), context.get(track.name, ExtractSettings)
     records = [record for record in context.good.get(track.name, []) if record.split != "train"]
-    turns = itertools.cycle([record.file for record in records] or [_made_up_picture(context)])
+    turns = itertools.cycle([record.file for record in records] or [_synthetic_image(context)])
     several = settings.decoder == "several_classes"
     arrays = _one_blob(2 if several else 1, max(extract.sizes) // 16)
     sizes: list[int] = []
 
     def refine() -> None:
-        answer = refine_image(arrays, next(turns), "preflight", settings)
-        sizes.append(sum(len(encode_png(pixels)) for pixels in (answer.before, answer.after)) // 2)
+        prediction = refine_image(arrays, next(turns), "preflight", settings)
+        sizes.append(sum(len(encode_png(pixels)) for pixels in (prediction.before, prediction.after)) // 2)
 
     trial.refine = mean_seconds(refine, 0.8 * seconds)
-    trial.answer = float(np.mean(sizes)) if records else 0.0  # a made-up picture says nothing of real ones
-    picture = read_rgb(next(turns))
-    data = encode_png(np.ascontiguousarray(picture[:, :, 0]))
+    trial.prediction = float(np.mean(sizes)) if records else 0.0  # a made-up image says nothing of real ones
+    image = read_rgb(next(turns))
+    data = encode_png(np.ascontiguousarray(image[:, :, 0]))
     trial.score = mean_seconds(lambda: np.bincount(decode_png(data, "preflight").ravel(), minlength=256), 0.2 * seconds)
     whose = (
-        f"of {picture.shape[1]}x{picture.shape[0]}: {trial.answer / 1e3:.0f} kB"
+        f"of {image.shape[1]}x{image.shape[0]}: {trial.prediction / 1e3:.0f} kB"
         if records
         else "that is made up, for there are none"
     )
-    yield Row("OK", "trial", "", f"CRF and decoder answer a picture {whose}")
+    yield Row("OK", "trial", "", f"CRF and decoder prediction an image {whose}")
 
 
 def _one_blob(maps: int, side: int) -> dict[str, Any]:
-    """What `extract` would store of a picture with one object in the middle."""
+    """What `extract` would store of an image with one object in the middle."""
     import numpy as np
 
     y, x = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
@@ -132,7 +133,8 @@ def _one_blob(maps: int, side: int) -> dict[str, Any]:
     }
 
 
-# --- network ------------------------------------------------------------------------------------------------------------------
+# --- network
+# ------------------------------------------------------------------------------------------------------------------
 
 
 def _try_network(context: Context, track: Track, trial: Trial, seconds: float) -> Iterator[Row]:
@@ -152,11 +154,14 @@ def _too_large(context: Context, track: Track, name: str, error: str) -> Row:
     train, extract = context.get(track.name, TrainSettings), context.get(track.name, ExtractSettings)
     size = train.batch_size if name == "train" else extract.batch_size
     half = max(1, size // 2)
-    cure = f"set it to {half}"
+    hint = f"set it to {half}"
     if name == "train":
-        cure += f" and accumulate to {-(-train.batch_size * train.accumulate // half)}: the effective batch stays what it is"
+        hint += (
+            f" and accumulate to {-(-train.batch_size * train.accumulate // half)}: the effective batch stays what "
+            "it is"
+        )
     text = f"expected a batch that fits into the device's memory, got {size} ({error.splitlines()[0]})"
-    return Row("FAIL", "trial", context.key(track.name, f"{name}.batch_size"), text, cure)
+    return Row("FAIL", "trial", context.key(track.name, f"{name}.batch_size"), text, hint)
 
 
 def _try_learning(context: Context, track: Track, classifier: Any, trial: Trial, seconds: float) -> None:
@@ -185,12 +190,14 @@ def _try_learning(context: Context, track: Track, classifier: Any, trial: Trial,
         optimizer.zero_grad(set_to_none=True)
 
     @torch.inference_mode()
-    def look() -> None:
+    def validate() -> None:
         with hardware.autocast():
             classifier(images.to(hardware.device))
 
     classifier.eval()
-    trial.validate = mean_seconds(look, 0.3 * seconds, _waiting(hardware)) / batch * (settings.resize / settings.crop) ** 2
+    trial.validate = (
+        mean_seconds(validate, 0.3 * seconds, _waiting(hardware)) / batch * (settings.resize / settings.crop) ** 2
+    )
     if trained:
         set_mode(classifier, settings)
         trial.learn = mean_seconds(learn, 0.7 * seconds, _waiting(hardware)) / batch
@@ -202,12 +209,12 @@ def _try_extraction(context: Context, track: Track, classifier: Any, trial: Tria
     import torch
 
     from pipeline.core.device import choose_hardware
-    from pipeline.extract.run import look, predict
+    from pipeline.extract.run import predict, view_shape
 
     settings = context.get(track.name, ExtractSettings)
     hardware = _hardware(choose_hardware, settings.device, settings.precision, False)
     batch = _batch(settings.batch_size, hardware)
-    shapes = [look(SHAPE, size, settings.resize, classifier.design.output_stride) for size in settings.sizes]
+    shapes = [view_shape(SHAPE, size, settings.resize, classifier.design.output_stride) for size in settings.sizes]
     scales = [torch.randint(0, 256, (batch, 3, *shape), dtype=torch.uint8) for shape in shapes]
     classifier.eval().to(hardware.device)
     call = lambda: predict(classifier, scales, [()] * batch, settings, hardware)  # noqa: E731

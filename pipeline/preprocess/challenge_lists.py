@@ -1,6 +1,7 @@
 """Facts of the challenge that ship with the project, as tables in `lists/`: classes, and the ids of val and test.
 
-ilsvrc_cls_classes.csv: the 1,000 WNIDs of ILSVRC CLS-LOC in sorted order, as in timm's `imagenet_synsets.txt`; names are
+ilsvrc_cls_classes.csv: the 1,000 WNIDs of ILSVRC CLS-LOC in sorted order, as in timm's `imagenet_synsets.txt`; names
+are
     the first of each WordNet 3.0 synset, two pairs of equal ones told apart by us; `devkit_id` is ILSVRC2012_ID of the
     development kit
 ilsvrc_det_classes.csv: the 200 class ids and names of ILSVRC DET (`map_det.txt` of its development kit)
@@ -51,7 +52,9 @@ def det_classes() -> tuple[DetClass, ...]:
 
 def track3_val() -> tuple[tuple[str, int], ...]:
     """(image id, class index) of the 23,151 val images of Track 3, by id."""
-    return tuple((f"ILSVRC2012_val_{int(row['number']):08d}", int(row["class_index"])) for row in _rows("lid_track3_val.csv"))
+    return tuple(
+        (f"ILSVRC2012_val_{int(row['number']):08d}", int(row["class_index"])) for row in _rows("lid_track3_val.csv")
+    )
 
 
 def track1_ids(split: Literal["val", "test"]) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 """Files that the stage `preprocess` draws itself, as outs of the stage: four zips beside the manifest.
 
-`train.zip`, `val.zip` and `test.zip` hold the images of the demo, `masks.zip` its masks, or those drawn from COCO's polygons.
-They are empty for a source that only lists what is there. Later stages depend on the zips that they read, so that a pulled
-or checked-out run has all that it needs, and a new test image is no news to the training.
+`train.zip`, `val.zip` and `test.zip` hold the images of the demo, `masks.zip` its masks, or those drawn from COCO's
+polygons. They are empty for a source that only lists what is there. Later stages depend on the zips that they read, so
+that a pulled or checked-out run has all that it needs, and a new test image is no news to the training.
 """
 
 import uuid

@@ -90,7 +90,9 @@ def _missing(root: Path, candidates: Sequence[str], what: str, key: str) -> str:
         )
     places = " or ".join(candidate or "." for candidate in candidates)
     inside = sorted(path.name for path in root.iterdir())
-    return f"{root}: expected {what} at {places}, found {sample(inside)}; likely preprocess.source.{key} is another folder"
+    return (
+        f"{root}: expected {what} at {places}, found {sample(inside)}; likely preprocess.source.{key} is another folder"
+    )
 
 
 def list_names(folder: Path) -> list[str]:
@@ -224,8 +226,8 @@ def rows_of_splits(
 ) -> pa.Table:
     """Rows of a set whose truth is public: train gets labels, val labels and truth, test nothing.
 
-    The challenge forbids masks and boxes in training, and a submission answers for images that it knows nothing of. A val
-    image without a mask, where masks are given, is a problem. Arguments as in `rows_of_ids`.
+    The challenge forbids masks and boxes in training, and a submission predictions for images that it knows nothing of.
+    A val image without a mask, where masks are given, is a problem. Arguments as in `rows_of_ids`.
     """
     parts = []
     for split, ids in splits.items():

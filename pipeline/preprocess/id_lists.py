@@ -2,9 +2,9 @@
 
 ILSVRC counts its 1,000 classes in two orders. The *class index* is the rank of the WNID in sorted order, from 0: the
 order of the training folders, of every pretrained network, and of this pipeline. The *devkit id*, ILSVRC2012_ID of the
-development kit, runs from 1 in another order; not one class has the same place in both. Val lists found in the wild carry
-devkit id - 1: numbers of the right range, all of them wrong. So a list of yours says what its numbers are, and where it
-names images of the challenge's own list it is compared with that.
+development kit, runs from 1 in another order; not one class has the same place in both. Val lists found in the wild
+carry devkit id - 1: numbers of the right range, all of them wrong. So a list of yours says what its numbers are, and
+where it names images of the challenge's own list it is compared with that.
 """
 
 from collections import Counter
@@ -33,13 +33,15 @@ def read_numbered_ids(path: Path) -> tuple[tuple[str, int | None], ...]:
     """Read `<image id> [<number>]` lines; the id may be a path, with or without extension.
 
     Raises:
-        DataError: if the list is empty, names an image twice, or holds something else than a whole number; all bad lines
+        DataError: if the list is empty, names an image twice, or holds something else than a whole number; all bad
+            lines
     """
     rows, problems = [], []
     for line, (image_id, words) in enumerate(_read(path), start=1):
         if len(words) > 1 or not all(word.isdecimal() for word in words):
             problems.append(
-                f"  entry {line}, {image_id!r}: expected `<image id> [<whole number>]`, got {' '.join(words)!r} after it"
+                f"  entry {line}, {image_id!r}: expected `<image id> [<whole number>]`, got {' '.join(words)!r} "
+                "after it"
             )
             continue
         rows.append((image_id, int(words[0]) if words else None))
@@ -107,12 +109,18 @@ def _disagreement(
     given: Mapping[str, int], meaning: Numbers, official: Mapping[str, int], path: Path, wrong: Sequence[str]
 ) -> str:
     known = [image_id for image_id in given if image_id in official]
-    right = {name: sum(_reading(name).get(given[image_id]) == official[image_id] for image_id in known) for name in READINGS}
+    right = {
+        name: sum(_reading(name).get(given[image_id]) == official[image_id] for image_id in known) for name in READINGS
+    }
     best = max(READINGS, key=lambda name: right[name])
     message = (
-        f"{path}: expected numbers that are the {meaning} of each image, got numbers that differ from the challenge's list in "
+        f"{path}: expected numbers that are the {meaning} of each image, got numbers that differ from the "
+        "challenge's list in "
         f"{len(wrong)} of {len(known)} images: {sample(wrong)}"
     )
     if right[best] == len(known):
         return f"{message}; read as {best} all of them agree: set preprocess.source.val_numbers: {best}"
-    return f"{message}; no order of classes explains them (best: {best}, {right[best]} agree), likely a list of another set"
+    return (
+        f"{message}; no order of classes explains them (best: {best}, {right[best]} agree), likely a list of another "
+        "set"
+    )

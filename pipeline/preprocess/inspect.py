@@ -55,9 +55,10 @@ class Inspection:
 def inspect(manifest: Manifest, settings: PreprocessSettings) -> Inspection:
     """Check a manifest and, unless `check` is `list`, every file behind it.
 
-    `check: list` opens no file, `header` reads sizes and masks, `decode` also every pixel of every image. `on_bad_image:
-    skip` leaves unreadable train images out and names them; val and test images are never left out, for an answer is owed
-    for each. An image that is a mask is refused in any case, see `leaked_masks`; `list` finds it by its path, not by its bytes.
+    `check: list` opens no file, `header` reads sizes and masks, `decode` also every pixel of every image.
+    `on_bad_image: skip` leaves unreadable train images out and names them; val and test images are never left out, for
+    a prediction is owed for each. An image that is a mask is refused in any case, see `leaked_masks`; `list` finds it
+    by its path, not by its bytes.
 
     Raises:
         DataError: naming up to `MOST_LINES` of all problems
@@ -67,7 +68,7 @@ def inspect(manifest: Manifest, settings: PreprocessSettings) -> Inspection:
     if settings.check == "list":
         _check_splits(manifest, settings)
         return Inspection(manifest)
-    findings = _look_at_all(manifest, settings)
+    findings = _inspect_all(manifest, settings)
     kind = _find_mask_kind(manifest, findings) if settings.finds_mask_kind else manifest.mask_kind
     problems = _problems(manifest, findings, kind)
     skip = settings.on_bad_image == "skip"
@@ -88,10 +89,11 @@ def _stop_if_any(manifest: Manifest, lines: Sequence[str]) -> None:
         raise DataError(f"{manifest.root}: {len(lines)} bad files:\n{shown}{more}")
 
 
-# --- one look at every file ----------------------------------------------------------------------------------------------------
+# --- one look at every file
+# ----------------------------------------------------------------------------------------------------
 
 
-def _look_at_all(manifest: Manifest, settings: PreprocessSettings) -> list[Finding]:
+def _inspect_all(manifest: Manifest, settings: PreprocessSettings) -> list[Finding]:
     decode, cut_boxes = settings.check == "decode", settings.cuts_boxes
     if len(manifest) <= CHUNK:  # starting processes would take longer than looking
         return _look_at(list(manifest), decode, cut_boxes)
@@ -117,7 +119,7 @@ def look(record: Record, decode: bool, cut_boxes: bool) -> Finding:
         size = (header.width, header.height)
         if decode:
             read_rgb(record.file)
-        values = _look_at_mask(record, size)
+        values = _inspect_mask(record, size)
         boxes = _check_boxes(record, size, cut_boxes)
     except DataError as error:
         return Finding(problem=str(error))
@@ -132,7 +134,7 @@ def look(record: Record, decode: bool, cut_boxes: bool) -> Finding:
     )
 
 
-def _look_at_mask(record: Record, size: tuple[int, int]) -> frozenset[int]:
+def _inspect_mask(record: Record, size: tuple[int, int]) -> frozenset[int]:
     if record.mask is None:
         return frozenset()
     mask = record.turned(read_mask(record.mask))
@@ -140,7 +142,8 @@ def _look_at_mask(record: Record, size: tuple[int, int]) -> frozenset[int]:
     if (width, height) != size:
         hint = "; likely width and height swapped" if (height, width) == size else ""
         raise DataError(
-            f"{record.mask}: expected the size of its image, {size[0]}x{size[1]} (width x height), got {width}x{height}{hint}"
+            f"{record.mask}: expected the size of its image, {size[0]}x{size[1]} (width x height), got "
+            f"{width}x{height}{hint}"
         )
     return frozenset(np.flatnonzero(np.bincount(mask.ravel(), minlength=256)).tolist())
 
@@ -152,13 +155,15 @@ def _check_boxes(record: Record, size: tuple[int, int], cut: bool) -> tuple[Box,
     for given, (x0, y0, x1, y1) in zip(record.boxes, boxes, strict=True):
         if x0 > x1 or y0 > y1 or (given != (x0, y0, x1, y1) and not cut):
             raise DataError(
-                f"{record.file}: expected boxes inside {width}x{height} (width x height), got {' '.join(map(str, given))}; "
+                f"{record.file}: expected boxes inside {width}x{height} (width x height), got "
+                f"{' '.join(map(str, given))}; "
                 "corners are inclusive, counted from 0"
             )
     return None if boxes == record.boxes else boxes
 
 
-# --- what the looks say together ----------------------------------------------------------------------------------------------
+# --- what the looks say together
+# ----------------------------------------------------------------------------------------------
 
 
 def _find_mask_kind(manifest: Manifest, findings: Sequence[Finding]) -> MaskKind:
@@ -170,8 +175,10 @@ def _find_mask_kind(manifest: Manifest, findings: Sequence[Finding]) -> MaskKind
     values = set().union(*(finding.mask_values for finding in findings)) if findings else set()
     if len(manifest.classes) > 1 and 1 in values and values <= {0, 1, 255}:
         raise DataError(
-            f"{manifest.root}: expected masks of 0 and 255, or of class ids 1..{len(manifest.classes)}, got 0 and 1 only; likely "
-            "foreground masks saved as 0 and 1: save 255, or set preprocess.source.masks to 'labels' if class 1 is meant"
+            f"{manifest.root}: expected masks of 0 and 255, or of class ids 1..{len(manifest.classes)}, got 0 and 1 "
+            "only; likely "
+            "foreground masks saved as 0 and 1: save 255, or set preprocess.source.masks to 'labels' if class 1 is "
+            "meant"
         )
     return "foreground" if 255 in values and values <= {0, 255} else "labels"
 
@@ -191,7 +198,9 @@ def _problems(manifest: Manifest, findings: Sequence[Finding], kind: MaskKind) -
     return problems
 
 
-def _with_findings(manifest: Manifest, findings: Sequence[Finding], kind: MaskKind, settings: PreprocessSettings) -> Manifest:
+def _with_findings(
+    manifest: Manifest, findings: Sequence[Finding], kind: MaskKind, settings: PreprocessSettings
+) -> Manifest:
     columns: dict[str, Any] = {name: manifest.table[name] for name in SCHEMA.names}
     for name in ("width", "height", "bytes", "mask_sha256"):
         columns[name] = pa.array([getattr(finding, name) for finding in findings], SCHEMA.field(name).type)
@@ -201,14 +210,18 @@ def _with_findings(manifest: Manifest, findings: Sequence[Finding], kind: MaskKi
             quirks[n].append("masks_without_foreground")
     if any(finding.boxes is not None for finding in findings):
         pairs = zip(columns["boxes"].to_pylist(), findings, strict=True)
-        columns["boxes"] = [old if look.boxes is None else [x for box in look.boxes for x in box] for old, look in pairs]
+        columns["boxes"] = [
+            old if look.boxes is None else [x for box in look.boxes for x in box] for old, look in pairs
+        ]
     if settings.labels_val_by_masks and kind == "labels":
         columns["labels"] = _labels_from_masks(columns, findings, quirks)
     columns["quirks"] = [names or None for names in quirks]
     return replace(manifest, table=pa.table(columns, schema=SCHEMA), mask_kind=kind)
 
 
-def _labels_from_masks(columns: dict[str, Any], findings: Sequence[Finding], quirks: list[list[str]]) -> list[list[int]]:
+def _labels_from_masks(
+    columns: dict[str, Any], findings: Sequence[Finding], quirks: list[list[str]]
+) -> list[list[int]]:
     """Labels of all rows; val images that have none get the classes in their mask."""
     labels: list[list[int]] = columns["labels"].to_pylist()
     for n in np.flatnonzero(pc.equal(columns["split"], "val")).tolist():
@@ -219,7 +232,8 @@ def _labels_from_masks(columns: dict[str, Any], findings: Sequence[Finding], qui
     return labels
 
 
-# --- the table as a whole ------------------------------------------------------------------------------------------------------
+# --- the table as a whole
+# ------------------------------------------------------------------------------------------------------
 
 
 def _check_ids(manifest: Manifest) -> None:

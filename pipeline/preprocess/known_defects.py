@@ -1,4 +1,5 @@
-"""The odd things that real copies of data sets hold: each a named rule, what is done about it, and how it is recognized.
+"""The odd things that real copies of data sets hold: each a named rule, what is done about it, and how it is
+recognized.
 
 `preprocess.json` has a line for each rule: how many images met it, and some of their ids.
 """
@@ -16,7 +17,9 @@ FOREGROUND, BACKGROUND, BORDER = 1, 2, 3  # in a trimap
 
 # rules that the table itself shows, at any level of checking, or from the sizes on
 TABLE_RULES = {
-    "images_without_label": "train images without a label: a multi-label loss sees them as background, a single-label one not",
+    "images_without_label": (
+        "train images without a label: a multi-label loss sees them as background, a single-label one not"
+    ),
     "swapped_masks": "masks with width and height swapped: turned as preprocess.source.swapped_masks says",
     "long_sides": f"images with a side over {LONG_SIDE} pixels: used as they are, resized where a stage resizes",
 }

@@ -1,7 +1,8 @@
 """Truth must never become input: which images of a manifest are masks.
 
-A network that is fed the masks scores well and says nothing. So an image is refused that is its own mask or the mask of another
-image. Files are told apart by what the file system says of them, not by their names, so that links are seen through.
+A network that is fed the masks scores well and says nothing. So an image is refused that is its own mask or the mask of
+another image. Files are told apart by what the file system says of them, not by their names, so that links are seen
+through.
 """
 
 import os
@@ -13,7 +14,9 @@ import pyarrow.compute as pc
 
 from pipeline.core.manifest import Manifest
 
-LIKELY = "likely masks lie in a folder of images or under their names; keep them apart, or correct the list that names them"
+LIKELY = (
+    "likely masks lie in a folder of images or under their names; keep them apart, or correct the list that names them"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +29,10 @@ class _File:
 def leaked_masks(manifest: Manifest, compare_bytes: bool) -> list[str]:
     """Which images are masks, a line each; empty if none is.
 
-    An image is a mask if both are one file: the same path, or links to the same file. This holds for val and test images, and for
-    train images with a mask; of the other train images, which may be a million, the path alone is compared, as the table has it.
-    With `compare_bytes`, a copy of its own mask is one, too; contents are read only where both sizes are equal and not 0.
+    An image is a mask if both are one file: the same path, or links to the same file. This holds for val and test
+    images, and for train images with a mask; of the other train images, which may be a million, the path alone is
+    compared, as the table has it. With `compare_bytes`, a copy of its own mask is one, too; contents are read only
+    where both sizes are equal and not 0.
 
     Args:
         manifest: with or without sizes; sizes are asked of the files
@@ -42,7 +46,9 @@ def leaked_masks(manifest: Manifest, compare_bytes: bool) -> list[str]:
         return []
     table = manifest.table
     held_out = pc.not_equal(table["split"], "train")
-    suspects = pc.or_(pc.or_(held_out, pc.is_valid(table["mask"])), pc.is_in(table["file"], value_set=masks.combine_chunks()))
+    suspects = pc.or_(
+        pc.or_(held_out, pc.is_valid(table["mask"])), pc.is_in(table["file"], value_set=masks.combine_chunks())
+    )
     return list(_lines(manifest.keep(suspects), compare_bytes))
 
 

@@ -1,8 +1,8 @@
 """Settings of the stage `preprocess`: where images come from and how closely they are looked at.
 
-`root` is a folder, or a link to one. Sources with official splits but without a hidden test set must say where the images
-come from that a submission answers: `half_of_val` and `half_of_test` give every second image of the official list, in its
-order, to split test, without its labels and masks.
+`root` is a folder, or a link to one. Sources with official splits but without a hidden test set must say where the
+images come from that a submission predictions: `half_of_val` and `half_of_test` give every second image of the official
+list, in its order, to split test, without its labels and masks.
 """
 
 from dataclasses import dataclass
@@ -54,7 +54,9 @@ class IlsvrcClsSource:
     test_list: str  # auto: test.txt where downloads have it; or a file below challenge_root
     masks: str  # auto: the folder below challenge_root that holds <id>.png; none; or its name
     boxes: Literal["annotations", "none"]  # of val images, from ILSVRC/Annotations/CLS-LOC/val
-    swapped_masks: Literal["transpose", "rotate_left", "rotate_right", "skip", "error"]  # the two known ones; skip: no mask
+    swapped_masks: Literal[
+        "transpose", "rotate_left", "rotate_right", "skip", "error"
+    ]  # the two known ones; skip: no mask
 
 
 @settings_class
@@ -148,13 +150,16 @@ class PreprocessSettings:
     source: Source
     watch: str  # a file; DVC lists the images again when it has changed, or when a link on the way leads elsewhere
     check: Literal["list", "header", "decode"]  # read nothing, sizes, or every pixel
-    on_bad_image: Literal["error", "skip"]  # skip: left out, counted and listed in preprocess.json; val and test always stop
+    on_bad_image: Literal[
+        "error", "skip"
+    ]  # skip: left out, counted and listed in preprocess.json; val and test always stop
     jobs: Annotated[int, Field(ge=-1)]  # processes; -1: all cores
 
     def __post_init__(self) -> None:
         if self.check == "list" and self.finds_mask_kind:
             raise ValueError(
-                "check is 'list', source.masks is 'auto': expected 'foreground' or 'labels', a list shows no mask values"
+                "check is 'list', source.masks is 'auto': expected 'foreground' or 'labels', a list shows no mask "
+                "values"
             )
         if self.jobs == 0:
             raise ValueError("jobs: expected a number of processes, or -1 for all cores, got 0")

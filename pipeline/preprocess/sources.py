@@ -37,7 +37,9 @@ def list_images(source: Source, track: Track, jobs: int) -> Manifest:
         case FolderSource():
             return list_folder(Path(source.root), "foreground" if source.masks == "foreground" else "labels")
         case DemoSource():
-            return list_folder(_render_demo(source, track, jobs), "foreground" if track.task == "localization" else "labels")
+            return list_folder(
+                _render_demo(source, track, jobs), "foreground" if track.task == "localization" else "labels"
+            )
         case IlsvrcClsSource():
             return list_ilsvrc_cls(source)
         case IlsvrcDetSource():

@@ -35,7 +35,9 @@ def _summarize_split(part: Manifest) -> dict[str, Any]:
         "images": len(part),
         "with_mask": len(part) - part.table["mask"].null_count,
         "with_boxes": len(part) - part.table["boxes"].null_count,
-        "classes_per_image": {str(row["values"]): row["counts"] for row in sorted(counts, key=lambda row: int(row["values"]))},
+        "classes_per_image": {
+            str(row["values"]): row["counts"] for row in sorted(counts, key=lambda row: int(row["values"]))
+        },
         "width": _range(part, "width"),
         "height": _range(part, "height"),
         "bytes": pc.sum(part.table["bytes"]).as_py() or 0,

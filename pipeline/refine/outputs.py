@@ -1,4 +1,4 @@
-"""From scaled maps to an answer: a score map (Track 3) or a label map (Track 1), before and after the CRF."""
+"""From scaled maps to a prediction: a score map (Track 3) or a label map (Track 1), before and after the CRF."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ Refine = Callable[[NDArray[np.float32]], NDArray[np.float32]]  # probabilities (
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is known of one picture before decoding.
+    """What is known of one image before decoding.
 
     Attributes:
-        scaled: maps at the size of the picture, 1 is the standard, not clipped. Shape: (P, H, W)
+        scaled: maps at the size of the image, 1 is the standard, not clipped. Shape: (P, H, W)
         classes: class index of each map, most probable first. Shape: (P,)
         probabilities: of each of these classes, in [0, 1]. Shape: (P,)
     """
@@ -30,66 +30,70 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """The same picture answered twice. Shape: (H, W) each, uint8"""
+class Prediction:
+    """The same image predicted twice. Shape: (H, W) each, uint8"""
 
     before: NDArray[np.uint8]  # without the CRF
     after: NDArray[np.uint8]  # with it; the same where it is switched off
 
 
-def decode(evidence: Evidence, settings: RefineSettings, refine: Refine | None) -> Answer:
-    """Answer one picture with the decoder that the settings name; `refine` None switches the CRF off."""
+def decode(evidence: Evidence, settings: RefineSettings, refine: Refine | None) -> Prediction:
+    """Prediction one image with the decoder that the settings name; `refine` None switches the CRF off."""
     if settings.decoder == "foreground":
         return _in_shape(decode_foreground(evidence, settings.exponent, refine), settings.shape)
     several = settings.decoder == "several_classes"
-    return decode_classes(evidence, settings.exponent, settings.background, settings.min_probability if several else None, refine)
+    return decode_classes(
+        evidence, settings.exponent, settings.background, settings.min_probability if several else None, refine
+    )
 
 
-def decode_foreground(evidence: Evidence, exponent: float, refine: Refine | None) -> Answer:
+def decode_foreground(evidence: Evidence, exponent: float, refine: Refine | None) -> Prediction:
     """Track 3: the map of the most probable class as scores 0..255.
 
     Before the CRF: S = round(255 * clip(M, 0, 1)). The CRF starts from the foreground probability p = clip(M, 0, 1) ^
-    exponent against 1 - p, and its foreground marginal times 255 is the refined score. The exponent changes nothing without
-    the CRF but the quantization: thresholds sweep all values.
+    exponent against 1 - p, and its foreground marginal times 255 is the refined score. The exponent changes nothing
+    without the CRF but the quantization: thresholds sweep all values.
     """
     score = np.clip(evidence.scaled[0], 0.0, 1.0)
     before = score_to_uint8(score)
     if refine is None:
-        return Answer(before, before)
+        return Prediction(before, before)
     foreground = score**exponent
     refined = refine(np.stack([1 - foreground, foreground]))[1]
-    return Answer(before, score_to_uint8(np.clip(refined, 0.0, 1.0)))  # mean-field sums can pass 1 by a rounding
+    return Prediction(before, score_to_uint8(np.clip(refined, 0.0, 1.0)))  # mean-field sums can pass 1 by a rounding
 
 
-def _in_shape(answer: Answer, shape: str) -> Answer:
+def _in_shape(prediction: Prediction, shape: str) -> Prediction:
     if shape == "free":
-        return answer
-    before = fill_boxes(answer.before)
-    return Answer(before, before if answer.after is answer.before else fill_boxes(answer.after))
+        return prediction
+    before = fill_boxes(prediction.before)
+    return Prediction(before, before if prediction.after is prediction.before else fill_boxes(prediction.after))
 
 
 def decode_classes(
     evidence: Evidence, exponent: float, background: float, min_probability: float | None, refine: Refine | None
-) -> Answer:
+) -> Prediction:
     """Track 1: the best of the background and the present classes at every pixel.
 
     The background scores a constant beta, class k scores clip(M_k, 0, 1) ^ exponent; divided by their sum they are
-    probabilities. The answer is the class id (class index + 1, background 0) of the largest, before and after the CRF.
-    For one class this thresholds its map at beta ^ (1 / exponent).
+    probabilities. The prediction is the class id (class index + 1, background 0) of the largest, before and after the
+    CRF. For one class this thresholds its map at beta ^ (1 / exponent).
 
     Args:
-        min_probability: classes below it are left out, except the most probable; None keeps the most probable alone, as the
-            authors did
+        min_probability: classes below it are left out, except the most probable; None keeps the most probable alone, as
+            the authors did
     """
-    kept = present_classes(evidence.probabilities, 0.0 if evidence.known and min_probability is not None else min_probability)
+    kept = present_classes(
+        evidence.probabilities, 0.0 if evidence.known and min_probability is not None else min_probability
+    )
     scores = np.clip(evidence.scaled[kept], 0.0, 1.0) ** exponent  # (P, H, W)
     scores = np.concatenate([np.full_like(scores[:1], background), scores])  # (1 + P, H, W)
     values = np.concatenate([[0], evidence.classes[kept] + 1]).astype(np.uint8)  # (1 + P,)
     before = values[scores.argmax(axis=0)]
     if refine is None:
-        return Answer(before, before)
+        return Prediction(before, before)
     refined = refine(scores / scores.sum(axis=0, keepdims=True))
-    return Answer(before, values[refined.argmax(axis=0)])
+    return Prediction(before, values[refined.argmax(axis=0)])
 
 
 def present_classes(probabilities: NDArray[np.float32], min_probability: float | None) -> NDArray[np.int64]:

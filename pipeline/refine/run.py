@@ -1,6 +1,6 @@
-"""Maps to answers: resize, decode, refine; in processes, for the CRF holds the interpreter lock.
+"""Maps to predictions: resize, decode, refine; in processes, for the CRF holds the interpreter lock.
 
-What is stored for an image: `before` and `after`, the bytes of a PNG of mode L at the picture's size, without and with
+What is stored for an image: `before` and `after`, the bytes of a PNG of mode L at the image's size, without and with
 the CRF; where there is a map of the true class beside, `label_before` and `label_after` of that one, for scoring only.
 """
 
@@ -23,14 +23,14 @@ from pipeline.core.reuse import Finished, arrays_digest, finished_of
 from pipeline.core.store import Arrays, Part, Store, divide, finish, write_part
 from pipeline.core.tracks import MOST_CLASSES
 from pipeline.refine.crf import refine_probabilities
-from pipeline.refine.outputs import Answer, Evidence, decode
+from pipeline.refine.outputs import Evidence, Prediction, decode
 from pipeline.refine.settings import RefineSettings
 
 Work = dict[str, Path]  # image files by id
 
 
 def refine(manifest: Manifest, maps: Path, out: Path, settings: RefineSettings) -> dict[str, Any]:
-    """Answer every image that has maps, into a store for each split; return the counts.
+    """Prediction every image that has maps, into a store for each split; return the counts.
 
     Raises:
         MapError: naming the image that could not be refined; or if there are more classes than a label map holds
@@ -77,7 +77,8 @@ def _work(manifest: Manifest, store: Store) -> dict[Split, Work]:
     records = {record.id: record for record in manifest.with_ids(store.ids)}
     if unknown := [image_id for image_id in store.ids if image_id not in records]:
         raise MapError(
-            f"{store.folder}: expected maps of images in the manifest, got others, such as {unknown[0]!r}; likely of another run"
+            f"{store.folder}: expected maps of images in the manifest, got others, such as {unknown[0]!r}; likely of "
+            "another run"
         )
     work: dict[Split, Work] = {split: {} for split in SPLITS}
     for image_id in sorted(store.ids):
@@ -88,7 +89,8 @@ def _work(manifest: Manifest, store: Store) -> dict[Split, Work]:
 def _check_class_count(classes: int, decoder: str) -> None:
     if decoder != "foreground" and classes > MOST_CLASSES:
         raise MapError(
-            f"refine.decoder {decoder!r}: expected at most {MOST_CLASSES} classes, got {classes}; a label map has one byte for "
+            f"refine.decoder {decoder!r}: expected at most {MOST_CLASSES} classes, got {classes}; a label map has "
+            "one byte for "
             "a pixel, and 255 marks ignored ones"
         )
 
@@ -96,7 +98,10 @@ def _check_class_count(classes: int, decoder: str) -> None:
 def _refine_part(
     work: Work, number: int, split: Split, *, maps: Path, out: Path, settings: RefineSettings, finished: Finished
 ) -> tuple[Split, Part, str, int]:
-    """One part of the store of a split, in a process of its own; the name it is kept under, how many images were used again."""
+    """One part of the store of a split, in a process of its own.
+
+    The name it is kept under, how many images were used again.
+    """
     cv2.setNumThreads(1)  # the processes are the parallelism
     store = Store(maps)
     keys = finished.keys(
@@ -120,30 +125,31 @@ def _refined(arrays: Arrays, file: Path, image_id: str, settings: RefineSettings
     return {**stored, **{f"label_{name}": data for name, data in of_label.items()}}
 
 
-def refine_image(arrays: Arrays, file: Path, image_id: str, settings: RefineSettings) -> Answer:
-    """Answer one image from its stored maps and its pixels.
+def refine_image(arrays: Arrays, file: Path, image_id: str, settings: RefineSettings) -> Prediction:
+    """Prediction one image from its stored maps and its pixels.
 
     Raises:
         MapError: naming the image
     """
-    picture = read_rgb(file)
-    height, width = picture.shape[:2]
+    image = read_rgb(file)
+    height, width = image.shape[:2]
     evidence = Evidence(
         scaled=np.stack([resize(cam, (height, width)) for cam in arrays["maps"].astype(np.float32)]),
         classes=arrays["classes"],
         probabilities=arrays["probabilities"].astype(np.float32)[arrays["classes"]],
         known=bool(arrays.get("known", [False])[0]),
     )
-    sharpen = partial(refine_probabilities, picture, settings=settings.crf) if settings.crf.enabled else None
+    sharpen = partial(refine_probabilities, image, settings=settings.crf) if settings.crf.enabled else None
     try:
         return decode(evidence, settings, sharpen)
     except MapError as error:
         raise MapError(f"{image_id}: {error}") from None
 
 
-def _as_arrays(answer: Answer) -> Arrays:
+def _as_arrays(prediction: Prediction) -> Arrays:
     return {
-        name: np.frombuffer(encode_png(pixels), np.uint8) for name, pixels in (("before", answer.before), ("after", answer.after))
+        name: np.frombuffer(encode_png(pixels), np.uint8)
+        for name, pixels in (("before", prediction.before), ("after", prediction.after))
     }
 
 
@@ -155,5 +161,6 @@ def check_decoder(decoder: str, allowed: Sequence[str], track: str) -> None:
     """
     if decoder not in allowed:
         raise MapError(
-            f"tracks.{track}.refine.decoder: expected one of {list(allowed)}, got {decoder!r}; it belongs to the other track"
+            f"tracks.{track}.refine.decoder: expected one of {list(allowed)}, got {decoder!r}; it belongs to the "
+            "other track"
         )

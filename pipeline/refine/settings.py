@@ -1,4 +1,4 @@
-"""Settings of the stage `refine`: from scaled maps through the dense CRF to answers."""
+"""Settings of the stage `refine`: from scaled maps through the dense CRF to predictions."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -48,7 +48,9 @@ class RefineSettings:
     """`tracks.<track>.refine`."""
 
     decoder: Literal["foreground", "one_class", "several_classes"]  # foreground: Track 3; the others: Track 1
-    shape: Literal["free", "box"]  # box: every level set of a score map becomes a box, for sets whose truth is boxes (Track 3)
+    shape: Literal[
+        "free", "box"
+    ]  # box: every level set of a score map becomes a box, for sets whose truth is boxes (Track 3)
     exponent: Positive  # the scaled map is raised to it before the unary; below 1 lifts weak positions
     background: Share  # Track 1: score of the background, against which the scaled maps stand
     min_probability: Annotated[float, Field(ge=0, le=1)]  # several_classes: of every class but the most probable

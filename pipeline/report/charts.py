@@ -1,6 +1,7 @@
 """Points to line charts: lines and ticks placed in a frame.
 
-Charts are SVG drawn by the template from coordinates computed here, so that they follow the light and dark colors of the page.
+Charts are SVG drawn by the template from coordinates computed here, so that they follow the light and dark colors of
+the page.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -47,7 +48,9 @@ class Chart:
     y_ticks: list[tuple[float, str]]
 
 
-def draw_chart(title: str, x_label: str, series: Iterable[Series], x_range: tuple[float, float] | None = None) -> Chart | None:
+def draw_chart(
+    title: str, x_label: str, series: Iterable[Series], x_range: tuple[float, float] | None = None
+) -> Chart | None:
     """Place lines in a frame whose ordinate starts at 0; None if there is no point to draw."""
     shown = [line for line in series if line.points]
     if not shown:

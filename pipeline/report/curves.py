@@ -11,15 +11,23 @@ from pipeline.report.scores import METRICS
 
 
 def iou_curves(results: Results) -> Chart | None:
-    """Track 3: IoU over the threshold, every column of table.csv, peaks marked, with the answers that look at no pixel."""
-    known = {"after_crf": "with CRF, pooled", "before_crf": "without CRF, pooled",
-             "after_crf_mean": "with CRF, mean over images", "before_crf_mean": "without CRF, mean over images"}  # fmt: skip
+    """Track 3: IoU over the threshold, every column of table.csv, peaks marked, with the predictions that look at no
+    pixel."""
+    known = {
+        "after_crf": "with CRF, pooled",
+        "before_crf": "without CRF, pooled",
+        "after_crf_mean": "with CRF, mean over images",
+        "before_crf_mean": "without CRF, mean over images",
+    }
     columns = [name for name in (results.table[0] if results.table else {}) if name != "threshold"]
     ordered = [name for name in known if name in columns] + [name for name in columns if name not in known]
     curves = [_curve(known.get(name, name), name, column_points(results.table, "threshold", name)) for name in ordered]
     if not any(curve.points for curve in curves):
         return None
-    flat = [Series(name, "baseline", [(0, value), (255, value)], text=format_score(value)) for name, value in _trivial(results)]
+    flat = [
+        Series(name, "baseline", [(0, value), (255, value)], text=format_score(value))
+        for name, value in _baselines(results)
+    ]
     return draw_chart("IoU by threshold", "threshold t", [*curves, *flat], (0, 255))
 
 
@@ -31,7 +39,7 @@ def _curve(title: str, column: str, points: Sequence[Point]) -> Series:
     return Series(title, kind, points, [peak], f"peak {peak[1]:.3f} at {peak[0]:g}")
 
 
-def _trivial(results: Results) -> list[tuple[str, float]]:
+def _baselines(results: Results) -> list[tuple[str, float]]:
     named = [(name, number(results.metrics.get(key))) for key, name in METRICS[results.track.task][0].baselines]
     return [(name, value) for name, value in named if value is not None]
 
@@ -45,7 +53,9 @@ def training_charts(results: Results) -> list[Chart]:
         "Accuracy": [("val_accuracy", chosen_by, "after")],
     }
     charts = [
-        draw_chart(title, "epoch", [_epochs(results.history, column, name, kind, kept) for column, name, kind in columns])
+        draw_chart(
+            title, "epoch", [_epochs(results.history, column, name, kind, kept) for column, name, kind in columns]
+        )
         for title, columns in lines.items()
     ]
     return [chart for chart in charts if chart]
@@ -59,7 +69,7 @@ def _epochs(history: Sequence[Row], column: str, name: str, kind: str, kept: flo
 
 
 def phenomena(diagnosis: Mapping[str, Any]) -> list[tuple[str, Chart | None]]:
-    """The three phenomena that TAP, NWC and PaS answer, on this set: what the numbers say, and a chart of each."""
+    """The three phenomena that TAP, NWC and PaS prediction, on this set: what the numbers say, and a chart of each."""
     bins, p2, standards = diagnosis["p1"]["bins"], diagnosis["p2"], diagnosis["p3"]["standards"]
     weights = [
         Series(f"{sign} weights", kind, [(row["area"], abs(row[sign])) for row in bins])
@@ -72,7 +82,9 @@ def phenomena(diagnosis: Mapping[str, Any]) -> list[tuple[str, Chart | None]]:
     peaks = [Series("peak IoU without CRF", "before", [(row["percentile"], row["peak_iou"]) for row in standards])]
     charts = {
         "p1": draw_chart("Mean size of a channel's weight", "activated share of the positions", weights),
-        "p2": draw_chart("Share of the channels", "share of the activated region that lies on the object", overlaps, (0, 1)),
+        "p2": draw_chart(
+            "Share of the channels", "share of the activated region that lies on the object", overlaps, (0, 1)
+        ),
         "p3": draw_chart("Standards of the stored maps", "percentile; 100 is the maximum", peaks),
     }
     return [(diagnosis["words"][name], chart) for name, chart in charts.items()]

@@ -25,7 +25,9 @@ def read_rows(path: Path) -> list[Row]:
         with path.open(encoding="utf-8", newline="") as stream:
             return list(csv.DictReader(stream))
     except FileNotFoundError:
-        raise StoreError(f"{path}: expected a table, found no file; likely the stage that makes it has not run") from None
+        raise StoreError(
+            f"{path}: expected a table, found no file; likely the stage that makes it has not run"
+        ) from None
 
 
 def number(text: Any) -> float | None:

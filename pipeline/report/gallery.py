@@ -1,4 +1,4 @@
-"""Images from the best to the worst: which ones the page shows, and what stands beside their pictures."""
+"""Images from the best to the worst: which ones the page shows, and what stands beside their images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ UNSCORED_ROWS = 6  # images without truth that follow the scored ones
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One picture of a row."""
+    """One image of a row."""
 
     name: str
     uri: str
@@ -30,7 +30,7 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A class name, with the CSS color that it has in the pictures (Track 1), or none."""
+    """A class name, with the CSS color that it has in the images (Track 1), or none."""
 
     text: str
     color: str = ""
@@ -45,7 +45,7 @@ class GalleryRow:
     iou: float | None
     before: float | None
     labels: list[Word]
-    answers: list[Word]
+    predictions: list[Word]
     is_right: bool | None  # None without a label
     tiles: list[Tile]
 
@@ -101,7 +101,8 @@ def _rank_chart(ranked: Sequence[Row], places: Sequence[int]) -> Chart | None:
 
 
 def _unscored(results: Results, settings: ReportSettings, some_are_scored: bool) -> list[Record]:
-    """Images without truth: a few of test, or, if nothing was scored, as many as wanted of the first split that has maps."""
+    """Images without truth: a few of test, or, if nothing was scored, as many as wanted of the first split that has
+    maps."""
     splits: tuple[Split, ...] = ("test",) if some_are_scored else ("val", "test", "train")
     for split in splits:
         every = results.manifest.select(split).ids()
@@ -121,21 +122,22 @@ def _row(
     threshold: int | None = None,
 ) -> GalleryRow:
     stored = results.maps.read(record.id)
-    answer = decode_png(results.refined.read(record.id)["after"], record.id)
-    picture = read_rgb(record.file)
+    prediction = decode_png(results.refined.read(record.id)["after"], record.id)
+    image = read_rgb(record.file)
     draw = draw_localization if results.track.task == "localization" else draw_segmentation
-    drawn = draw(results, record, picture, answer, threshold)
-    heat = paint_heat(picture, scaled_map(stored["maps"], picture.shape[:2]))
-    tiles = [("picture", picture), (f"map of {results.manifest.classes[stored['classes'][0]]}", heat), *drawn.tiles]
-    answered = [int(stored["classes"][0])] if drawn.answered is None else drawn.answered
+    drawn = draw(results, record, image, prediction, threshold)
+    heat = paint_heat(image, scaled_map(stored["maps"], image.shape[:2]))
+    tiles = [("image", image), (f"map of {results.manifest.classes[stored['classes'][0]]}", heat), *drawn.tiles]
+    predicted = [int(stored["classes"][0])] if drawn.predicted is None else drawn.predicted
     return GalleryRow(
         id=record.id,
         rank=rank,
         iou=number(scores["iou_after"]) if scores else None,
         before=number(scores.get("iou_before")) if scores else None,
         labels=[_word(results, index) for index in sorted({*record.labels, *drawn.true})],
-        answers=[_word(results, index, stored["probabilities"]) for index in answered] or [Word("background only")],
-        is_right=_is_right(results.track, record.labels, answered),
+        predictions=[_word(results, index, stored["probabilities"]) for index in predicted]
+        or [Word("background only")],
+        is_right=_is_right(results.track, record.labels, predicted),
         tiles=[Tile(name, data_uri(shrink(pixels, settings.width))) for name, pixels in tiles],
     )
 
@@ -146,7 +148,7 @@ def _word(results: Results, index: int, probabilities: NDArray[np.float16] | Non
     return Word(results.manifest.classes[index] + chance, color)
 
 
-def _is_right(track: Track, labels: Sequence[int], answered: Sequence[int]) -> bool | None:
+def _is_right(track: Track, labels: Sequence[int], predicted: Sequence[int]) -> bool | None:
     if not labels:
         return None
-    return set(answered) == set(labels) if track.task == "segmentation" else answered[0] in labels
+    return set(predicted) == set(labels) if track.task == "segmentation" else predicted[0] in labels

@@ -1,4 +1,4 @@
-"""Pixels to pixels: an answer or a truth painted over its picture, and the colors for it."""
+"""Pixels to pixels: a prediction or a truth painted over its image, and the colors for it."""
 
 import base64
 import colorsys
@@ -22,66 +22,72 @@ FIRST_COLORS = (  # of class ids 1 to 12
     (60, 200, 190), (245, 130, 190), (165, 110, 70), (150, 215, 250), (205, 220, 90), (190, 160, 245),
 )  # fmt: skip
 PAINT = 0.7  # how much of a painted pixel is paint
-HEAT = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[None], cv2.COLORMAP_INFERNO)[0, :, ::-1].astype(np.uint8)  # RGB, (256, 3)
+HEAT = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[None], cv2.COLORMAP_INFERNO)[0, :, ::-1].astype(
+    np.uint8
+)  # RGB, (256, 3)
 JPEG_QUALITY = 80
 
 
-def overlap(truth: Pixels, answer: Pixels, ignored: NDArray[np.bool_]) -> Pixels:
+def overlap(truth: Pixels, prediction: Pixels, ignored: NDArray[np.bool_]) -> Pixels:
     """Compare two label maps, or two masks of 0 and 1, pixel by pixel.
 
     Returns:
-        HIT: the same class; MISSED: the truth has a class, the answer none; FALSE: the answer has a class that the truth has
+        HIT: the same class; MISSED: the truth has a class, the prediction none; FALSE: the prediction has a class that
+            the truth has
         not there, be it another class or background; IGNORED; 0: background in both. Shape: (H, W)
 
-    >>> truth, answer = np.array([[0, 1, 1, 0, 2, 1]], np.uint8), np.array([[0, 1, 0, 1, 1, 0]], np.uint8)
-    >>> overlap(truth, answer, np.array([[False] * 5 + [True]])).tolist()
+    >>> truth, prediction = np.array([[0, 1, 1, 0, 2, 1]], np.uint8), np.array([[0, 1, 0, 1, 1, 0]], np.uint8)
+    >>> overlap(truth, prediction, np.array([[False] * 5 + [True]])).tolist()
     [[0, 1, 2, 3, 3, 4]]
     """
     codes = np.zeros(truth.shape, np.uint8)
-    codes[(truth != 0) & (answer == truth)] = HIT
-    codes[(truth != 0) & (answer == 0)] = MISSED
-    codes[(answer != 0) & (answer != truth)] = FALSE
+    codes[(truth != 0) & (prediction == truth)] = HIT
+    codes[(truth != 0) & (prediction == 0)] = MISSED
+    codes[(prediction != 0) & (prediction != truth)] = FALSE
     codes[ignored] = IGNORED
     return codes
 
 
-def paint(picture: Pixels, codes: Pixels, colors: Pixels) -> Pixels:
-    """Paint the pixels of a picture by their code; code 0 leaves them, all turns grey below the paint.
+def paint(image: Pixels, codes: Pixels, colors: Pixels) -> Pixels:
+    """Paint the pixels of an image by their code; code 0 leaves them, all turns grey below the paint.
 
     Args:
-        picture: RGB. Shape: (H, W, 3)
+        image: RGB. Shape: (H, W, 3)
         codes: rows of `colors`. Shape: (H, W)
         colors: RGB by code. Shape: (codes, 3)
 
     Returns:
         RGB. Shape: (H, W, 3)
     """
-    grey = _grey(picture)
+    grey = _grey(image)
     painted = cv2.addWeighted(grey, 1 - PAINT, colors[codes], PAINT, 0)
     return np.asarray(np.where(codes[..., None] > 0, painted, grey), np.uint8)
 
 
-def paint_heat(picture: Pixels, score: NDArray[np.float32]) -> Pixels:
-    """Lay a score in [0, 1] over a picture, dark where it is low. Shapes: (H, W, 3) and (H, W) to (H, W, 3)"""
+def paint_heat(image: Pixels, score: NDArray[np.float32]) -> Pixels:
+    """Lay a score in [0, 1] over an image, dark where it is low. Shapes: (H, W, 3) and (H, W) to (H, W, 3)"""
     colors = HEAT[np.rint(255 * score).astype(np.uint8)]
-    return cv2.addWeighted(_grey(picture), 1 - PAINT, colors, PAINT, 0).astype(np.uint8)
+    return cv2.addWeighted(_grey(image), 1 - PAINT, colors, PAINT, 0).astype(np.uint8)
 
 
-def cut_out(picture: Pixels, mask: NDArray[np.bool_], ignored: NDArray[np.bool_]) -> Pixels:
-    """Keep the foreground of a picture, darken the rest, and cover what is ignored. Shapes: (H, W, 3) and (H, W)"""
-    dark = cv2.addWeighted(_grey(picture), 0.25, np.zeros_like(picture), 0.75, 0)
-    kept: Pixels = np.where(mask[..., None], picture, dark).astype(np.uint8)
+def cut_out(image: Pixels, mask: NDArray[np.bool_], ignored: NDArray[np.bool_]) -> Pixels:
+    """Keep the foreground of an image, darken the rest, and cover what is ignored. Shapes: (H, W, 3) and (H, W)"""
+    dark = cv2.addWeighted(_grey(image), 0.25, np.zeros_like(image), 0.75, 0)
+    kept: Pixels = np.where(mask[..., None], image, dark).astype(np.uint8)
     kept[ignored] = OVERLAP_COLORS["ignored"]
     return kept
 
 
-def _grey(picture: Pixels) -> Pixels:
-    return cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB).astype(np.uint8, copy=False)
+def _grey(image: Pixels) -> Pixels:
+    return cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB).astype(np.uint8, copy=False)
 
 
 @lru_cache(maxsize=1)
 def class_colors() -> Pixels:
-    """A color for every value of a label map: chosen ones, then hues that keep their distance; 255 is grey. Shape: (256, 3)"""
+    """A color for every value of a label map: chosen ones, then hues that keep their distance; 255 is grey.
+
+    Shape: (256, 3)
+    """
     colors = np.empty((256, 3), np.uint8)
     for value in range(256):
         hue = (0.618034 * value) % 1  # the golden ratio: neighbors are far apart, and no hue returns
@@ -101,7 +107,7 @@ def css_color(color: Iterable[int]) -> str:
 
 
 def shrink(pixels: Pixels, most: int) -> Pixels:
-    """Make the longer side at most `most` pixels by averaging; a small picture stays as it is."""
+    """Make the longer side at most `most` pixels by averaging; a small image stays as it is."""
     height, width = pixels.shape[:2]
     scale = most / max(height, width)
     if scale >= 1:

@@ -1,4 +1,4 @@
-"""One answer as pictures: the map behind it, the answer itself, and, where there is truth, both compared."""
+"""One prediction as images: the map behind it, the prediction itself, and, where there is truth, both compared."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,10 @@ from pipeline.report.results import Results
 
 
 def peak_threshold(results: Results) -> int:
-    """Track 3: the threshold at which per_image.csv was scored, where the pooled IoU of the refined maps peaks; else 128."""
+    """Track 3: the threshold at which per_image.csv was scored, where the pooled IoU of the refined maps peaks.
+
+    Else 128.
+    """
     exact = number(results.metrics.get("peak_threshold"))
     if exact is not None and results.metrics.get("average") != "mean":
         return int(exact)
@@ -24,39 +27,46 @@ def peak_threshold(results: Results) -> int:
 
 
 def scaled_map(maps: NDArray[np.float16], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """The map of the most probable class at the size of the picture, clipped to [0, 1]. Shape: (P, h, w) to (H, W)"""
+    """The map of the most probable class at the size of the image, clipped to [0, 1]. Shape: (P, h, w) to (H, W)"""
     return np.clip(resize(maps[0].astype(np.float32), (shape[0], shape[1])), 0.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """The pictures of one answer; the class indices in it (None: it names none) and in the truth, where that is known."""
+    """The images of one prediction.
+
+    The class indices in it (None: it names none) and in the truth, where that is known.
+    """
 
     tiles: list[tuple[str, Pixels]]
-    answered: list[int] | None = None
+    predicted: list[int] | None = None
     true: Sequence[int] = ()
 
 
-def draw_localization(results: Results, record: Record, picture: Pixels, answer: Pixels, threshold: int | None) -> Drawn:
-    """Track 3: the score map and, where there is truth, the truth and {answer >= threshold} (or >) against it."""
-    refined = ("refined map", paint_heat(picture, answer.astype(np.float32) / np.float32(255)))
+def draw_localization(
+    results: Results, record: Record, image: Pixels, prediction: Pixels, threshold: int | None
+) -> Drawn:
+    """Track 3: the score map and, where there is truth, the truth and {prediction >= threshold} (or >) against it."""
+    refined = ("refined map", paint_heat(image, prediction.astype(np.float32) / np.float32(255)))
     if threshold is None:
         return Drawn([refined])
     mask, ignored = read_foreground(record, results.manifest.mask_kind)
-    is_foreground = answer > threshold if results.metrics.get("comparison") == ">" else answer >= threshold
+    is_foreground = prediction > threshold if results.metrics.get("comparison") == ">" else prediction >= threshold
     codes = overlap(mask.astype(np.uint8), is_foreground.astype(np.uint8), ignored)
-    return Drawn([refined, ("truth", cut_out(picture, mask, ignored)), ("overlap", _paint_overlap(picture, codes))])
+    return Drawn([refined, ("truth", cut_out(image, mask, ignored)), ("overlap", _paint_overlap(image, codes))])
 
 
-def draw_segmentation(results: Results, record: Record, picture: Pixels, answer: Pixels, threshold: int | None) -> Drawn:
+def draw_segmentation(
+    results: Results, record: Record, image: Pixels, prediction: Pixels, threshold: int | None
+) -> Drawn:
     """Track 1: the label map and, where there is truth (`threshold` is not None), the true one and both compared."""
-    refined = ("answer", paint(picture, answer, class_colors()))
+    refined = ("prediction", paint(image, prediction, class_colors()))
     if threshold is None:
-        return Drawn([refined], class_indices(answer))
+        return Drawn([refined], class_indices(prediction))
     truth = read_label_map(record, results.manifest.mask_kind, len(results.manifest.classes))
-    codes = overlap(truth, answer, truth == IGNORE_INDEX)
-    tiles = [refined, ("truth", paint(picture, truth, class_colors())), ("overlap", _paint_overlap(picture, codes))]
-    return Drawn(tiles, class_indices(answer), class_indices(truth))
+    codes = overlap(truth, prediction, truth == IGNORE_INDEX)
+    tiles = [refined, ("truth", paint(image, truth, class_colors())), ("overlap", _paint_overlap(image, codes))]
+    return Drawn(tiles, class_indices(prediction), class_indices(truth))
 
 
 def class_indices(label_map: Pixels) -> list[int]:
@@ -64,5 +74,5 @@ def class_indices(label_map: Pixels) -> list[int]:
     return [value - 1 for value in np.unique(label_map).tolist() if value not in (BACKGROUND, IGNORE_INDEX)]
 
 
-def _paint_overlap(picture: Pixels, codes: Pixels) -> Pixels:
-    return paint(picture, codes, np.array([(0, 0, 0), *OVERLAP_COLORS.values()], np.uint8))
+def _paint_overlap(image: Pixels, codes: Pixels) -> Pixels:
+    return paint(image, codes, np.array([(0, 0, 0), *OVERLAP_COLORS.values()], np.uint8))

@@ -31,8 +31,8 @@ def render(results: Results, settings: ReportSettings) -> str:
     """Make the page as HTML.
 
     Raises:
-        DataError: if a picture or a mask of the gallery cannot be read
-        StoreError: if a map or an answer of the gallery is missing
+        DataError: if an image or a mask of the gallery cannot be read
+        StoreError: if a map or a prediction of the gallery is missing
     """
     page = _template().render(
         title=results.track.title,
@@ -83,7 +83,9 @@ def method_chips(params: Mapping[str, Any]) -> list[str]:
         {"percentile": f"PaS {percentile}", "max": "MaS"}.get(extract.get("scale", "")),
         {True: f"CRF, {iterations} iterations", False: "no CRF"}.get(crf) if isinstance(crf, bool) else None,
         "boxes" if refine.get("shape") == "box" else None,
-        {"one_class": "one class an image", "several_classes": "several classes an image"}.get(refine.get("decoder", "")),
+        {"one_class": "one class an image", "several_classes": "several classes an image"}.get(
+            refine.get("decoder", "")
+        ),
     ]
     return [chip for chip in chips if chip]
 
@@ -94,7 +96,9 @@ def method_chips(params: Mapping[str, Any]) -> list[str]:
 def facts(results: Results) -> dict[str, Any]:
     """How the run came about: images by split, classes with their train images, and what each stage counted."""
     preprocess = results.counts.get("preprocess", {})
-    splits = [(split, get(preprocess, "splits", split) or {"images": len(results.manifest.select(split))}) for split in SPLITS]
+    splits = [
+        (split, get(preprocess, "splits", split) or {"images": len(results.manifest.select(split))}) for split in SPLITS
+    ]
     per_class = preprocess.get("train_images_per_class", {})
     return {
         "splits": [(split, about) for split, about in splits if about.get("images")],
@@ -105,7 +109,9 @@ def facts(results: Results) -> dict[str, Any]:
 
 def _scalars(counts: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
     """What fits into one line each; splits and classes have tables of their own."""
-    for key, value in flatten({key: value for key, value in counts.items() if key not in ("splits", "train_images_per_class")}):
+    for key, value in flatten(
+        {key: value for key, value in counts.items() if key not in ("splits", "train_images_per_class")}
+    ):
         if isinstance(value, Sequence) and not isinstance(value, str):
             yield key, f"{len(value)} entries" if len(value) > 4 else ", ".join(map(str, value)) or "none"
         else:

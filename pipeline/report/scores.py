@@ -1,4 +1,5 @@
-"""Metrics to the numbers of the page: the ranking score with its baselines, cards of the others, a table of the classes."""
+"""Metrics to the numbers of the page: the ranking score with its baselines, cards of the others, a table of the
+classes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from pipeline.report.results import Results
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A score as the page presents it: its key in metrics.json, a name, a line about it, and answers without pixels beside it."""
+    """A score as the page presents it: its key in metrics.json, a name, a line about it, and predictions without pixels
+    beside it."""
 
     key: str
     name: str
@@ -26,7 +28,8 @@ METRICS: dict[str, tuple[Metric, ...]] = {  # by task; the first one ranks
         Metric("peak_iou_pooled", "Peak IoU, pooled", "over all pixels of all images"),
         Metric("peak_iou_mean", "Peak IoU, mean", "mean over the images, at one threshold"),
         Metric("pxap", "PxAP", "area under the precision-recall curve of the pixels"),
-        Metric("peak_iou_gt_known", "Peak IoU, true class", "of the true class's map, as papers on localization report it"),
+        Metric("peak_iou_gt_known", "Peak IoU, true class",
+               "of the true class's map, as papers on localization report it"),
         Metric("pxap_gt_known", "PxAP, true class", "of the true class's map"),
         Metric("gt_known_loc", "GT-known Loc", "boxes with IoU ≥ 0.5 around the true class's map",
                (("center_disc_gt_known_loc", _DISC),)),
@@ -37,14 +40,15 @@ METRICS: dict[str, tuple[Metric, ...]] = {  # by task; the first one ranks
     ),
     "segmentation": (
         Metric("mean_iou", "Mean IoU", "IoU of each class, pooled over all pixels",
-               (("top_class_disc_iou", "top class in a centered disc"), ("top_class_everywhere_iou", "top class everywhere"),
+               (("top_class_disc_iou", "top class in a centered disc"), ("top_class_everywhere_iou",
+                                                                         "top class everywhere"),
                 ("all_background_iou", "everything background"))),
         Metric("mean_iou_with_background", "Mean IoU with background", "background counts as a class"),
         Metric("mean_iou_foreground", "Mean IoU of the classes", "background left out"),
         Metric("pixel_accuracy", "Pixel accuracy", "share of the pixels that are right"),
         Metric("mean_accuracy", "Mean accuracy", "share of a class's pixels found, averaged"),
-        Metric("class_precision", "Class precision", "answered classes that are among the labels"),
-        Metric("class_recall", "Class recall", "labels that are among the answered classes"),
+        Metric("class_precision", "Class precision", "predicted classes that are among the labels"),
+        Metric("class_recall", "Class recall", "labels that are among the predicted classes"),
         Metric("classification_accuracy", "Classification accuracy", "most probable class among the labels"),
     ),
 }  # fmt: skip
@@ -55,7 +59,12 @@ READINGS = {
     "with_background": ("mean_iou_with_background", "mean over the classes and background"),
     "foreground": ("mean_iou_foreground", "mean over the classes, without background"),
 }
-COUNTS = {"images": "images scored", "images_without_truth": "without truth", "pixels": "pixels", "ignored_pixels": "ignored"}
+COUNTS = {
+    "images": "images scored",
+    "images_without_truth": "without truth",
+    "pixels": "pixels",
+    "ignored_pixels": "ignored",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +78,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One score: after the CRF, before it, and answers that look at no pixel, as bars."""
+    """One score: after the CRF, before it, and predictions that look at no pixel, as bars."""
 
     name: str
     about: str
@@ -88,7 +97,8 @@ class Card:
 
 
 def headline(results: Results) -> dict[str, Any]:
-    """The ranking score with its baselines, the other scores as cards, every number in a table, and how much was scored."""
+    """The ranking score with its baselines, the other scores as cards, every number in a table, and how much was
+    scored."""
     metrics, known = results.metrics, METRICS[results.track.task]
     chosen, reading = READINGS.get(str(metrics.get("average", metrics.get("classes"))), ("", ""))
     cards = [_card(metric, metrics) for metric in known[1:] if metric.key != chosen]
@@ -106,8 +116,8 @@ def headline(results: Results) -> dict[str, Any]:
 
 def _card(metric: Metric, metrics: Mapping[str, Any]) -> Card:
     value, before = number(metrics.get(metric.key)), number(get(metrics, "before_crf", metric.key))
-    trivial = [(name, number(metrics.get(key)), "baseline") for key, name in metric.baselines]
-    every = [("with CRF", value, "after"), ("without CRF", before, "before"), *trivial]
+    baselines = [(name, number(metrics.get(key)), "baseline") for key, name in metric.baselines]
+    every = [("with CRF", value, "after"), ("without CRF", before, "before"), *baselines]
     bars = [Bar(name, known, kind) for name, known, kind in every if known is not None]
     return Card(metric.name, metric.about, value, before, bars)
 

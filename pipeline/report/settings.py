@@ -14,4 +14,4 @@ class ReportSettings:
     """`tracks.<track>.report`."""
 
     images: Annotated[int, Field(ge=0)]  # rows of the gallery, from the best to the worst of val
-    width: Annotated[int, Field(ge=64, le=2048)]  # pixels of one picture of the gallery
+    width: Annotated[int, Field(ge=64, le=2048)]  # pixels of one image of the gallery

@@ -1,4 +1,4 @@
-"""Random views of a picture; the one module that knows albumentations."""
+"""Random views of an image; the one module that knows albumentations."""
 
 import os
 import random
@@ -21,8 +21,8 @@ View = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
 def random_view(resize: int, crop: int, flip: bool) -> View:
     """Resize to `resize` x `resize` pixels, take a random square of side `crop`, mirror one time in two.
 
-    The aspect ratio is not kept, as in the published setting (resize 384 x 384, crop 336 x 336). The view depends on the
-    picture and the seed alone, so that it is the same in any process and any order.
+    The aspect ratio is not kept, as in the published setting (resize 384 x 384, crop 336 x 336). The view depends on
+    the image and the seed alone, so that it is the same in any process and any order.
     """
     steps: list[Any] = [albumentations.RandomCrop(crop, crop)]
     steps += [albumentations.HorizontalFlip(p=0.5)] if flip else []

@@ -1,4 +1,4 @@
-"""Pictures for the network: decoded, brought to a square view, in batches."""
+"""Images for the network: decoded, brought to a square view, in batches."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -19,10 +19,11 @@ from pipeline.train.settings import TrainSettings
 Item = tuple[NDArray[np.uint8], int]
 
 
-class Pictures(Dataset[Item]):
+class ViewDataset(Dataset[Item]):
     """Views of image files, by position or by (position, draw).
 
-    The view of a picture depends on seed, epoch, its position and how often the epoch has drawn it before, not on who reads it.
+    The view of an image depends on seed, epoch, its position and how often the epoch has drawn it before, not on who
+    reads it.
     """
 
     def __init__(self, files: Sequence[Path], view: View, seed: int, epoch: int = 0) -> None:
@@ -37,7 +38,9 @@ class Pictures(Dataset[Item]):
         return self.view(read_rgb(self.files[position]), chance), position
 
 
-def batches(dataset: Dataset[Any], order: Sequence[int], settings: TrainSettings, hardware: Hardware) -> DataLoader[Any]:
+def batches(
+    dataset: Dataset[Any], order: Sequence[int], settings: TrainSettings, hardware: Hardware
+) -> DataLoader[Any]:
     """Batches of (images (N, 3, H, W) uint8, positions (N,)) in the given order."""
     return DataLoader(
         dataset,
@@ -51,7 +54,7 @@ def batches(dataset: Dataset[Any], order: Sequence[int], settings: TrainSettings
 
 
 def _count_draws(order: Sequence[int]) -> list[tuple[int, int]]:
-    """(position, how often it came before): drawn twice, a picture is seen in two views."""
+    """(position, how often it came before): drawn twice, an image is seen in two views."""
     seen: Counter[int] = Counter()
     draws = []
     for position in order:
@@ -61,6 +64,6 @@ def _count_draws(order: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def collate(items: Sequence[Item]) -> tuple[Tensor, Tensor]:
-    """Stack (H, W, 3) pictures to (N, 3, H, W), whose memory stays channels last."""
-    stacked = torch.from_numpy(np.stack([picture for picture, _ in items]))  # (N, H, W, 3)
+    """Stack (H, W, 3) images to (N, 3, H, W), whose memory stays channels last."""
+    stacked = torch.from_numpy(np.stack([image for image, _ in items]))  # (N, H, W, 3)
     return stacked.permute(0, 3, 1, 2), torch.tensor([position for _, position in items])

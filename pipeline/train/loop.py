@@ -62,7 +62,9 @@ def run_epochs(
             val_loss, val_accuracy = validate(module, val_batches(), settings.loss, hardware)
             _check_finite("val_loss", val_loss or 0.0)
             rate = optimizer.param_groups[-1]["lr"]
-            history.append(Epoch(epoch, loss, val_loss, val_accuracy, rate, round(seconds, 3), round(images / seconds, 1)))
+            history.append(
+                Epoch(epoch, loss, val_loss, val_accuracy, rate, round(seconds, 3), round(images / seconds, 1))
+            )
             if best is None or is_better(history[-1], best, settings.select):
                 best, best_state = history[-1], copy.deepcopy(module.state_dict())
     assert best is not None
@@ -90,7 +92,9 @@ def _one_epoch(
         for inputs, targets in group:
             with hardware.autocast():
                 logits = module(inputs.to(hardware.device, non_blocking=True))
-            loss = classification_loss(logits.float(), targets.to(hardware.device), settings.loss, settings.label_smoothing)
+            loss = classification_loss(
+                logits.float(), targets.to(hardware.device), settings.loss, settings.label_smoothing
+            )
             # weighted by images, so that the sum of a group is the gradient of one large batch
             scaler.scale(loss * len(inputs) / size).backward()
             total, seen = total + loss.item() * len(inputs), seen + len(inputs)
@@ -118,7 +122,9 @@ def _groups(epoch_batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
         yield group
 
 
-def _step(module: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, gradient_clip: float) -> None:
+def _step(
+    module: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, gradient_clip: float
+) -> None:
     if gradient_clip:
         scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_(module.parameters(), gradient_clip)
@@ -146,7 +152,8 @@ def validate(
 
 
 def is_better(new: Epoch, best: Epoch, select: str) -> bool:
-    """Whether a later epoch replaces the best so far: higher accuracy and, if equal, lower loss; or lower loss; or always.
+    """Whether a later epoch replaces the best so far: higher accuracy and, if equal, lower loss; or lower loss; or
+    always.
 
     `held_out` is lower loss, on other images.
     """
@@ -169,11 +176,11 @@ def set_mode(module: nn.Module, settings: TrainSettings) -> None:
 
 
 def make_optimizer(module: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
-    """SGD (Nesterov) or AdamW; the head, the last group, learns `head_multiplier` times as fast as the body."""
+    """SGD (Nesterov) or AdamW; the head, the last group, learns `head_multiplier` times as fast as the backbone."""
     options = settings.optimizer
     head = module.head if isinstance(module, Classifier) else module
-    body = list(module.body.parameters()) if isinstance(module, Classifier) else []
-    groups = [{"params": body, "lr": options.learning_rate}] if body else []
+    backbone = list(module.backbone.parameters()) if isinstance(module, Classifier) else []
+    groups = [{"params": backbone, "lr": options.learning_rate}] if backbone else []
     groups.append({"params": list(head.parameters()), "lr": options.learning_rate * options.head_multiplier})
     if options.name == "adamw":
         return torch.optim.AdamW(groups, weight_decay=options.weight_decay)
@@ -184,8 +191,8 @@ def make_optimizer(module: nn.Module, settings: TrainSettings) -> torch.optim.Op
 def rate_factor(schedule: ScheduleSettings, progress: float) -> float:
     """What the learning rate is multiplied with after a share `progress` in [0, 1] of all steps.
 
-    During warm-up: progress / warmup (never 0). Then constant: 1; cosine: half a cosine from 1 to 0; step: a tenth for each
-    of `steps` that has passed.
+    During warm-up: progress / warmup (never 0). Then constant: 1; cosine: half a cosine from 1 to 0; step: a tenth for
+    each of `steps` that has passed.
     """
     if progress < schedule.warmup:
         return max(progress / schedule.warmup, 1e-3)

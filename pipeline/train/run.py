@@ -1,12 +1,12 @@
 """Learning a classifier of image-level labels.
 
-A frozen body gives the same features for the same view in every epoch. They are pooled once for a few random views of every
-image and kept; the head then learns from them in seconds.
+A frozen backbone gives the same features for the same view in every epoch. They are pooled once for a few random views
+of every image and kept; the head then learns from them in seconds.
 
-A body that is trained can wait for such a head (`head_epochs`): a head of zeros sends it gradients that say nothing yet, and
-the features lose the object within the first epoch. Source: Kumar et al., "Fine-Tuning can Distort Pretrained Features and
-Underperform Out-of-Distribution", ICLR 2022, section 3. The head learns on batch norms as loaded; with `batch_norm: trained`
-they move afterwards, and a part of the start is lost.
+A backbone that is trained can wait for such a head (`head_epochs`): a head of zeros sends it gradients that say nothing
+yet, and the features lose the object within the first epoch. Source: Kumar et al., "Fine-Tuning can Distort Pretrained
+Features and Underperform Out-of-Distribution", ICLR 2022, section 3. The head learns on batch norms as loaded; with
+`batch_norm: trained` they move afterwards, and a part of the start is lost.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,7 +32,7 @@ from pipeline.models.classifier import Classifier, Design, save_classifier
 from pipeline.models.placement import FEWEST_CELLS, Offset, measure_offset
 from pipeline.models.weights import load_weights
 from pipeline.train.augment import plain_view, random_view
-from pipeline.train.data import Pictures, batches
+from pipeline.train.data import ViewDataset, batches
 from pipeline.train.loop import Batch, Epoch, run_epochs
 from pipeline.train.settings import TrainSettings
 from pipeline.train.targets import Targets, choose_held_out, log_odds, make_targets, sampling_weights, several_labels
@@ -63,18 +63,20 @@ def fit(manifest: Manifest, settings: TrainSettings) -> Fit:
 def fit_poolings(manifest: Manifest, every: Sequence[TrainSettings]) -> list[Fit]:
     """Train classifiers that differ in their pooling alone, each as `fit` would, bit for bit.
 
-    A frozen body looks at the pictures once for all of them.
+    A frozen backbone looks at the images once for all of them.
 
     Raises:
         TrainError: as `fit`
         SettingsError: if more than the pooling differs
     """
     settings = every[0]
-    if any(replace(other, pooling=settings.pooling, tap_threshold=settings.tap_threshold) != settings for other in every):
+    if any(
+        replace(other, pooling=settings.pooling, tap_threshold=settings.tap_threshold) != settings for other in every
+    ):
         raise SettingsError("train: expected settings that differ in pooling and tap_threshold alone, got others")
     if len(manifest.classes) == 1 and settings.loss == "single_label":
         raise TrainError(
-            "train.loss: expected 'multi_label' with one class, got 'single_label'; its loss is 0 whatever the picture"
+            "train.loss: expected 'multi_label' with one class, got 'single_label'; its loss is 0 whatever the image"
         )
     train, val = _train_and_validation(manifest, settings)
     targets = make_targets(train.labels(), len(manifest.classes), settings)
@@ -82,7 +84,7 @@ def fit_poolings(manifest: Manifest, every: Sequence[TrainSettings]) -> list[Fit
     data = _Data(train.files(), targets, val.files(), val_targets)
     hardware = choose_hardware(settings.device, settings.precision, learning=settings.backbone.trained)
     classifiers = [_start(one, targets, len(manifest.classes), hardware) for one in every]
-    learn = _fit_bodies if settings.backbone.trained else _fit_heads
+    learn = _fit_backbones if settings.backbone.trained else _fit_heads
     learnt = learn(classifiers, data, settings, hardware)
     _measure_offsets(classifiers, train.files(), settings, hardware)
     facts = {
@@ -103,7 +105,7 @@ def fit_poolings(manifest: Manifest, every: Sequence[TrainSettings]) -> list[Fit
 def _measure_offsets(
     classifiers: Sequence[Classifier], files: Sequence[Path], settings: TrainSettings, hardware: Hardware
 ) -> None:
-    """Write into each design where its cells look; a frozen body is measured once for all."""
+    """Write into each design where its cells look; a frozen backbone is measured once for all."""
     chosen = [files[place] for place in np.unique(np.linspace(0, len(files) - 1, OFFSET_IMAGES).round().astype(int))]
     measured = classifiers if settings.backbone.trained else classifiers[:1]
     offsets = [_offset(classifier.eval(), chosen, settings.resize, hardware) for classifier in measured]
@@ -159,7 +161,8 @@ def _train_and_validation(manifest: Manifest, settings: TrainSettings) -> tuple[
     held_out = choose_held_out(train.ids(), train.labels(), settings.seed)
     if not held_out.any():
         raise TrainError(
-            f"train.select is 'held_out': expected train images to hold out, found none among {len(train)} that leave every "
+            f"train.select is 'held_out': expected train images to hold out, found none among {len(train)} that "
+            "leave every "
             "class an image; likely too few images, use 'last'"
         )
     return train.keep(pa.array(~held_out)), train.keep(pa.array(held_out))
@@ -170,14 +173,18 @@ def _validation_targets(val: Manifest, classes: int, settings: TrainSettings) ->
     labels = val.labels()
     kept = np.array([n for n, row in enumerate(labels) if row], dtype=np.int64)
     if not len(kept) and settings.select != "last":
-        raise TrainError(f"train.select is {settings.select!r}: expected labelled images in split val, found none; use 'last'")
+        raise TrainError(
+            f"train.select is {settings.select!r}: expected labelled images in split val, found none; use 'last'"
+        )
     return Targets(kept, several_labels([labels[n] for n in kept], classes))
 
 
 # --- the whole network ---------------------------------------------------------------------------------------------
 
 
-def _fit_bodies(classifiers: Sequence[Classifier], data: _Data, settings: TrainSettings, hardware: Hardware) -> list[_Learnt]:
+def _fit_backbones(
+    classifiers: Sequence[Classifier], data: _Data, settings: TrainSettings, hardware: Hardware
+) -> list[_Learnt]:
     return [_fit_all(classifier, data, settings, hardware) for classifier in classifiers]
 
 
@@ -189,14 +196,14 @@ def _fit_all(classifier: Classifier, data: _Data, settings: TrainSettings, hardw
     view = random_view(settings.resize, settings.crop, settings.flip)
 
     def train_batches(epoch: int) -> Iterator[Batch]:
-        pictures = Pictures(data.train_files, view, settings.seed, epoch)
+        dataset = ViewDataset(data.train_files, view, settings.seed, epoch)
         order = draw_order(data.train.values, settings, epoch)
-        for images, drawn in batches(pictures, data.train.kept[order].tolist(), settings, hardware):
+        for images, drawn in batches(dataset, data.train.kept[order].tolist(), settings, hardware):
             yield images, _rows(data.train, drawn)
 
     def val_batches() -> Iterator[Batch]:
-        pictures = Pictures(data.val_files, plain_view(settings.resize), settings.seed)
-        for images, drawn in batches(pictures, data.val.kept.tolist(), settings, hardware):
+        dataset = ViewDataset(data.val_files, plain_view(settings.resize), settings.seed)
+        for images, drawn in batches(dataset, data.val.kept.tolist(), settings, hardware):
             yield images, _rows(data.val, drawn)
 
     torch.manual_seed(settings.seed)
@@ -212,8 +219,10 @@ def _rows(targets: Targets, positions: Tensor) -> Tensor:
 # --- the head alone ------------------------------------------------------------------------------------------------
 
 
-def _fit_heads(classifiers: Sequence[Classifier], data: _Data, settings: TrainSettings, hardware: Hardware) -> list[_Learnt]:
-    """Heads of classifiers with one body."""
+def _fit_heads(
+    classifiers: Sequence[Classifier], data: _Data, settings: TrainSettings, hardware: Hardware
+) -> list[_Learnt]:
+    """Heads of classifiers with one backbone."""
     view = random_view(settings.resize, settings.crop, settings.flip)
     files = [data.train_files[n] for n in data.train.kept]
     val_files = [data.val_files[n] for n in data.val.kept]
@@ -221,10 +230,12 @@ def _fit_heads(classifiers: Sequence[Classifier], data: _Data, settings: TrainSe
     # filled view by view: stacking a list would need twice the memory
     banks = torch.empty(len(classifiers), settings.views, len(files), channels, dtype=torch.float16)  # (P, V, N, C)
     for v in range(settings.views):
-        banks[:, v] = _pool_all(classifiers, Pictures(files, view, settings.seed, v), settings, hardware, f"view {v + 1}")
-    plain = Pictures(val_files, plain_view(settings.resize), settings.seed)
+        banks[:, v] = _pool_all(
+            classifiers, ViewDataset(files, view, settings.seed, v), settings, hardware, f"view {v + 1}"
+        )
+    plain = ViewDataset(val_files, plain_view(settings.resize), settings.seed)
     val_banks = _pool_all(classifiers, plain, settings, hardware, "val")
-    head_hardware = Hardware(hardware.device, "fp32")  # the precision is the body's; logits are float32 everywhere
+    head_hardware = Hardware(hardware.device, "fp32")  # the precision is the backbone's; logits are float32 everywhere
     return [
         _fit_head(classifier.head, bank, val_bank, data, settings, head_hardware)
         for classifier, bank, val_bank in zip(classifiers, banks, val_banks, strict=True)
@@ -236,7 +247,9 @@ def _fit_head(
 ) -> _Learnt:
     def train_batches(epoch: int) -> Iterator[Batch]:
         order = torch.from_numpy(draw_order(data.train.values, settings, epoch))
-        which = torch.from_numpy(np.random.default_rng((settings.seed, epoch, 1)).integers(settings.views, size=len(order)))
+        which = torch.from_numpy(
+            np.random.default_rng((settings.seed, epoch, 1)).integers(settings.views, size=len(order))
+        )
         for start in range(0, len(order), settings.batch_size):
             rows = order[start : start + settings.batch_size]
             yield bank[which[start : start + settings.batch_size], rows].float(), data.train.values[rows]
@@ -249,18 +262,18 @@ def _fit_head(
 
 @torch.inference_mode()
 def _pool_all(
-    classifiers: Sequence[Classifier], pictures: Pictures, settings: TrainSettings, hardware: Hardware, title: str
+    classifiers: Sequence[Classifier], dataset: ViewDataset, settings: TrainSettings, hardware: Hardware, title: str
 ) -> Tensor:
-    """Features of every picture, pooled as each classifier does it. Shape: (P, N, C)
+    """Features of every image, pooled as each classifier does it. Shape: (P, N, C)
 
     In float16: they are rounded far below what a head can tell apart.
     """
-    body = classifiers[0].eval()
-    pooled = torch.empty(len(classifiers), len(pictures), body.head.in_features, dtype=torch.float16)
-    with tqdm(total=len(pictures), desc=f"features, {title}", unit="image") as bar:
-        for images, positions in batches(pictures, range(len(pictures)), settings, hardware):
+    backbone = classifiers[0].eval()
+    pooled = torch.empty(len(classifiers), len(dataset), backbone.head.in_features, dtype=torch.float16)
+    with tqdm(total=len(dataset), desc=f"features, {title}", unit="image") as bar:
+        for images, positions in batches(dataset, range(len(dataset)), settings, hardware):
             with hardware.autocast():
-                features = body.features(images.to(hardware.device, non_blocking=True))
+                features = backbone.features(images.to(hardware.device, non_blocking=True))
             for row, classifier in zip(pooled, classifiers, strict=True):
                 row[positions] = classifier.pool(features).to("cpu", torch.float16)
             bar.update(len(images))
@@ -280,7 +293,7 @@ def make_classifier(settings: TrainSettings, classes: int) -> Classifier:
         normalization=normalization(f"{settings.backbone.name}.{tag}" if tag else settings.backbone.name),
     )
     classifier = Classifier(design)
-    load_weights(classifier.body, settings.backbone)
+    load_weights(classifier.backbone, settings.backbone)
     return classifier.to(memory_format=torch.channels_last)
 
 
@@ -291,10 +304,13 @@ def check_size(classifier: Classifier, limit: int) -> None:
         TrainError: if it has `limit` parameters or more; 0 is no limit
     """
     count = classifier.parameter_count()
-    print(f"{classifier.design.backbone}: {count:,} parameters" + (f", of fewer than {limit:,} allowed" if limit else ""))
+    print(
+        f"{classifier.design.backbone}: {count:,} parameters" + (f", of fewer than {limit:,} allowed" if limit else "")
+    )
     if limit and count >= limit:
         raise TrainError(
-            f"train.parameter_limit: expected fewer than {limit:,} parameters, got {count:,} of {classifier.design.backbone!r}; "
+            f"train.parameter_limit: expected fewer than {limit:,} parameters, got {count:,} of "
+            f"{classifier.design.backbone!r}; "
             "the challenge allows inference models under 150 million in all, 0 switches this check off"
         )
 

@@ -21,7 +21,7 @@ class OptimizerSettings:
     """How the weights move."""
 
     name: Literal["sgd", "adamw"]
-    learning_rate: Positive  # of the body; of the head: times head_multiplier
+    learning_rate: Positive  # of the backbone; of the head: times head_multiplier
     head_multiplier: Positive
     momentum: Share  # sgd only; Nesterov when above 0
     weight_decay: NotNegative
@@ -39,7 +39,9 @@ class ScheduleSettings:
 
     def __post_init__(self) -> None:
         if self.name == "step" and not self.steps:
-            raise ValueError("name is 'step', steps is empty: expected at least one share; without a step the name is 'constant'")
+            raise ValueError(
+                "name is 'step', steps is empty: expected at least one share; without a step the name is 'constant'"
+            )
 
 
 @settings_class
@@ -55,14 +57,18 @@ class TrainSettings:
     pooling: Literal["gap", "tap"]
     tap_threshold: Share  # theta: share of each channel's own maximum
     loss: Literal["single_label", "multi_label"]
-    label_choice: Literal["rarest", "most_frequent", "random"]  # single_label: which of an image's several classes is kept
+    label_choice: Literal[
+        "rarest", "most_frequent", "random"
+    ]  # single_label: which of an image's several classes is kept
     label_smoothing: Share
     sampling: Literal["uniform", "class_balanced"]
     resize: Annotated[int, Field(ge=32)]  # pixels, both sides
     crop: Annotated[int, Field(ge=32)]  # pixels, both sides
     flip: bool  # left-right, one time in two
     epochs: AtLeastOne
-    head_epochs: Count  # trained body only: epochs of the head alone before the body moves; 0: both from the start
+    head_epochs: (
+        Count  # trained backbone only: epochs of the head alone before the backbone moves; 0: both from the start
+    )
     views: AtLeastOne  # head alone: random views of each image whose features are computed once and kept
     batch_size: AtLeastOne
     accumulate: AtLeastOne  # batches to one step: the effective batch is batch_size * accumulate
@@ -79,11 +85,15 @@ class TrainSettings:
             raise ValueError(f"crop is {self.crop}: expected at least the output stride, {self.backbone.output_stride}")
         if self.head_epochs and not self.backbone.trained:
             raise ValueError(
-                f"head_epochs is {self.head_epochs}, backbone.trained is false: expected 0, the head learns alone anyway"
+                f"head_epochs is {self.head_epochs}, backbone.trained is false: expected 0, the head learns alone "
+                "anyway"
             )
         if self.head_epochs and self.backbone.weights == "none":
             raise ValueError(
-                f"head_epochs is {self.head_epochs}, backbone.weights is 'none': expected 0, random features teach nothing"
+                f"head_epochs is {self.head_epochs}, backbone.weights is 'none': expected 0, random features teach "
+                "nothing"
             )
         if self.loss == "multi_label" and self.label_smoothing:
-            raise ValueError("label_smoothing above 0 with loss 'multi_label': expected 0, it is defined for one label an image")
+            raise ValueError(
+                "label_smoothing above 0 with loss 'multi_label': expected 0, it is defined for one label an image"
+            )

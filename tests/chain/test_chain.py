@@ -21,7 +21,7 @@ def _sha256(path: Path) -> str:
 
 
 @pytest.mark.parametrize(("track", "largest"), [("track1", 4), ("track3", 255)])
-def test_submission_answers_every_test_image_at_its_size(finished: Checkout, track: str, largest: int) -> None:
+def test_submission_predictions_every_test_image_at_its_size(finished: Checkout, track: str, largest: int) -> None:
     table = pq.read_table(finished.file(f"data/{track}/manifest/test.parquet")).to_pylist()
     sizes = {row["id"]: (row["width"], row["height"]) for row in table}
     assert len(sizes) == 6
@@ -97,7 +97,9 @@ def test_a_new_val_image_reruns_what_reads_val(finished: Checkout) -> None:
     assert finished.repro() == set()
 
 
-def test_a_corrected_val_mask_is_scored_again_and_nothing_else(make_checkout: Callable[[], Checkout], finished: Checkout) -> None:
+def test_a_corrected_val_mask_is_scored_again_and_nothing_else(
+    make_checkout: Callable[[], Checkout], finished: Checkout
+) -> None:
     checkout = make_checkout()
     (rendered,) = (path.parent for path in finished.file("data/raw/demo").glob("*/plan.json") if _is_first(path))
     shutil.copytree(rendered, checkout.file("data/raw/folder"))

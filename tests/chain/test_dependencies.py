@@ -33,7 +33,10 @@ def test_no_package_imports_a_later_one(package: str) -> None:
 
 @pytest.mark.parametrize("stage", CHAIN)
 def test_data_that_a_stage_is_given_stands_in_its_deps(stage: str) -> None:
-    """Every path on the command line is a dep or an out or holds one; each of these is given, itself or by its folder."""
+    """Every path on the command line is a dep or an out or holds one.
+
+    Each of these is given, itself or by its folder.
+    """
     words = " ".join(CHAIN[stage]["cmd"]).split()
     given = [word for word in words if word.startswith(("data/", "reports/", "submissions/"))]
     known = [path for path in data_deps(stage) + CHAIN[stage]["outs"] if "/drawn/" not in path or stage == "preprocess"]
@@ -68,5 +71,9 @@ def test_import_graph_sees_imports_inside_functions_and_packages(tmp_path: Path)
     script = tmp_path / "script.py"
     script.write_text("def late():\n    from pipeline.core import store\n    import pipeline.refine.crf\n")
     found = imported_files(script)
-    assert {Path("pipeline/core/store.py"), Path("pipeline/refine/crf.py"), Path("pipeline/refine/settings.py")} <= found
+    assert {
+        Path("pipeline/core/store.py"),
+        Path("pipeline/refine/crf.py"),
+        Path("pipeline/refine/settings.py"),
+    } <= found
     assert Path("pipeline/__init__.py") not in found  # a docstring runs no code

@@ -1,4 +1,5 @@
-"""recipes/lid2020.yaml on a tree in the official layouts: from the disks to two submissions, and what the recipe promises."""
+"""recipes/lid2020.yaml on a tree in the official layouts: from the disks to two submissions, and what the recipe
+promises."""
 
 import json
 import shutil
@@ -25,7 +26,8 @@ from stages import evaluate, extract, package, preprocess, refine, report, train
 
 RECIPE = ROOT / "recipes" / "lid2020.yaml"
 MAIN = {
-    module.__name__.rpartition(".")[2]: module.main for module in (preprocess, train, extract, refine, evaluate, package, report)
+    module.__name__.rpartition(".")[2]: module.main
+    for module in (preprocess, train, extract, refine, evaluate, package, report)
 }
 SMALL = {  # size and epochs; and what this machine and this tree have not: a network, cores, all lists and classes
     "train": {"resize": 48, "crop": 32, "epochs": 1, "workers": 0},
@@ -38,7 +40,10 @@ SOURCES = {
     "track1": {"lists": "download"},
     "track3": {"val_list": "LID_track3/val/val.txt", "classes": "present"},
 }
-TRAIN = {"track1": 200 * 2 + 1, "track3": 10 * 8}  # every class of Track 1 has two images, one annotation names no object
+TRAIN = {
+    "track1": 200 * 2 + 1,
+    "track3": 10 * 8,
+}  # every class of Track 1 has two images, one annotation names no object
 HELD_OUT = 24  # images of val, and of test
 
 
@@ -68,15 +73,15 @@ class Run:
     folder: Path
     disks: Disks
 
-    def answers(self, track: str) -> dict[str, "np.ndarray[Any, Any]"]:
-        """Every answer in the zip by image id, each of mode L."""
-        answers = {}
+    def predictions(self, track: str) -> dict[str, "np.ndarray[Any, Any]"]:
+        """Every prediction in the zip by image id, each of mode L."""
+        predictions = {}
         with zipfile.ZipFile(self.folder / f"submissions/{track}.zip") as archive:
             for name in archive.namelist():
                 with Image.open(archive.open(name)) as image:
                     assert image.mode == "L"
-                    answers[name.removesuffix(".png")] = np.array(image)
-        return answers
+                    predictions[name.removesuffix(".png")] = np.array(image)
+        return predictions
 
     def read(self, name: str) -> Any:
         return json.loads((self.folder / name).read_text())
@@ -100,7 +105,7 @@ def run(disks: Disks, tmp_path_factory: pytest.TempPathFactory) -> Run:
     write_yaml(params, disks.recipe())
     chain = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stages"]
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # pictures this small lose more to waiting threads than they win
+    torch.set_num_threads(1)  # images this small lose more to waiting threads than they win
     for track in TRACKS:
         for stage in STAGES:
             entry = chain[stage].get("do", chain[stage])
@@ -111,33 +116,35 @@ def run(disks: Disks, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return Run(folder, disks)
 
 
-# --- from the disks to the zips -----------------------------------------------------------------------------------------------
+# --- from the disks to the zips ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("track", "listed"), [("track1", "LID_track1/test/test.txt"), ("track3", "LID_track3/test/test.txt")])
+@pytest.mark.parametrize(
+    ("track", "listed"), [("track1", "LID_track1/test/test.txt"), ("track3", "LID_track3/test/test.txt")]
+)
 def test_ids_of_the_zip_equal_the_test_list(run: Run, track: str, listed: str) -> None:
-    answers = run.answers(track)
-    assert len(answers) == HELD_OUT
-    assert sorted(answers) == sorted((run.disks.folder / "lid" / listed).read_text().split())
-    assert sorted(answers) == sorted(run.disks.trees[track].ids["test"])
+    predictions = run.predictions(track)
+    assert len(predictions) == HELD_OUT
+    assert sorted(predictions) == sorted((run.disks.folder / "lid" / listed).read_text().split())
+    assert sorted(predictions) == sorted(run.disks.trees[track].ids["test"])
 
 
 @pytest.mark.parametrize("track", TRACKS)
-def test_answers_have_the_sizes_of_their_images(run: Run, track: str) -> None:
-    for image_id, pixels in run.answers(track).items():
+def test_predictions_have_the_sizes_of_their_images(run: Run, track: str) -> None:
+    for image_id, pixels in run.predictions(track).items():
         image = run.disks.folder / f"lid/LID_{track}/test/{image_id}.JPEG"
         assert pixels.shape[::-1] == read_size(image), image_id
 
 
-def test_track1_answers_hold_one_det_class_each(run: Run) -> None:
-    for image_id, pixels in run.answers("track1").items():
+def test_track1_predictions_hold_one_det_class_each(run: Run) -> None:
+    for image_id, pixels in run.predictions("track1").items():
         values = set(np.unique(pixels).tolist())
         assert values <= set(range(201)), image_id
         assert len(values - {0}) <= 1, f"{image_id}: one class is predicted, everything else is background"
 
 
-def test_track3_answers_are_scores(run: Run) -> None:
-    values = np.concatenate([pixels.ravel() for pixels in run.answers("track3").values()])
+def test_track3_predictions_are_scores(run: Run) -> None:
+    values = np.concatenate([pixels.ravel() for pixels in run.predictions("track3").values()])
     assert values.dtype == np.uint8
     assert len(np.unique(values)) > 20  # a map, not a label
 
@@ -145,7 +152,11 @@ def test_track3_answers_are_scores(run: Run) -> None:
 def test_every_image_is_counted_and_scored(run: Run) -> None:
     for track, classes in (("track1", 200), ("track3", 10)):
         table = run.read(f"data/{track}/preprocess.json")
-        assert [table["splits"][split]["images"] for split in ("train", "val", "test")] == [TRAIN[track], HELD_OUT, HELD_OUT]
+        assert [table["splits"][split]["images"] for split in ("train", "val", "test")] == [
+            TRAIN[track],
+            HELD_OUT,
+            HELD_OUT,
+        ]
         assert table["classes"] == classes
         assert run.read(f"reports/{track}/metrics.json")["images"] == HELD_OUT
         assert run.read(f"data/{track}/package.json")["images"] == HELD_OUT
@@ -173,10 +184,10 @@ def test_the_same_with_dvc(disks: Disks, make_checkout: Callable[[], Checkout]) 
     write_yaml(checkout.file("params.yaml"), disks.recipe())
     before_evaluate = (*STAGES[:4], "package")
     assert checkout.repro("package") == {f"{stage}@{track}" for stage in before_evaluate for track in TRACKS}
-    assert Run(checkout.folder, disks).answers("track1").keys() == set(disks.trees["track1"].ids["test"])
+    assert Run(checkout.folder, disks).predictions("track1").keys() == set(disks.trees["track1"].ids["test"])
 
 
-# --- what the recipe promises -------------------------------------------------------------------------------------------------
+# --- what the recipe promises -----------------------------------------------------------------------------------------
 
 
 def test_published_values_stand_in_the_recipe() -> None:
@@ -224,7 +235,15 @@ def test_every_value_says_where_it_comes_from() -> None:
         if ":" in code and code.strip()[-1] != ":" and not any(mark in comment for mark in marks):
             unmarked.append(code.strip())
     # said once, on the line before: accumulate with the batch, kernels with the CRF; and what cannot change a result
-    allowed = {"batch_size: 70", "accumulate: 3", "device: auto", "precision: auto", "workers: 8", "jobs: -1", "part_size: 1024"}
+    allowed = {
+        "batch_size: 70",
+        "accumulate: 3",
+        "device: auto",
+        "precision: auto",
+        "workers: 8",
+        "jobs: -1",
+        "part_size: 1024",
+    }
     allowed |= {"splits: [val, test]"}
     assert {line for line in unmarked if "compat" not in line} <= allowed
 
@@ -234,7 +253,9 @@ def test_maps_are_24_by_24_at_384() -> None:
     torch.manual_seed(0)
     settings = check(RECIPE)["track3"]
     backbone = settings["train"].backbone
-    design = Design(backbone.name, backbone.output_stride, "tap", 0.05, 1000, "single_label", normalization(backbone.name))
+    design = Design(
+        backbone.name, backbone.output_stride, "tap", 0.05, 1000, "single_label", normalization(backbone.name)
+    )
     classifier = Classifier(design).eval()
     with torch.inference_mode():
         for side, expected in ((settings["extract"].sizes[0], 24), (settings["train"].crop, 21)):
@@ -242,4 +263,4 @@ def test_maps_are_24_by_24_at_384() -> None:
             assert features.shape == (1, 2048, expected, expected)
             assert features.min() >= 0
     assert classifier.parameter_count() < settings["train"].parameter_limit
-    assert classifier.body.layer4[0].se.fc1.out_channels == 2048 // 16  # squeeze and excitation, reduction 16
+    assert classifier.backbone.layer4[0].se.fc1.out_channels == 2048 // 16  # squeeze and excitation, reduction 16

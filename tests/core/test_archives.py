@@ -84,7 +84,9 @@ def test_a_member_that_is_not_there_is_no_file(archive: Path) -> None:
 
 def test_a_damaged_zip_names_itself_and_the_way_out(archive: Path) -> None:
     archive.write_bytes(archive.read_bytes()[:-30])
-    with pytest.raises(DataError, match=r"images\.zip: expected a zip of images, got a damaged one .*; `dvc checkout` brings it"):
+    with pytest.raises(
+        DataError, match=r"images\.zip: expected a zip of images, got a damaged one .*; `dvc checkout` brings it"
+    ):
         read_file(archive / "a.jpg")
 
 

@@ -52,7 +52,9 @@ def test_the_gpu_that_is_used_decides_not_the_first(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("fp16", torch.float16), ("bf16", torch.bfloat16), ("fp32", None)])
-def test_autocast_on_cuda_is_the_precision(precision: str, dtype: torch.dtype | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_autocast_on_cuda_is_the_precision(
+    precision: str, dtype: torch.dtype | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[tuple[str, torch.dtype, bool]] = []
     monkeypatch.setattr(torch, "autocast", lambda kind, dtype, enabled: asked.append((kind, dtype, enabled)))
     Hardware(torch.device("cuda"), precision).autocast()  # type: ignore[arg-type]
@@ -74,7 +76,9 @@ def test_what_is_named_is_taken(precision: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "gpu", "cuda:99", "tpu", "cpu:x"])
 def test_an_unknown_device_is_refused(name: str) -> None:
-    with pytest.raises(SettingsError, match=f"^device: expected auto or a device of this machine, got '{name}' \\(.+\\)$"):
+    with pytest.raises(
+        SettingsError, match=f"^device: expected auto or a device of this machine, got '{name}' \\(.+\\)$"
+    ):
         choose_hardware(name, "auto", learning=True)
 
 

@@ -72,7 +72,9 @@ def test_json_refuses_what_json_has_not(value: float, tmp_path: Path) -> None:
 
 
 def test_a_missing_or_foreign_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"none\.json: expected a file, found none; likely the stage that makes it has not run"):
+    with pytest.raises(
+        StoreError, match=r"none\.json: expected a file, found none; likely the stage that makes it has not run"
+    ):
         read_json(tmp_path / "none.json")
     for data in (b"{", b"\xff\xfe", b""):
         (tmp_path / "a.json").write_bytes(data)

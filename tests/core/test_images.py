@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 from PIL import Image
-from support.helpers import color_picture
+from support.helpers import color_image
 
 from pipeline.core import images
 from pipeline.core.errors import DataError
@@ -32,7 +32,7 @@ from pipeline.core.images import (
 SHAPE = (30, 44)  # never square
 
 
-def smooth_picture() -> NDArray[np.uint8]:
+def smooth_image() -> NDArray[np.uint8]:
     """Every channel its own gradient: JPEG keeps it to a few levels, and a swapped channel or axis shows."""
     rows, columns = np.indices(SHAPE)
     return np.stack([rows * 8, columns * 5, 255 - rows * 3 - columns * 2], axis=2).astype(np.uint8)
@@ -44,11 +44,11 @@ def save(path: Path, pixels: NDArray[Any], mode: str | None = None, **options: A
     return path
 
 
-# --- pictures --------------------------------------------------------------------------------------------------------
+# --- images --------------------------------------------------------------------------------------------------------
 
 
 def test_a_png_is_read_exactly(tmp_path: Path) -> None:
-    np.testing.assert_array_equal(read_rgb(save(tmp_path / "a.png", smooth_picture())), smooth_picture())
+    np.testing.assert_array_equal(read_rgb(save(tmp_path / "a.png", smooth_image())), smooth_image())
 
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -63,28 +63,28 @@ KINDS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", KINDS)
 def test_every_format_gives_rgb_of_the_stored_shape(name: str, tmp_path: Path) -> None:
-    path = save(tmp_path / name, smooth_picture(), **KINDS[name])
+    path = save(tmp_path / name, smooth_image(), **KINDS[name])
     pixels = read_rgb(path)
     assert pixels.dtype == np.uint8
     assert pixels.shape == (*SHAPE, 3)
     # JPEG keeps color at half resolution: a few levels; swapped channels would differ by a hundred
-    assert np.abs(pixels.astype(int) - smooth_picture()).mean() < 4
+    assert np.abs(pixels.astype(int) - smooth_image()).mean() < 4
     assert read_size(path) == (SHAPE[1], SHAPE[0])
 
 
 def test_the_content_decides_not_the_name(tmp_path: Path) -> None:
     """ILSVRC has a PNG called .JPEG."""
-    save(tmp_path / "a.png", smooth_picture()).rename(tmp_path / "n02105855_2933.JPEG")
-    np.testing.assert_array_equal(read_rgb(tmp_path / "n02105855_2933.JPEG"), smooth_picture())
+    save(tmp_path / "a.png", smooth_image()).rename(tmp_path / "n02105855_2933.JPEG")
+    np.testing.assert_array_equal(read_rgb(tmp_path / "n02105855_2933.JPEG"), smooth_image())
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "1", "I;16"])
 def test_other_pngs_become_rgb(mode: str, tmp_path: Path) -> None:
     if mode == "I;16":
-        gray = smooth_picture()[:, :, 0].astype(np.uint16) * 257
-        path, expected = save(tmp_path / "a.png", gray), smooth_picture()[:, :, [0, 0, 0]]
+        gray = smooth_image()[:, :, 0].astype(np.uint16) * 257
+        path, expected = save(tmp_path / "a.png", gray), smooth_image()[:, :, [0, 0, 0]]
     else:
-        image = Image.fromarray(smooth_picture()).convert(mode)
+        image = Image.fromarray(smooth_image()).convert(mode)
         image.save(tmp_path / "a.png")
         path, expected = tmp_path / "a.png", np.asarray(image.convert("RGB"))
     pixels = read_rgb(path)
@@ -93,16 +93,19 @@ def test_other_pngs_become_rgb(mode: str, tmp_path: Path) -> None:
 
 
 def test_a_gray_jpeg_has_three_equal_channels(tmp_path: Path) -> None:
-    pixels = read_rgb(save(tmp_path / "a.jpg", smooth_picture(), "L", quality=95))
+    pixels = read_rgb(save(tmp_path / "a.jpg", smooth_image(), "L", quality=95))
     assert (pixels[:, :, 0] == pixels[:, :, 1]).all()
     assert (pixels[:, :, 0] == pixels[:, :, 2]).all()
     assert np.ptp(pixels) > 50
 
 
 def test_a_cmyk_jpeg_is_read_in_its_colors(tmp_path: Path) -> None:
-    """ILSVRC has some 20. A reader that forgets that they are stored inverted shows the negative, off by a hundred levels."""
-    pixels = read_rgb(save(tmp_path / "a.jpg", smooth_picture(), "CMYK", quality=95))
-    assert np.abs(pixels.astype(int) - smooth_picture()).mean() < 5
+    """ILSVRC has some 20.
+
+    A reader that forgets that they are stored inverted shows the negative, off by a hundred levels.
+    """
+    pixels = read_rgb(save(tmp_path / "a.jpg", smooth_image(), "CMYK", quality=95))
+    assert np.abs(pixels.astype(int) - smooth_image()).mean() < 5
 
 
 @pytest.mark.parametrize("orientation", [3, 6, 8])
@@ -110,8 +113,8 @@ def test_the_exif_orientation_is_ignored(orientation: int, tmp_path: Path) -> No
     """The challenge's masks were drawn on the pixels as they are stored."""
     exif = Image.Exif()
     exif[0x0112] = orientation
-    turned = save(tmp_path / "turned.jpg", smooth_picture(), quality=95, exif=exif)
-    plain = save(tmp_path / "plain.jpg", smooth_picture(), quality=95)
+    turned = save(tmp_path / "turned.jpg", smooth_image(), quality=95, exif=exif)
+    plain = save(tmp_path / "plain.jpg", smooth_image(), quality=95)
     assert Image.open(turned).getexif()[0x0112] == orientation
     assert read_size(turned) == read_size(plain) == (SHAPE[1], SHAPE[0])
     np.testing.assert_array_equal(read_rgb(turned), read_rgb(plain))
@@ -122,18 +125,22 @@ def test_the_exif_orientation_is_ignored(orientation: int, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", ["a.jpg", "progressive.jpg", "a.png"])
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.95, 0.999])
-def test_a_truncated_picture_is_refused_not_filled_up_with_gray(name: str, share: float, tmp_path: Path) -> None:
+def test_a_truncated_image_is_refused_not_filled_up_with_gray(name: str, share: float, tmp_path: Path) -> None:
     """OpenCV 4.10 returned the upper part and gray below; 4.11 and later return nothing."""
-    path = save(tmp_path / name, color_picture((90, 120, 30), 0, (200, 300)), **KINDS.get(name, {}))
+    path = save(tmp_path / name, color_image((90, 120, 30), 0, (200, 300)), **KINDS.get(name, {}))
     data = path.read_bytes()
     assert read_rgb(path).shape == (200, 300, 3)
     path.write_bytes(data[: int(len(data) * share)])
-    with pytest.raises(DataError, match=f"{name}: expected an image, got a file that cannot be .*; likely a truncated download"):
+    with pytest.raises(
+        DataError, match=f"{name}: expected an image, got a file that cannot be .*; likely a truncated download"
+    ):
         read_rgb(path)
 
 
-@pytest.mark.parametrize("data", [b"", b"\xff\xd8", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"<html>404</html>", bytes(5000)])
-def test_what_is_no_picture_is_refused(data: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "data", [b"", b"\xff\xd8", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"<html>404</html>", bytes(5000)]
+)
+def test_what_is_no_image_is_refused(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(data)
     for read in (read_rgb, read_size, read_mask):
         with pytest.raises(DataError, match=r"a\.jpg: expected an image, got a file that cannot be read as one"):
@@ -155,7 +162,9 @@ def bomb(width: int, height: int) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    )
 
 
 @pytest.mark.parametrize("size", [(20_000, 20_000), (10_001, 10_000), (65_000, 60_000)])
@@ -175,7 +184,7 @@ def test_the_limit_is_ours_not_pillows(size: tuple[int, int], tmp_path: Path) ->
 
 
 def test_the_size_is_read_without_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = save(tmp_path / "a.jpg", smooth_picture())
+    path = save(tmp_path / "a.jpg", smooth_image())
     path.write_bytes(path.read_bytes()[:700])  # the header, and some
 
     def forbidden(*arguments: Any) -> None:
@@ -224,7 +233,7 @@ def test_a_mask_of_one_bit_is_0_and_255(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
 def test_a_colored_mask_is_refused(mode: str, tmp_path: Path) -> None:
-    path = save(tmp_path / "m.png", smooth_picture(), mode)
+    path = save(tmp_path / "m.png", smooth_image(), mode)
     with pytest.raises(
         DataError, match=rf"expected a mask with one 8-bit channel \(mode L or P\), got mode {mode}; likely a colored"
     ):
@@ -253,7 +262,9 @@ def test_a_truncated_mask_is_refused(share: float, tmp_path: Path) -> None:
 @given(
     arrays.arrays(
         np.uint8,
-        st.one_of(st.tuples(st.integers(1, 9), st.integers(1, 9)), st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3))),
+        st.one_of(
+            st.tuples(st.integers(1, 9), st.integers(1, 9)), st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3))
+        ),
     )
 )
 def test_png_bytes_come_back_exactly(pixels: NDArray[np.uint8]) -> None:
@@ -266,15 +277,21 @@ def test_png_bytes_come_back_exactly(pixels: NDArray[np.uint8]) -> None:
 
 
 def test_equal_pixels_give_equal_bytes_whatever_their_strides() -> None:
-    pixels = smooth_picture()
+    pixels = smooth_image()
     assert encode_png(pixels) == encode_png(pixels.copy()) == encode_png(np.asfortranarray(pixels))
     assert encode_png(pixels[:, :, 0]) == encode_png(pixels[:, :, 0].copy())
 
 
 @pytest.mark.parametrize(
-    "pixels", [np.zeros((3, 4), np.float32), np.zeros((3, 4), np.uint16), np.zeros(4, np.uint8), np.zeros((1, 2, 3, 4), np.uint8)]
+    "pixels",
+    [
+        np.zeros((3, 4), np.float32),
+        np.zeros((3, 4), np.uint16),
+        np.zeros(4, np.uint8),
+        np.zeros((1, 2, 3, 4), np.uint8),
+    ],
 )
-def test_what_is_no_8_bit_picture_is_not_encoded(pixels: NDArray[Any]) -> None:
+def test_what_is_no_8_bit_image_is_not_encoded(pixels: NDArray[Any]) -> None:
     with pytest.raises(DataError, match=r"expected uint8 pixels of shape \(H, W\) or \(H, W, 3\), got "):
         encode_png(pixels)
 
@@ -286,8 +303,8 @@ def test_bytes_that_do_not_decode_are_named(data: bytes) -> None:
 
 
 def test_a_jpeg_for_the_page_keeps_its_colors() -> None:
-    pixels = np.asarray(Image.open(io.BytesIO(encode_jpeg(smooth_picture(), quality=95))))
-    assert np.abs(pixels.astype(int) - smooth_picture()).mean() < 4
+    pixels = np.asarray(Image.open(io.BytesIO(encode_jpeg(smooth_image(), quality=95))))
+    assert np.abs(pixels.astype(int) - smooth_image()).mean() < 4
 
 
 # --- resize ----------------------------------------------------------------------------------------------------------
@@ -337,20 +354,37 @@ def blends(length: int, target: int) -> NDArray[np.float64]:
 
 
 def slow_resize(image: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.float64]:
-    rows, columns = ((averages if new < old else blends)(old, new) for old, new in zip(image.shape[:2], shape, strict=True))
+    rows, columns = (
+        (averages if new < old else blends)(old, new) for old, new in zip(image.shape[:2], shape, strict=True)
+    )
     return np.einsum("ya,xb,abc->yxc", rows, columns, image.astype(np.float64))
 
 
 @pytest.mark.parametrize(
     "shape",
-    [(9, 14), (5, 7), (36, 56), (31, 20), (7, 56), (40, 9), (18, 28), (18, 9), (18, 60), (7, 28), (40, 28), (1, 1), (1, 90)],
+    [
+        (9, 14),
+        (5, 7),
+        (36, 56),
+        (31, 20),
+        (7, 56),
+        (40, 9),
+        (18, 28),
+        (18, 9),
+        (18, 60),
+        (7, 28),
+        (40, 28),
+        (1, 1),
+        (1, 90),
+    ],
 )
 def test_an_image_is_averaged_where_it_shrinks_and_blended_where_it_grows(shape: tuple[int, int]) -> None:
     """18 rows, 28 columns; the axes are independent: one may shrink while the other grows."""
     image = np.random.default_rng(0).integers(0, 256, (18, 28, 3), np.uint8)
     resized = resize_image(image, shape)
     assert (resized.dtype, resized.shape) == (np.uint8, (*shape, 3))
-    # rounded to whole levels, twice where the axes differ, by OpenCV to a level at times; the wrong rule is off by 30 on noise
+    # rounded to whole levels, twice where the axes differ, by OpenCV to a level at times; the wrong rule is off by 30
+    # on noise
     np.testing.assert_allclose(resized, slow_resize(image, shape), rtol=0, atol=2)
 
 
@@ -363,7 +397,7 @@ def test_resize_image_by_hand() -> None:
 
 
 def test_an_image_of_the_right_shape_stays_as_it_is() -> None:
-    image = smooth_picture()
+    image = smooth_image()
     np.testing.assert_array_equal(resize_image(image, image.shape[:2]), image)
 
 

@@ -14,7 +14,8 @@ from pipeline.core.manifest import SCHEMA, SPLITS, Manifest, from_rows, read_man
 ROWS: list[dict[str, Any]] = [
     {"id": "a", "file": "x/a.jpg", "width": 5, "height": 3, "labels": [2, 0], "split": "train", "mask": "m/a.png",
      "boxes": [0, 1, 2, 2, 3, 0, 4, 1], "bytes": 99},
-    {"id": "b", "file": "b.png", "width": 0, "height": 0, "labels": [], "split": "val", "mask": None, "boxes": None, "bytes": 0},
+    {"id": "b", "file": "b.png", "width": 0, "height": 0, "labels": [], "split": "val", "mask": None, "boxes": None,
+     "bytes": 0},
     {"id": "c", "file": "ä/c.jpg", "width": 7, "height": 9, "labels": [1], "split": "train", "mask": None, "boxes": [],
      "bytes": 5},
 ]  # fmt: skip
@@ -129,7 +130,8 @@ def test_what_travels_beside_the_rows_changes_the_bytes(missing: str, manifest: 
     other = {"mask_kind": "foreground", "classes": ["x", "y", "z"], "root": Path("elsewhere")}
     values = {"mask_kind": "labels", "classes": CLASSES, "root": Path("data/raw"), missing: other[missing]}
     before = _written(tmp_path / "a", manifest)
-    after = _written(tmp_path / "b", from_rows(ROWS, values["classes"], values["root"], values["mask_kind"]))  # type: ignore[arg-type]
+    other_manifest = from_rows(ROWS, values["classes"], values["root"], values["mask_kind"])  # type: ignore[arg-type]
+    after = _written(tmp_path / "b", other_manifest)
     assert {name for name in before if before[name] != after[name]} == {"train", "val", "test"}
 
 

@@ -87,7 +87,10 @@ def test_a_section_is_found_by_its_dotted_key(tmp_path: Path) -> None:
     ("key", "message"),
     [
         ("tracks.trak1.report", r"tracks.trak1: expected this key, found \['track1'\]; did you mean 'track1'\?$"),
-        ("tracks.track1.rapport", r"tracks.track1.rapport: expected this key, found \['report'\]; did you mean 'report'\?$"),
+        (
+            "tracks.track1.rapport",
+            r"tracks.track1.rapport: expected this key, found \['report'\]; did you mean 'report'\?$",
+        ),
         ("tracks.track1.report.images.more", "tracks.track1.report.images.more: expected this key, found 4$"),
     ],
 )
@@ -119,7 +122,8 @@ def test_every_mistake_of_a_section_has_its_own_line() -> None:
     assert sorted(str(caught.value).splitlines()) == [
         "p.yaml: t.s.name: expected 'constant', 'cosine' or 'step', got 'cosinus'; did you mean 'cosine'?",
         "p.yaml: t.s.step: expected no such key, got []; did you mean 'steps'?",
-        "p.yaml: t.s.steps: expected a value, found no such key; a params file is complete, see params.yaml for every key",
+        "p.yaml: t.s.steps: expected a value, found no such key; a params file is complete, see params.yaml for "
+        "every key",
         "p.yaml: t.s.warmup: expected greater than or equal to 0, got -1",
     ]
 
@@ -135,7 +139,9 @@ ALL = sorted({kind for root in SECTIONS.values() for kind in dataclasses_of(root
 
 
 def test_all_settings_classes_are_met() -> None:
-    assert {"TrainSettings", "BackboneSettings", "ColorKernelSettings", "FolderSource"} <= {kind.__name__ for kind in ALL}
+    assert {"TrainSettings", "BackboneSettings", "ColorKernelSettings", "FolderSource"} <= {
+        kind.__name__ for kind in ALL
+    }
 
 
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)

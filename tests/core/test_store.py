@@ -21,13 +21,18 @@ DTYPES = [np.float16, np.float32, np.float64, np.uint8, np.int32, np.int64, np.b
 
 def item(seed: int, count: int = 2) -> dict[str, NDArray[Any]]:
     rng = np.random.default_rng(seed)
-    return {"maps": rng.random((count, 3, 5)).astype(np.float16), "classes": rng.integers(0, 200, count).astype(np.int32)}
+    return {
+        "maps": rng.random((count, 3, 5)).astype(np.float16),
+        "classes": rng.integers(0, 200, count).astype(np.int32),
+    }
 
 
 def make(folder: Path, parts: list[list[str]]) -> Store:
     """A store whose images are named in `parts`; their seeds count through."""
     seeds = {image_id: n for n, image_id in enumerate(name for part in parts for name in part)}
-    written = [write_part(folder, n, {image_id: item(seeds[image_id]) for image_id in ids}) for n, ids in enumerate(parts)]
+    written = [
+        write_part(folder, n, {image_id: item(seeds[image_id]) for image_id in ids}) for n, ids in enumerate(parts)
+    ]
     finish(folder, written, {"classes": ["a", "ä"], "percentile": 98.0})
     return Store(folder)
 
@@ -110,7 +115,11 @@ def test_parts_of_an_earlier_run_are_removed(tmp_path: Path) -> None:
     make(tmp_path, [["a"], ["b"], ["c"]])
     (tmp_path / ".part-00001.safetensors.0123").touch()
     store = make(tmp_path, [["d"], ["e"]])
-    assert {path.name for path in tmp_path.iterdir()} == {"index.json", "part-00000.safetensors", "part-00001.safetensors"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "index.json",
+        "part-00000.safetensors",
+        "part-00001.safetensors",
+    }
     assert [image_id for image_id, _ in store.items()] == ["d", "e"]
 
 
@@ -162,7 +171,8 @@ def test_an_id_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_an_id_in_two_places_is_refused(tmp_path: Path) -> None:
     parts = [
-        write_part(tmp_path, n, {name: item(0) for name in names}) for n, names in enumerate((["a", "b"], ["b", "c"], ["a"]))
+        write_part(tmp_path, n, {name: item(0) for name in names})
+        for n, names in enumerate((["a", "b"], ["b", "c"], ["a"]))
     ]
     with pytest.raises(StoreError, match=r"expected every image id once, got some twice: \['a', 'b'\]$"):
         finish(tmp_path, parts, {})
@@ -219,11 +229,15 @@ def test_a_store_that_is_written_again_is_read_again(tmp_path: Path) -> None:
 
 def test_a_folder_without_index_is_no_store(tmp_path: Path) -> None:
     write_part(tmp_path, 0, {"a": item(0)})
-    with pytest.raises(StoreError, match=r"index\.json: expected a file, found none; likely the stage that makes it has not run"):
+    with pytest.raises(
+        StoreError, match=r"index\.json: expected a file, found none; likely the stage that makes it has not run"
+    ):
         Store(tmp_path)
 
 
-@pytest.mark.parametrize("content", [{}, [], {"about": {}}, {"about": {}, "parts": [{"file": "x"}]}, {"about": {}, "parts": 3}])
+@pytest.mark.parametrize(
+    "content", [{}, [], {"about": {}}, {"about": {}, "parts": [{"file": "x"}]}, {"about": {}, "parts": 3}]
+)
 def test_an_index_of_something_else_is_no_store(content: Any, tmp_path: Path) -> None:
     (tmp_path / "index.json").write_text(json.dumps(content))
     with pytest.raises(StoreError, match=r"index\.json: expected the index of a store, got "):

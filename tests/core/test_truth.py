@@ -71,7 +71,11 @@ def test_a_foreground_mask_takes_the_class_of_the_single_label(record):
 
 @pytest.mark.parametrize("mask_kind", ["foreground", "labels"])
 def test_boxes_take_the_class_of_the_single_label(record, mask_kind):
-    assert read_label_map(record(boxes=((4, 0, 4, 1),), labels=(0,)), mask_kind, 1)[:, 3:].tolist() == [[0, 1], [0, 1], [0, 0]]
+    assert read_label_map(record(boxes=((4, 0, 4, 1),), labels=(0,)), mask_kind, 1)[:, 3:].tolist() == [
+        [0, 1],
+        [0, 1],
+        [0, 0],
+    ]
 
 
 def test_class_254_fits(record):
@@ -99,7 +103,9 @@ def test_which_images_have_truth(record, mask, boxes, labels, foreground, in_for
 
 @pytest.mark.parametrize("mask_kind", ["foreground", "labels"])
 def test_a_mask_of_another_size_is_refused(record, mask_kind):
-    expected = r"mask.png: expected the size of its image, 3x5 \(width x height\), got 5x3; likely width and height swapped$"
+    expected = (
+        r"mask.png: expected the size of its image, 3x5 \(width x height\), got 5x3; likely width and height swapped$"
+    )
     for read in (lambda made: read_foreground(made, mask_kind), lambda made: read_label_map(made, mask_kind, 254)):
         with pytest.raises(DataError, match=expected):
             read(record(MASK, size=(3, 5)))
@@ -108,14 +114,17 @@ def test_a_mask_of_another_size_is_refused(record, mask_kind):
 
 
 def test_values_of_other_classes_are_refused(record):
-    message = r"mask.png: expected mask values 0..3 or 255, got \[128, 129, 254\]; likely a mask of other classes, or set"
+    message = (
+        r"mask.png: expected mask values 0..3 or 255, got \[128, 129, 254\]; likely a mask of other classes, or set"
+    )
     with pytest.raises(DataError, match=message):
         read_label_map(record(MASK), "labels", 3)
 
 
 def test_a_foreground_mask_of_zero_and_one_is_refused(record):
     message = (
-        "mask.png: expected a foreground mask of 0 and 255, got values 0 and 1; likely class ids, set preprocess.source.masks"
+        "mask.png: expected a foreground mask of 0 and 255, got values 0 and 1; likely class ids, set "
+        "preprocess.source.masks"
     )
     with pytest.raises(DataError, match=message):
         read_foreground(record((MASK == 0).astype(np.uint8)), "foreground")
@@ -128,13 +137,19 @@ def test_a_foreground_mask_without_foreground_is_read(record, value):
 
 @pytest.mark.parametrize("labels", [(), (1, 2), (9,), (-1,)])
 def test_foreground_of_an_unknown_class_is_refused(record, labels):
-    with pytest.raises(DataError, match=r"mask.png: expected one label in 0..8 that names the class of the foreground, got \["):
+    with pytest.raises(
+        DataError, match=r"mask.png: expected one label in 0..8 that names the class of the foreground, got \["
+    ):
         read_label_map(record(MASK, labels=labels), "foreground", 9)
 
 
-@pytest.mark.parametrize("box", [(5, 0, 6, 1), (0, 3, 1, 4), (-3, 0, -1, 1), (0, -3, 1, -1), (3, 0, 2, 1), (0, 2, 1, 1)])
+@pytest.mark.parametrize(
+    "box", [(5, 0, 6, 1), (0, 3, 1, 4), (-3, 0, -1, 1), (0, -3, 1, -1), (3, 0, 2, 1), (0, 2, 1, 1)]
+)
 def test_a_box_outside_the_image_is_refused(record, box):
-    message = rf"a.jpg: expected boxes x0 y0 x1 y1 inside 5x3 \(width x height\), got {' '.join(map(str, box))}; corners are"
+    message = (
+        rf"a.jpg: expected boxes x0 y0 x1 y1 inside 5x3 \(width x height\), got {' '.join(map(str, box))}; corners are"
+    )
     with pytest.raises(DataError, match=message):
         read_foreground(record(boxes=(box,)), "foreground")
 
@@ -145,7 +160,9 @@ def test_an_image_without_truth_is_refused(record):
 
 
 def test_too_many_classes_are_refused(record):
-    with pytest.raises(DataError, match=r"a.jpg: expected at most 254 classes for a label map, got 255; it has 8 bits$"):
+    with pytest.raises(
+        DataError, match=r"a.jpg: expected at most 254 classes for a label map, got 255; it has 8 bits$"
+    ):
         read_label_map(record(MASK), "foreground", 255)
 
 

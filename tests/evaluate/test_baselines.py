@@ -1,4 +1,4 @@
-"""Trivial answers, against the same answers painted as arrays and scored in the ordinary way."""
+"""Baselines predictions, against the same predictions painted as arrays and scored in the ordinary way."""
 
 import math
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from pipeline.core.errors import ScoreError
-from pipeline.evaluate.baselines import DISC_LEVELS, TrivialLabelMaps, all_foreground_iou, center_disc
+from pipeline.evaluate.baselines import DISC_LEVELS, BaselineLabelMaps, all_foreground_iou, center_disc
 from pipeline.evaluate.mean_iou import MeanIoU
 from pipeline.evaluate.peak_iou import PeakIoU
 
@@ -27,8 +27,8 @@ def labeled_images(draw):
     return images
 
 
-def trivial_of(images):
-    state = TrivialLabelMaps(CLASSES)
+def baselines_of(images):
+    state = BaselineLabelMaps(CLASSES)
     for truth, class_id in images:
         state.accumulate(truth, class_id)
     return state
@@ -70,21 +70,22 @@ def test_all_foreground_is_the_foreground_share_whatever_the_scores():
 @settings(max_examples=30, deadline=None)
 @given(images=labeled_images())
 def test_label_maps_equal_painted_ones(images):
-    state = trivial_of(images)
+    state = baselines_of(images)
     background = painted(images, lambda shape, _: np.zeros(shape, np.uint8)).compute()
     np.testing.assert_array_equal(state.all_background().class_iou, background.class_iou)
     everywhere = painted(images, lambda shape, class_id: np.full(shape, class_id, np.uint8))
     np.testing.assert_array_equal(state.top_class_everywhere().class_iou, everywhere.compute().class_iou)
     for level, disc in enumerate(state.top_class_in_disc()):
         expected = painted(
-            images, lambda shape, class_id, t=level * 16: np.where(center_disc(shape) >= t, class_id, 0).astype(np.uint8)
+            images,
+            lambda shape, class_id, t=level * 16: np.where(center_disc(shape) >= t, class_id, 0).astype(np.uint8),
         )
         assert state.matrices[level].tolist() == expected.matrix.tolist()
         np.testing.assert_array_equal(disc.class_iou, expected.compute().class_iou)
 
 
 def test_discs_run_from_the_whole_image_to_its_center():
-    state = trivial_of([(np.ones((40, 60), np.uint8), 1)])
+    state = baselines_of([(np.ones((40, 60), np.uint8), 1)])
     sizes = [matrix[1, 1] / 2400 for matrix in state.matrices]
     assert len(sizes) == DISC_LEVELS
     assert sizes[0] == 1
@@ -95,16 +96,16 @@ def test_discs_run_from_the_whole_image_to_its_center():
 @settings(max_examples=20, deadline=None)
 @given(images=labeled_images(), data=st.data())
 def test_merging_in_any_order_gives_the_same_state(images, data):
-    merged = TrivialLabelMaps(CLASSES)
+    merged = BaselineLabelMaps(CLASSES)
     for image in data.draw(st.permutations(images)):
-        merged.merge(trivial_of([image]))
-    assert merged.matrices.tolist() == trivial_of(images).matrices.tolist()
+        merged.merge(baselines_of([image]))
+    assert merged.matrices.tolist() == baselines_of(images).matrices.tolist()
 
 
 def test_errors():
     with pytest.raises(ScoreError, match=r"^expected a state of 2 classes, got one of 3$"):
-        TrivialLabelMaps(2).merge(TrivialLabelMaps(3))
+        BaselineLabelMaps(2).merge(BaselineLabelMaps(3))
     with pytest.raises(ScoreError, match=r"^expected scored pixels, got none"):
-        TrivialLabelMaps(2).all_background()
+        BaselineLabelMaps(2).all_background()
     with pytest.raises(ScoreError, match=r"^expected foreground pixels, got none"):
         all_foreground_iou(PeakIoU(), "pooled")

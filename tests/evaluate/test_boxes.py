@@ -86,7 +86,9 @@ def filled(shape, *painted):
 
 
 def test_corners_are_inclusive():
-    assert box_iou(np.array([[2, 1, 2, 1]]), np.array([[2, 1, 2, 1], [2, 1, 3, 1], [3, 1, 3, 1]])).tolist() == [[1.0, 0.5, 0.0]]
+    assert box_iou(np.array([[2, 1, 2, 1]]), np.array([[2, 1, 2, 1], [2, 1, 3, 1], [3, 1, 3, 1]])).tolist() == [
+        [1.0, 0.5, 0.0]
+    ]
 
 
 def test_iou_of_boxes_apart_in_both_directions_is_zero():
@@ -267,8 +269,16 @@ def test_a_black_map_has_one_box_at_zero_and_none_above():
     ("score", "boxes", "message"),
     [
         (np.zeros((2, 3)), [(0, 0, 1, 1)], r"^a: expected a uint8 score of shape \(H, W\), got float64 \(2, 3\)$"),
-        (np.zeros((2, 3, 3), np.uint8), [(0, 0, 1, 1)], r"^a: expected a uint8 score of shape \(H, W\), got uint8 \(2, 3, 3\)$"),
-        (np.zeros((2, 3), np.uint8), [], r"^a: expected boxes \(x0, y0, x1, y1\) with x0 <= x1 and y0 <= y1, got \[\]$"),
+        (
+            np.zeros((2, 3, 3), np.uint8),
+            [(0, 0, 1, 1)],
+            r"^a: expected a uint8 score of shape \(H, W\), got uint8 \(2, 3, 3\)$",
+        ),
+        (
+            np.zeros((2, 3), np.uint8),
+            [],
+            r"^a: expected boxes \(x0, y0, x1, y1\) with x0 <= x1 and y0 <= y1, got \[\]$",
+        ),
         (np.zeros((2, 3), np.uint8), [(2, 0, 1, 1)], r"got \[\(2, 0, 1, 1\)\]$"),
         (np.zeros((2, 3), np.uint8), [(0, 0, 1, 1), (0, 1, 1, 0)], r"got \[\(0, 0, 1, 1\), \(0, 1, 1, 0\)\]$"),
     ],

@@ -13,7 +13,9 @@ def test_the_stored_class_is_the_prediction():
 
 @pytest.mark.parametrize("predicted", [[3], [-1], [], [0, 1]])
 def test_a_prediction_is_one_class_of_the_list(predicted):
-    with pytest.raises(ScoreError, match=r"^a: expected one predicted class in 0..2, got .*; likely maps of another class list"):
+    with pytest.raises(
+        ScoreError, match=r"^a: expected one predicted class in 0..2, got .*; likely maps of another class list"
+    ):
         check_prediction(np.array(predicted, np.int32), 3, "a")
 
 
@@ -43,7 +45,7 @@ def test_precision_and_recall_of_classes():
     assert (state.precision(), state.recall(), state.images) == (2 / 3, 2 / 5, 3)
 
 
-def test_an_empty_answer_has_recall_but_no_precision():
+def test_an_empty_prediction_has_recall_but_no_precision():
     state = ClassPresence()
     state.accumulate([], (5,))
     assert (state.precision(), state.recall()) == (None, 0.0)

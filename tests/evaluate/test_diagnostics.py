@@ -80,7 +80,9 @@ def test_cell_means_equal_a_count_of_small_parts(offset):
             if 0 <= row < 3 and 0 <= column < 4:
                 totals[row, column] += 1
                 counts[row, column] += fine[y, x]
-    np.testing.assert_allclose(cell_means(mask, (3, 4), offset), counts / totals, atol=0.02)  # parts on the edge: 2 of 45
+    np.testing.assert_allclose(
+        cell_means(mask, (3, 4), offset), counts / totals, atol=0.02
+    )  # parts on the edge: 2 of 45
 
 
 def _two_channels(weights):
@@ -92,7 +94,9 @@ def _two_channels(weights):
     inside = np.zeros((2, 4), np.float32)
     inside[0, :2] = 1
     sums = Sums.empty(1, 2)
-    add_image(sums, features, np.array(weights, np.float32), Example(None, 0), Truth(inside, np.ones_like(inside)), 0.05)
+    add_image(
+        sums, features, np.array(weights, np.float32), Example(None, 0), Truth(inside, np.ones_like(inside)), 0.05
+    )
     return sums
 
 
@@ -136,7 +140,11 @@ def test_percentiles_beat_the_maximum_where_peaks_differ(make_run):
         cam = ellipse(int(record.id.split("_")[1])).astype(np.float32)
         row, column = np.argwhere(cam > 0)[0]
         cam[row, column] = 1 + n
-        arrays = {**stored.read(record.id), "maps": cam[None].astype(np.float16), "standard": np.array([[0, 1]], np.float32)}
+        arrays = {
+            **stored.read(record.id),
+            "maps": cam[None].astype(np.float16),
+            "standard": np.array([[0, 1]], np.float32),
+        }
         items[record.id] = arrays
     finish(run.folder / "flat", [write_part(run.folder / "flat", 0, items)], stored.about)
     features = Store(run.folder / "data" / "features")
@@ -168,7 +176,7 @@ def test_describe_leaves_out_what_is_no_number():
 
 def test_masks_without_object_are_refused(make_run):
     run = make_run()
-    for path in (run.folder / "pictures").glob("*_mask.png"):
+    for path in (run.folder / "images").glob("*_mask.png"):
         write_png(path, np.full(SHAPE, 255, np.uint8))
     data = run.folder / "data"
     manifest, maps, track = read_manifest(data / "manifest"), Store(data / "maps"), get_track("track3")
@@ -180,7 +188,9 @@ def test_the_truth_is_read_where_the_cells_look(make_run):
     run, offset = make_run(), (0.4, -0.3)
     data, features = run.folder / "data", Store(run.folder / "data" / "features")
     before = _values(run)["p2"]["object_share"]["mean"]
-    finish(features.folder, [write_part(features.folder, 0, dict(features.items()))], {**features.about, "offset": offset})
+    finish(
+        features.folder, [write_part(features.folder, 0, dict(features.items()))], {**features.about, "offset": offset}
+    )
     shares = []
     for record in read_manifest(data / "manifest").select("val"):
         shape = features.read(record.id)["features"].shape[1:]
@@ -202,7 +212,7 @@ def test_ignored_pixels_are_neither_object_nor_background(make_run):
     """The ignored border is taken out of both sides: the object's share grows."""
     run = make_run("track1")
     before = _values(run)["p2"]["object_share"]["mean"]
-    for path in (run.folder / "pictures").glob("*_mask.png"):
+    for path in (run.folder / "images").glob("*_mask.png"):
         mask = read_mask(path)
         mask[:, :16] = 255
         write_png(path, mask)

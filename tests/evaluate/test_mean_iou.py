@@ -15,8 +15,8 @@ ANSWER = np.array([[0, 1, 1, 1], [0, 2, 0, 2]], np.uint8)
 
 def state_of(pairs, classes):
     state = MeanIoU(classes)
-    for number, (truth, answer) in enumerate(pairs):
-        state.accumulate(truth, answer, f"image{number}")
+    for number, (truth, prediction) in enumerate(pairs):
+        state.accumulate(truth, prediction, f"image{number}")
     return state
 
 
@@ -88,8 +88,8 @@ def test_equals_a_plain_loop(pairs):
     scores = state_of(pairs, classes=3).compute()
     flat = [
         (t, a)
-        for truth, answer in pairs
-        for t, a in zip(truth.ravel().tolist(), answer.ravel().tolist(), strict=True)
+        for truth, prediction in pairs
+        for t, a in zip(truth.ravel().tolist(), prediction.ravel().tolist(), strict=True)
         if t != 255
     ]
     ious, recalls = [], []
@@ -102,7 +102,9 @@ def test_equals_a_plain_loop(pairs):
     present = [iou for iou in ious if iou is not None]
     foreground = [iou for iou in ious[1:] if iou is not None]
     assert scores.mean_iou == pytest.approx(sum(present) / len(present), rel=1e-14)
-    assert scores.mean_iou_foreground == (pytest.approx(sum(foreground) / len(foreground), rel=1e-14) if foreground else None)
+    assert scores.mean_iou_foreground == (
+        pytest.approx(sum(foreground) / len(foreground), rel=1e-14) if foreground else None
+    )
     assert scores.pixel_accuracy == sum(t == a for t, a in flat) / len(flat)
     assert scores.mean_accuracy == pytest.approx(sum(recalls) / len(recalls), rel=1e-14)
     assert scores.absent == tuple(k for k in range(4) if ious[k] is None)
@@ -122,10 +124,12 @@ def test_merging_in_any_order_gives_the_same_state(pairs, data):
 
 @settings(max_examples=30, deadline=None)
 @given(pairs=pairs_of_label_maps())
-def test_scores_are_bounded_and_a_perfect_answer_gets_one(pairs):
+def test_scores_are_bounded_and_a_perfect_prediction_gets_one(pairs):
     scores = state_of(pairs, classes=3).compute()
     assert all(0 <= value <= 1 for value in (scores.mean_iou, scores.pixel_accuracy, scores.mean_accuracy))
-    perfect = state_of([(truth, np.where(truth == 255, 1, truth).astype(np.uint8)) for truth, _ in pairs], classes=3).compute()
+    perfect = state_of(
+        [(truth, np.where(truth == 255, 1, truth).astype(np.uint8)) for truth, _ in pairs], classes=3
+    ).compute()
     assert (perfect.mean_iou, perfect.pixel_accuracy, perfect.mean_accuracy) == (1.0, 1.0, 1.0)
 
 
@@ -141,12 +145,13 @@ def test_iou_of_large_counts():
 
 
 @pytest.mark.parametrize(
-    ("truth", "answer", "message"),
+    ("truth", "prediction", "message"),
     [
         (
             TRUTH,
             ANSWER.T,
-            r"^a: expected truth and prediction as uint8 of one shape \(H, W\), got uint8 \(2, 4\) and uint8 \(4, 2\); likely",
+            r"^a: expected truth and prediction as uint8 of one shape \(H, W\), "
+            r"got uint8 \(2, 4\) and uint8 \(4, 2\); likely",
         ),
         (TRUTH, ANSWER[:, :3], r"got uint8 \(2, 4\) and uint8 \(2, 3\)$"),
         (TRUTH, ANSWER.astype(np.int64), r"got uint8 \(2, 4\) and int64 \(2, 4\)$"),
@@ -165,9 +170,9 @@ def test_iou_of_large_counts():
         ),
     ],
 )
-def test_wrong_input_is_refused_with_its_id(truth, answer, message):
+def test_wrong_input_is_refused_with_its_id(truth, prediction, message):
     with pytest.raises(ScoreError, match=message):
-        MeanIoU(2).accumulate(truth, answer, "a")
+        MeanIoU(2).accumulate(truth, prediction, "a")
 
 
 @pytest.mark.parametrize("classes", [0, 255])

@@ -70,7 +70,17 @@ def state_of(images, first=0):
 def test_exact_values():
     peak = one(SCORE, MASK).compute()
     # t = 0: 3 of 8; 1..10: 3 of 6; 11..20: 3 of 4; 21..30: 1 of 3; above: nothing found
-    assert peak.curve[[0, 1, 10, 11, 20, 21, 30, 31, 255]].tolist() == [3 / 8, 1 / 2, 1 / 2, 3 / 4, 3 / 4, 1 / 3, 1 / 3, 0, 0]
+    assert peak.curve[[0, 1, 10, 11, 20, 21, 30, 31, 255]].tolist() == [
+        3 / 8,
+        1 / 2,
+        1 / 2,
+        3 / 4,
+        3 / 4,
+        1 / 3,
+        1 / 3,
+        0,
+        0,
+    ]
     assert (peak.iou, peak.threshold) == (0.75, 20)
 
 
@@ -177,7 +187,9 @@ def test_merging_in_any_order_gives_the_same_score_bit_for_bit(images, data):
 
 
 def test_the_mean_does_not_depend_on_the_order_where_plain_float_sums_do():
-    images = [(np.repeat([255, 0], [k, 97 - k]).astype(np.uint8)[None], np.ones((1, 97), bool), None) for k in range(1, 97, 3)]
+    images = [
+        (np.repeat([255, 0], [k, 97 - k]).astype(np.uint8)[None], np.ones((1, 97), bool), None) for k in range(1, 97, 3)
+    ]
     forth, back = PeakIoU(), PeakIoU()
     for number, (score, mask, _) in enumerate(images):
         forth.accumulate(score, mask, f"{number:02d}")
@@ -233,7 +245,8 @@ def test_counts_do_not_overflow_32_bits(comparison):
             SCORE.astype(np.float32),
             MASK,
             None,
-            r"^a: expected a uint8 score and a bool mask of one shape \(H, W\), got float32 \(2, 4\) and bool \(2, 4\)$",
+            r"^a: expected a uint8 score and a bool mask of one shape \(H, W\), "
+            r"got float32 \(2, 4\) and bool \(2, 4\)$",
         ),
         (SCORE, MASK.astype(np.uint8), None, r"^a: .* got uint8 \(2, 4\) and uint8 \(2, 4\)$"),
         (SCORE.T, MASK, None, r"^a: .* got uint8 \(4, 2\) and bool \(2, 4\); likely width and height swapped$"),
@@ -255,7 +268,9 @@ def test_an_image_counts_once():
     with pytest.raises(ScoreError, match=r"^expected every image once, got some in two states: \['a'\]$"):
         state.merge(one(SCORE, MASK))
     assert state.pixels == SCORE.size
-    with pytest.raises(ScoreError, match=r"^b: expected an image that was accumulated, got one that is not among the 1$"):
+    with pytest.raises(
+        ScoreError, match=r"^b: expected an image that was accumulated, got one that is not among the 1$"
+    ):
         state.image_iou("b", 0)
 
 
@@ -264,6 +279,7 @@ def test_an_image_counts_once():
 def test_nothing_is_computed_without_foreground(method, images):
     state = one(SCORE, np.zeros_like(MASK)) if images else PeakIoU()
     with pytest.raises(
-        ScoreError, match=rf"^expected foreground pixels, got none in {images} images; likely an empty id list, or masks"
+        ScoreError,
+        match=rf"^expected foreground pixels, got none in {images} images; likely an empty id list, or masks",
     ):
         getattr(state, method)()

@@ -17,7 +17,9 @@ from pipeline.evaluate.run import evaluate
 from pipeline.evaluate.settings import EvaluateSettings
 
 CLASSES = ("ant", "bee", "cat")
-SETTINGS = EvaluateSettings(comparison=">=", average="pooled", classes="with_background", box_iou=(0.3, 0.5, 0.7), jobs=1)
+SETTINGS = EvaluateSettings(
+    comparison=">=", average="pooled", classes="with_background", box_iou=(0.3, 0.5, 0.7), jobs=1
+)
 FILES = ["metrics.json", "per_image.csv", "table.csv"]
 
 PEAK_KEYS = {
@@ -74,15 +76,18 @@ TRACK1_KEYS = {
 
 
 def image(after, before=None, truth=None, boxes=None, labels=(), top=0, split="val", of_label=None, known=False):
-    """What is true and what is answered of one image; `of_label` is the answer from its label's map, with the CRF or not."""
+    """What is true and what is predicted of one image.
+
+    `of_label` is the prediction from its label's map, with the CRF or not.
+    """
     after = np.array(after, np.uint8)
     before = after if before is None else np.array(before, np.uint8)
     truth = None if truth is None else np.array(truth, np.uint8)
-    answers = {"after": after, "before": before}
+    predictions = {"after": after, "before": before}
     if of_label is not None:
-        answers |= dict.fromkeys(("label_after", "label_before"), np.array(of_label, np.uint8))
+        predictions |= dict.fromkeys(("label_after", "label_before"), np.array(of_label, np.uint8))
     about = {"truth": truth, "boxes": boxes, "labels": list(labels), "top": top, "split": split, "known": known}
-    return {**about, "after": after, "answers": answers}
+    return {**about, "after": after, "predictions": predictions}
 
 
 class World:
@@ -93,7 +98,7 @@ class World:
         rows = [self._row(image_id, image) for image_id, image in images.items()]
         write_manifest(folder / "manifest", from_rows(rows, classes, folder, mask_kind))
         self.maps = {image_id: self._maps(image, len(classes)) for image_id, image in images.items()}
-        self.refined = {image_id: self._answers(image) for image_id, image in images.items()}
+        self.refined = {image_id: self._predictions(image) for image_id, image in images.items()}
 
     def _row(self, image_id, image):
         mask = None
@@ -125,8 +130,8 @@ class World:
         }
 
     @staticmethod
-    def _answers(image):
-        return {name: np.frombuffer(encode_png(pixels), np.uint8) for name, pixels in image["answers"].items()}
+    def _predictions(image):
+        return {name: np.frombuffer(encode_png(pixels), np.uint8) for name, pixels in image["predictions"].items()}
 
     def run(self, settings=SETTINGS, out="report"):
         for name, items in (("maps", self.maps), ("refined", self.refined)):
@@ -222,7 +227,14 @@ def test_localization_tables(localization):
             "iou_after": "1.000000",
             "foreground_share": "0.333333",
         },
-        {"id": "no_label", "label": "", "predicted": "ant", "iou_before": "", "iou_after": "", "foreground_share": "0.000000"},
+        {
+            "id": "no_label",
+            "label": "",
+            "predicted": "ant",
+            "iou_before": "",
+            "iou_after": "",
+            "foreground_share": "0.000000",
+        },
     ]
 
 
@@ -261,7 +273,7 @@ def test_gt_known_uses_the_map_of_the_true_class(tmp_path):
 
 def test_a_map_of_the_label_that_is_missing_is_an_error(tmp_path):
     world = World(tmp_path, "track3", {"a": image([[9, 0]], boxes=[0, 0, 0, 0], labels=[1], top=2)}, "foreground")
-    with pytest.raises(ScoreError, match=r"^a: expected an answer from the map of its label"):
+    with pytest.raises(ScoreError, match=r"^a: expected a prediction from the map of its label"):
         world.run()
 
 
@@ -271,7 +283,11 @@ def test_boxes_without_a_label_are_left_out_and_counted(tmp_path):
         "b": image([[0, 9]], boxes=[0, 0, 0, 0], top=1),
     }
     metrics = World(tmp_path, "track3", images, "foreground").run()
-    assert (metrics["images_with_boxes"], metrics["images_with_boxes_without_label"], metrics["gt_known_loc"]) == (2, 1, 1.0)
+    assert (metrics["images_with_boxes"], metrics["images_with_boxes_without_label"], metrics["gt_known_loc"]) == (
+        2,
+        1,
+        1.0,
+    )
 
 
 def test_boxes_without_any_label_give_null_and_a_note(tmp_path):
@@ -316,20 +332,25 @@ def test_segmentation_exact_values(segmentation):
     metrics = segmentation.run()
     assert set(metrics) == TRACK1_KEYS
     assert set(metrics["before_crf"]) == TRACK1_SCORES
-    assert (metrics["images"], metrics["images_without_truth"], metrics["pixels"], metrics["ignored_pixels"]) == (2, 1, 9, 1)
+    assert (metrics["images"], metrics["images_without_truth"], metrics["pixels"], metrics["ignored_pixels"]) == (
+        2,
+        1,
+        9,
+        1,
+    )
     # background 4 of 5, ant 2 of 3, cat 2 of 2; bee is nowhere
     assert metrics["mean_iou"] == metrics["mean_iou_with_background"] == pytest.approx((4 / 5 + 2 / 3 + 1) / 3)
     assert metrics["mean_iou_foreground"] == pytest.approx((2 / 3 + 1) / 2)
     assert metrics["pixel_accuracy"] == 8 / 9
     assert metrics["mean_accuracy"] == pytest.approx((4 / 5 + 1 + 1) / 3)
     assert (metrics["classes_present"], metrics["classes_absent"]) == (3, ["bee"])
-    # classes answered: ant | ant, cat; labels: ant | bee, cat
+    # classes predicted: ant | ant, cat; labels: ant | bee, cat
     assert (metrics["class_precision"], metrics["class_recall"]) == (2 / 3, 2 / 3)
     before = metrics["before_crf"]
     assert before["mean_iou"] == pytest.approx((0 + 2 / 6 + 2 / 3) / 3)
     assert (before["class_precision"], before["class_recall"]) == (1.0, 2 / 3)
     assert metrics["all_background_iou"] == pytest.approx((5 / 9) / 3)
-    assert metrics["top_class_everywhere_iou"] == before["mean_iou"]  # which is what `before` answers
+    assert metrics["top_class_everywhere_iou"] == before["mean_iou"]  # which is what `before` predictions
     assert before["mean_iou"] <= metrics["top_class_disc_iou"] < 1
     assert (metrics["labeled_images"], metrics["classification_accuracy"]) == (3, 1.0)
 
@@ -407,7 +428,9 @@ def test_pieces_and_processes_do_not_change_a_byte(kind, request, monkeypatch):
 
 @pytest.mark.parametrize(("track", "keys"), [("track3", TRACK3_KEYS), ("track1", TRACK1_KEYS)])
 def test_without_truth_scores_are_null_and_the_chain_goes_on(tmp_path, track, keys):
-    world = World(tmp_path, track, {"a": image([[1, 1]], labels=[0]), "b": image([[1, 1]], labels=[0], top=1)}, "foreground")
+    world = World(
+        tmp_path, track, {"a": image([[1, 1]], labels=[0]), "b": image([[1, 1]], labels=[0], top=1)}, "foreground"
+    )
     metrics = world.run()
     assert set(metrics) == keys | {"note"}
     assert metrics["note"] == "nothing to score: none of 2 val images has usable truth (a mask or boxes)"
@@ -416,7 +439,9 @@ def test_without_truth_scores_are_null_and_the_chain_goes_on(tmp_path, track, ke
     assert metrics[headline] is None
     assert metrics["before_crf"][headline] is None
     assert world.rows("table.csv") == world.rows("per_image.csv") == []
-    assert (tmp_path / "report" / "table.csv").read_text().startswith("threshold," if track == "track3" else "class_id,")
+    assert (
+        (tmp_path / "report" / "table.csv").read_text().startswith("threshold," if track == "track3" else "class_id,")
+    )
 
 
 @pytest.mark.parametrize("track", ["track1", "track3"])
@@ -427,20 +452,23 @@ def test_without_val_images_scores_are_null(tmp_path, track):
 
 
 @pytest.mark.parametrize("kind", ["localization", "segmentation"])
-def test_without_answers_for_val_scores_are_null(kind, request):
+def test_without_predictions_for_val_scores_are_null(kind, request):
     world = request.getfixturevalue(kind)
     world.refined = {"trained_on": world.refined["trained_on"]}
     metrics = world.run()
     count = metrics["images_without_truth"]
     assert (
-        metrics["note"] == f"nothing to score: none of {count} val images has an answer; likely val is not among extract.splits"
+        metrics["note"]
+        == f"nothing to score: none of {count} val images has a prediction; likely val is not among extract.splits"
     )
     assert (metrics["images"], count) == (0, {"localization": 4, "segmentation": 3}[kind])
 
 
 def test_masks_without_foreground_give_null_and_a_note(tmp_path):
     metrics = World(tmp_path, "track3", {"a": image([[1, 1]], truth=[[9, 0]])}, "foreground").run()
-    assert re.match("no foreground pixel in the truth of 1 images: no IoU; likely masks of another kind", metrics["note"])
+    assert re.match(
+        "no foreground pixel in the truth of 1 images: no IoU; likely masks of another kind", metrics["note"]
+    )
     assert (metrics["images"], metrics["peak_iou"], metrics["all_foreground_iou"], metrics["center_disc_iou"]) == (
         1,
         None,
@@ -458,9 +486,11 @@ def test_masks_that_are_all_ignored_give_null_and_a_note(tmp_path):
     assert list(world.rows("per_image.csv")[0].values()) == ["a", "", "ant", "", "", ""]
 
 
-def test_some_missing_answers_are_an_error(localization):
+def test_some_missing_predictions_are_an_error(localization):
     del localization.refined["two"]
-    with pytest.raises(ScoreError, match=r"refined: expected an answer for each of 4 val images, missing=\['two'\]; likely made"):
+    with pytest.raises(
+        ScoreError, match=r"refined: expected a prediction for each of 4 val images, missing=\['two'\]; likely made"
+    ):
         localization.run()
 
 
@@ -473,26 +503,29 @@ def test_missing_maps_are_an_error(localization):
 def test_a_store_of_another_stage_is_an_error(localization):
     localization.refined = localization.maps
     with pytest.raises(
-        StoreError, match=r"refined: one: expected the arrays \['before', 'after'\], missing=\['before', 'after'\]; likely"
+        StoreError,
+        match=r"refined: one: expected the arrays \['before', 'after'\], missing=\['before', 'after'\]; likely",
     ):
         localization.run()
 
 
-def test_a_damaged_answer_is_an_error(localization):
+def test_a_damaged_prediction_is_an_error(localization):
     localization.refined["one"]["after"] = localization.refined["one"]["after"][:20]
     with pytest.raises(DataError, match="refined: one/after: expected PNG bytes"):
         localization.run()
 
 
-def test_an_answer_of_another_size_is_an_error(localization):
+def test_a_prediction_of_another_size_is_an_error(localization):
     localization.refined["one"] = localization.refined["two"]
     with pytest.raises(ScoreError, match=r"^one: expected a uint8 score and a bool mask of one shape"):
         localization.run()
 
 
-def test_an_answer_with_255_is_an_error(segmentation):
+def test_a_prediction_with_255_is_an_error(segmentation):
     segmentation.refined["one"]["after"] = np.frombuffer(encode_png(np.full((2, 3), 255, np.uint8)), np.uint8)
-    with pytest.raises(ScoreError, match=r"^one: expected predicted labels 0..3, got \[255\]; 255 marks ignored pixels"):
+    with pytest.raises(
+        ScoreError, match=r"^one: expected predicted labels 0..3, got \[255\]; 255 marks ignored pixels"
+    ):
         segmentation.run()
 
 

@@ -1,4 +1,5 @@
-"""The whole ablation on a tiny demo, from the command line: what it leaves, that nothing runs twice, what more costs."""
+"""The whole ablation on a tiny demo, from the command line: what it leaves, that nothing runs twice, what more
+costs."""
 
 import csv
 import json
@@ -43,7 +44,7 @@ def _ablate(checkout: Checkout, *words: str, out: str = OUT) -> set[str]:
 @pytest.mark.slow
 def test_five_rows_from_two_trainings_and_nothing_twice(checkout: Checkout) -> None:
     ran = _ablate(checkout, "--track", "track1")
-    # on a frozen body both heads learn from one look, and all maps are made in another
+    # on a frozen backbone both heads learn from one look, and all maps are made in another
     assert {name for name in ran if name.startswith(("train", "extract"))} == {"train-seed0", "extract"}
     assert {path.name for path in checkout.file(f"{OUT}/models").iterdir()} == {"gap-seed0", "tap-seed0"}
     folder = checkout.file(OUT)

@@ -19,7 +19,9 @@ def stages(tmp_path, monkeypatch):
 
     def make(track="track3", seeds=(0,), grid=False, trained=False):
         recipe = tmp_path / "recipe.yaml"
-        write_yaml(recipe, merge(read_params(RECIPE), {"tracks": {track: {"train": {"backbone": {"trained": trained}}}}}))
+        write_yaml(
+            recipe, merge(read_params(RECIPE), {"tracks": {track: {"train": {"backbone": {"trained": trained}}}}})
+        )
         write_plan(Ablation(recipe, get_track(track), seeds, grid, tmp_path / "run"))
         return read_params(tmp_path / "run" / "dvc.yaml")["stages"]
 
@@ -33,13 +35,15 @@ def _count(stages, verb):
 VERBS = ("preprocess", "train", "extract", "rescale", "refine", "evaluate")
 
 
-def test_heads_on_a_frozen_body_share_their_looks(stages):
+def test_heads_on_a_frozen_backbone_share_their_looks(stages):
     made = stages()
     assert {verb: _count(made, verb) for verb in VERBS} == {
         "preprocess": 1, "train": 1, "extract": 1, "rescale": 1, "refine": 4, "evaluate": 4,
     }  # fmt: skip
     assert len(made["train-seed0"]["outs"]) == 2 * 3  # GAP and TAP: model, history, report
-    assert len(made["extract"]["outs"]) == 3 * 2 + 2  # GAP with all weights, GAP and TAP with NWC: maps, report; features of two
+    assert (
+        len(made["extract"]["outs"]) == 3 * 2 + 2
+    )  # GAP with all weights, GAP and TAP with NWC: maps, report; features of two
     made = stages(grid=True, seeds=(0, 1, 2))
     assert {verb: _count(made, verb) for verb in VERBS} == {
         "preprocess": 1, "train": 3, "extract": 1, "rescale": 12, "refine": 24, "evaluate": 24,
@@ -47,7 +51,7 @@ def test_heads_on_a_frozen_body_share_their_looks(stages):
     assert len(made["extract"]["outs"]) == 3 * (4 * 2 + 2)
 
 
-def test_trained_bodies_are_looked_at_one_by_one(stages):
+def test_trained_backbones_are_looked_at_one_by_one(stages):
     made = stages(trained=True, seeds=(0, 1))
     assert {verb: _count(made, verb) for verb in VERBS} == {
         "preprocess": 1, "train": 4, "extract": 4, "rescale": 2, "refine": 8, "evaluate": 8,
@@ -105,4 +109,8 @@ def test_rows_name_the_params_that_repeat_them(stages, tmp_path):
     plan = json.loads((tmp_path / "run" / "plan.json").read_text())
     last = plan["groups"]["ladder"][-1]
     values = read_params(tmp_path / "run" / last["params"][0])["tracks"]["track3"]
-    assert (values["train"]["pooling"], values["train"]["seed"], values["extract"]["negative_weights"]) == ("tap", 4, "clamp")
+    assert (values["train"]["pooling"], values["train"]["seed"], values["extract"]["negative_weights"]) == (
+        "tap",
+        4,
+        "clamp",
+    )

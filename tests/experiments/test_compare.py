@@ -35,7 +35,12 @@ def _metrics(variant, seed):
         value = _score(row, seed)
         return {"peak_iou": value, "peak_iou_mean": value / 2, "pxap": None, "peak_threshold": 100 + seed}
 
-    beside = {"images": 2, "all_foreground_iou": 0.25, "center_disc_iou": 0.375, "classification_accuracy": 0.5 + 0.25 * seed}
+    beside = {
+        "images": 2,
+        "all_foreground_iou": 0.25,
+        "center_disc_iou": 0.375,
+        "classification_accuracy": 0.5 + 0.25 * seed,
+    }
     return {**scores(True), **beside, "before_crf": scores(False)}
 
 
@@ -45,7 +50,14 @@ def _diagnosis(variant, seed):
     def mean(value):
         return {"mean": value, "spread": 0.5, "images": 2}
 
-    names = ("object_share", "ioa_positive", "ioa_negative", "density_positive", "density_negative", "negative_over_positive")
+    names = (
+        "object_share",
+        "ioa_positive",
+        "ioa_negative",
+        "density_positive",
+        "density_negative",
+        "negative_over_positive",
+    )
     p2 = {name: mean(0.5) for name in (*names, "separation_keep", "separation_clamp")}
     p2["density_negative"] = mean((2.0 if variant.pooling == "tap" else 1.0) + seed)
     p1 = {"area_percentiles": {"10": 0.125, "90": 0.875}, "correlation_positive": None}
@@ -65,9 +77,10 @@ def folder(tmp_path):
         rows.append({"id": image_id, **files, "labels": [0], "split": "val", **size})
     write_manifest(tmp_path / "manifest", from_rows(rows, ["ant"], tmp_path, "foreground"))
     for variant in {row.variant for row in groups["grid"]}:
-        answers = {
+        predictions = {
             image_id: {
-                name: np.frombuffer(encode_png((200 * ellipse(seed)).astype(np.uint8)), np.uint8) for name in ("before", "after")
+                name: np.frombuffer(encode_png((200 * ellipse(seed)).astype(np.uint8)), np.uint8)
+                for name in ("before", "after")
             }
             for image_id, seed in (("a", 0), ("b", 1))
         }
@@ -79,7 +92,7 @@ def folder(tmp_path):
             write_json(here / "diagnostics.json", _diagnosis(variant, seed))
             write_text(here / "per_image.csv", "id,iou_before,iou_after\na,0.5,0.75\nb,0.25,0.5\n")
             refined = tmp_path / f"refined/{variant.name}-seed{seed}"
-            finish(refined, [write_part(refined, 0, answers)], {})
+            finish(refined, [write_part(refined, 0, predictions)], {})
     plan = {
         "track": "track3",
         "recipe": "recipes/a.yaml",
@@ -112,8 +125,13 @@ def test_the_grid_gives_back_what_each_part_is_worth(folder):
 
 
 def test_part_gains_average_over_the_combinations_of_the_others():
-    rows = [{"parts": list(row.parts), "scores": {"x": summary([float(row.parts == (True,) * 4)])}} for row in grid("foreground")]
-    for gain in part_gains(rows, "x").values():  # each part counts only where all others are on: one of eight combinations
+    rows = [
+        {"parts": list(row.parts), "scores": {"x": summary([float(row.parts == (True,) * 4)])}}
+        for row in grid("foreground")
+    ]
+    for gain in part_gains(
+        rows, "x"
+    ).values():  # each part counts only where all others are on: one of eight combinations
         assert (gain["mean"], gain["smallest"], gain["largest"]) == (1 / 8, 0, 1)
 
 
@@ -139,7 +157,8 @@ def test_equal_scores_give_equal_files(folder):
     def files():
         compare(folder, images=2)
         return {
-            name: (folder / name).read_bytes() for name in ("results.json", "table.csv", "table.md", "figure.svg", "strip.png")
+            name: (folder / name).read_bytes()
+            for name in ("results.json", "table.csv", "table.md", "figure.svg", "strip.png")
         }
 
     first = files()
@@ -153,7 +172,7 @@ def test_the_strip_has_a_column_for_each_row(folder):
     strip = cv2.imread(str(folder / "strip.png"))
     columns = 2 + 5
     assert strip.shape[1] == columns * (160 + 4)
-    assert strip.shape[0] == 20 + 2 * (48 + 20)  # titles, then two small pictures with a caption each
+    assert strip.shape[0] == 20 + 2 * (48 + 20)  # titles, then two small images with a caption each
 
 
 def test_nothing_scored_is_an_error(folder):

@@ -73,8 +73,8 @@ def test_the_stage_report_takes_it(make_run):
     data, settings = run.folder / "data", check(run.params)["track3"]
     manifest = read_manifest(data / "manifest")
     refine(manifest, data / "maps", data / "refined", settings["refine"])
-    answers = (data / "manifest", data / "maps", data / "refined")
-    evaluate(*answers, run.folder / "out", settings["evaluate"], get_track("track3"))
+    predictions = (data / "manifest", data / "maps", data / "refined")
+    evaluate(*predictions, run.folder / "out", settings["evaluate"], get_track("track3"))
     (data / "history.csv").write_text("epoch,train_loss\n1,0.5\n")
     made = {
         "manifest": data / "manifest",

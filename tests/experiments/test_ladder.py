@@ -43,7 +43,9 @@ def test_decoders_are_compared_in_track_1_where_the_classifier_knows_several_cla
     assert decoder_rows(get_track("track3"), "foreground") == []
 
 
-@pytest.mark.parametrize(("track", "decoder"), [("track1", "several_classes"), ("track1", "one_class"), ("track3", "foreground")])
+@pytest.mark.parametrize(
+    ("track", "decoder"), [("track1", "several_classes"), ("track1", "one_class"), ("track3", "foreground")]
+)
 def test_the_params_of_every_row_are_a_valid_recipe_that_differs_in_the_switches_alone(tmp_path, track, decoder):
     base = recipe()
     for row in [*grid(decoder), *decoder_rows(get_track(track), decoder)]:

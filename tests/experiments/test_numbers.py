@@ -15,7 +15,12 @@ from pipeline.experiments.provenance import machine
 def chain(make_run):
     run = make_run()
     reports = run.folder / "reports"
-    metrics = {"peak_iou": 0.75, "peak_threshold": 120, "images": 6, "before_crf": {"peak_iou": 0.5, "peak_threshold": 90}}
+    metrics = {
+        "peak_iou": 0.75,
+        "peak_threshold": 120,
+        "images": 6,
+        "before_crf": {"peak_iou": 0.5, "peak_threshold": 90},
+    }
     write_json(reports / "metrics.json", metrics)
     return chain_record(run.params, "track3", reports, "My set", "make repro", minutes=3)
 
@@ -85,7 +90,8 @@ def test_an_ablation_keeps_its_own_commit_machine_and_time(make_run):
         for title, crf in (("CAM", False), ("+ TAP", True))
     ]
     results = {
-        "track": "track3", "recipe": "recipes/a.yaml", "seeds": [0, 1], "images": 6, "groups": {"ladder": rows}, "parts": {},
+        "track": "track3", "recipe": "recipes/a.yaml", "seeds": [0, 1], "images": 6, "groups": {"ladder": rows},
+        "parts": {},
         "baselines": {"all_foreground_iou": 0.25}, "classification_accuracy": {"GAP": score},
         "why": {"GAP": {"p3.top_overlap": score}},
     }  # fmt: skip

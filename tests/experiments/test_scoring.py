@@ -23,7 +23,7 @@ def _crf(**changes):
 
 def test_the_shared_lattice_changes_no_bit():
     chance = np.random.default_rng(0)
-    picture = chance.integers(0, 256, (20, 31, 3), np.uint8)
+    image = chance.integers(0, 256, (20, 31, 3), np.uint8)
     settings = [
         _crf(iterations=3),
         _crf(iterations=1),
@@ -32,18 +32,24 @@ def test_the_shared_lattice_changes_no_bit():
         _crf(iterations=2, bilateral={"compat": 0.0}),
         _crf(iterations=0),
     ]
-    shared = SharedCrf(picture)
+    shared = SharedCrf(image)
     for labels in (2, 3, 2):
         raw = chance.random((labels, 20, 31)).astype(np.float32)
         probabilities = raw / raw.sum(axis=0)
         for one in settings:
-            np.testing.assert_array_equal(shared.refine(probabilities, one), refine_probabilities(picture, probabilities, one))
+            np.testing.assert_array_equal(
+                shared.refine(probabilities, one), refine_probabilities(image, probabilities, one)
+            )
 
 
 def _judge(run):
     settings = check(run.params)[run.track]
     manifest = read_manifest(run.folder / "data" / "manifest")
-    return Judge(get_track(run.track), Context(settings["evaluate"], manifest.classes, manifest.mask_kind)), settings, manifest
+    return (
+        Judge(get_track(run.track), Context(settings["evaluate"], manifest.classes, manifest.mask_kind)),
+        settings,
+        manifest,
+    )
 
 
 @pytest.mark.parametrize(("track", "score"), [("track1", "mean_iou"), ("track3", "peak_iou")])

@@ -55,7 +55,9 @@ def test_a_recipe_keeps_comments_and_what_did_not_change(tmp_path):
     searching.write_recipe(RECIPE, "track3", point, tmp_path / "out.yaml", "a note")
     written = (tmp_path / "out.yaml").read_text()
     assert written.startswith(f"# a note\n{text[:40]}")
-    changed = [(a.strip(), b.strip()) for a, b in zip(text.splitlines(), written.splitlines()[1:], strict=True) if a != b]
+    changed = [
+        (a.strip(), b.strip()) for a, b in zip(text.splitlines(), written.splitlines()[1:], strict=True) if a != b
+    ]
     expected = {
         (f"exponent: {old['refine']['exponent']}", "exponent: 3.0"),
         (f"iterations: {old['refine']['crf']['iterations']}", "iterations: 7"),
@@ -119,7 +121,7 @@ def test_a_longer_budget_uses_the_trials_of_a_shorter_one(make_run):
 
 def test_no_file_of_split_test_is_opened(make_run):
     run = make_run(test=2)
-    for path in (run.folder / "pictures").glob("test_*"):
+    for path in (run.folder / "images").glob("test_*"):
         path.unlink()
     assert _main(run) == 0
 
@@ -128,7 +130,9 @@ def test_peaks_outside_the_window_are_not_chosen(make_run):
     run = make_run()
     _main(run, "--thresholds", "60", "200")
     rows = _rows(run)
-    assert any(not 60 <= int(row["threshold"]) <= 200 for row in rows if row["images"] == "6")  # there was something to refuse
+    assert any(
+        not 60 <= int(row["threshold"]) <= 200 for row in rows if row["images"] == "6"
+    )  # there was something to refuse
     found = (run.folder / "found.yaml").read_text().splitlines()[0]
     allowed = [row for row in rows if row["images"] == "6" and 60 <= int(row["threshold"]) <= 200]
     assert float(found.split()[-4]) == pytest.approx(max(float(row["score"]) for row in allowed), abs=1e-4)
@@ -138,7 +142,9 @@ def test_truth_of_split_test_is_not_looked_at_even_where_there_is_some(make_run)
     run = make_run(val=6, test=2)
     path = run.folder / "data" / "manifest"
     manifest = read_manifest(path)
-    rows = [{**row, "mask": row["mask"] or "none.png", "labels": row["labels"] or [0]} for row in manifest.table.to_pylist()]
+    rows = [
+        {**row, "mask": row["mask"] or "none.png", "labels": row["labels"] or [0]} for row in manifest.table.to_pylist()
+    ]
     write_manifest(path, from_rows(rows, manifest.classes, manifest.root, manifest.mask_kind))
     assert _main(run) == 0
     assert {row["images"] for row in _rows(run)} == {"3", "6"}
@@ -146,17 +152,22 @@ def test_truth_of_split_test_is_not_looked_at_even_where_there_is_some(make_run)
 
 def test_other_maps_are_made_once_and_of_split_val_alone(make_run):
     run = make_run()
-    for path in (run.folder / "pictures").glob("test_*"):
+    for path in (run.folder / "images").glob("test_*"):
         path.unlink()
-    knobs = ["--knob", 'extract.negative_weights=["keep", "clamp"]', "--knob", "extract.flip=[true, false]"]
-    assert _main(run, *knobs, "--budget", "20") == 0
+    parameters = [
+        "--parameter",
+        'extract.negative_weights=["keep", "clamp"]',
+        "--parameter",
+        "extract.flip=[true, false]",
+    ]
+    assert _main(run, *parameters, "--budget", "20") == 0
     made = sorted((run.folder / "data" / "search").glob("maps-*"))
     assert 1 <= len(made) <= 3
     stamps = [(folder / "val" / "index.json").stat().st_mtime_ns for folder in made]
     ids = json.loads((made[0] / "val" / "index.json").read_text())["parts"][0]["ids"]
     assert sorted(ids) == [f"val_{n}" for n in range(6)]
     (run.folder / "data" / "search" / "journal.jsonl").unlink()
-    assert _main(run, *knobs, "--budget", "20") == 0
+    assert _main(run, *parameters, "--budget", "20") == 0
     assert [(folder / "val" / "index.json").stat().st_mtime_ns for folder in made] == stamps
     assert {row["extract.negative_weights"] for row in _rows(run)} == {"keep", "clamp"}
 
@@ -177,14 +188,14 @@ def test_maps_of_other_params_are_refused(make_run, capsys):
     assert "expected maps scaled at percentile 95" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("knob", "message"), [
+@pytest.mark.parametrize(("parameter", "message"), [
     ("refine.exponent", "expected key="),
     ("refine.exponent=0.5", "expected key="),
     ("refine.exponent=[]", "expected key="),
     ("exponent=[1]", "expected one of"),
 ])  # fmt: skip
-def test_a_knob_that_makes_no_sense_is_refused(make_run, capsys, knob, message):
-    assert _main(make_run(), "--knob", knob) == 1
+def test_a_parameter_that_makes_no_sense_is_refused(make_run, capsys, parameter, message):
+    assert _main(make_run(), "--parameter", parameter) == 1
     assert message in capsys.readouterr().err
 
 

@@ -86,7 +86,7 @@ def test_more_budget_goes_on_from_less():
     assert long.asked[: len(short.asked)] == short.asked
 
 
-def test_knobs_of_track_3_leave_out_what_only_label_maps_have():
+def test_parameters_of_track_3_leave_out_what_only_label_maps_have():
     space = make_space(SECTIONS, get_track("track3"), {})
     assert not {"refine.background", "refine.min_probability", "refine.decoder"} & space.levels.keys()
     assert {"refine.background", "refine.min_probability"} <= make_space(
@@ -119,14 +119,14 @@ def test_maps_of_classes_that_were_not_kept_are_not_asked_for():
 @pytest.mark.parametrize(("given", "message"), [
     ({"refine.exponents": [1]}, "expected one of"),
     ({key: [1] for key in LEVELS if key not in ONLY_SEGMENTATION}, "nothing to search"),
-    ({"refine.background": [0.2, 0.5]}, "expected a knob of track3"),
+    ({"refine.background": [0.2, 0.5]}, "expected a parameter of track3"),
 ])  # fmt: skip
-def test_senseless_knobs_are_refused(given, message):
+def test_senseless_parameters_are_refused(given, message):
     with pytest.raises(SettingsError, match=message):
         make_space(SECTIONS, get_track("track3"), given)
 
 
-def test_knobs_without_effect_are_put_back():
+def test_parameters_without_effect_are_put_back():
     start = make_space(SECTIONS, get_track("track3"), {}).start
     off = {**start, "refine.crf.iterations": 0, "refine.crf.bilateral.compat": 14.0, "refine.crf.gaussian.compat": 8.0}
     assert canonical(off, start) == {**start, "refine.crf.iterations": 0}
@@ -135,7 +135,7 @@ def test_knobs_without_effect_are_put_back():
     assert canonical(start, start) == start
 
 
-def test_the_ends_of_two_knobs_are_switches_of_the_recipe():
+def test_the_ends_of_two_parameters_are_switches_of_the_recipe():
     start = make_space(SECTIONS, get_track("track3"), {}).start
     written = changes({**start, "extract.percentile": 100.0, "refine.crf.iterations": 0})
     assert written["extract.scale"] == "max"

@@ -11,23 +11,33 @@ from support.helpers import TINY, color_set, merge, recipe
 from pipeline.core.manifest import write_manifest
 from pipeline.experiments.ladder import write_yaml
 from pipeline.experiments.shared import main
-from pipeline.models.backbones import build_body
+from pipeline.models.backbones import build_backbone
 from stages import extract, train
 
 VARIANTS = (("gap", "keep"), ("gap", "clamp"), ("tap", "clamp"))
 
 
 def _params(folder: Path) -> dict[tuple[str, str], Path]:
-    """A file of params for each variant, on a tiny frozen body."""
+    """A file of params for each variant, on a tiny frozen backbone."""
     torch.manual_seed(0)
     start = folder / "start.safetensors"
-    safetensors.torch.save_file({name: value.contiguous() for name, value in build_body(TINY, 16).state_dict().items()}, start)
+    safetensors.torch.save_file(
+        {name: value.contiguous() for name, value in build_backbone(TINY, 16).state_dict().items()}, start
+    )
     backbone = {"name": TINY, "weights": "file", "weights_from": str(start)}
     fast = {"device": "cpu", "precision": "fp32"}
     files = {}
     for pooling, negative_weights in VARIANTS:
         changes = {
-            "train": {**fast, "backbone": backbone, "resize": 64, "crop": 48, "views": 2, "epochs": 3, "pooling": pooling},
+            "train": {
+                **fast,
+                "backbone": backbone,
+                "resize": 64,
+                "crop": 48,
+                "views": 2,
+                "epochs": 3,
+                "pooling": pooling,
+            },
             "extract": {**fast, "sizes": [64], "splits": ["val"], "negative_weights": negative_weights},
         }
         files[pooling, negative_weights] = folder / f"{pooling}-{negative_weights}.yaml"
@@ -36,12 +46,14 @@ def _params(folder: Path) -> dict[tuple[str, str], Path]:
 
 
 def _bytes(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+    }
 
 
 def test_in_one_go_equals_one_by_one(tmp_path: Path) -> None:
     params, manifest = _params(tmp_path), tmp_path / "manifest"
-    write_manifest(manifest, color_set(tmp_path / "pictures"))
+    write_manifest(manifest, color_set(tmp_path / "images"))
     common = ["--track", "track3", "--manifest", str(manifest)]
 
     def at(kind: str, names: list[str]) -> list[str]:
@@ -53,8 +65,19 @@ def test_in_one_go_equals_one_by_one(tmp_path: Path) -> None:
           "--report", *at("together/report", poolings)])  # fmt: skip
     for pooling, key in (("gap", ("gap", "keep")), ("tap", ("tap", "clamp"))):
         alone = tmp_path / "alone"
-        train.main([*common, "--params", str(params[key]), "--model", str(alone / pooling),
-                    "--history", str(alone / "history" / pooling), "--report", str(alone / "report" / pooling)])  # fmt: skip
+        train.main(
+            [
+                *common,
+                "--params",
+                str(params[key]),
+                "--model",
+                str(alone / pooling),
+                "--history",
+                str(alone / "history" / pooling),
+                "--report",
+                str(alone / "report" / pooling),
+            ]
+        )
         assert _bytes(tmp_path / "together" / pooling) == _bytes(alone / pooling)
         columns = ["epoch", "train_loss", "val_loss", "val_accuracy"]
         together, one = (pd.read_csv(tmp_path / kind / "history" / pooling)[columns] for kind in ("together", "alone"))
@@ -62,12 +85,27 @@ def test_in_one_go_equals_one_by_one(tmp_path: Path) -> None:
 
     names = ["-".join(variant) for variant in VARIANTS]
     models = at("together", [pooling for pooling, _ in VARIANTS])
-    main(["extract", *common, "--params", *map(str, params.values()), "--model", *models, "--out", *at("maps", names),
-          "--features", *at("features", [pooling for pooling, _ in VARIANTS]), "--report", *at("reports", names)])  # fmt: skip
+    main(
+        [
+            "extract",
+            *common,
+            "--params",
+            *map(str, params.values()),
+            "--model",
+            *models,
+            "--out",
+            *at("maps", names),
+            "--features",
+            *at("features", [pooling for pooling, _ in VARIANTS]),
+            "--report",
+            *at("reports", names),
+        ]
+    )
     assert sorted(path.name for path in (tmp_path / "features").iterdir()) == poolings
     for (pooling, negative_weights), model, name in zip(VARIANTS, models, names, strict=True):
         alone = tmp_path / "alone-maps" / name
-        extract.main([*common, "--params", str(params[pooling, negative_weights]), "--model", model, "--out", str(alone / "maps"),
+        extract.main([*common, "--params", str(params[pooling, negative_weights]), "--model", model, "--out",
+                      str(alone / "maps"),
                       "--features", str(alone / "features"), "--report", str(alone / "report.json")])  # fmt: skip
         assert _bytes(tmp_path / "maps" / name) == _bytes(alone / "maps")
         assert _bytes(tmp_path / "features" / pooling) == _bytes(alone / "features")

@@ -111,14 +111,19 @@ def test_maps_are_float32_also_of_half_precision_features() -> None:
         ((N, C, H, W), (K, C), (1, 1)),
     ],
 )
-def test_shapes_that_do_not_fit_are_refused(features: tuple[int, ...], weights: tuple[int, ...], wanted: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"expected features \(N, C, H, W\), weights \(K, C\) and wanted \(N, P\), got "):
+def test_shapes_that_do_not_fit_are_refused(
+    features: tuple[int, ...], weights: tuple[int, ...], wanted: tuple[int, ...]
+) -> None:
+    with pytest.raises(
+        ValueError, match=r"expected features \(N, C, H, W\), weights \(K, C\) and wanted \(N, P\), got "
+    ):
         class_activation_maps(torch.zeros(features), torch.zeros(weights), torch.zeros(wanted, dtype=torch.int64))
 
 
 def test_views_are_averaged_on_the_finest_grid() -> None:
     coarse, fine = random_features(N, 2, 2, 3), random_features(N, 2, 4, 6, seed=1)
-    # rows 0..3 of the finer grid lie at -0.25, 0.25, 0.75, 1.25 of the coarser one: 3/4 of the nearer, 1/4 of the farther
+    # rows 0..3 of the finer grid lie at -0.25, 0.25, 0.75, 1.25 of the coarser one: 3/4 of the nearer, 1/4 of the
+    # farther
 
     def stretch(length: int) -> Tensor:
         matrix = torch.zeros(2 * length, length)
@@ -148,8 +153,9 @@ def test_constant_views_have_the_mean_of_their_values() -> None:
         torch.testing.assert_close(averaged, torch.full((1, 1, 5, 4), 3.0))
 
 
-def test_align_corners_is_the_same_as_in_the_resize_to_the_picture() -> None:
-    """Both resizes put the centers of positions in the same places: resized at once or in two steps, an edge stays put."""
+def test_align_corners_is_the_same_as_in_the_resize_to_the_image() -> None:
+    """Both resizes put the centers of positions in the same places: resized at once or in two steps, an edge stays
+    put."""
     view = random_features(1, 1, 3, 4)
     once = functional.interpolate(view, size=(6, 8), mode="bilinear", align_corners=False)[0, 0]
     torch.testing.assert_close(torch.from_numpy(resize(view[0, 0].numpy(), (6, 8))), once)
@@ -167,7 +173,9 @@ def slow_resample(view: Tensor, shape: tuple[int, int], offset: tuple[float, flo
             for row in (int(y), min(int(y) + 1, height - 1)):
                 for column in (int(x), min(int(x) + 1, width - 1)):
                     share = (1 - abs(y - row)) * (1 - abs(x - column))
-                    double = (1 + (row == height - 1 and int(y) == row)) * (1 + (column == width - 1 and int(x) == column))
+                    double = (1 + (row == height - 1 and int(y) == row)) * (
+                        1 + (column == width - 1 and int(x) == column)
+                    )
                     resampled[:, :, i, j] += share / double * view[:, :, row, column]
     return resampled
 
@@ -180,7 +188,8 @@ def test_resampling_equals_plain_loops(shape: tuple[int, int], offset: tuple[flo
 
 
 def test_a_displaced_view_by_hand() -> None:
-    """Cells that look half a cell to the left of their place: between two of them lies the mean, the last one is repeated."""
+    """Cells that look half a cell to the left of their place: between two of them lies the mean, the last one is
+    repeated."""
     row = torch.tensor([[[[0.0, 4.0, 8.0, 2.0]]]])
     assert mean_over_views([row], [(0.0, -0.5)]).tolist() == [[[[2.0, 6.0, 5.0, 2.0]]]]
     assert mean_over_views([row], [(0.0, 0.5)]).tolist() == [[[[0.0, 2.0, 6.0, 5.0]]]]

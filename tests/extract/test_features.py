@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from support.helpers import color_picture, extract_settings, make_tiny, row, write_png
+from support.helpers import color_image, extract_settings, make_tiny, row, write_png
 
 from pipeline.core.images import read_rgb, resize_image
 from pipeline.core.manifest import Manifest, from_rows
@@ -21,7 +21,7 @@ def _manifest(root: Path) -> Manifest:
     """Twelve val images of three classes with boxes, one without, one without labels, and one of split train."""
     rows = []
     for n in range(15):
-        write_png(root / f"i{n:02d}.png", color_picture((200, 15 * n, 30), n, SHAPE))
+        write_png(root / f"i{n:02d}.png", color_image((200, 15 * n, 30), n, SHAPE))
         rows.append({**row(f"i{n:02d}", f"i{n:02d}.png", [n % 3], "val", SHAPE), "boxes": [1, 1, 20, 20]})
     rows[12]["boxes"] = None
     rows[13]["labels"] = []
@@ -60,9 +60,11 @@ def test_features_and_weights_are_those_of_the_network(tmp_path: Path) -> None:
     for record in manifest.with_ids(store.ids):
         arrays = store.read(record.id)
         assert arrays["features"].shape == (96, 4, 6)  # 64 x 96 pixels at stride 16
-        torch.testing.assert_close(torch.from_numpy(arrays["weights"]), classifier.head.weight[list(record.labels)].detach())
-        picture = resize_image(read_rgb(record.file), (64, 96))
-        expected = classifier.features(torch.from_numpy(picture).permute(2, 0, 1)[None])[0]
+        torch.testing.assert_close(
+            torch.from_numpy(arrays["weights"]), classifier.head.weight[list(record.labels)].detach()
+        )
+        image = resize_image(read_rgb(record.file), (64, 96))
+        expected = classifier.features(torch.from_numpy(image).permute(2, 0, 1)[None])[0]
         found = torch.from_numpy(arrays["features"].astype(np.float32))
         torch.testing.assert_close(found, expected, rtol=2**-11, atol=1e-6)  # half precision
 
@@ -75,5 +77,8 @@ def test_the_published_placement_has_no_offset(tmp_path: Path) -> None:
 
 
 def test_none_is_an_empty_store(tmp_path: Path) -> None:
-    assert keep_features(_manifest(tmp_path), make_tiny(), tmp_path / "out", extract_settings(kept_features=0), TRACK3) == 0
+    assert (
+        keep_features(_manifest(tmp_path), make_tiny(), tmp_path / "out", extract_settings(kept_features=0), TRACK3)
+        == 0
+    )
     assert Store(tmp_path / "out").ids == ()

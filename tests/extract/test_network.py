@@ -9,7 +9,7 @@ from support.helpers import CPU, SMALL, extract_settings, make_tiny, random_imag
 
 from pipeline.core.images import resize
 from pipeline.extract.cam import class_activation_maps
-from pipeline.extract.run import look, predict, wanted_classes
+from pipeline.extract.run import predict, view_shape, wanted_classes
 from pipeline.models.classifier import Classifier
 
 # A network sums some thousand products to a value; in float32 and in another order, as another batch size may have it,
@@ -28,14 +28,16 @@ def classifier() -> Classifier:
 
 
 def settings(**changes):  # noqa: ANN003, ANN201
-    return extract_settings(**{"max_classes": 5, "flip": False, "negative_weights": "keep", "placement": "grid", **changes})
+    return extract_settings(
+        **{"max_classes": 5, "flip": False, "negative_weights": "keep", "placement": "grid", **changes}
+    )
 
 
 NO_LABELS = [(), (), ()]
 
 
 def batch(*shapes: tuple[int, int], count: int = 3) -> list[torch.Tensor]:
-    """The same pictures at every shape, as far as blurred noise is the same at any size."""
+    """The same images at every shape, as far as blurred noise is the same at any size."""
     return [random_images(count, 3, *shape) for shape in shapes]
 
 
@@ -46,7 +48,7 @@ def assert_close(a: np.ndarray, b: np.ndarray) -> None:
 
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("shapes", [((64, 96),), ((64, 96), (96, 144))])
-def test_a_batch_gives_what_each_picture_alone_gives(classifier: Classifier, shapes: tuple, flip: bool) -> None:
+def test_a_batch_gives_what_each_image_alone_gives(classifier: Classifier, shapes: tuple, flip: bool) -> None:
     scales, options = batch(*shapes), settings(flip=flip)
     maps, wanted, probabilities = predict(classifier, scales, NO_LABELS, options, CPU)
     for n in range(3):
@@ -54,7 +56,7 @@ def test_a_batch_gives_what_each_picture_alone_gives(classifier: Classifier, sha
         assert alone[1].tolist() == wanted[n : n + 1].tolist()
         assert_close(alone[0], maps[n : n + 1])
         assert_close(alone[2], probabilities[n : n + 1])
-    assert np.abs(maps[0] - maps[1]).max() > 0.1 * np.abs(maps).max(), "the pictures must differ"
+    assert np.abs(maps[0] - maps[1]).max() > 0.1 * np.abs(maps).max(), "the images must differ"
 
 
 def test_one_view_is_the_cam_of_its_features(classifier: Classifier) -> None:
@@ -84,7 +86,7 @@ def test_nwc_changes_the_maps_and_never_the_probabilities(classifier: Classifier
 
 
 @pytest.mark.parametrize("placement", ["receptive_field", "grid"])
-def test_with_flip_a_mirrored_picture_gives_the_mirrored_map(classifier: Classifier, placement: str) -> None:
+def test_with_flip_a_mirrored_image_gives_the_mirrored_map(classifier: Classifier, placement: str) -> None:
     """Without it this network does not: its padding is not symmetric, and neither are its filters."""
     scales = batch((64, 96), (96, 144))
     mirrored = [images.flip(3) for images in scales]
@@ -124,7 +126,7 @@ def sampler(offset: tuple[int, int]) -> Classifier:
     window = torch.nn.Conv2d(3, 1, 31, stride=16, padding=15, bias=False)
     torch.nn.init.zeros_(window.weight)
     window.weight.data[0, 0, 15 + offset[0], 15 + offset[1]] = 1
-    classifier.body, classifier.head = window, torch.nn.Linear(1, 1)
+    classifier.backbone, classifier.head = window, torch.nn.Linear(1, 1)
     torch.nn.init.ones_(classifier.head.weight)
     classifier.mean.zero_()
     classifier.std.fill_(1 / 255)
@@ -143,29 +145,36 @@ def ramp(shape: tuple[int, int], axis: int) -> torch.Tensor:
 @pytest.mark.parametrize("shapes", [((128, 192),), ((192, 128), (96, 128)), ((96, 160), (128, 192), (160, 256))])
 @pytest.mark.parametrize("offset", [(0, 0), (15, 15), (0, 15)])
 def test_a_map_lies_where_the_network_looked(offset: tuple[int, int], shapes: tuple, flip: bool) -> None:
-    """A linear ramp is kept by every bilinear step: resized to the picture, the map is the picture, but for the rim."""
+    """A linear ramp is kept by every bilinear step: resized to the image, the map is the image, but for the rim."""
     classifier, size = sampler(offset), (300, 400)
     for axis in (0, 1):
         wanted, scales = ramp(size, axis)[0, 0].numpy(), [ramp(shape, axis) for shape in shapes]
         found, without = (
-            resize(predict(classifier, scales, [()], settings(flip=flip, max_classes=1, placement=placement), CPU)[0][0, 0], size)
+            resize(
+                predict(classifier, scales, [()], settings(flip=flip, max_classes=1, placement=placement), CPU)[0][
+                    0, 0
+                ],
+                size,
+            )
             for placement in ("receptive_field", "grid")
         )
         rim = 2 * 16 * size[axis] // min(shape[axis] for shape in shapes)
         inner = (slice(rim, -rim), slice(None)) if axis == 0 else (slice(None), slice(rim, -rim))
         np.testing.assert_allclose(found[inner], wanted[inner], rtol=0, atol=1)  # twice rounded to whole levels
         moved = (without - wanted)[inner].mean()  # half a cell of some 8 to 12 on the ramp of 200 levels
-        expected = 0 if flip and axis == 1 else (offset[axis] - 7.5) * 200 * np.mean([1 / shape[axis] for shape in shapes])
+        expected = (
+            0 if flip and axis == 1 else (offset[axis] - 7.5) * 200 * np.mean([1 / shape[axis] for shape in shapes])
+        )
         assert moved == pytest.approx(expected, abs=0.5)
 
 
 @pytest.mark.parametrize(("stride", "shape"), [(8, (12, 8)), (16, (6, 4)), (32, (3, 2))])
-def test_the_grid_is_the_picture_over_the_stride(stride: int, shape: tuple[int, int]) -> None:
+def test_the_grid_is_the_image_over_the_stride(stride: int, shape: tuple[int, int]) -> None:
     maps, _, _ = predict(make_tiny(stride=stride), batch((96, 64)), NO_LABELS, settings(max_classes=1), CPU)
     assert maps.shape == (3, 1, *shape)
 
 
-def test_a_multi_label_classifier_answers_with_sigmoids(classifier: Classifier) -> None:
+def test_a_multi_label_classifier_predictions_with_sigmoids(classifier: Classifier) -> None:
     scales = batch((64, 96))
     design = classifier.design
     try:
@@ -210,5 +219,5 @@ def test_the_order_of_classes_is_that_of_the_logits() -> None:
         ((20, 2000), 320, "area", 16, (32, 3200)),
     ],
 )
-def test_look(shape: tuple[int, int], size: int, kind: str, multiple: int, expected: tuple[int, int]) -> None:
-    assert look(shape, size, kind, multiple) == expected
+def test_view_shape(shape: tuple[int, int], size: int, kind: str, multiple: int, expected: tuple[int, int]) -> None:
+    assert view_shape(shape, size, kind, multiple) == expected

@@ -1,4 +1,4 @@
-"""The stage `extract` on tiny pictures: what stands in the store, and what stops it."""
+"""The stage `extract` on tiny images: what stands in the store, and what stops it."""
 
 import shutil
 from dataclasses import replace
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.helpers import CPU, color_picture, extract_settings, make_tiny, row, squared_ramp, striped_ramp, write_png
+from support.helpers import CPU, color_image, extract_settings, make_tiny, row, squared_ramp, striped_ramp, write_png
 
 from pipeline.core.errors import DataError, MapError
 from pipeline.core.images import read_rgb, resize, resize_image
@@ -26,19 +26,21 @@ SHAPES = {"wide_a": (40, 64), "tall": (64, 40), "wide_b": (40, 64), "small": (20
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    """Pictures of several shapes in val, and one in train."""
-    root, rows = tmp_path_factory.mktemp("pictures"), []
+    """Images of several shapes in val, and one in train."""
+    root, rows = tmp_path_factory.mktemp("images"), []
     for n, (image_id, shape) in enumerate(SHAPES.items()):
-        picture = color_picture((200, 60, 30), n, shape)
-        picture[: shape[0] // 2, : shape[1] // 3] = (20, 200, 90)  # something to see in a corner
-        write_png(root / f"{image_id}.png", picture)
+        image = color_image((200, 60, 30), n, shape)
+        image[: shape[0] // 2, : shape[1] // 3] = (20, 200, 90)  # something to see in a corner
+        write_png(root / f"{image_id}.png", image)
         rows.append(row(image_id, f"{image_id}.png", [2, 0] if image_id == "tall" else [1], "val", shape))
-    write_png(root / "t.png", color_picture((0, 0, 200), 9))
+    write_png(root / "t.png", color_image((0, 0, 200), 9))
     rows.append(row("t", "t.png", [0], "train"))
     return from_rows(rows, ["a", "b", "c", "d"], root, "labels")
 
 
-def run(manifest: Manifest, out: Path, classifier: Classifier | None = None, **changes: Any) -> tuple[dict[str, Any], Store]:
+def run(
+    manifest: Manifest, out: Path, classifier: Classifier | None = None, **changes: Any
+) -> tuple[dict[str, Any], Store]:
     counts = extract(manifest, classifier or make_tiny(classes=4), out, extract_settings(**changes))
     store = Store(out)
     store.verify()
@@ -57,25 +59,30 @@ def test_every_image_of_the_splits_and_no_other(manifest: Manifest, tmp_path: Pa
         "images": 5, "images_reused": 0, "test_labels_ignored": 0, "maps": 10, "constant_maps": 0,
         "device": "cpu", "precision": "fp32",
     }  # fmt: skip
-    assert store.about == {"classes": ["a", "b", "c", "d"], "scale": "percentile", "percentile": 90.0, "loss": "single_label"}
+    assert store.about == {
+        "classes": ["a", "b", "c", "d"],
+        "scale": "percentile",
+        "percentile": 90.0,
+        "loss": "single_label",
+    }
     counts, store = run(manifest, tmp_path / "both", splits=["train", "val"])
     assert set(store.ids) == {*SHAPES, "t"}
     assert counts["images"] == counts["maps"] == 6
 
 
 @pytest.mark.parametrize("scale", ["max", "percentile"])
-def test_what_is_stored_is_the_map_on_the_scale_of_the_picture(scale: str, manifest: Manifest, tmp_path: Path) -> None:
-    """From the raw maps again, on the way of the method: resize to the picture, then minimum and percentile."""
+def test_what_is_stored_is_the_map_on_the_scale_of_the_image(scale: str, manifest: Manifest, tmp_path: Path) -> None:
+    """From the raw maps again, on the way of the method: resize to the image, then minimum and percentile."""
     changes = {"scale": scale, "percentile": 80.0, "sizes": [64, 96], "max_classes": 4}
     classifier = make_tiny(classes=4)
     _, store = run(manifest, tmp_path, classifier, **changes)
     settings = extract_settings(**changes)
     for job in plan(manifest, settings, 16):
         arrays, shape = store.read(job.id), SHAPES[job.id]
-        picture = read_rgb(job.file)
-        scales = [torch.from_numpy(resize_image(picture, look)).permute(2, 0, 1)[None] for look in job.looks]
+        image = read_rgb(job.file)
+        scales = [torch.from_numpy(resize_image(image, look)).permute(2, 0, 1)[None] for look in job.view_shapes]
         raw, wanted, probabilities = predict(classifier, scales, [()], settings, CPU)
-        assert arrays["maps"].shape == raw.shape[1:] == (4, job.looks[1][0] // 16, job.looks[1][1] // 16)
+        assert arrays["maps"].shape == raw.shape[1:] == (4, job.view_shapes[1][0] // 16, job.view_shapes[1][1] // 16)
         assert {name: array.dtype.name for name, array in arrays.items()} == {
             "maps": "float16", "classes": "int32", "standard": "float32", "probabilities": "float16", "known": "bool",
             "predicted": "int32",
@@ -93,21 +100,21 @@ def test_what_is_stored_is_the_map_on_the_scale_of_the_picture(scale: str, manif
 
 def test_the_network_sees_each_axis_resized_by_its_own_rule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Shrunk by area, enlarged bilinearly, whatever the other axis does; as training does, to the pixel."""
-    picture, seen = striped_ramp(), []
-    write_png(tmp_path / "a.png", picture)
-    manifest = from_rows([row("a", "a.png", [0], "val", picture.shape[:2])], ["a"], tmp_path, "labels")
-    unwatched = module.look_at
+    stored, seen = striped_ramp(), []
+    write_png(tmp_path / "a.png", stored)
+    manifest = from_rows([row("a", "a.png", [0], "val", stored.shape[:2])], ["a"], tmp_path, "labels")
+    unwatched = module.compute_views
 
     def watched(classifier: Classifier, scales: list[torch.Tensor], *rest: Any) -> Any:
         seen.extend(images[0].permute(1, 2, 0).numpy() for images in scales)
         return unwatched(classifier, scales, *rest)
 
-    monkeypatch.setattr(module, "look_at", watched)
+    monkeypatch.setattr(module, "compute_views", watched)
     run(manifest, tmp_path / "out", make_tiny(classes=1), resize="square", sizes=[64, 32])
     assert [image.shape for image in seen] == [(64, 64, 3), (32, 32, 3)]
     for image in seen:
         np.testing.assert_allclose(image, squared_ramp(len(image)), rtol=0, atol=1)
-        np.testing.assert_array_equal(image, plain_view(len(image))(picture, 0))
+        np.testing.assert_array_equal(image, plain_view(len(image))(stored, 0))
 
 
 def test_the_standard_gives_the_raw_map_back(manifest: Manifest, tmp_path: Path) -> None:
@@ -122,7 +129,9 @@ def test_the_standard_gives_the_raw_map_back(manifest: Manifest, tmp_path: Path)
     assert any((one.read(i)["standard"][0, 1] / other.read(i)["standard"][0, 1]) > 1.01 for i in SHAPES)
 
 
-def test_batches_workers_and_parts_change_nothing(manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_workers_and_parts_change_nothing(
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _, plain = run(manifest, tmp_path / "plain", batch_size=1)
     monkeypatch.setattr(module, "PART", 2)
     _, other = run(manifest, tmp_path / "other", batch_size=3, workers=2)
@@ -131,7 +140,9 @@ def test_batches_workers_and_parts_change_nothing(manifest: Manifest, tmp_path: 
     for image_id, arrays in plain.items():
         for name, array in other.read(image_id).items():
             # half precision of values that agree to 1e-6: one step of 1/2048 where they round to either side
-            np.testing.assert_allclose(array.astype(np.float64), arrays[name], rtol=1e-3, atol=1e-5, err_msg=f"{image_id} {name}")
+            np.testing.assert_allclose(
+                array.astype(np.float64), arrays[name], rtol=1e-3, atol=1e-5, err_msg=f"{image_id} {name}"
+            )
 
 
 def test_twice_gives_the_same_bytes(manifest: Manifest, tmp_path: Path) -> None:
@@ -154,7 +165,9 @@ def test_known_labels_are_kept_and_nothing_else(manifest: Manifest, tmp_path: Pa
     assert len(store.read("tall")["classes"]) == 1
 
 
-def test_labels_of_test_images_choose_no_classes(manifest: Manifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_labels_of_test_images_choose_no_classes(
+    manifest: Manifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = [{**entry, "split": "test" if entry["split"] == "val" else "train"} for entry in manifest.table.to_pylist()]
     labelled = from_rows(rows, manifest.classes, manifest.root, "labels")
     blind = from_rows([{**entry, "labels": []} for entry in rows], manifest.classes, manifest.root, "labels")
@@ -212,7 +225,9 @@ def test_further_classes_need_a_probability_the_first_does_not(manifest: Manifes
     assert lengths != {4}, "nothing was left out"
 
 
-def test_constant_maps_are_zeros_and_counted(manifest: Manifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_constant_maps_are_zeros_and_counted(
+    manifest: Manifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run(manifest, tmp_path / "sound")
     assert "warning" not in capsys.readouterr().err
     classifier = make_tiny(classes=4)
@@ -234,7 +249,7 @@ def test_a_map_that_is_no_number_names_its_image(manifest: Manifest, tmp_path: P
     assert not list(tmp_path.glob("val/*"))
 
 
-def test_a_picture_that_cannot_be_read_is_named(manifest: Manifest, tmp_path: Path) -> None:
+def test_an_image_that_cannot_be_read_is_named(manifest: Manifest, tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"nothing")
     rows = [row("bad", str(tmp_path / "bad.png"), [0], "val", (40, 64))]
     with pytest.raises(DataError, match=r"bad\.png: expected an image"):
@@ -247,16 +262,16 @@ def test_sizes_that_no_stage_has_read_are_read_from_the_files(manifest: Manifest
     assert plan(unread, extract_settings(), 16) == plan(manifest, extract_settings(), 16)
 
 
-def test_a_plan_puts_pictures_of_one_shape_side_by_side(manifest: Manifest) -> None:
+def test_a_plan_puts_images_of_one_shape_side_by_side(manifest: Manifest) -> None:
     jobs = plan(manifest, extract_settings(sizes=[64, 96]), 16)
-    assert {job.id: job.looks for job in jobs} == {
+    assert {job.id: job.view_shapes for job in jobs} == {
         "wide_a": ((32, 64), (64, 96)),  # 2.5 positions of 16 pixels are rounded to even, 3.75 to 4
         "wide_b": ((32, 64), (64, 96)),
         "wide_c": ((32, 64), (64, 96)),
         "tall": ((64, 32), (96, 64)),
         "small": ((48, 64), (64, 96)),  # 2.6 and 3.9
     }
-    looks = [job.looks for job in jobs]
+    looks = [job.view_shapes for job in jobs]
     assert looks == sorted(looks)
     assert [job.id for job in jobs] == [job.id for job in plan(manifest, extract_settings(sizes=[64, 96]), 16)]
 
@@ -265,7 +280,7 @@ def test_a_plan_puts_pictures_of_one_shape_side_by_side(manifest: Manifest) -> N
 
 
 def _with_new_image(manifest: Manifest) -> Manifest:
-    write_png(manifest.root / "new.png", color_picture((90, 90, 90), 7, (48, 64)))  # no other manifest lists it
+    write_png(manifest.root / "new.png", color_image((90, 90, 90), 7, (48, 64)))  # no other manifest lists it
     rows = [*manifest.table.to_pylist(), row("new", "new.png", [], "test", (48, 64))]
     return from_rows(rows, manifest.classes, manifest.root, "labels")
 
@@ -287,7 +302,7 @@ def test_what_could_come_out_differently_is_made_again(change: str, manifest: Ma
     run(manifest, tmp_path / "maps")
     classifier, settings = make_tiny(classes=4), {}
     if change == "image":
-        write_png(manifest.root / "small.png", color_picture((9, 90, 200), 5, SHAPES["small"]))
+        write_png(manifest.root / "small.png", color_image((9, 90, 200), 5, SHAPES["small"]))
     if change == "settings":
         settings["flip"] = not extract_settings().flip
     if change == "weights":
@@ -337,17 +352,20 @@ def test_readings_in_one_go_equal_extractions_one_by_one(manifest: Manifest, tmp
         assert written(reading.out) == written(tmp_path / f"alone{n}")
 
 
-def test_readings_of_different_bodies_or_looks_are_refused(manifest: Manifest, tmp_path: Path) -> None:
+def test_readings_of_different_backbones_or_looks_are_refused(manifest: Manifest, tmp_path: Path) -> None:
     first, other = make_tiny(classes=4), make_tiny(classes=4)
-    torch.nn.init.normal_(next(other.body.parameters()))
-    pair = [module.Reading(first, extract_settings(), tmp_path / "a"), module.Reading(other, extract_settings(), tmp_path / "b")]
-    with pytest.raises(MapError, match="expected the body and settings"):
+    torch.nn.init.normal_(next(other.backbone.parameters()))
+    pair = [
+        module.Reading(first, extract_settings(), tmp_path / "a"),
+        module.Reading(other, extract_settings(), tmp_path / "b"),
+    ]
+    with pytest.raises(MapError, match="expected the backbone and settings"):
         module.extract_readings(manifest, pair)
     other = make_tiny(classes=4)
     other.design = replace(other.design, normalization=Normalization((0.1, 0.1, 0.1), (1.0, 1.0, 1.0)))
     pair[1] = module.Reading(other, extract_settings(), tmp_path / "b")
-    with pytest.raises(MapError, match="expected the body and settings"):
+    with pytest.raises(MapError, match="expected the backbone and settings"):
         module.extract_readings(manifest, pair)
     pair[1] = module.Reading(first, extract_settings(flip=not extract_settings().flip), tmp_path / "b")
-    with pytest.raises(MapError, match="expected the body and settings"):
+    with pytest.raises(MapError, match="expected the backbone and settings"):
         module.extract_readings(manifest, pair)

@@ -1,4 +1,4 @@
-"""MaS and PaS against the formula of the method, at the size of the picture and at that of the features."""
+"""MaS and PaS against the formula of the method, at the size of the image and at that of the features."""
 
 import math
 
@@ -64,7 +64,10 @@ def test_exact_values() -> None:
     assert find_standard(cam, "max", 50) == Standard(1.0, 20.0)
     assert find_standard(cam, "percentile", 60) == Standard(1.0, 4.0)
     assert find_standard(cam, "percentile", 70) == Standard(1.0, 6.0)  # halfway between 4 and 8
-    assert score(cam, "percentile", 60).tolist() == [[0, 128, 255], [255, 255, 64]]  # 127.5 and 63.75 round to 128 and 64
+    assert score(cam, "percentile", 60).tolist() == [
+        [0, 128, 255],
+        [255, 255, 64],
+    ]  # 127.5 and 63.75 round to 128 and 64
     assert score(cam, "max").tolist() == [[0, 26, 51], [102, 255, 13]]  # 25.5, 51, 102, 12.75
 
 
@@ -76,10 +79,18 @@ def test_percentile_100_is_the_maximum(cam: Map) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(
-    maps, st.integers(-6, 6), st.integers(-16, 16), st.sampled_from([("max", 98.0), ("percentile", 98.0), ("percentile", 60.0)])
+    maps,
+    st.integers(-6, 6),
+    st.integers(-16, 16),
+    st.sampled_from([("max", 98.0), ("percentile", 98.0), ("percentile", 60.0)]),
 )
-def test_a_positive_affine_change_of_a_map_changes_nothing(cam: Map, power: int, offset: int, kind: tuple[str, float]) -> None:
-    """Factors are powers of two and values few, so that the changed map is exact; a map that is not must differ by rounding."""
+def test_a_positive_affine_change_of_a_map_changes_nothing(
+    cam: Map, power: int, offset: int, kind: tuple[str, float]
+) -> None:
+    """Factors are powers of two and values few, so that the changed map is exact.
+
+    A map that is not must differ by rounding.
+    """
     changed = (np.ldexp(cam, power) + np.float32(offset)).astype(np.float32)
     assume(np.array_equal((changed - np.float32(offset)) / np.float32(2.0**power), cam))
     # an offset that drowns the map in its rounding makes it constant, on purpose
@@ -106,7 +117,8 @@ def test_a_constant_map_becomes_zeros_and_its_unit_tells(value: float, scale: st
 
 
 def test_a_constant_map_is_still_constant_after_a_resize() -> None:
-    """Bilinear weights add up to 1 but for rounding: without a tolerance, that rounding would be stretched to 0..255."""
+    """Bilinear weights add up to 1 but for rounding: without a tolerance, that rounding would be stretched to
+    0..255."""
     rng = np.random.default_rng(0)
     uneven = 0
     for _ in range(200):
@@ -146,10 +158,10 @@ def test_a_bad_value_is_an_error(bad: float, scale: str) -> None:
 @pytest.mark.parametrize("scale", ["max", "percentile"])
 @pytest.mark.parametrize("shape", [(61, 97), (112, 40), (5, 4)])
 def test_scaling_features_then_resizing_is_resizing_then_scaling(shape: tuple[int, int], scale: str) -> None:
-    """The store keeps maps at feature resolution, scaled by a standard found at the size of the picture.
+    """The store keeps maps at feature resolution, scaled by a standard found at the size of the image.
 
-    A resize is a weighted mean, so that it commutes with (M - low) / unit: to 1e-6 in float32, and to 5e-4 of the value in
-    the stored float16, which is 2 of 65536 steps and less than a step of 1/255.
+    A resize is a weighted mean, so that it commutes with (M - low) / unit: to 1e-6 in float32, and to 5e-4 of the value
+    in the stored float16, which is 2 of 65536 steps and less than a step of 1/255.
     """
     for seed in range(5):
         cam = random_map((7, 5), seed)

@@ -20,7 +20,7 @@ def test_features_see_normalized_pixels_and_are_never_negative() -> None:
     classifier = Classifier(replace(make_tiny().design, normalization=Normalization(mean, std))).eval()
     images = random_images(2, 3, 48, 64)
     with torch.inference_mode():
-        plain = classifier.body((images / 255 - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1))
+        plain = classifier.backbone((images / 255 - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1))
         features = classifier.features(images)
     torch.testing.assert_close(features, plain.clamp(min=0))
     assert features.std() > 0
@@ -29,9 +29,9 @@ def test_features_see_normalized_pixels_and_are_never_negative() -> None:
 def test_features_of_a_network_that_ends_without_relu_are_cut_at_zero() -> None:
     classifier = make_tiny()
     with torch.inference_mode():
-        classifier.body = torch.nn.Conv2d(3, 96, 16, stride=16)  # about half of its values are negative
+        classifier.backbone = torch.nn.Conv2d(3, 96, 16, stride=16)  # about half of its values are negative
         features = classifier.features(random_images(2, 3, 64, 96))
-        raw = classifier.body((random_images(2, 3, 64, 96).float() / 255 - classifier.mean) / classifier.std)
+        raw = classifier.backbone((random_images(2, 3, 64, 96).float() / 255 - classifier.mean) / classifier.std)
     assert (raw < 0).any()
     torch.testing.assert_close(features, raw.clamp(min=0))
 
@@ -55,7 +55,10 @@ def test_forward_is_logits_of_features() -> None:
 
 def test_probabilities() -> None:
     logits = torch.tensor([[0.0, 1.0, -1.0]])
-    single, several = make_tiny(loss="single_label").probabilities(logits), make_tiny(loss="multi_label").probabilities(logits)
+    single, several = (
+        make_tiny(loss="single_label").probabilities(logits),
+        make_tiny(loss="multi_label").probabilities(logits),
+    )
     assert single.sum().item() == pytest.approx(1)
     assert (single[0, 1] / single[0, 0]).item() == pytest.approx(2.718281828, rel=1e-6)
     assert several[0].tolist() == pytest.approx([0.5, 0.7310585786, 0.2689414214])
@@ -67,7 +70,7 @@ def test_a_new_head_gives_all_classes_equal_logits() -> None:
 
 def test_parameters_are_counted_whole() -> None:
     classifier = make_tiny(classes=5)
-    assert classifier.parameter_count() == sum(p.numel() for p in classifier.body.parameters()) + 96 * 5 + 5
+    assert classifier.parameter_count() == sum(p.numel() for p in classifier.backbone.parameters()) + 96 * 5 + 5
 
 
 # --- on disk ---------------------------------------------------------------------------------------------------------
@@ -92,7 +95,9 @@ def test_a_design_that_does_not_say_where_cells_look_is_refused(tmp_path: Path) 
     values = read_json(tmp_path / "design.json")
     del values["offset"]
     write_json(tmp_path / "design.json", values)
-    with pytest.raises(TrainError, match=r"design\.json: expected the key 'offset', found none; likely an older version's"):
+    with pytest.raises(
+        TrainError, match=r"design\.json: expected the key 'offset', found none; likely an older version's"
+    ):
         load_classifier(tmp_path)
 
 

@@ -9,7 +9,7 @@ from support.helpers import SMALL
 from timm.layers.pool2d_same import AvgPool2dSame, MaxPool2dSame
 from torch import Tensor, nn
 
-from pipeline.models.backbones import build_body
+from pipeline.models.backbones import build_backbone
 from pipeline.models.placement import measure_offset
 
 NORMS = ("BatchNorm", "LayerNorm", "GroupNorm", "GlobalResponseNorm")
@@ -17,7 +17,8 @@ ACTIVATIONS = ("ReLU", "ReLU6", "SiLU", "Hardswish", "GELU", "GELUTanh")
 
 
 def centered(shape: torch.Size) -> Tensor:
-    """Positive symmetric windows, most of it in the middle, so that a cell's weight fades before the border of the image."""
+    """Positive symmetric windows, most of it in the middle, so that a cell's weight fades before the border of the
+    image."""
     weight = torch.full(shape, 0.005)
     if len(shape) == 4:
         rows, columns = (slice((length - 1) // 2, length // 2 + 1) for length in shape[2:])
@@ -25,39 +26,42 @@ def centered(shape: torch.Size) -> Tensor:
     return weight / weight[0].sum()
 
 
-def linear_copy(body: nn.Module) -> nn.Module:
-    """The same network with equal positive weights and nothing between the convolutions: a weighted mean of the input."""
-    body = copy.deepcopy(body).eval()
-    for name, module in list(body.named_modules()):
+def linear_copy(backbone: nn.Module) -> nn.Module:
+    """The same network with equal positive weights and nothing between the convolutions: a weighted mean of the
+    input."""
+    backbone = copy.deepcopy(backbone).eval()
+    for name, module in list(backbone.named_modules()):
         parent, _, leaf = name.rpartition(".")
         kind = type(module).__name__
         if isinstance(module, nn.MaxPool2d):  # its gradient would go to one pixel of the window
             pool = AvgPool2dSame if isinstance(module, MaxPool2dSame) else nn.AvgPool2d
             options = {"ceil_mode": module.ceil_mode}
-            setattr(body.get_submodule(parent), leaf, pool(module.kernel_size, module.stride, module.padding, **options))
+            setattr(
+                backbone.get_submodule(parent), leaf, pool(module.kernel_size, module.stride, module.padding, **options)
+            )
         elif kind.startswith(NORMS) or kind in ACTIVATIONS:
-            setattr(body.get_submodule(parent), leaf, nn.Identity())
-    for module in body.modules():
+            setattr(backbone.get_submodule(parent), leaf, nn.Identity())
+    for module in backbone.modules():
         if type(module).__name__ == "StdConv2d":  # would take the mean off the weights
             module.__class__ = nn.Conv2d
         if isinstance(module, nn.Conv2d | nn.Linear):
             module.weight.data = centered(module.weight.shape)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-    _mute_gates(body)
-    return body
+    _mute_gates(backbone)
+    return backbone
 
 
-def _mute_gates(body: nn.Module) -> None:
+def _mute_gates(backbone: nn.Module) -> None:
     """Squeeze and excitation: zero weights on maps of one position, so that every gate is the same constant."""
 
     def mute(module: nn.Conv2d, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         if inputs[0].shape[2:] == (1, 1):
             nn.init.zeros_(module.weight)
 
-    hooks = [module.register_forward_hook(mute) for module in body.modules() if isinstance(module, nn.Conv2d)]
+    hooks = [module.register_forward_hook(mute) for module in backbone.modules() if isinstance(module, nn.Conv2d)]
     with torch.no_grad():
-        body(torch.rand(1, 3, 64, 64))
+        backbone(torch.rand(1, 3, 64, 64))
     for hook in hooks:
         hook.remove()
 
@@ -72,7 +76,8 @@ def photographs(count: int = 6, shape: tuple[int, int] = (320, 384)) -> Iterator
 
 
 def spot(y: float, x: float) -> nn.Module:
-    """A network of one layer at stride 16 whose cells see a spot of some 10 pixels, `(y, x)` pixels from their middle."""
+    """A network of one layer at stride 16 whose cells see a spot of some 10 pixels, `(y, x)` pixels from their
+    middle."""
     layer = nn.Conv2d(3, 2, 47, stride=16, padding=16, bias=False)  # pixel 23.5 of its window is the middle of the cell
     rows, columns = torch.meshgrid(torch.arange(47.0) - 23.5 - y, torch.arange(47.0) - 23.5 - x, indexing="ij")
     layer.weight.data[:] = torch.exp(-(rows**2 + columns**2) / 50)
@@ -89,7 +94,11 @@ def test_the_offset_is_where_a_cell_looks(offset: tuple[float, float]) -> None:
 @pytest.mark.parametrize(
     ("name", "stride", "expected"),
     [
-        ("resnet18", 16, -7.5),  # padding 3 and 1 on either side of an even length: the first window lies on the corner pixel
+        (
+            "resnet18",
+            16,
+            -7.5,
+        ),  # padding 3 and 1 on either side of an even length: the first window lies on the corner pixel
         ("efficientnet_lite0", 16, -7.5),
         (SMALL, 16, 7.5),  # the same network, but TensorFlow pads on the right
         ("mobilenetv3_small_050", 32, -15.5),
@@ -99,12 +108,14 @@ def test_the_offset_is_where_a_cell_looks(offset: tuple[float, float]) -> None:
         ("resnet50d", 16, -0.5),
     ],
 )
-def test_with_weights_that_lean_nowhere_the_offset_is_that_of_the_padding(name: str, stride: int, expected: float) -> None:
+def test_with_weights_that_lean_nowhere_the_offset_is_that_of_the_padding(
+    name: str, stride: int, expected: float
+) -> None:
     """The arithmetic of paddings: each layer adds jump * ((k - 1) / 2 - p - (stride - 1) / 2)."""
-    body = linear_copy(build_body(name, stride))
+    backbone = linear_copy(build_backbone(name, stride))
     cells = 448 // stride if stride == 32 else 320 // stride
     images = photographs(3, (cells * stride, (cells + 2) * stride))
-    measured = measure_offset(lambda batch: body(batch.float() / 255), images)
+    measured = measure_offset(lambda batch: backbone(batch.float() / 255), images)
     assert measured == pytest.approx((expected / stride, expected / stride), abs=0.05)
 
 

@@ -76,7 +76,10 @@ def test_theta_0_is_not_gap() -> None:
 @pytest.mark.parametrize("theta", [0.999999, 1 - 2**-24, 1 - 2**-30, float(np.nextafter(1, 0))])
 @pytest.mark.parametrize("top", [8.0, 0.3, 1e-6, 3e38])
 def test_just_below_1_the_maximum_is_still_kept(theta: float, top: float) -> None:
-    """In float32 such a theta, or theta times the maximum, may round up; then nothing would be kept and the channel be dead."""
+    """In float32 such a theta, or theta times the maximum, may round up.
+
+    Then nothing would be kept and the channel be dead.
+    """
     features = torch.tensor([[[[top, top / 2, 0.0]]]])
     assert thresholded_average_pool(features, theta).item() == features.max().item()
 
@@ -114,7 +117,11 @@ def test_gradient_equals_finite_differences(theta: float) -> None:
         up, down = features.detach().clone(), features.detach().clone()
         up[n, c, h, w] += step
         down[n, c, h, w] -= step
-        slope = (thresholded_average_pool(up, theta) - thresholded_average_pool(down, theta))[n, c] / (2 * step) * weights[n, c]
+        slope = (
+            (thresholded_average_pool(up, theta) - thresholded_average_pool(down, theta))[n, c]
+            / (2 * step)
+            * weights[n, c]
+        )
         assert features.grad[n, c, h, w].item() == pytest.approx(slope.item(), abs=1e-5), index
     assert not features.grad[~positive].any()
 
@@ -128,7 +135,9 @@ def test_on_a_constant_map_tap_is_gap(value: float, theta: float) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(maps, st.lists(st.floats(0, 1, exclude_max=True), min_size=2, max_size=5))
-def test_tap_does_not_fall_with_theta_and_lies_between_mean_and_maximum(features: np.ndarray, thetas: list[float]) -> None:
+def test_tap_does_not_fall_with_theta_and_lies_between_mean_and_maximum(
+    features: np.ndarray, thetas: list[float]
+) -> None:
     given_features = torch.from_numpy(features)
     top, mean = given_features.amax(dim=(2, 3)), global_average_pool(given_features)
     rounding = 1e-6 * top  # of a mean of up to 20 float32 values: 20 * 2^-24
@@ -161,7 +170,9 @@ def test_half_precision_is_summed_in_float32(pool, dtype: torch.dtype) -> None: 
 
 def test_the_threshold_of_half_precision_is_not_rounded_to_half_precision() -> None:
     features = torch.tensor([[[[1024.0, 614.0, 0.0]]]], dtype=torch.float16)
-    assert thresholded_average_pool(features, 613.9 / 1024).item() == 819.0  # in float16 613.9 would be 614: not below it
+    assert (
+        thresholded_average_pool(features, 613.9 / 1024).item() == 819.0
+    )  # in float16 613.9 would be 614: not below it
 
 
 @pytest.mark.parametrize("theta", THETAS)

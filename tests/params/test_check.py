@@ -87,7 +87,8 @@ ONE: list[tuple[str, Any, str]] = [
     # wrong types
     (f"{T1}.train.seed", True, f"{T1}.train.seed: expected a valid integer, got True"),
     (f"{T1}.train.seed", 1.0, f"{T1}.train.seed: expected a valid integer, got 1.0"),
-    (f"{T1}.train.epochs", "60", f"{T1}.train.epochs: expected a valid integer, got '60'; quotes make it text, write 60"),
+    (f"{T1}.train.epochs", "60",
+     f"{T1}.train.epochs: expected a valid integer, got '60'; quotes make it text, write 60"),
     (f"{T1}.train.flip", "no", f"{T1}.train.flip: expected true or false, got 'no'"),
     (f"{T1}.train.flip", 1, f"{T1}.train.flip: expected true or false, got 1"),
     (f"{T1}.train.tap_threshold", True, f"{T1}.train.tap_threshold: expected a valid number, got True"),
@@ -121,7 +122,8 @@ ONE: list[tuple[str, Any, str]] = [
     (f"{T1}.extract.sizes", [], f"{T1}.extract.sizes: expected at least one entry, got []"),
     (f"{T1}.evaluate.box_iou", [1.5], f"{T1}.evaluate.box_iou.0: expected less than or equal to 1, got 1.5"),
     (f"{T1}.refine.background", 0, f"{T1}.refine.background: expected greater than 0, got 0"),
-    (f"{T1}.refine.crf.bilateral.color_std", 0.0, f"{T1}.refine.crf.bilateral.color_std: expected greater than 0, got 0.0"),
+    (f"{T1}.refine.crf.bilateral.color_std", 0.0,
+     f"{T1}.refine.crf.bilateral.color_std: expected greater than 0, got 0.0"),
     (f"{T1}.train.schedule.steps", [0.5, 1.0], f"{T1}.train.schedule.steps.1: expected less than 1, got 1.0"),
     (f"{T1}.train.tap_threshold", float("nan"), f"{T1}.train.tap_threshold: expected a finite number, got nan"),
     (f"{T1}.train.optimizer.learning_rate", float("inf"),
@@ -146,7 +148,8 @@ def test_one_mistake_has_one_message(key: str, value: Any, message: str, tmp_pat
         (f"{T1}.train",
          f"{T1}.train: expected this key, found ['evaluate', 'extract', 'package', 'preprocess', 'refine', 'report']"),
         (f"{T1}.train.optimizer.momentum",
-         f"{T1}.train.optimizer.momentum: expected a value, found no such key; a params file is complete, see params.yaml for "
+         f"{T1}.train.optimizer.momentum: expected a value, found no such key; a params file is complete, see "
+         "params.yaml for "
          "every key"),
     ],
 )  # fmt: skip
@@ -205,7 +208,7 @@ INSIDE: list[tuple[str, Changes, str]] = [
     (
         "train.backbone",
         [("batch_norm", "trained")],
-        "trained is false, batch_norm is 'trained': expected 'frozen', a frozen body keeps its statistics",
+        "trained is false, batch_norm is 'trained': expected 'frozen', a frozen backbone keeps its statistics",
     ),
     (
         "train.backbone",
@@ -217,7 +220,11 @@ INSIDE: list[tuple[str, Changes, str]] = [
         [("name", "step")],
         "name is 'step', steps is empty: expected at least one share; without a step the name is 'constant'",
     ),
-    ("train", [("head_epochs", 5)], "head_epochs is 5, backbone.trained is false: expected 0, the head learns alone anyway"),
+    (
+        "train",
+        [("head_epochs", 5)],
+        "head_epochs is 5, backbone.trained is false: expected 0, the head learns alone anyway",
+    ),
     ("train", [("crop", 400)], "crop is 400: expected at most resize, 384"),
     (
         "train",
@@ -256,7 +263,8 @@ BETWEEN: list[tuple[str, Changes, str]] = [
     (
         T1,
         [("refine.decoder", "foreground")],
-        "refine.decoder: expected one of ['one_class', 'several_classes'], got 'foreground'; it belongs to the other track",
+        "refine.decoder: expected one of ['one_class', 'several_classes'], got 'foreground'; it belongs to the other "
+        "track",
     ),
     (
         T3,
@@ -275,7 +283,11 @@ BETWEEN: list[tuple[str, Changes, str]] = [
         [("extract.splits", ["test"])],
         "extract.splits: expected 'val' among them, got ['test']; the stage evaluate scores it",
     ),
-    (T1, [("extract.max_classes", 1)], "extract.max_classes: expected 2 or more with refine.decoder 'several_classes', got 1"),
+    (
+        T1,
+        [("extract.max_classes", 1)],
+        "extract.max_classes: expected 2 or more with refine.decoder 'several_classes', got 1",
+    ),
     (
         T1,
         [("train.loss", "single_label")],
@@ -341,17 +353,23 @@ def test_the_program_reads_params_yaml_by_default(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main([]) == 1
-    assert capsys.readouterr().err.startswith("params.yaml: expected a params file, found none; `recipes/` holds complete ones")
+    assert capsys.readouterr().err.startswith(
+        "params.yaml: expected a params file, found none; `recipes/` holds complete ones"
+    )
 
 
 # --- anything at all -------------------------------------------------------------------------------------------------
 
-scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.just("tap"), st.just([]))
+scalars = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.just("tap"), st.just([])
+)
 keys = st.one_of(
     st.text(max_size=6), st.integers(), st.none(), st.booleans(), st.sampled_from(["name", "tracks", "train", "track1"])
 )
 anything = st.recursive(
-    scalars, lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(keys, inner, max_size=3)), max_leaves=6
+    scalars,
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(keys, inner, max_size=3)),
+    max_leaves=6,
 )
 
 
@@ -363,7 +381,7 @@ def every_key(values: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(every_key(recipe())), st.one_of(st.just("put"), st.just("add")), keys, anything)
-def test_whatever_stands_in_the_file_the_answer_is_settings_or_a_settings_error(
+def test_whatever_stands_in_the_file_the_prediction_is_settings_or_a_settings_error(
     monkeypatch: pytest.MonkeyPatch, place: tuple[Any, ...], how: str, key: Any, value: Any
 ) -> None:
     values = copy.deepcopy(recipe())

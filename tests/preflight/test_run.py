@@ -1,4 +1,7 @@
-"""Preflight on trees in the official layouts: all that is wrong is named at once, with path and cure; what is right passes."""
+"""Preflight on trees in the official layouts: all that is wrong is named at once, with path and hint.
+
+What is right passes.
+"""
 
 import os
 import shutil
@@ -56,7 +59,11 @@ class Disks:
 
     def xml(self, image: Path) -> Path:
         """The annotation of a training image of Track 1."""
-        return self.ilsvrc / "Annotations/DET/train" / image.relative_to(self.ilsvrc / "Data/DET/train").with_suffix(".xml")
+        return (
+            self.ilsvrc
+            / "Annotations/DET/train"
+            / image.relative_to(self.ilsvrc / "Data/DET/train").with_suffix(".xml")
+        )
 
     def raw(self, number: int) -> Path:
         """A val mask of Track 1."""
@@ -90,7 +97,8 @@ def make_project(folder: Path) -> None:
 
 
 def make_disks(folder: Path) -> Disks:
-    """Both tracks in the official layouts, and the recipe made small: nothing wrong but the odd files that trees have."""
+    """Both tracks in the official layouts, and the recipe made small: nothing wrong but the odd files that trees
+    have."""
     roots = (folder / "data/raw/ilsvrc", folder / "data/raw/lid")
     track1 = make_ilsvrc_det(*roots, classes=6, images_per_class=3, val=12, test=6, size=(64, 48))
     track3 = make_ilsvrc_cls(*roots, classes=10, images_per_class=4, val=14, test=6, size=(64, 48))
@@ -113,7 +121,7 @@ def make_disks(folder: Path) -> Disks:
 
 @pytest.fixture
 def at_home(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
-    """Go to a project folder, with the environment's programs first on PATH and a hub that answers."""
+    """Go to a project folder, with the environment's programs first on PATH and a hub that predictions."""
 
     def go(folder: Path) -> None:
         monkeypatch.chdir(folder)
@@ -124,7 +132,7 @@ def at_home(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
     return go
 
 
-def look(disks: Disks, **options: Any) -> list[Row]:
+def view_shape(disks: Disks, **options: Any) -> list[Row]:
     """All rows of a preflight in the current folder."""
     disks.write_params()
     return list(run.preflight(Context(Path("params.yaml"), sample=1000, **({"minutes": 0.0} | options))))
@@ -134,7 +142,7 @@ def of(found: list[Row], level: str) -> list[Row]:
     return [row for row in found if row.level == level]
 
 
-# --- what can be wrong -----------------------------------------------------------------------------------------------------
+# --- what can be wrong ------------------------------------------------------------------------------------------------
 
 
 def unknown_wnid_folder(disks: Disks) -> Any:
@@ -353,35 +361,55 @@ def requirement_not_met(disks: Disks) -> Any:
 
 @dataclass(frozen=True)
 class Defect:
-    """What is broken, and the row that has to name it: its level, track, check, and a part of what it found and of its cure."""
+    """What is broken, and the row that has to name it: its level, track, check, and a part of what it found and of its
+    hint."""
 
     level: str
     track: str
     check: str
     break_it: Callable[[Disks], Any]  # returns a part of where the row has to point
     found: str
-    cure: str
+    hint: str
 
 
 DEFECTS = (
     Defect("FAIL", "track3", "listing", unknown_wnid_folder, "unknown=['n99999999']", "unpack"),
     Defect("FAIL", "track3", "counts", empty_class_folder, "found 0 files of which none is one", "unpack"),
-    Defect("FAIL", "track3", "pictures", truncated_jpeg, "cannot be decoded", "truncated download"),
-    Defect("FAIL", "track3", "pictures", zero_byte_file, "cannot be read", "truncated download"),
-    Defect("FAIL", "track1", "pictures", page_instead_of_an_image, "cannot be read", "truncated download"),
-    Defect("WARN", "track3", "pictures", png_named_jpeg, "a PNG named .JPEG", "nothing to do"),
-    Defect("WARN", "track3", "pictures", cmyk_jpeg, "CMYK", "nothing to do"),
-    Defect("FAIL", "track3", "lists", mask_missing, "expected a mask (<id>.png) of each of 14 images of val, missing=", "unpack"),
-    Defect("FAIL", "track3", "pictures", mask_of_wrong_size, "got 7x9", "copy this file again"),
-    Defect("FAIL", "track3", "pictures", colored_mask, "got mode RGB", "colored copy for viewing"),
+    Defect("FAIL", "track3", "images", truncated_jpeg, "cannot be decoded", "truncated download"),
+    Defect("FAIL", "track3", "images", zero_byte_file, "cannot be read", "truncated download"),
+    Defect("FAIL", "track1", "images", page_instead_of_an_image, "cannot be read", "truncated download"),
+    Defect("WARN", "track3", "images", png_named_jpeg, "a PNG named .JPEG", "nothing to do"),
+    Defect("WARN", "track3", "images", cmyk_jpeg, "CMYK", "nothing to do"),
+    Defect(
+        "FAIL",
+        "track3",
+        "lists",
+        mask_missing,
+        "expected a mask (<id>.png) of each of 14 images of val, missing=",
+        "unpack",
+    ),
+    Defect("FAIL", "track3", "images", mask_of_wrong_size, "got 7x9", "copy this file again"),
+    Defect("FAIL", "track3", "images", colored_mask, "got mode RGB", "colored copy for viewing"),
     Defect("FAIL", "track1", "masks", palette_mask_among_the_raw, "got P", "palette copy"),
     Defect(
-        "FAIL", "track1", "masks", mask_value_out_of_range, "expected mask values 0..200 or 255, got [201, 254]", "another task"
+        "FAIL",
+        "track1",
+        "masks",
+        mask_value_out_of_range,
+        "expected mask values 0..200 or 255, got [201, 254]",
+        "another task",
     ),
-    Defect("FAIL", "track3", "listing", devkit_ids_in_the_val_list, "differ from the challenge's list", "devkit_id_minus_1"),
+    Defect(
+        "FAIL", "track3", "listing", devkit_ids_in_the_val_list, "differ from the challenge's list", "devkit_id_minus_1"
+    ),
     Defect("FAIL", "track3", "listing", duplicate_ids_in_a_list, "got some twice", "unpack"),
     Defect(
-        "FAIL", "track1", "listing", image_of_the_val_list_missing, "expected a file of each of 12 images, missing=", "unpack"
+        "FAIL",
+        "track1",
+        "listing",
+        image_of_the_val_list_missing,
+        "expected a file of each of 12 images, missing=",
+        "unpack",
     ),
     Defect("FAIL", "track1", "lists", image_in_val_and_test, "no image in val and in test, got 1", "out of one list"),
     Defect("WARN", "track1", "lists", list_with_extensions, "got 6 with an extension", "read all the same"),
@@ -391,7 +419,12 @@ DEFECTS = (
     Defect("FAIL", "track1", "listing", xml_with_unknown_wnid, "'n00000001'", "unpack"),
     Defect("WARN", "track1", "labels", xml_without_object, "4 of 17 annotations name no object", "4.5 %"),
     Defect(
-        "WARN", "track1", "labels", image_without_xml, "left out: 2 of 20 images without annotation", "unpack the annotations"
+        "WARN",
+        "track1",
+        "labels",
+        image_without_xml,
+        "left out: 2 of 20 images without annotation",
+        "unpack the annotations",
     ),
     Defect(
         "FAIL",
@@ -409,7 +442,14 @@ DEFECTS = (
     Defect("WARN", "track1", "params", percentile_as_a_share, "got 0.98", "write 98"),
     Defect("FAIL", "track1", "device", half_precision_on_a_cpu, "got 'fp16'", "set precision to auto"),
     Defect("FAIL", "track1", "device", device_that_is_not_there, "got 'cuda:7'", "set device to auto"),
-    Defect("FAIL", "track1", "model", parameter_limit_exceeded, "fewer than 100,000 parameters, got 392,088", "smaller backbone"),
+    Defect(
+        "FAIL",
+        "track1",
+        "model",
+        parameter_limit_exceeded,
+        "fewer than 100,000 parameters, got 392,088",
+        "smaller backbone",
+    ),
     Defect("FAIL", "track1", "weights", weights_of_another_network, "got 'wheel'", "tf_efficientnet_lite0"),
     Defect("FAIL", "track3", "weights", tag_that_the_hub_has_not, "expected a tag among ['r160_in1k']", "null takes"),
     Defect("WARN", "track3", "params", more_processes_than_cores, "got 4096", "set it to"),
@@ -447,16 +487,22 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Looked:
         patch.setitem(sys.modules, "pydensecrf.densecrf", None)
         patch.setattr(space, "free_bytes", lambda place: 1000)
         patch.setattr(machine, "version", lambda name: "4.9.0.80" if name == "opencv-python-headless" else real(name))
-        patch.setattr(machine, "unmet_requirements", lambda: ["lid-pipeline 0.1.0 requires timm, which is not installed."])
-        return Looked(look(disks), where)
+        patch.setattr(
+            machine, "unmet_requirements", lambda: ["lid-pipeline 0.1.0 requires timm, which is not installed."]
+        )
+        return Looked(view_shape(disks), where)
 
 
 @pytest.mark.parametrize("defect", DEFECTS, ids=lambda defect: defect.break_it.__name__)
-def test_a_defect_among_forty_is_named_with_place_and_cure(broken: Looked, defect: Defect) -> None:
+def test_a_defect_among_forty_is_named_with_place_and_hint(broken: Looked, defect: Defect) -> None:
     place = broken.where[defect.break_it.__name__]
-    same = [row for row in broken.rows if (row.level, row.track, row.check) == (defect.level, defect.track, defect.check)]
-    fitting = [row for row in same if place in row.where and defect.found in row.found and defect.cure in row.cure]
-    assert fitting, f"no row at {place!r} says {defect.found!r} and {defect.cure!r} among:\n" + "\n".join(map(show, same))
+    same = [
+        row for row in broken.rows if (row.level, row.track, row.check) == (defect.level, defect.track, defect.check)
+    ]
+    fitting = [row for row in same if place in row.where and defect.found in row.found and defect.hint in row.hint]
+    assert fitting, f"no row at {place!r} says {defect.found!r} and {defect.hint!r} among:\n" + "\n".join(
+        map(show, same)
+    )
 
 
 def test_what_is_fine_beside_the_defects_is_left_alone(broken: Looked) -> None:
@@ -471,20 +517,22 @@ def test_no_check_breaks_and_none_is_dropped(broken: Looked) -> None:
     assert not crashed, "\n".join(map(show, crashed))
     skipped = [row for row in broken.rows if "not looked at" in row.found]
     assert skipped, "a section with mistakes leaves checks undone, which has to be said"
-    assert all(row.level == "WARN" and row.cure for row in skipped)
+    assert all(row.level == "WARN" and row.hint for row in skipped)
 
 
-def test_everything_but_what_is_fine_has_a_place_and_a_cure(broken: Looked) -> None:
+def test_everything_but_what_is_fine_has_a_place_and_a_hint(broken: Looked) -> None:
     for row in broken.rows:
         if row.level != "OK" and "not looked at" not in row.found:
             assert row.where, show(row)
-            assert row.cure, show(row)
+            assert row.hint, show(row)
 
 
-# --- what is right passes --------------------------------------------------------------------------------------------------
+# --- what is right passes ---------------------------------------------------------------------------------------------
 
 
-def test_what_is_right_passes(tmp_path: Path, at_home: Callable[[Path], None], capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_right_passes(
+    tmp_path: Path, at_home: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+) -> None:
     disks = make_disks(tmp_path)
     disks.write_params()
     at_home(tmp_path)
@@ -526,7 +574,7 @@ def test_the_same_images_are_looked_at_every_time(tmp_path: Path, at_home: Calla
     for seed in (0, 0, 1):
         context = Context(disks.write_params(), sample=5, seed=seed, minutes=0.0)
         run.guarded("params.check_params", context)
-        for check in ("data.check_listing", "pictures.check_pictures"):
+        for check in ("data.check_listing", "images.check_images"):
             assert not of(run.guarded(check, context, run.TRACKS["track3"]), "FAIL")
         chosen.append([record.id for record in context.good["track3"]])
     assert len(chosen[0]) == 15
@@ -541,11 +589,13 @@ def test_roots_that_lead_nowhere_are_named_once_for_each_track(tmp_path: Path, a
     (disks.lid / "LID_track1/val/val.txt").unlink()
     shutil.move(disks.ilsvrc.parent, tmp_path / "gone")
     disks.ilsvrc.parent.symlink_to(tmp_path / "nowhere")
-    found = of(look(disks), "FAIL")
+    found = of(view_shape(disks), "FAIL")
     for track in ("track1", "track3"):
-        of_root = [row for row in found if row.track == track and "a link that leads nowhere at data/raw/ilsvrc" in row.found]
+        of_root = [
+            row for row in found if row.track == track and "a link that leads nowhere at data/raw/ilsvrc" in row.found
+        ]
         assert [row.where for row in of_root] == [f"params.yaml: tracks.{track}.preprocess.source.root"]
-        assert "ln -s" in of_root[0].cure
+        assert "ln -s" in of_root[0].hint
     text = "\n".join(row.where + row.found for row in found)
     assert "expected the list of the val ids" in text
     assert "expected the list of the test ids" in text
@@ -553,10 +603,15 @@ def test_roots_that_lead_nowhere_are_named_once_for_each_track(tmp_path: Path, a
     assert not [row for row in found if row.where.startswith("pipeline.preflight")]
 
 
-def test_preflight_lists_the_held_out_images_that_the_source_lists(tmp_path: Path, at_home: Callable[[Path], None]) -> None:
+def test_preflight_lists_the_held_out_images_that_the_source_lists(
+    tmp_path: Path, at_home: Callable[[Path], None]
+) -> None:
     disks = make_disks(tmp_path)
     at_home(tmp_path)
-    disks.set("track3.preprocess.source", {**disks.params["tracks"]["track3"]["preprocess"]["source"], "masks": MASKS_OF_TRACK3})
+    disks.set(
+        "track3.preprocess.source",
+        {**disks.params["tracks"]["track3"]["preprocess"]["source"], "masks": MASKS_OF_TRACK3},
+    )
     disks.write_params()
     for track, tree in (("track1", disks.track1), ("track3", disks.track3)):
         folder = disks.lid / f"LID_{track}"
@@ -591,11 +646,15 @@ def test_a_mask_in_place_of_an_image_fails_whatever_is_sampled(
     run.guarded("params.check_params", context)
     (row,) = of(run.guarded("data.check_listing", context, run.TRACKS["track3"]), "FAIL")
     assert row.where == image.relative_to(tmp_path).as_posix()
-    assert f"expected image '{image.stem}', got its own mask {disks.mask(5).relative_to(tmp_path).as_posix()}" in row.found
-    assert row.cure.startswith("likely masks lie in a folder of images")
+    assert (
+        f"expected image '{image.stem}', got its own mask {disks.mask(5).relative_to(tmp_path).as_posix()}" in row.found
+    )
+    assert row.hint.startswith("likely masks lie in a folder of images")
 
 
-def test_no_params_file_is_one_finding_and_the_machine_is_looked_at(tmp_path: Path, at_home: Callable[[Path], None]) -> None:
+def test_no_params_file_is_one_finding_and_the_machine_is_looked_at(
+    tmp_path: Path, at_home: Callable[[Path], None]
+) -> None:
     make_project(tmp_path)
     at_home(tmp_path)
     found = list(run.preflight(Context(Path("params.yaml"), minutes=0.0)))
@@ -612,7 +671,7 @@ def test_the_demo_needs_no_disk(tmp_path: Path, at_home: Callable[[Path], None])
     assert not (tmp_path / "data/raw/demo").exists(), "the stage renders it, not the preflight"
 
 
-# --- the trial -------------------------------------------------------------------------------------------------------------
+# --- the trial --------------------------------------------------------------------------------------------------------
 
 
 def test_the_trial_times_every_step_and_durations_follow(tmp_path: Path, at_home: Callable[[Path], None]) -> None:
@@ -627,7 +686,10 @@ def test_the_trial_times_every_step_and_durations_follow(tmp_path: Path, at_home
     assert not of(found, "FAIL")
     for track, images in (("track1", 19), ("track3", 40)):
         tried = context.trials[track]
-        assert all(value > 0 for value in (tried.header, tried.decode, tried.learn, tried.extract, tried.refine, tried.answer))
+        assert all(
+            value > 0
+            for value in (tried.header, tried.decode, tried.learn, tried.extract, tried.refine, tried.prediction)
+        )
         named = [row.where for row in found if row.check == "duration" and row.track == track]
         assert named == ["preprocess", "train", "extract", "refine", "evaluate", "package", "report", "all stages"]
         assert f"3 epochs of {images} images" in "".join(row.found for row in found if row.where == "train")
@@ -645,9 +707,11 @@ def test_a_batch_that_does_not_fit_names_the_one_that_does(
     monkeypatch.setattr(trial, "_try_learning", full)
     monkeypatch.setattr(trial, "_try_extraction", lambda *given: None)
     monkeypatch.setattr(trial, "_try_refine", lambda *given: [])
-    failed = of(look(disks, minutes=0.001), "FAIL")
-    assert [row.where for row in failed] == [f"params.yaml: tracks.{track}.train.batch_size" for track in ("track1", "track3")]
-    assert failed[0].cure == "set it to 35 and accumulate to 6: the effective batch stays what it is"
+    failed = of(view_shape(disks, minutes=0.001), "FAIL")
+    assert [row.where for row in failed] == [
+        f"params.yaml: tracks.{track}.train.batch_size" for track in ("track1", "track3")
+    ]
+    assert failed[0].hint == "set it to 35 and accumulate to 6: the effective batch stays what it is"
 
 
 def test_durations_are_counts_times_costs() -> None:
@@ -657,12 +721,14 @@ def test_durations_are_counts_times_costs() -> None:
     context.settings = run_sections()
     context.trials["track3"] = Trial(learn=0.01, decode=0.0, validate=0.001)
     stage = durations._train(context, run.TRACKS["track3"], context.trials["track3"])
-    assert stage.seconds == pytest.approx(21 * (1_281_167 * 0.01 + 23_151 * 0.001))  # the challenge's counts: nothing was listed
+    assert stage.seconds == pytest.approx(
+        21 * (1_281_167 * 0.01 + 23_151 * 0.001)
+    )  # the challenge's counts: nothing was listed
     assert durations.people(stage.seconds) == "3.1 days"
     settings = context.settings["track3"]["train"]
     context.settings["track3"]["train"] = replace(settings, head_epochs=5, views=2)
     later = durations._train(context, run.TRACKS["track3"], context.trials["track3"])
-    crops = 2 * 1_281_167 * (336 / 384) ** 2  # of two views; of val whole pictures, all forward only
+    crops = 2 * 1_281_167 * (336 / 384) ** 2  # of two views; of val whole images, all forward only
     assert later.seconds - stage.seconds == pytest.approx((crops + 23_151) * 0.001)
     assert later.how == "21 epochs of 1,281,167 images, the head first"
 
@@ -673,7 +739,7 @@ def run_sections() -> dict[str, dict[str, Any]]:
     return sections_without_mistake(RECIPE)
 
 
-# --- disk, weights, one by one ---------------------------------------------------------------------------------------------
+# --- disk, weights, one by one ----------------------------------------------------------------------------------------
 
 
 def test_needed_bytes_of_the_recipe() -> None:
@@ -681,13 +747,20 @@ def test_needed_bytes_of_the_recipe() -> None:
     context.settings = run_sections()
     context.parameters["track3"] = 28_000_000
     need = space.needed(context, run.TRACKS["track3"])
-    images = 2 * 23_151 + 21_120  # val twice: the map of the true class, where another one is predicted, at the most everywhere
-    assert need.maps == images * (2 * 24 * 24 + 2 * 1000 + space.ENTRY)  # one class, half precision; probabilities of 1,000
-    assert need.answers == images * (2 * 40_000 + space.ENTRY)
+    images = (
+        2 * 23_151 + 21_120
+    )  # val twice: the map of the true class, where another one is predicted, at the most everywhere
+    assert need.maps == images * (
+        2 * 24 * 24 + 2 * 1000 + space.ENTRY
+    )  # one class, half precision; probabilities of 1,000
+    assert need.predictions == images * (2 * 40_000 + space.ENTRY)
     assert need.zip == 21_120 * 40_000
     assert need.model == 4 * 28_000_000
     assert need.features == 32 * 2 * space.CHANNELS * 24 * 24
-    assert need.total == need.maps + need.features + need.answers + need.zip + need.model + need.manifest + space.REPORT
+    assert (
+        need.total
+        == need.maps + need.features + need.predictions + need.zip + need.model + need.manifest + space.REPORT
+    )
 
 
 @pytest.mark.parametrize(
@@ -720,7 +793,9 @@ def test_a_cache_on_another_disk_counts_there(tmp_path: Path) -> None:
     assert space.cache_folder(tmp_path) == tmp_path / "elsewhere"
 
 
-@pytest.mark.parametrize(("cached", "reachable", "level"), [(True, False, "OK"), (False, True, "OK"), (False, False, "FAIL")])
+@pytest.mark.parametrize(
+    ("cached", "reachable", "level"), [(True, False, "OK"), (False, True, "OK"), (False, False, "FAIL")]
+)
 def test_hub_weights_are_looked_for_not_downloaded(
     monkeypatch: pytest.MonkeyPatch, cached: bool, reachable: bool, level: str
 ) -> None:
@@ -752,7 +827,7 @@ def test_val_labels_that_nobody_reads_are_noticed() -> None:
     assert (row.level, row.where.rpartition(".")[2]) == ("FAIL", "select")
 
 
-# --- rows ------------------------------------------------------------------------------------------------------------------
+# --- rows -------------------------------------------------------------------------------------------------------------
 
 
 def test_a_check_that_breaks_is_a_finding_and_keeps_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -768,21 +843,23 @@ def test_a_check_that_breaks_is_a_finding_and_keeps_its_rows(monkeypatch: pytest
 
 def test_a_library_that_cannot_be_imported_breaks_one_check_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pipeline.preflight.images", None)
-    (row,) = run.guarded("pictures.check_pictures", Context(RECIPE))
+    (row,) = run.guarded("images.check_images", Context(RECIPE))
     assert row.level == "FAIL"
     assert "pipeline.preflight.images" in row.found
 
 
 def test_many_rows_of_a_kind_are_cut_and_counted() -> None:
-    many = [Row("FAIL", "pictures", f"{n}.png", "broken", "mend") for n in range(30)] + [Row("OK", "pictures", "", "fine")]
+    many = [Row("FAIL", "images", f"{n}.png", "broken", "mend") for n in range(30)] + [Row("OK", "images", "", "fine")]
     kept = limit(many, most=3)
     assert [row.where for row in kept] == ["0.png", "1.png", "2.png", "", ""]
     assert kept[-1].found == "… 30 of these in all, 3 are shown"
     assert limit(many[:3]) == many[:3]
 
 
-def test_a_row_shows_level_track_check_place_and_cure() -> None:
-    text = show(Row("FAIL", "masks", "a/very/long/path.png", "expected L, got P", "unpack it again", "track1"), width=61)
+def test_a_row_shows_level_track_check_place_and_hint() -> None:
+    text = show(
+        Row("FAIL", "masks", "a/very/long/path.png", "expected L, got P", "unpack it again", "track1"), width=61
+    )
     assert text.splitlines() == [
         "FAIL  track1  masks      a/very/long/path.png: expected L,",
         "                         got P",
@@ -796,11 +873,11 @@ def test_messages_without_a_form_are_kept_whole() -> None:
 
 def test_no_check_is_forgotten() -> None:
     """Every public `check_*` of the package is registered, and every name that is registered exists."""
-    from pipeline.preflight import params, pictures
+    from pipeline.preflight import images, params
 
     written = {
         f"{module.__name__.rpartition('.')[2]}.{name}"
-        for module in (*MODULES, params, pictures)
+        for module in (*MODULES, params, images)
         for name in vars(module)
         if name.startswith("check_")
     }

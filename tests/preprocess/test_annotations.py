@@ -9,7 +9,8 @@ from support.trees import annotation
 from pipeline.core.errors import DataError
 from pipeline.preprocess.annotations import object_boxes, object_names, read_boxes, read_labels
 
-VOC = """<annotation><filename>a.jpg</filename><owner><name>nobody</name></owner><size><width>50</width><height>40</height></size>
+VOC = """<annotation><filename>a.jpg</filename><owner><name>nobody</name></owner><size>
+<width>50</width><height>40</height></size>
 <object><pose>Left</pose><name>person</name><part><name>head</name><bndbox><xmin>3</xmin><ymin>4</ymin><xmax>5</xmax><ymax>6</ymax>
 </bndbox></part></object><object>
 <name> dog </name></object></annotation>
@@ -25,7 +26,9 @@ def _by_parser(xml):
     [
         annotation("f", "a", (50, 40), []),
         annotation("f", "a", (50, 40), [("n02084071", (1, 2, 3, 4))]),
-        annotation("f", "a", (50, 40), [("n02084071", (1, 2, 3, 4)), ("n02121808", (1, 2, 3, 4)), ("n02084071", (5, 5, 9, 9))]),
+        annotation(
+            "f", "a", (50, 40), [("n02084071", (1, 2, 3, 4)), ("n02121808", (1, 2, 3, 4)), ("n02084071", (5, 5, 9, 9))]
+        ),
         VOC,  # the name is not the first child; owners and parts have names, too
         "<annotation><!-- <object><name>cat</name></object> --><object><name>dog</name></object></annotation>",
         "<annotation><object><name>a&amp;b</name></object></annotation>",
@@ -36,7 +39,9 @@ def test_names_are_those_that_a_parser_finds(xml):
     assert object_names(xml.encode()) == _by_parser(xml)
 
 
-@pytest.mark.parametrize("xml", [b"", b"<annotation><object><name>dog</name></object>", b"<html></html>", b"\xff\xfe\x00"])
+@pytest.mark.parametrize(
+    "xml", [b"", b"<annotation><object><name>dog</name></object>", b"<html></html>", b"\xff\xfe\x00"]
+)
 def test_what_is_no_annotation_is_refused(xml):
     with pytest.raises(ValueError, match="expected"):
         object_names(xml)

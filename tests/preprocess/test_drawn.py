@@ -46,7 +46,9 @@ def test_the_demo_is_read_from_its_zips_alone(manifest: Manifest, tmp_path: Path
     masks = ["train_0.png", "val_0.png"]
     expected = {f"{split}.zip": [f"{split}_0.jpg"] for split in ("train", "val", "test")}
     assert names(tmp_path / "drawn") == {**expected, "masks.zip": masks}
-    assert [record.file for record in packed] == [tmp_path / f"drawn/{s}.zip/{s}_0.jpg" for s in ("train", "val", "test")]
+    assert [record.file for record in packed] == [
+        tmp_path / f"drawn/{s}.zip/{s}_0.jpg" for s in ("train", "val", "test")
+    ]
     assert [record.mask for record in packed] == [*(tmp_path / "drawn" / "masks.zip" / name for name in masks), None]
 
 
@@ -58,7 +60,9 @@ def test_masks_of_coco_are_packed_and_its_photographs_stay_where_they_are(manife
 
 
 @pytest.mark.parametrize("source", [FolderSource("folder", "raw", "auto"), coco("boxes")])
-def test_a_source_that_lists_leaves_empty_zips(source: FolderSource | CocoSource, manifest: Manifest, tmp_path: Path) -> None:
+def test_a_source_that_lists_leaves_empty_zips(
+    source: FolderSource | CocoSource, manifest: Manifest, tmp_path: Path
+) -> None:
     assert list(pack_drawn(manifest, source, tmp_path / "drawn")) == list(manifest)
     assert names(tmp_path / "drawn") == {name: [] for name in ZIPS}
 

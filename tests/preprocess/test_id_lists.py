@@ -13,7 +13,11 @@ def test_the_shipped_lists_have_the_challenge_s_lengths():
     val, test = track1_ids("val"), track1_ids("test")
     assert (len(set(val)), len(set(test)), len(set(val) & set(test))) == (4_690, 10_000, 0)
     # first and last lines of the challenge's files
-    assert (val[0], test[0], test[4]) == ("ILSVRC2012_val_00004751", "ILSVRC2012_val_00044374", "ILSVRC2013_val_00002936")
+    assert (val[0], test[0], test[4]) == (
+        "ILSVRC2012_val_00004751",
+        "ILSVRC2012_val_00044374",
+        "ILSVRC2013_val_00002936",
+    )
     assert track3_val()[:2] == (("ILSVRC2012_val_00000002", 970), ("ILSVRC2012_val_00000004", 809))
 
 
@@ -34,7 +38,8 @@ def test_no_class_has_the_same_place_in_both_orders():
 def test_ids_are_read_whatever_stands_around_them(tmp_path):
     path = tmp_path / "test.txt"
     path.write_text(
-        "\ufeffILSVRC2012_val_00000001.JPEG\r\n\r\nval/ILSVRC2012_val_00000003.JPEG 7\r\nILSVRC2012_val_00000006\n", "utf-8"
+        "\ufeffILSVRC2012_val_00000001.JPEG\r\n\r\nval/ILSVRC2012_val_00000003.JPEG 7\r\nILSVRC2012_val_00000006\n",
+        "utf-8",
     )
     assert read_ids(path) == tuple(f"ILSVRC2012_val_0000000{n}" for n in (1, 3, 6))
 
@@ -85,7 +90,8 @@ def test_one_wrong_class_is_enough_and_is_named(tmp_path):
     rows = [*track3_val()[:50]]
     rows[7] = (rows[7][0], (rows[7][1] + 1) % 1000)
     message = (
-        rf"differ from the challenge's list in 1 of 50 images: \['{rows[7][0]}'\]; no order of classes explains them .*49 agree"
+        rf"differ from the challenge's list in 1 of 50 images: \['{rows[7][0]}'\]; "
+        "no order of classes explains them .*49 agree"
     )
     with pytest.raises(DataError, match=message):
         to_class_indices(rows, "class_index", dict(track3_val()), tmp_path / "val.txt")

@@ -112,7 +112,8 @@ def test_all_bad_files_are_named_in_one_message(folder):
         [
             f"{folder.root}/a.jpg: expected an image, got a file that cannot be read as one",
             f"{folder.root}/b.jpg: expected an image, got a file that cannot be",
-            f"{folder.root}/c.png: expected the size of its image, 12x8 (width x height), got 8x12; likely width and height",
+            f"{folder.root}/c.png: expected the size of its image, 12x8 (width x height), got 8x12; likely width and "
+            "height",
             f"{folder.root}/d.png: expected an image, found no file",
             f"{folder.root}/e.jpg: expected boxes inside 12x8 (width x height), got 0 0 12 3; corners are inclusive",
         ],
@@ -125,7 +126,7 @@ def test_an_image_cut_in_its_pixels_is_found_by_decoding_alone(folder):
     whole = np.random.default_rng(0).integers(0, 256, (64, 96, 3)).astype(np.uint8)
     write_image(folder.root / "a.jpg", whole)
     data = (folder.root / "a.jpg").read_bytes()
-    (folder.root / "a.jpg").write_bytes(data[:700])  # the header, and a little of the picture
+    (folder.root / "a.jpg").write_bytes(data[:700])  # the header, and a little of the image
     assert read_header(folder.root / "a.jpg").width == 96
     inspected(folder.source(), check="header")
     with pytest.raises(DataError, match=r"a.jpg: expected an image, got a file that cannot be decoded; likely a trunc"):
@@ -158,7 +159,7 @@ def test_long_lists_of_bad_files_are_cut_with_a_count(folder):
     assert str(error.value).endswith("  … 30 in all")
 
 
-# --- masks -------------------------------------------------------------------------------------------------------------------
+# --- masks ------------------------------------------------------------------------------------------------------------
 
 
 def test_the_kind_of_masks_is_found_out(folder):
@@ -180,7 +181,8 @@ def test_a_mask_value_outside_the_classes_is_refused(folder):
 def test_class_ids_read_as_foreground_are_refused(folder):
     folder.mask("c", 1)
     with pytest.raises(
-        DataError, match=r"c.png: expected mask values 0 and 255, got \[1\]; likely class ids, set preprocess.source.masks"
+        DataError,
+        match=r"c.png: expected mask values 0 and 255, got \[1\]; likely class ids, set preprocess.source.masks",
     ):
         inspected(folder.source("foreground"))
 
@@ -199,7 +201,9 @@ def test_masks_without_foreground_are_counted(folder, kind, value):
 
 
 def test_a_listing_cannot_find_out_the_kind(folder):
-    with pytest.raises(SettingsError, match=r"check is 'list', source.masks is 'auto': expected 'foreground' or 'labels'"):
+    with pytest.raises(
+        SettingsError, match=r"check is 'list', source.masks is 'auto': expected 'foreground' or 'labels'"
+    ):
         inspected(folder.source("auto"), check="list")
 
 
@@ -208,7 +212,7 @@ def test_no_processes_at_all_are_refused(folder):
         inspected(folder.source(), jobs=0)
 
 
-# --- the report --------------------------------------------------------------------------------------------------------------
+# --- the report -------------------------------------------------------------------------------------------------------
 
 
 def test_the_report_counts_what_there_is(folder):
@@ -229,7 +233,11 @@ def test_the_report_counts_what_there_is(folder):
     assert (report["splits"]["val"]["with_mask"], report["splits"]["test"]["with_boxes"]) == (2, 1)
     assert report["train_images_per_class"] == {"cat": 1, "dog": 2}
     assert (report["classes"], report["mask_kind"], report["left_out"], report["skipped"]) == (2, "foreground", {}, [])
-    assert report["quirks"]["images_without_label"] == {"rule": RULES["images_without_label"], "images": 1, "ids": ["a"]}
+    assert report["quirks"]["images_without_label"] == {
+        "rule": RULES["images_without_label"],
+        "images": 1,
+        "ids": ["a"],
+    }
     assert set(report["quirks"]) == set(RULES)
     assert [rule for rule, about in report["quirks"].items() if about["images"]] == ["images_without_label"]
 
@@ -242,11 +250,13 @@ def test_a_quirk_names_some_ids_and_counts_all(folder):
     assert (grey["images"], grey["ids"]) == (30, [f"x{n:02d}" for n in range(20)])
 
 
-# --- the table ---------------------------------------------------------------------------------------------------------------
+# --- the table --------------------------------------------------------------------------------------------------------
 
 
 def test_rows_made_by_columns_equal_rows_made_one_by_one(tmp_path):
-    columns = make_rows(3, id=["a", "b", "c"], file=["a.jpg", "b.jpg", "c.jpg"], split="val", labels=[[0], [], [1, 2]], mask=None)
+    columns = make_rows(
+        3, id=["a", "b", "c"], file=["a.jpg", "b.jpg", "c.jpg"], split="val", labels=[[0], [], [1, 2]], mask=None
+    )
     rows = [
         {"id": name, "file": f"{name}.jpg", "width": 0, "height": 0, "labels": labels, "split": "val", "bytes": 0}
         for name, labels in (("a", [0]), ("b", []), ("c", [1, 2]))

@@ -54,12 +54,12 @@ def test_boxes_stay_and_zeros_stay():
 
 
 @pytest.mark.parametrize("shape", ["free", "box"])
-def test_the_setting_shapes_the_answer_before_and_after_the_crf(shape):
+def test_the_setting_shapes_the_prediction_before_and_after_the_crf(shape):
     maps = np.array([[[0.0, 0.2, 0.0], [1.0, 0.0, 0.0]]], np.float32)
     evidence = Evidence(maps, np.array([0], np.int32), np.array([1.0], np.float32))
-    answer = decode(evidence, refine_settings(shape=shape, exponent=1.0), lambda given: given[:, ::-1].copy())
+    prediction = decode(evidence, refine_settings(shape=shape, exponent=1.0), lambda given: given[:, ::-1].copy())
     before, after = ([[0, 51, 0], [255, 0, 0]], [[255, 0, 0], [0, 51, 0]])
     if shape == "box":
         before, after = ([[51, 51, 0], [255, 51, 0]], [[255, 51, 0], [51, 51, 0]])
-    assert answer.before.tolist() == before
-    assert answer.after.tolist() == after
+    assert prediction.before.tolist() == before
+    assert prediction.after.tolist() == after

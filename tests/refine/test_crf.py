@@ -1,4 +1,4 @@
-"""The dense CRF against mean-field inference in loops, on pictures small enough to look at every pair of pixels."""
+"""The dense CRF against mean-field inference in loops, on images small enough to look at every pair of pixels."""
 
 import math
 from collections.abc import Callable
@@ -25,10 +25,10 @@ BOTH = crf(5, (2.0, 1.0), (3.0, 30.0, 2.0))
 
 def two_halves(seed: int, shape: tuple[int, int] = SHAPE) -> NDArray[np.uint8]:
     """Dark on the left, bright on the right, with some noise; each channel its own."""
-    picture = np.full((*shape, 3), (60.0, 50.0, 70.0))
-    picture[:, shape[1] // 2 :] = (180, 200, 160)
-    noise = np.random.default_rng(seed).normal(0, 8, picture.shape)
-    return np.clip(picture + noise, 0, 255).astype(np.uint8)
+    image = np.full((*shape, 3), (60.0, 50.0, 70.0))
+    image[:, shape[1] // 2 :] = (180, 200, 160)
+    noise = np.random.default_rng(seed).normal(0, 8, image.shape)
+    return np.clip(image + noise, 0, 255).astype(np.uint8)
 
 
 def guess(labels: int, seed: int, shape: tuple[int, int] = SHAPE) -> Floats:
@@ -47,11 +47,11 @@ def slow_kernel(place: Callable[[int, int], list[float]], shape: tuple[int, int]
     return kernel / np.sqrt(np.outer(sums, sums))
 
 
-def slow_crf(picture: NDArray[np.uint8], probabilities: Floats, settings: CrfSettings) -> NDArray[np.float64]:
+def slow_crf(image: NDArray[np.uint8], probabilities: Floats, settings: CrfSettings) -> NDArray[np.float64]:
     """Mean field: Q = softmax(log p + w1 K1 Q + w2 K2 Q), again and again."""
     near, alike = settings.gaussian, settings.bilateral
     shape = probabilities.shape[1:]
-    color = picture.astype(float) / alike.color_std
+    color = image.astype(float) / alike.color_std
     gaussian = slow_kernel(lambda y, x: [y / near.spatial_std, x / near.spatial_std], shape)
     bilateral = slow_kernel(lambda y, x: [y / alike.spatial_std, x / alike.spatial_std, *color[y, x]], shape)
     log = np.log(np.clip(probabilities.reshape(len(probabilities), -1).astype(float), SMALLEST, 1))
@@ -70,12 +70,12 @@ def message(marginals: NDArray[np.floating], probabilities: Floats) -> NDArray[n
 
 
 def message_error(ours: CrfSettings, theirs: CrfSettings, labels: int, shape: tuple[int, int] = (9, 6)) -> float:
-    """Size of the difference over size of the message, the mean of 8 pictures."""
+    """Size of the difference over size of the message, the mean of 8 images."""
     errors = []
     for seed in range(8):
-        picture, probabilities = two_halves(seed, shape), guess(labels, seed, shape)
-        found = message(refine_probabilities(picture, probabilities, ours), probabilities)
-        slow = message(slow_crf(picture, probabilities, theirs), probabilities)
+        image, probabilities = two_halves(seed, shape), guess(labels, seed, shape)
+        found = message(refine_probabilities(image, probabilities, ours), probabilities)
+        slow = message(slow_crf(image, probabilities, theirs), probabilities)
         errors.append(np.linalg.norm(found - slow) / np.linalg.norm(slow))
     return float(np.mean(errors))
 
@@ -115,12 +115,13 @@ def test_the_tolerance_tells_mistakes_apart(case: str, wrong: CrfSettings) -> No
 
 @pytest.mark.parametrize("labels", [2, 3])
 def test_five_iterations_agree_on_the_labels(labels: int) -> None:
-    """Iterations amplify what the lattice is off by, so that only clear decisions can be compared: 99 of 100 as measured."""
+    """Iterations amplify what the lattice is off by, so that only clear decisions can be compared: 99 of 100 as
+    measured."""
     same, changed = [], []
     for seed in range(8):
-        picture, probabilities = two_halves(seed), guess(labels, seed)
-        slow = slow_crf(picture, probabilities, BOTH)
-        ours = refine_probabilities(picture, probabilities, BOTH)
+        image, probabilities = two_halves(seed), guess(labels, seed)
+        slow = slow_crf(image, probabilities, BOTH)
+        ours = refine_probabilities(image, probabilities, BOTH)
         same += (ours.argmax(axis=0) == slow.argmax(axis=0)).flatten().tolist()
         changed += (slow.argmax(axis=0) != probabilities.argmax(axis=0)).flatten().tolist()
     assert np.mean(same) > 0.95
@@ -144,23 +145,25 @@ def test_marginals_add_up_to_1(labels: int) -> None:
 
 
 @pytest.mark.parametrize("shape", [(5, 40), (40, 5)])
-def test_an_edge_stays_where_it_is_in_wide_and_in_tall_pictures(shape: tuple[int, int]) -> None:
+def test_an_edge_stays_where_it_is_in_wide_and_in_tall_images(shape: tuple[int, int]) -> None:
     """Width and height swapped would smear the edge over rows: the halves would no longer differ."""
-    picture = two_halves(0, shape)
+    image = two_halves(0, shape)
     right = np.zeros(shape, bool)
     right[:, shape[1] // 2 :] = True
     foreground = np.where(right, 0.6, 0.4) + np.random.default_rng(0).normal(0, 0.15, shape)
     foreground = np.clip(foreground, 0.05, 0.95).astype(np.float32)
     assert ((foreground > 0.5) != right).mean() > 0.1  # before
-    refined = refine_probabilities(picture, np.stack([1 - foreground, foreground]), crf(10, (2.0, 0.0), (10.0, 30.0, 4.0)))
+    refined = refine_probabilities(
+        image, np.stack([1 - foreground, foreground]), crf(10, (2.0, 0.0), (10.0, 30.0, 4.0))
+    )
     np.testing.assert_array_equal(refined[1] > 0.5, right)
 
 
-def test_a_turned_picture_gives_the_turned_answer() -> None:
-    picture, probabilities = two_halves(3), guess(2, 3)
-    upright = refine_probabilities(picture, probabilities, BOTH)
-    lying = refine_probabilities(picture.transpose(1, 0, 2), probabilities.transpose(0, 2, 1), BOTH).transpose(0, 2, 1)
-    # equal but for the lattice, whose axes are no pixel axes: 0.02 and 0.04 as measured, 0.2 to 0.6 for another picture
+def test_a_turned_image_gives_the_turned_prediction() -> None:
+    image, probabilities = two_halves(3), guess(2, 3)
+    upright = refine_probabilities(image, probabilities, BOTH)
+    lying = refine_probabilities(image.transpose(1, 0, 2), probabilities.transpose(0, 2, 1), BOTH).transpose(0, 2, 1)
+    # equal but for the lattice, whose axes are no pixel axes: 0.02 and 0.04 as measured, 0.2 to 0.6 for another image
     assert np.abs(upright - lying).mean() < 0.03
     assert np.abs(upright - lying).max() < 0.15
     other = refine_probabilities(two_halves(4), guess(2, 4), BOTH)
@@ -168,26 +171,26 @@ def test_a_turned_picture_gives_the_turned_answer() -> None:
 
 
 def test_labels_are_treated_alike() -> None:
-    picture, probabilities = two_halves(4), guess(3, 4)
+    image, probabilities = two_halves(4), guess(3, 4)
     order = [2, 0, 1]
-    turned = refine_probabilities(picture, np.ascontiguousarray(probabilities[order]), BOTH)
-    np.testing.assert_allclose(turned, refine_probabilities(picture, probabilities, BOTH)[order], atol=1e-5)
+    turned = refine_probabilities(image, np.ascontiguousarray(probabilities[order]), BOTH)
+    np.testing.assert_allclose(turned, refine_probabilities(image, probabilities, BOTH)[order], atol=1e-5)
 
 
 def test_the_same_input_gives_the_same_bytes_and_is_left_alone() -> None:
-    picture, probabilities = two_halves(5), guess(3, 5)
-    before = picture.copy(), probabilities.copy()
-    first = refine_probabilities(picture, probabilities, BOTH)
-    assert first.tobytes() == refine_probabilities(picture, probabilities, BOTH).tobytes()
-    np.testing.assert_array_equal(picture, before[0])
+    image, probabilities = two_halves(5), guess(3, 5)
+    before = image.copy(), probabilities.copy()
+    first = refine_probabilities(image, probabilities, BOTH)
+    assert first.tobytes() == refine_probabilities(image, probabilities, BOTH).tobytes()
+    np.testing.assert_array_equal(image, before[0])
     np.testing.assert_array_equal(probabilities, before[1])
 
 
 def test_views_of_other_arrays_are_read_in_the_right_order() -> None:
     """The library reads memory, whatever the strides."""
-    picture, probabilities = two_halves(6), guess(2, 6)
-    mirrored = refine_probabilities(picture[:, ::-1], probabilities[:, :, ::-1], BOTH)
-    copied = refine_probabilities(picture[:, ::-1].copy(), probabilities[:, :, ::-1].copy(), BOTH)
+    image, probabilities = two_halves(6), guess(2, 6)
+    mirrored = refine_probabilities(image[:, ::-1], probabilities[:, :, ::-1], BOTH)
+    copied = refine_probabilities(image[:, ::-1].copy(), probabilities[:, :, ::-1].copy(), BOTH)
     assert mirrored.tobytes() == copied.tobytes()
 
 
@@ -200,10 +203,10 @@ def test_a_bad_probability_is_an_error(bad: float) -> None:
             refine_probabilities(two_halves(0), probabilities, settings)
 
 
-@pytest.mark.parametrize("picture", [two_halves(0).transpose(1, 0, 2), two_halves(0)[:, :, 0], two_halves(0) / 255])
-def test_a_picture_of_another_kind_is_refused(picture: NDArray[np.uint8]) -> None:
-    with pytest.raises(MapError, match=r"expected a uint8 picture of shape \(5, 7, 3\), got "):
-        refine_probabilities(picture, guess(2, 0), BOTH)
+@pytest.mark.parametrize("image", [two_halves(0).transpose(1, 0, 2), two_halves(0)[:, :, 0], two_halves(0) / 255])
+def test_an_image_of_another_kind_is_refused(image: NDArray[np.uint8]) -> None:
+    with pytest.raises(MapError, match=r"expected a uint8 image of shape \(5, 7, 3\), got "):
+        refine_probabilities(image, guess(2, 0), BOTH)
 
 
 def test_unary_energy_is_minus_log_with_a_floor() -> None:

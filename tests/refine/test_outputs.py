@@ -1,4 +1,4 @@
-"""Maps to answers, by hand: who wins where, what ties do, and what the CRF is given."""
+"""Maps to predictions, by hand: who wins where, what ties do, and what the CRF is given."""
 
 import numpy as np
 import pytest
@@ -30,36 +30,36 @@ def test_known_classes_are_all_there_however_improbable() -> None:
 
 
 class Recorder:
-    """Stands for the CRF: keeps what it is given and answers as told."""
+    """Stands for the CRF: keeps what it is given and predictions as told."""
 
-    def __init__(self, answer: Floats | None = None) -> None:
-        self.answer, self.given = answer, np.zeros(0, np.float32)
+    def __init__(self, prediction: Floats | None = None) -> None:
+        self.prediction, self.given = prediction, np.zeros(0, np.float32)
 
     def __call__(self, probabilities: Floats) -> Floats:
         self.given = probabilities
-        return probabilities if self.answer is None else self.answer
+        return probabilities if self.prediction is None else self.prediction
 
 
 # --- Track 3 ---------------------------------------------------------------------------------------------------------
 
 
 def test_foreground_is_the_map_of_the_first_class_in_255_steps() -> None:
-    answer = decode_foreground(evidence(), 1.0, None)
-    assert answer.before.tolist() == [[0, 51, 128], [255, 255, 0]]  # 127.5 rounds to even
-    assert answer.before.dtype == np.uint8
-    assert answer.after.tolist() == answer.before.tolist()
+    prediction = decode_foreground(evidence(), 1.0, None)
+    assert prediction.before.tolist() == [[0, 51, 128], [255, 255, 0]]  # 127.5 rounds to even
+    assert prediction.before.dtype == np.uint8
+    assert prediction.after.tolist() == prediction.before.tolist()
 
 
 def test_the_crf_starts_from_foreground_and_its_complement() -> None:
     crf = Recorder()
-    answer = decode_foreground(evidence(), 2.0, crf)
+    prediction = decode_foreground(evidence(), 2.0, crf)
     expected = np.array([[0.0, 0.04, 0.25], [1.0, 1.0, 0.0]], np.float32)
     np.testing.assert_allclose(crf.given, np.stack([1 - expected, expected]), atol=1e-7)
-    assert answer.before.tolist() == [[0, 51, 128], [255, 255, 0]]  # without the exponent
-    assert answer.after.tolist() == [[0, 10, 64], [255, 255, 0]]  # 10.2, 63.75
+    assert prediction.before.tolist() == [[0, 51, 128], [255, 255, 0]]  # without the exponent
+    assert prediction.after.tolist() == [[0, 10, 64], [255, 255, 0]]  # 10.2, 63.75
 
 
-def test_the_answer_is_the_foreground_marginal() -> None:
+def test_the_prediction_is_the_foreground_marginal() -> None:
     marginal = np.array([[0.11, 0.2, 0.31], [0.4, 1.0000001, -1e-9]], np.float32)  # sums of floats pass the borders
     crf = Recorder(np.stack([1 - marginal, marginal]))
     assert decode_foreground(evidence(), 1.0, crf).after.tolist() == [[28, 51, 79], [102, 255, 0]]
@@ -69,11 +69,11 @@ def test_the_answer_is_the_foreground_marginal() -> None:
 
 
 def test_one_class_is_thresholded_at_the_background() -> None:
-    answer = decode_classes(evidence(), 1.0, 0.4, None, None)
+    prediction = decode_classes(evidence(), 1.0, 0.4, None, None)
     # class index 4 has the id 5; 0.5, 1 and 3 lie above 0.4
-    assert answer.before.tolist() == [[0, 0, 5], [5, 5, 0]]
-    assert answer.before.dtype == np.uint8
-    assert answer.after.tolist() == answer.before.tolist()
+    assert prediction.before.tolist() == [[0, 0, 5], [5, 5, 0]]
+    assert prediction.before.dtype == np.uint8
+    assert prediction.after.tolist() == prediction.before.tolist()
 
 
 def test_the_exponent_moves_the_threshold() -> None:
@@ -83,9 +83,9 @@ def test_the_exponent_moves_the_threshold() -> None:
 
 
 def test_several_classes_compete_with_the_background_and_each_other() -> None:
-    answer = decode_classes(evidence(), 1.0, 0.45, 0.3, None)  # the third class, 0.05, is left out
+    prediction = decode_classes(evidence(), 1.0, 0.45, 0.3, None)  # the third class, 0.05, is left out
     # (0, 2): both 0.5, the more probable wins; (1, 1): both clipped to 1, likewise
-    assert answer.before.tolist() == [[1, 0, 5], [5, 5, 0]]
+    assert prediction.before.tolist() == [[1, 0, 5], [5, 5, 0]]
     everyone = decode_classes(evidence(), 1.0, 0.45, 0.0, None)
     assert everyone.before.tolist() == [[1, 3, 5], [5, 5, 0]]
 
@@ -96,19 +96,19 @@ def test_a_tie_with_the_background_is_background() -> None:
 
 def test_the_crf_is_given_shares_that_add_up_to_1() -> None:
     crf = Recorder()
-    answer = decode_classes(evidence(), 1.0, 0.5, 0.3, crf)
+    prediction = decode_classes(evidence(), 1.0, 0.5, 0.3, crf)
     scores = np.array([np.full((2, 3), 0.5), np.clip(FIRST, 0, 1), SECOND])
     np.testing.assert_allclose(crf.given, scores / scores.sum(axis=0), rtol=1e-6)
     assert crf.given.dtype == np.float32
-    assert answer.after.tolist() == answer.before.tolist()  # the largest share is the largest score
+    assert prediction.after.tolist() == prediction.before.tolist()  # the largest share is the largest score
 
 
-def test_what_the_crf_answers_is_turned_to_class_ids() -> None:
+def test_what_the_crf_predictions_is_turned_to_class_ids() -> None:
     marginals = np.zeros((3, 2, 3), np.float32)
     marginals[0, 0], marginals[1, 1], marginals[2, :, 2] = 0.9, 0.9, 1.0
-    answer = decode_classes(evidence(), 1.0, 0.5, 0.3, Recorder(marginals))
-    assert answer.after.tolist() == [[0, 0, 1], [5, 5, 1]]
-    assert answer.before.tolist() != answer.after.tolist()
+    prediction = decode_classes(evidence(), 1.0, 0.5, 0.3, Recorder(marginals))
+    assert prediction.after.tolist() == [[0, 0, 1], [5, 5, 1]]
+    assert prediction.before.tolist() != prediction.after.tolist()
 
 
 def test_the_largest_class_id_fits() -> None:

@@ -1,4 +1,4 @@
-"""The stage `refine` on tiny pictures: answers at the picture's size, the same however many processes make them."""
+"""The stage `refine` on tiny images: predictions at the image's size, the same however many processes make them."""
 
 import shutil
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.helpers import color_picture, refine_settings, row, write_png
+from support.helpers import color_image, refine_settings, row, write_png
 
 from pipeline.core.errors import MapError
 from pipeline.core.images import decode_png, read_rgb, resize
@@ -14,7 +14,7 @@ from pipeline.core.manifest import Manifest, from_rows
 from pipeline.core.store import Arrays, Store, finish, write_part
 from pipeline.refine import run as module
 from pipeline.refine.crf import refine_probabilities
-from pipeline.refine.outputs import Answer, Evidence, decode
+from pipeline.refine.outputs import Evidence, Prediction, decode
 from pipeline.refine.run import check_decoder, refine, refine_image
 from pipeline.refine.settings import RefineSettings
 
@@ -34,15 +34,17 @@ def arrays(seed: int) -> Arrays:
 
 @pytest.fixture
 def made(tmp_path: Path) -> tuple[Manifest, Path]:
-    """A manifest of three pictures with an edge, and a store of their maps."""
+    """A manifest of three images with an edge, and a store of their maps."""
     rows = []
     for n, (image_id, shape) in enumerate(SHAPES.items()):
-        picture = color_picture((200, 60, 30), n, shape)
-        picture[:, : shape[1] // 2] = (20, 90, 200)
-        write_png(tmp_path / f"{image_id}.png", picture)
+        image = color_image((200, 60, 30), n, shape)
+        image[:, : shape[1] // 2] = (20, 90, 200)
+        write_png(tmp_path / f"{image_id}.png", image)
         rows.append(row(image_id, f"{image_id}.png", [], "val", shape))
     maps = tmp_path / "maps"
-    finish(maps, [write_part(maps, 0, {image_id: arrays(n) for n, image_id in enumerate(SHAPES)})], {"classes": CLASSES})
+    finish(
+        maps, [write_part(maps, 0, {image_id: arrays(n) for n, image_id in enumerate(SHAPES)})], {"classes": CLASSES}
+    )
     return from_rows(rows, CLASSES, tmp_path, "labels"), maps
 
 
@@ -56,15 +58,21 @@ def run(made: tuple[Manifest, Path], name: str, **changes: Any) -> tuple[dict[st
 def by_hand(image_id: str, root: Path, settings: RefineSettings) -> tuple[np.ndarray, np.ndarray]:
     stored, shape = arrays(list(SHAPES).index(image_id)), SHAPES[image_id]
     large = np.stack([resize(stored["maps"][p].astype(np.float32), shape) for p in range(2)])
-    picture = read_rgb(root / f"{image_id}.png")
-    sharpen = (lambda probabilities: refine_probabilities(picture, probabilities, settings.crf)) if settings.crf.enabled else None
-    answer = decode(Evidence(large, stored["classes"], np.array([0.6, 0.3], np.float32)), settings, sharpen)
-    return answer.before, answer.after
+    image = read_rgb(root / f"{image_id}.png")
+    sharpen = (
+        (lambda probabilities: refine_probabilities(image, probabilities, settings.crf))
+        if settings.crf.enabled
+        else None
+    )
+    prediction = decode(Evidence(large, stored["classes"], np.array([0.6, 0.3], np.float32)), settings, sharpen)
+    return prediction.before, prediction.after
 
 
 @pytest.mark.parametrize("decoder", ["foreground", "one_class", "several_classes"])
 @pytest.mark.parametrize("enabled", [True, False])
-def test_answers_are_decoded_maps_at_the_size_of_the_picture(decoder: str, enabled: bool, made: tuple[Manifest, Path]) -> None:
+def test_predictions_are_decoded_maps_at_the_size_of_the_image(
+    decoder: str, enabled: bool, made: tuple[Manifest, Path]
+) -> None:
     changes = {"decoder": decoder, "min_probability": 0.25, "crf": {"enabled": enabled}}
     counts, store = run(made, "out", **changes)
     assert counts == {"images": 3, "images_reused": 0, "crf_iterations": 10 if enabled else 0, "decoder": decoder}
@@ -74,7 +82,9 @@ def test_answers_are_decoded_maps_at_the_size_of_the_picture(decoder: str, enabl
     for image_id, shape in SHAPES.items():
         before, after = (decode_png(store.read(image_id)[name], name) for name in ("before", "after"))
         assert before.shape == after.shape == shape
-        for ours, expected in zip((before, after), by_hand(image_id, made[0].root, refine_settings(**changes)), strict=True):
+        for ours, expected in zip(
+            (before, after), by_hand(image_id, made[0].root, refine_settings(**changes)), strict=True
+        ):
             np.testing.assert_array_equal(ours, expected)
         different += not np.array_equal(before, after)
         if decoder != "foreground":
@@ -89,9 +99,13 @@ def test_the_map_of_the_true_class_is_refined_beside_the_other(made: tuple[Manif
     items["b"] |= {"label_maps": arrays(7)["maps"][:1], "label_standard": arrays(7)["standard"][:1]}
     finish(maps, [write_part(maps, 0, items)], {"classes": CLASSES})
     _, beside = run(made, "beside")
-    finish(maps, [write_part(maps, 0, {**items, "b": {**items["b"], "maps": items["b"]["label_maps"]}})], {"classes": CLASSES})
+    finish(
+        maps,
+        [write_part(maps, 0, {**items, "b": {**items["b"], "maps": items["b"]["label_maps"]}})],
+        {"classes": CLASSES},
+    )
     _, of_label = run(made, "of_label")
-    assert {image_id: len(answers) for image_id, answers in beside.items()} == {"a": 2, "b": 4, "c": 2}
+    assert {image_id: len(predictions) for image_id, predictions in beside.items()} == {"a": 2, "b": 4, "c": 2}
     for name in ("before", "after"):
         for image_id in SHAPES:
             np.testing.assert_array_equal(beside.read(image_id)[name], plain.read(image_id)[name])
@@ -113,9 +127,9 @@ def test_processes_and_parts_change_nothing(made: tuple[Manifest, Path]) -> None
     _, shared = run(made, "shared", part_size=1, jobs=2)
     assert [part.ids for part in shared.parts] == [("a", "b"), ("c",)]
     assert alone.ids == shared.ids
-    for image_id, answers in alone.items():
+    for image_id, predictions in alone.items():
         other = shared.read(image_id)
-        assert all(np.array_equal(values, other[name]) for name, values in answers.items())
+        assert all(np.array_equal(values, other[name]) for name, values in predictions.items())
 
 
 def test_twice_gives_the_same_bytes(made: tuple[Manifest, Path]) -> None:
@@ -133,10 +147,12 @@ def test_one_new_image_costs_one_crf(made: tuple[Manifest, Path], monkeypatch: p
     finish(maps, [write_part(maps, 0, all_but_last)], {"classes": CLASSES})
     run(made, "out")
     shutil.rmtree(maps.parent / "out")  # as DVC does before a stage runs again
-    finish(maps, [write_part(maps, 0, {image_id: arrays(n) for n, image_id in enumerate(SHAPES)})], {"classes": CLASSES})
+    finish(
+        maps, [write_part(maps, 0, {image_id: arrays(n) for n, image_id in enumerate(SHAPES)})], {"classes": CLASSES}
+    )
     refined: list[str] = []
 
-    def record(stored: Arrays, file: Path, image_id: str, settings: RefineSettings) -> Answer:
+    def record(stored: Arrays, file: Path, image_id: str, settings: RefineSettings) -> Prediction:
         refined.append(image_id)
         return refine_image(stored, file, image_id, settings)
 
@@ -145,8 +161,8 @@ def test_one_new_image_costs_one_crf(made: tuple[Manifest, Path], monkeypatch: p
     assert refined == ["c"]
     assert counts["images_reused"] == 2
     _, alone = run(made, "alone")
-    for image_id, answers in alone.items():
-        assert all(np.array_equal(values, store.read(image_id)[name]) for name, values in answers.items())
+    for image_id, predictions in alone.items():
+        assert all(np.array_equal(values, store.read(image_id)[name]) for name, values in predictions.items())
 
 
 @pytest.mark.parametrize("change", ["image", "map", "settings"])
@@ -155,7 +171,7 @@ def test_what_could_come_out_differently_is_refined_again(change: str, made: tup
     run(made, "out")
     items = {image_id: dict(arrays(n)) for n, image_id in enumerate(SHAPES)}
     if change == "image":
-        write_png(manifest.root / "b.png", color_picture((20, 200, 30), 5, SHAPES["b"]))
+        write_png(manifest.root / "b.png", color_image((20, 200, 30), 5, SHAPES["b"]))
     if change == "map":
         items["b"]["maps"] = items["b"]["maps"] * np.float16(0.5)
     finish(maps, [write_part(maps, 0, items)], {"classes": CLASSES})
@@ -166,7 +182,9 @@ def test_what_could_come_out_differently_is_refined_again(change: str, made: tup
 def test_maps_of_another_run_are_refused(made: tuple[Manifest, Path]) -> None:
     manifest, maps = made
     fewer = from_rows(manifest.table.to_pylist()[:2], CLASSES, manifest.root, "labels")
-    with pytest.raises(MapError, match="expected maps of images in the manifest, got others, such as 'c'; likely of another run"):
+    with pytest.raises(
+        MapError, match="expected maps of images in the manifest, got others, such as 'c'; likely of another run"
+    ):
         refine(fewer, maps, maps.parent / "out", refine_settings())
 
 
@@ -198,7 +216,8 @@ def test_a_map_that_is_no_number_names_its_image(enabled: bool, jobs: int, made:
 def test_a_decoder_of_the_other_track_is_refused() -> None:
     check_decoder("foreground", ("foreground",), "track3")
     message = (
-        r"tracks.track1.refine.decoder: expected one of \['one_class', 'several_classes'\], got 'foreground'; it belongs to the"
+        r"tracks.track1.refine.decoder: expected one of \['one_class', 'several_classes'\], got 'foreground'; "
+        "it belongs to the"
     )
     with pytest.raises(MapError, match=message):
         check_decoder("foreground", ("one_class", "several_classes"), "track1")

@@ -1,4 +1,4 @@
-"""The gallery: honest order, evenly spaced, labels and answers named."""
+"""The gallery: honest order, evenly spaced, labels and predictions named."""
 
 import dataclasses
 
@@ -36,13 +36,13 @@ def test_images_without_a_score_stay_out(track3: Results) -> None:
     assert shown["total"] == 5
 
 
-def test_rows_say_label_and_answer(results: Results) -> None:
+def test_rows_say_label_and_prediction(results: Results) -> None:
     row = gallery(results, SETTINGS)["scored"][1]  # 002: class index 2, probability 0.5
     assert [word.text for word in row.labels] == ["blue"]
-    assert [word.text for word in row.answers] == ["blue (0.50)"]
+    assert [word.text for word in row.predictions] == ["blue (0.50)"]
     assert row.is_right is True
-    assert bool(row.answers[0].color) == (results.track.name == "track1")
-    assert [tile.name for tile in row.tiles][::4] == ["picture", "overlap"]
+    assert bool(row.predictions[0].color) == (results.track.name == "track1")
+    assert [tile.name for tile in row.tiles][::4] == ["image", "overlap"]
 
 
 @given(st.integers(0, 300), st.integers(0, 40))

@@ -23,22 +23,22 @@ from pipeline.report.overlays import (
 
 def test_overlap_exact_codes() -> None:
     truth = np.array([[0, 0, 1, 1, 1, 1]], np.uint8)
-    answer = np.array([[0, 2, 0, 1, 2, 1]], np.uint8)
+    prediction = np.array([[0, 2, 0, 1, 2, 1]], np.uint8)
     ignored = np.array([[0, 0, 0, 0, 0, 1]], bool)
-    assert overlap(truth, answer, ignored).tolist() == [[0, FALSE, MISSED, HIT, FALSE, IGNORED]]
+    assert overlap(truth, prediction, ignored).tolist() == [[0, FALSE, MISSED, HIT, FALSE, IGNORED]]
 
 
 def test_paint_mixes_grey_and_color() -> None:
-    picture = np.array([[[100, 100, 100], [255, 0, 0]]], np.uint8)
-    painted = paint(picture, np.array([[1, 0]], np.uint8), np.array([(0, 0, 0), OVERLAP_COLORS["missed"]], np.uint8))
+    image = np.array([[[100, 100, 100], [255, 0, 0]]], np.uint8)
+    painted = paint(image, np.array([[1, 0]], np.uint8), np.array([(0, 0, 0), OVERLAP_COLORS["missed"]], np.uint8))
     expected = [100 * (1 - PAINT) + part * PAINT for part in OVERLAP_COLORS["missed"]]
     np.testing.assert_allclose(painted[0, 0], expected, atol=0.5)
     np.testing.assert_array_equal(painted[0, 1], [76, 76, 76])  # luma of red, 0.299 * 255
 
 
 def test_heat_follows_the_score() -> None:
-    picture = np.full((1, 3, 3), 128, np.uint8)
-    painted = paint_heat(picture, np.array([[0.0, 0.5, 1.0]], np.float32)).astype(float)
+    image = np.full((1, 3, 3), 128, np.uint8)
+    painted = paint_heat(image, np.array([[0.0, 0.5, 1.0]], np.float32)).astype(float)
     for place, value in enumerate((0, 128, 255)):
         np.testing.assert_allclose(painted[0, place], 128 * (1 - PAINT) + HEAT[value] * PAINT, atol=0.5)
     assert HEAT.shape == (256, 3)
@@ -46,8 +46,8 @@ def test_heat_follows_the_score() -> None:
 
 
 def test_cut_out_keeps_the_foreground_only() -> None:
-    picture = np.full((1, 3, 3), 200, np.uint8)
-    cut = cut_out(picture, np.array([[1, 0, 0]], bool), np.array([[0, 0, 1]], bool))
+    image = np.full((1, 3, 3), 200, np.uint8)
+    cut = cut_out(image, np.array([[1, 0, 0]], bool), np.array([[0, 0, 1]], bool))
     assert cut[0, 0].tolist() == [200, 200, 200]
     assert cut[0, 1].tolist() == [50, 50, 50]
     assert cut[0, 2].tolist() == list(OVERLAP_COLORS["ignored"])

@@ -52,7 +52,9 @@ def test_the_page_is_well_formed_and_loads_nothing(results: Results) -> None:
 
 def test_the_page_holds_the_numbers(results: Results) -> None:
     page = render(results, SETTINGS)
-    shown = ("0.812", "0.562", "0.438", "0.750") if results.track.name == "track3" else ("0.688", "0.438", "0.188", "0.938")
+    shown = (
+        ("0.812", "0.562", "0.438", "0.750") if results.track.name == "track3" else ("0.688", "0.438", "0.188", "0.938")
+    )
     for number in shown:
         assert f">{number}<" in page
     assert "9\u2009216" in page  # pixels
@@ -73,7 +75,7 @@ def test_equal_results_give_equal_bytes(results: Results) -> None:
     assert render(dataclasses.replace(results), SETTINGS) == first
 
 
-def test_a_full_gallery_of_large_pictures_stays_below_3_mb(tmp_path: Path) -> None:
+def test_a_full_gallery_of_large_images_stays_below_3_mb(tmp_path: Path) -> None:
     results = make_results(tmp_path / "large", size=(500, 375), val=24, test=6)
     page = render(results, ReportSettings(images=24, width=320))
     assert page.count("<img") == 24 * 5 + 6 * 3
@@ -81,10 +83,15 @@ def test_a_full_gallery_of_large_pictures_stays_below_3_mb(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("track", ["track1", "track3"])
-def test_without_truth_the_page_says_so_and_shows_answers(track: str, tmp_path: Path) -> None:
+def test_without_truth_the_page_says_so_and_shows_predictions(track: str, tmp_path: Path) -> None:
     scores = {key: value if isinstance(value, str) else None for key, value in METRICS[track].items()}
     before = dict.fromkeys(METRICS[track]["before_crf"])
-    metrics = {**scores, "before_crf": before, "images": 0, "note": "nothing to score: none of 6 val images has usable truth"}
+    metrics = {
+        **scores,
+        "before_crf": before,
+        "images": 0,
+        "note": "nothing to score: none of 6 val images has usable truth",
+    }
     results = dataclasses.replace(make_results(tmp_path / "images", track), metrics=metrics, table=[], per_image=[])
     page = render(results, SETTINGS)
     assert "nothing to score: none of 6 val images has usable truth" in page

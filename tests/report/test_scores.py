@@ -1,4 +1,4 @@
-"""The numbers of the page: the ranking score beside trivial answers, every number in the table, classes in order."""
+"""The numbers of the page: the ranking score beside baselines, every number in the table, classes in order."""
 
 from pathlib import Path
 
@@ -9,14 +9,19 @@ from pipeline.report.run import render
 from pipeline.report.scores import class_table, headline
 
 
-def test_headline_puts_the_ranking_score_beside_trivial_answers(track3: Results) -> None:
+def test_headline_puts_the_ranking_score_beside_trivial_predictions(track3: Results) -> None:
     shown = headline(track3)
     assert [(bar.name, bar.value) for bar in shown["hero"].bars] == [
-        ("with CRF", 0.8125), ("without CRF", 0.5625), ("best centered disc", 0.4375), ("everything foreground", 0.3125),
+        ("with CRF", 0.8125), ("without CRF", 0.5625), ("best centered disc", 0.4375), ("everything foreground",
+                                                                                        0.3125),
     ]  # fmt: skip
     assert shown["hero"].gain == "+0.250"
     assert shown["about"].endswith("pooled over all pixels, reached at threshold 90")
-    assert [card.name for card in shown["cards"]] == ["Peak IoU, mean", "PxAP", "Classification accuracy"]  # pooled is the hero
+    assert [card.name for card in shown["cards"]] == [
+        "Peak IoU, mean",
+        "PxAP",
+        "Classification accuracy",
+    ]  # pooled is the hero
 
 
 def test_a_score_nobody_has_heard_of_is_in_the_table(track3: Results) -> None:

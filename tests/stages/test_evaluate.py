@@ -21,9 +21,10 @@ tracks:
 
 @pytest.fixture
 def arguments(tmp_path):
-    """One val image of 2 x 3 pixels: truth is the class id 1 in the left column, the answer has it in two columns."""
+    """One val image of 2 x 3 pixels: truth is the class id 1 in the left column, the prediction has it in two
+    columns."""
     truth = np.array([[1, 0, 0], [1, 0, 0]], np.uint8)
-    answer = np.frombuffer(encode_png(np.array([[1, 1, 0], [1, 1, 0]], np.uint8)), np.uint8)
+    prediction = np.frombuffer(encode_png(np.array([[1, 1, 0], [1, 1, 0]], np.uint8)), np.uint8)
     (tmp_path / "mask.png").write_bytes(encode_png(truth))
     (tmp_path / "params.yaml").write_text(PARAMS)
     row = {
@@ -39,7 +40,7 @@ def arguments(tmp_path):
     }
     write_manifest(tmp_path / "manifest", from_rows([row], ["ant", "bee"], tmp_path, "labels"))
     maps = {"classes": np.array([0], np.int32), "predicted": np.array([0], np.int32), "known": np.array([False])}
-    for name, arrays in (("maps", maps), ("refined", {"before": answer, "after": answer})):
+    for name, arrays in (("maps", maps), ("refined", {"before": prediction, "after": prediction})):
         finish(tmp_path / name, [write_part(tmp_path / name, 0, {"a": arrays})], {})
     finish(tmp_path / "features", [], {"pooling": "gap", "tap_threshold": 0.05, "offset": [0, 0]})  # none was kept
     names = {
@@ -56,7 +57,10 @@ def arguments(tmp_path):
 @pytest.mark.parametrize(
     ("track", "expected"),
     [
-        ("track1", {"mean_iou": pytest.approx((1 / 2 + 1 / 2) / 2), "pixel_accuracy": 4 / 6, "classes_absent": ["bee"]}),
+        (
+            "track1",
+            {"mean_iou": pytest.approx((1 / 2 + 1 / 2) / 2), "pixel_accuracy": 4 / 6, "classes_absent": ["bee"]},
+        ),
         ("track3", {"peak_iou": 0.5, "peak_threshold": 1, "all_foreground_iou": 2 / 6, "peak_iou_mean": 0.5}),
     ],
 )

@@ -18,10 +18,10 @@ def _arguments(tmp_path: Path, track: str, split: str) -> list[str]:
     row = {"id": "a", "file": "a.jpg", "width": 6, "height": 4, "labels": [0], "split": "test",
            "mask": None, "boxes": None, "bytes": 0}  # fmt: skip
     write_manifest(tmp_path / "manifest", from_rows([row], ["x", "y"], tmp_path, "labels"))
-    answer = np.frombuffer(encode_png(np.full((4, 6), 2, np.uint8)), np.uint8)
+    prediction = np.frombuffer(encode_png(np.full((4, 6), 2, np.uint8)), np.uint8)
     finish(
         tmp_path / "refined" / "test",
-        [write_part(tmp_path / "refined" / "test", 0, {"a": {"before": answer, "after": answer}})],
+        [write_part(tmp_path / "refined" / "test", 0, {"a": {"before": prediction, "after": prediction}})],
         {},
     )
     (tmp_path / "params.yaml").write_text(f"tracks: {{{track}: {{package: {{split: {split}}}}}}}")
@@ -36,13 +36,14 @@ def test_package_writes_the_zip_and_its_counts(track: str, tmp_path: Path) -> No
     out = tmp_path / f"submissions/{track}.zip"
     assert zipfile.ZipFile(out).namelist() == ["a.png"]
     counts = read_json(tmp_path / "package.json")
-    assert counts.pop("classes_in_answers", None) == (1 if track == "track1" else None)
+    assert counts.pop("classes_in_predictions", None) == (1 if track == "track1" else None)
     assert counts == {
-        "split": "test", "images": 1, "bytes": out.stat().st_size, "sha256": sha256(out), "smallest_value": 2, "largest_value": 2,
+        "split": "test", "images": 1, "bytes": out.stat().st_size, "sha256": sha256(out), "smallest_value": 2,
+        "largest_value": 2,
         "constant_images": 1, "images_without_foreground": 0,
     }  # fmt: skip
 
 
-def test_package_refuses_a_split_that_is_no_answer(tmp_path: Path) -> None:
+def test_package_refuses_a_split_that_is_no_prediction(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"tracks\.track3\.package\.split: expected 'val' or 'test', got 'train'"):
         main(_arguments(tmp_path, "track3", "train"))

@@ -16,16 +16,22 @@ PARAMS = "tracks: {track3: {train: {pooling: tap, tap_threshold: 0.25}, report: 
 
 
 def _arguments(folder: Path, params: str = PARAMS) -> list[str]:
-    """The answer to one val image of 8 x 6 pixels."""
+    """The prediction to one val image of 8 x 6 pixels."""
     (folder / "a.jpg").write_bytes(encode_jpeg(np.full((6, 8, 3), 99, np.uint8)))
     (folder / "a.png").write_bytes(encode_png(np.array([[0, 0, 0, 0, 255, 255, 255, 255]] * 6, np.uint8)))
     row = {"id": "a", "file": "a.jpg", "width": 8, "height": 6, "labels": [0], "split": "val",
            "mask": "a.png", "boxes": None, "bytes": 1}  # fmt: skip
     write_manifest(folder / "manifest", from_rows([row], ["x"], folder, "foreground"))
-    answer = np.frombuffer(encode_png(np.full((6, 8), 9, np.uint8)), np.uint8)
-    maps = {"maps": np.ones((1, 2, 3), np.float16), "classes": np.zeros(1, np.int32), "probabilities": np.ones(1, np.float16)}
+    prediction = np.frombuffer(encode_png(np.full((6, 8), 9, np.uint8)), np.uint8)
+    maps = {
+        "maps": np.ones((1, 2, 3), np.float16),
+        "classes": np.zeros(1, np.int32),
+        "probabilities": np.ones(1, np.float16),
+    }
     finish(folder / "maps", [write_part(folder / "maps", 0, {"a": maps})], {})
-    finish(folder / "refined", [write_part(folder / "refined", 0, {"a": {"before": answer, "after": answer}})], {})
+    finish(
+        folder / "refined", [write_part(folder / "refined", 0, {"a": {"before": prediction, "after": prediction}})], {}
+    )
     write_json(folder / "metrics.json", {"images": 1, "peak_iou": 0.4375, "peak_threshold": 9})
     write_text(folder / "table.csv", "threshold,after_crf\n0,0.5\n1,0.25\n")
     write_text(folder / "per_image.csv", "id,label,predicted,iou_before,iou_after\na,x,x,0.5,0.5\n")

@@ -16,7 +16,10 @@ SIZES: tuple[tuple[Literal["track1", "track3"], int, int], ...] = (  # track, lo
 
 
 def checksum(root: Path) -> str:
-    """Render the plans into `root`; sha256 over names and bytes of all images, masks and tables, in the order of the names."""
+    """Render the plans into `root`.
+
+    Sha256 over names and bytes of all images, masks and tables, in the order of the names.
+    """
     total = hashlib.sha256()
     for track, long_side, images in SIZES:
         plan = DemoPlan(track=track, train=images, val=2, test=1, long_side=long_side, classes=20, seed=3)

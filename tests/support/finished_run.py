@@ -1,4 +1,5 @@
-"""A finished run of the chain in miniature, made by hand: pictures of a bright ellipse, masks, coarse maps, a tiny network."""
+"""A finished run of the chain in miniature, made by hand: images of a bright ellipse, masks, coarse maps, a tiny
+network."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,9 @@ def ellipse(seed: int) -> NDArray[np.bool_]:
     chance = np.random.default_rng(seed)
     y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
     center = chance.uniform((16, 20), (32, 44))
-    return np.asarray(((y - center[0]) / chance.uniform(8, 14)) ** 2 + ((x - center[1]) / chance.uniform(10, 18)) ** 2 < 1)
+    return np.asarray(
+        ((y - center[0]) / chance.uniform(8, 14)) ** 2 + ((x - center[1]) / chance.uniform(10, 18)) ** 2 < 1
+    )
 
 
 def cam_of(mask: NDArray[np.bool_], seed: int) -> NDArray[np.float32]:
@@ -57,7 +60,9 @@ def cam_of(mask: NDArray[np.bool_], seed: int) -> NDArray[np.float32]:
     return (7 * (coarse + noise) - 2).astype(np.float32)
 
 
-def stored(cams: NDArray[np.float32], classes: list[int], percentile: float, probabilities: list[float]) -> dict[str, Any]:
+def stored(
+    cams: NDArray[np.float32], classes: list[int], percentile: float, probabilities: list[float]
+) -> dict[str, Any]:
     """Arrays of one image as the stage `extract` leaves them."""
     standards = [find_standard(resize(cam, SHAPE), "percentile", percentile) for cam in cams]
     scaled = [apply_standard(cam, standard) for cam, standard in zip(cams, standards, strict=True)]
@@ -73,8 +78,8 @@ def stored(cams: NDArray[np.float32], classes: list[int], percentile: float, pro
 
 def _write_image(folder: Path, image_id: str, mask: NDArray[np.bool_], seed: int) -> None:
     chance = np.random.default_rng(seed)
-    picture = np.where(mask[..., None], (200, 170, 60), (60, 90, 80)) + chance.normal(0, 14, (*SHAPE, 3))
-    write_png(folder / f"{image_id}.png", np.clip(picture, 0, 255).astype(np.uint8))
+    image = np.where(mask[..., None], (200, 170, 60), (60, 90, 80)) + chance.normal(0, 14, (*SHAPE, 3))
+    write_png(folder / f"{image_id}.png", np.clip(image, 0, 255).astype(np.uint8))
 
 
 def make(folder: Path, track: str, val: int, test: int) -> MadeRun:
@@ -84,10 +89,10 @@ def make(folder: Path, track: str, val: int, test: int) -> MadeRun:
         split = "val" if number < val else "test"
         image_id, label = f"{split}_{number}", number % len(CLASSES)
         mask = ellipse(number)
-        _write_image(folder / "pictures", image_id, mask, number)
+        _write_image(folder / "images", image_id, mask, number)
         if split == "val":
             values = mask * (255 if track == "track3" else label + 1)
-            write_png(folder / "pictures" / f"{image_id}_mask.png", values.astype(np.uint8))
+            write_png(folder / "images" / f"{image_id}_mask.png", values.astype(np.uint8))
         rows.append(
             {
                 "id": image_id,
@@ -108,7 +113,7 @@ def make(folder: Path, track: str, val: int, test: int) -> MadeRun:
         items[image_id] = stored(cams[:kept], [label, other][:kept], 90.0, probabilities)
     data = folder / "data"
     kind = "foreground" if track == "track3" else "labels"
-    manifest = from_rows(rows, CLASSES, folder / "pictures", kind)
+    manifest = from_rows(rows, CLASSES, folder / "images", kind)
     write_manifest(data / "manifest", manifest)
     about = {"classes": list(CLASSES), "scale": "percentile", "percentile": 90.0, "loss": "single_label"}
     for split in SPLITS:

@@ -1,4 +1,5 @@
-"""Small builders that several tests share: settings of a recipe with a few keys changed, folders of tiny pictures, networks."""
+"""Small builders that several tests share: settings of a recipe with a few keys changed, folders of tiny images,
+networks."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -44,17 +45,20 @@ PINNED: Values = {  # what tests rely on, whatever the recipe is tuned to
         "watch": "", "check": "decode", "on_bad_image": "error", "jobs": -1,
     },
     "train": {
-        "pooling": "tap", "tap_threshold": 0.05, "loss": "single_label", "label_choice": "rarest", "label_smoothing": 0.0,
+        "pooling": "tap", "tap_threshold": 0.05, "loss": "single_label", "label_choice": "rarest",
+        "label_smoothing": 0.0,
         "sampling": "uniform", "resize": 384, "crop": 336, "flip": True, "accumulate": 1, "head_epochs": 0,
         "select": "accuracy", "seed": 0,
         "backbone": {"name": SMALL, "output_stride": 16, "weights": "wheel", "weights_from": None, "trained": False,
                      "batch_norm": "frozen"},
-        "optimizer": {"name": "sgd", "learning_rate": 0.002, "head_multiplier": 10.0, "momentum": 0.9, "weight_decay": 1e-4,
+        "optimizer": {"name": "sgd", "learning_rate": 0.002, "head_multiplier": 10.0, "momentum": 0.9,
+                      "weight_decay": 1e-4,
                       "gradient_clip": 0.0},
         "schedule": {"name": "cosine", "warmup": 0.05, "steps": []},
     },
     "extract": {
-        "batch_size": 16, "splits": ["val", "test"], "resize": "long_side", "sizes": [320, 448], "placement": "receptive_field",
+        "batch_size": 16, "splits": ["val", "test"], "resize": "long_side", "sizes": [320, 448],
+        "placement": "receptive_field",
         "flip": True, "negative_weights": "clamp", "classes": "prediction", "max_classes": 1, "min_probability": 0.0,
         "scale": "percentile", "percentile": 90.0, "kept_features": 6,
     },
@@ -83,7 +87,7 @@ def _settings(kind: type[T], section: str, changes: Mapping[str, Any], fast: Map
 
 
 def train_settings(**changes: Any) -> TrainSettings:
-    """`tracks.track3.train` of the recipe on the CPU in float32 with tiny pictures, and with `changes`."""
+    """`tracks.track3.train` of the recipe on the CPU in float32 with tiny images, and with `changes`."""
     fast = {"device": "cpu", "precision": "fp32", "resize": 64, "crop": 48, "views": 2, "epochs": 8, "batch_size": 4}
     return _settings(TrainSettings, "train", changes, fast)
 
@@ -105,7 +109,7 @@ def random_features(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def random_images(*shape: int, seed: int = 0) -> torch.Tensor:
-    """Pictures of blurred noise, uint8. Shape: (N, 3, H, W)"""
+    """Images of blurred noise, uint8. Shape: (N, 3, H, W)"""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand((*shape[:2], 5, 4), generator=generator)
     return (torch.nn.functional.interpolate(coarse, size=shape[2:], mode="bilinear") * 255).to(torch.uint8)
@@ -114,7 +118,7 @@ def random_images(*shape: int, seed: int = 0) -> torch.Tensor:
 def make_tiny(
     classes: int = 3, pooling: str = "tap", loss: str = "single_label", stride: int = 16, name: str = TINY
 ) -> Classifier:
-    """A classifier whose body and head are random, the same at every call."""
+    """A classifier whose backbone and head are random, the same at every call."""
     torch.manual_seed(0)
     design = Design(name, stride, cast(Any, pooling), 0.05, classes, cast(Any, loss), normalization(name))
     classifier = Classifier(design)
@@ -145,7 +149,7 @@ COLORS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (50, 60, 230)}
 SHAPE = (40, 56)  # never square
 
 
-def color_picture(color: Sequence[int], seed: int, shape: tuple[int, int] = SHAPE) -> NDArray[np.uint8]:
+def color_image(color: Sequence[int], seed: int, shape: tuple[int, int] = SHAPE) -> NDArray[np.uint8]:
     """One color with some noise: a class that any network can tell."""
     noise = np.random.default_rng(seed).normal(0, 12, (*shape, 3))
     return np.clip(np.array(color) + noise, 0, 255).astype(np.uint8)
@@ -154,16 +158,25 @@ def color_picture(color: Sequence[int], seed: int, shape: tuple[int, int] = SHAP
 def row(image_id: str, file: str, labels: Sequence[int], split: str, shape: tuple[int, int] = SHAPE) -> Values:
     """One row of a manifest, without mask and boxes."""
     size = {"width": shape[1], "height": shape[0]}
-    return {"id": image_id, "file": file, **size, "labels": list(labels), "split": split, "mask": None, "boxes": None, "bytes": 0}
+    return {
+        "id": image_id,
+        "file": file,
+        **size,
+        "labels": list(labels),
+        "split": split,
+        "mask": None,
+        "boxes": None,
+        "bytes": 0,
+    }
 
 
 def color_set(root: Path, train: int = 6, val: int = 2) -> Manifest:
-    """A folder of pictures of one color each; the color is the class."""
+    """A folder of images of one color each; the color is the class."""
     rows = []
     for split, count in (("train", train), ("val", val)):
         for k, (name, color) in enumerate(COLORS.items()):
             for n in range(count):
                 image_id = f"{split}_{name}_{n}"
-                write_png(root / f"{image_id}.png", color_picture(color, seed=len(rows)))
+                write_png(root / f"{image_id}.png", color_image(color, seed=len(rows)))
                 rows.append(row(image_id, f"{image_id}.png", [k], split))
     return from_rows(rows, list(COLORS), root, "labels")

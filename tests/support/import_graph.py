@@ -1,5 +1,5 @@
-"""Which first-party files a stage needs: what it imports, followed through every import statement, those inside functions
-too, and the templates and tables that these modules read.
+"""Which first-party files a stage needs: what it imports, followed through every import statement, those inside
+functions too, and the templates and tables that these modules read.
 """
 
 import ast
@@ -9,7 +9,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def imported_files(script: Path) -> set[Path]:
-    """All files of `pipeline` that `script` needs, relative to the repository; `__init__` files without code left out."""
+    """All files of `pipeline` that `script` needs, relative to the repository.
+
+    `__init__` files without code left out.
+    """
     seen: set[Path] = set()
     waiting = [script]
     while waiting:
@@ -47,8 +50,8 @@ def _files(name: str) -> set[Path]:
 
 
 def _is_only_docstring(file: Path) -> bool:
-    body = ast.parse(file.read_text(encoding="utf-8")).body
-    return all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in body)
+    backbone = ast.parse(file.read_text(encoding="utf-8")).backbone
+    return all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in backbone)
 
 
 def imported_packages(script: Path) -> set[str]:

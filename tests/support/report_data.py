@@ -1,4 +1,4 @@
-"""Results of a track for the report page, made by hand: pictures of clouds, a box as truth, answers moved off it."""
+"""Results of a track for the report page, made by hand: images of clouds, a box as truth, predictions moved off it."""
 
 from pathlib import Path
 from typing import Any
@@ -38,16 +38,18 @@ CLASS_ROWS = (
     ("2", "green", "0.2", "0.95", "5", "5"),
 )
 TABLES = {
-    "track3": [{"threshold": str(t), "before_crf": str(0.5 - abs(t - 100) / 1000), "after_crf": str(0.8 - abs(t - 90) / 1000)}
+    "track3": [{"threshold": str(t), "before_crf": str(0.5 - abs(t - 100) / 1000),
+                "after_crf": str(0.8 - abs(t - 90) / 1000)}
                for t in range(256)],
     "track1": [dict(zip(CLASS_COLUMNS, row, strict=True)) for row in CLASS_ROWS],
 }  # fmt: skip
 HISTORY = [
-    {"epoch": str(e), "train_loss": str(2 / e), "val_loss": str(2.5 / e), "val_accuracy": str(1 - 0.5 / e)} for e in (1, 2, 3)
+    {"epoch": str(e), "train_loss": str(2 / e), "val_loss": str(2.5 / e), "val_accuracy": str(1 - 0.5 / e)}
+    for e in (1, 2, 3)
 ]
 
 
-def _picture(number: int, width: int, height: int) -> np.ndarray:
+def _image(number: int, width: int, height: int) -> np.ndarray:
     """Smooth clouds with some grain: about as hard to compress as a photograph."""
     random = np.random.default_rng(number)
     clouds = cv2.resize(random.integers(0, 256, (9, 12, 3), np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
@@ -57,22 +59,30 @@ def _picture(number: int, width: int, height: int) -> np.ndarray:
 def make_results(
     folder: Path, track: str = "track3", size: tuple[int, int] = (WIDTH, HEIGHT), val: int = 6, test: int = 2
 ) -> Results:
-    """Pictures with a centered box as truth; answers that are wider the higher the number of the image."""
+    """Images with a centered box as truth; predictions that are wider the higher the number of the image."""
     width, height = size
     folder.mkdir(exist_ok=True)
     rows, maps, refined = [], {}, {}
     for number in range(val + test):
         split, name = ("val", f"00{number}") if number < val else ("test", f"10{number}")
-        (folder / f"{name}.jpg").write_bytes(encode_jpeg(_picture(number, width, height), 95))
+        (folder / f"{name}.jpg").write_bytes(encode_jpeg(_image(number, width, height), 95))
         truth = np.zeros((height, width), np.uint8)
         truth[height // 4 : height * 3 // 4, width // 4 : width * 3 // 4] = 255 if track == "track3" else number % 3 + 1
         (folder / f"{name}.png").write_bytes(encode_png(truth))
         known = {"labels": [number % 3], "mask": f"{name}.png"} if split == "val" else {"labels": [], "mask": None}
-        about = {"id": name, "file": f"{name}.jpg", "width": width, "height": height, "split": split, "boxes": None, "bytes": 1}
+        about = {
+            "id": name,
+            "file": f"{name}.jpg",
+            "width": width,
+            "height": height,
+            "split": split,
+            "boxes": None,
+            "bytes": 1,
+        }
         rows.append({**about, **known})
-        answer = np.roll(truth, number, axis=1)
-        png = np.frombuffer(encode_png(answer), np.uint8)
-        low = cv2.resize(answer.astype(np.float32), (6, 4), interpolation=cv2.INTER_AREA) / 200
+        prediction = np.roll(truth, number, axis=1)
+        png = np.frombuffer(encode_png(prediction), np.uint8)
+        low = cv2.resize(prediction.astype(np.float32), (6, 4), interpolation=cv2.INTER_AREA) / 200
         maps[name] = {"maps": low[None].astype(np.float16), "classes": np.array([number % 3], np.int32),
                       "probabilities": np.array([0.25, 0.25, 0.5], np.float16)}  # fmt: skip
         refined[name] = {"before": png, "after": png}

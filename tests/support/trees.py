@@ -1,7 +1,8 @@
 """Small data sets in official layouts, with the odd files that real copies hold: for tests, and for trying the chain.
 
-Every `make_*` writes a tree and returns a `Tree`: the source's settings, as they stand under `preprocess.source`, and what
-is in it. Pictures show rectangles in the color of their class on a grey background, so that there is something to learn.
+Every `make_*` writes a tree and returns a `Tree`: the source's settings, as they stand under `preprocess.source`, and
+what is in it. Images show rectangles in the color of their class on a grey background, so that there is something to
+learn.
 
     tree = make_ilsvrc_cls(tmp_path / "ilsvrc", tmp_path / "lid", classes=10, images_per_class=20, val=30, test=20)
     params["tracks"]["track3"]["preprocess"]["source"] = tree.source
@@ -48,10 +49,12 @@ class Tree:
     odd: dict[str, list[str]] = field(default_factory=dict)
 
 
-# --- pictures ------------------------------------------------------------------------------------------------------------------
+# --- images -----------------------------------------------------------------------------------------------------------
 
 
-def picture(rng: np.random.Generator, size: Size, class_ids: Sequence[int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def draw_image(
+    rng: np.random.Generator, size: Size, class_ids: Sequence[int]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """A rectangle for each class id, side by side; RGB, shape (H, W, 3), and class ids, 0 background, shape (H, W)."""
     width, height = size
     rgb = rng.integers(96, 160, (height, width, 3)).astype(np.uint8)
@@ -67,7 +70,7 @@ def picture(rng: np.random.Generator, size: Size, class_ids: Sequence[int]) -> t
 
 
 def write_image(path: Path, rgb: NDArray[np.uint8], oddity: str = "") -> None:
-    """Write a picture as JPEG, or as one of the odd files, named by the rule it meets."""
+    """Write an image as JPEG, or as one of the odd files, named by the rule it meets."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image, options = Image.fromarray(rgb), {"format": "JPEG", "quality": 90}
     if oddity == "cmyk_images":
@@ -130,7 +133,7 @@ def _sizes(rng: np.random.Generator, size: Size) -> Size:
     return (width, height) if rng.random() < 0.7 else (height, width)
 
 
-# --- the challenge ---------------------------------------------------------------------------------------------------------
+# --- the challenge ----------------------------------------------------------------------------------------------------
 
 
 def make_ilsvrc_cls(
@@ -144,13 +147,17 @@ def make_ilsvrc_cls(
     size: Size = (96, 64),
     seed: int = 0,
 ) -> Tree:
-    """Track 3. The first train images are odd, one has a side over 1000 pixels; the first val mask is swapped, the second empty.
+    """Track 3. The first train images are odd, one has a side over 1000 pixels; the first val mask is swapped, the
+    second empty.
 
-    Ids and classes are the challenge's, so that its own val list agrees; with `classes: present` the others are left out.
+    Ids and classes are the challenge's, so that its own val list agrees; with `classes: present` the others are left
+    out.
     """
     rng = np.random.default_rng(seed)
     home = root / "ILSVRC" if layout == "nested" else root
-    chosen = sorted({RIFLE, *np.linspace(0, 999, classes, dtype=int).tolist()} - {0 if classes > 1 else RIFLE})[:classes]
+    chosen = sorted({RIFLE, *np.linspace(0, 999, classes, dtype=int).tolist()} - {0 if classes > 1 else RIFLE})[
+        :classes
+    ]
     wnids = [cls_classes()[k].wnid for k in chosen]
     tree = Tree({}, {"train": [], "val": [], "test": []}, {}, [cls_classes()[k].name for k in chosen])
     oddities = iter(("cmyk_images", "grey_images", "other_format_than_name", "exif_orientation", "long_sides"))
@@ -158,7 +165,7 @@ def make_ilsvrc_cls(
         for k, wnid in enumerate(wnids):
             image_id, odd = f"{wnid}_{n + 1}", next(oddities, "")
             shape = (1010, 40) if odd == "long_sides" else _sizes(rng, size)
-            write_image(home / f"Data/CLS-LOC/train/{wnid}/{image_id}.JPEG", picture(rng, shape, [k + 1])[0], odd)
+            write_image(home / f"Data/CLS-LOC/train/{wnid}/{image_id}.JPEG", draw_image(rng, shape, [k + 1])[0], odd)
             tree.ids["train"].append(image_id)
             tree.labels[image_id] = [k]
             tree.odd |= {odd: [image_id]} if odd else {}
@@ -192,18 +199,22 @@ def _cls_held_out(
     official = dict(track3_val())
     known = [SWAPPED, *(i for i, k in official.items() if k in chosen and i != SWAPPED)][: counts[0]]
     if len(known) < counts[0]:
-        raise ValueError(f"expected at most {len(known)} val images of these classes, got {counts[0]}; take more classes")
+        raise ValueError(
+            f"expected at most {len(known)} val images of these classes, got {counts[0]}; take more classes"
+        )
     unknown = [i for n in range(1, 50_001) if (i := f"ILSVRC2012_val_{n:08d}") not in official][: counts[1]]
     tree.ids |= {"val": sorted(known), "test": unknown}
     for split, ids in (("val", known), ("test", unknown)):
         folder = challenge / f"LID_track3/{split}" if layout == "nested" else home / "Data/CLS-LOC/val"
         for image_id in ids:
             k = chosen.index(official[image_id]) if split == "val" else int(rng.integers(len(chosen)))
-            rgb, label_map = picture(rng, size if image_id == SWAPPED else _sizes(rng, size), [k + 1])
+            rgb, label_map = draw_image(rng, size if image_id == SWAPPED else _sizes(rng, size), [k + 1])
             write_image(folder / f"{image_id}.JPEG", rgb)
             if split == "val":
                 tree.labels[image_id] = [k]
-                _cls_truth(tree, home, challenge, image_id, label_map, cls_classes()[chosen[k]].wnid, image_id == known[1:2][0])
+                _cls_truth(
+                    tree, home, challenge, image_id, label_map, cls_classes()[chosen[k]].wnid, image_id == known[1:2][0]
+                )
     lists = challenge / "LID_track3" if layout == "nested" else challenge
     nested = layout == "nested"
     write_lines(lists / ("val/val.txt" if nested else "val.txt"), [f"{i} {official[i]}" for i in known])
@@ -258,7 +269,7 @@ def make_ilsvrc_det(
     lists[0].append("ILSVRC2013_train_extra0/ILSVRC2013_train_00999998 0")  # in part
     tree.odd["images_without_label"] = ["ILSVRC2013_train_00999998"]
     unannotated = home / "Data/DET/train/ILSVRC2013_train_extra0/ILSVRC2013_train_00999999.JPEG"
-    write_image(unannotated, picture(rng, size, [])[0])
+    write_image(unannotated, draw_image(rng, size, [])[0])
     for j, lines in enumerate(lists):
         write_lines(home / f"ImageSets/DET/train_{j + 1}.txt", lines)
     _det_held_out(tree, rng, home, challenge_root, classes, (val, test), layout, size)
@@ -277,7 +288,7 @@ def make_ilsvrc_det(
 def _det_image(
     tree: Tree, rng: np.random.Generator, home: Path, folder: str, image_id: str, size: Size, labels: list[int]
 ) -> None:
-    rgb, label_map = picture(rng, size, [k + 1 for k in labels])
+    rgb, label_map = draw_image(rng, size, [k + 1 for k in labels])
     write_image(home / f"Data/DET/train/{folder}/{image_id}.JPEG", rgb)
     objects = [(det_classes()[k].wnid, box_of(label_map, k + 1)) for k in labels]
     _write_xml(home / f"Annotations/DET/train/{folder}/{image_id}.xml", folder, image_id, size, objects)
@@ -287,7 +298,14 @@ def _det_image(
 
 
 def _det_held_out(
-    tree: Tree, rng: np.random.Generator, home: Path, challenge: Path, classes: int, counts: Size, layout: Layout, size: Size
+    tree: Tree,
+    rng: np.random.Generator,
+    home: Path,
+    challenge: Path,
+    classes: int,
+    counts: Size,
+    layout: Layout,
+    size: Size,
 ) -> None:
     """Val and test; the first val mask has no foreground, all have a row of ignored pixels."""
     nested = layout == "nested"
@@ -297,7 +315,7 @@ def _det_held_out(
         write_lines(challenge / (f"LID_track1/{split}/{split}.txt" if nested else f"{split}.txt"), ids)
         for n, image_id in enumerate(ids):
             labels = sorted({n % classes, (n * 2 + 1) % classes})[: 1 + n % 2]
-            rgb, label_map = picture(rng, _sizes(rng, size), [] if n == 0 else [k + 1 for k in labels])
+            rgb, label_map = draw_image(rng, _sizes(rng, size), [] if n == 0 else [k + 1 for k in labels])
             write_image(challenge / (f"LID_track1/{split}" if nested else split) / f"{image_id}.JPEG", rgb)
             if split == "test":
                 continue
@@ -311,10 +329,12 @@ def _det_held_out(
     tree.odd["labels_from_masks"] = tree.ids["val"][1:]
 
 
-# --- other public sets ---------------------------------------------------------------------------------------------------------
+# --- other public sets ------------------------------------------------------------------------------------------------
 
 
-def make_oxford_pet(root: Path, classes: int = 3, train: int = 5, test: int = 4, size: Size = (96, 64), seed: int = 0) -> Tree:
+def make_oxford_pet(
+    root: Path, classes: int = 3, train: int = 5, test: int = 4, size: Size = (96, 64), seed: int = 0
+) -> Tree:
     """Oxford-IIIT Pet: so many train and test images of each class; split as `half_of_test` does."""
     rng = np.random.default_rng(seed)
     names = ["Abyssinian", "american_bulldog", "Bombay", "Egyptian_Mau", "pug"][:classes]
@@ -324,7 +344,7 @@ def make_oxford_pet(root: Path, classes: int = 3, train: int = 5, test: int = 4,
     for k, name in enumerate(names):
         for n in range(train + test):
             image_id = f"{name}_{n + 1}"
-            rgb, label_map = picture(rng, _sizes(rng, size), [k + 1])
+            rgb, label_map = draw_image(rng, _sizes(rng, size), [k + 1])
             write_image(home / f"images/{image_id}.jpg", rgb)
             trimap = np.where(label_map > 0, 1, 2).astype(np.uint8)
             x0, y0, x1, _ = box_of(label_map)
@@ -340,7 +360,9 @@ def make_oxford_pet(root: Path, classes: int = 3, train: int = 5, test: int = 4,
     return tree
 
 
-def make_pascal_voc(root: Path, train: int = 24, val: int = 8, test: int = 3, size: Size = (96, 64), seed: int = 0) -> Tree:
+def make_pascal_voc(
+    root: Path, train: int = 24, val: int = 8, test: int = 3, size: Size = (96, 64), seed: int = 0
+) -> Tree:
     """Pascal VOC 2012: `test` images in the official test list, five images more in Main/trainval.txt."""
     from pipeline.preprocess.layouts.pascal_voc import CLASSES
 
@@ -357,7 +379,7 @@ def make_pascal_voc(root: Path, train: int = 24, val: int = 8, test: int = 3, si
         tree.ids[split] = [f"2007_{next(numbers):06d}" for _ in range(count)]
         for n, image_id in enumerate(tree.ids[split]):
             labels = sorted({n % 20, (n * 3 + 1) % 20})[: 1 + n % 2] if split != "train" else [n % 20]
-            rgb, label_map = picture(rng, _sizes(rng, size), [k + 1 for k in labels])
+            rgb, label_map = draw_image(rng, _sizes(rng, size), [k + 1 for k in labels])
             write_image(home / f"JPEGImages/{image_id}.jpg", rgb)
             if split == "test":
                 continue
@@ -377,15 +399,19 @@ def make_pascal_voc(root: Path, train: int = 24, val: int = 8, test: int = 3, si
 def make_cub(root: Path, classes: int = 3, train: int = 4, test: int = 4, size: Size = (96, 64), seed: int = 0) -> Tree:
     """CUB-200-2011 with segmentations: so many train and test images of each class; split as `half_of_test` does."""
     rng = np.random.default_rng(seed)
-    names = ["001.Black_footed_Albatross", "002.Laysan_Albatross", "003.Sooty_Albatross", "004.Groove_billed_Ani"][:classes]
+    names = ["001.Black_footed_Albatross", "002.Laysan_Albatross", "003.Sooty_Albatross", "004.Groove_billed_Ani"][
+        :classes
+    ]
     home = root / "CUB_200_2011"
     tree = Tree({"name": "cub", "root": str(root), "val": "half_of_test", "truth": "boxes"}, {}, {}, names)
-    lists: dict[str, list[str]] = {key: [] for key in ("images", "image_class_labels", "train_test_split", "bounding_boxes")}
+    lists: dict[str, list[str]] = {
+        key: [] for key in ("images", "image_class_labels", "train_test_split", "bounding_boxes")
+    }
     official: dict[str, list[str]] = {"train": [], "test": []}
     for k, name in enumerate(names):
         for n in range(train + test):
             number, image_id = len(lists["images"]) + 1, f"{name[4:]}_{n + 1:04d}_{k * 100 + n}"
-            rgb, label_map = picture(rng, _sizes(rng, size), [k + 1])
+            rgb, label_map = draw_image(rng, _sizes(rng, size), [k + 1])
             write_image(home / f"images/{name}/{image_id}.jpg", rgb)
             write_mask(root / f"segmentations/{name}/{image_id}.png", np.where(label_map > 0, 255, 0).astype(np.uint8))
             x0, y0, x1, y1 = box_of(label_map)
@@ -402,12 +428,19 @@ def make_cub(root: Path, classes: int = 3, train: int = 4, test: int = 4, size: 
     return tree
 
 
-def make_tiny_imagenet(root: Path, classes: int = 3, train: int = 4, val: int = 6, test: int = 4, seed: int = 0) -> Tree:
+def make_tiny_imagenet(
+    root: Path, classes: int = 3, train: int = 4, val: int = 6, test: int = 4, seed: int = 0
+) -> Tree:
     """Tiny ImageNet: `train` images of each class; two classes have the same name."""
     rng = np.random.default_rng(seed)
     home = root / "tiny-imagenet-200"
     wnids = ["n02012849", "n01443537", "n03126707", "n02124075"][:classes]
-    words = {"n02012849": "crane", "n01443537": "goldfish, Carassius auratus", "n03126707": "crane", "n02124075": "Egyptian cat"}
+    words = {
+        "n02012849": "crane",
+        "n01443537": "goldfish, Carassius auratus",
+        "n03126707": "crane",
+        "n02124075": "Egyptian cat",
+    }
     names = {
         "n02012849": "crane (n02012849)",
         "n01443537": "goldfish",
@@ -419,19 +452,19 @@ def make_tiny_imagenet(root: Path, classes: int = 3, train: int = 4, val: int = 
     write_lines(home / "words.txt", [f"{wnid}\t{name}" for wnid, name in words.items()])
     for k, wnid in enumerate(wnids):
         for n in range(train):
-            write_image(home / f"train/{wnid}/images/{wnid}_{n}.JPEG", picture(rng, (64, 64), [k + 1])[0])
+            write_image(home / f"train/{wnid}/images/{wnid}_{n}.JPEG", draw_image(rng, (64, 64), [k + 1])[0])
             tree.ids["train"].append(f"{wnid}_{n}")
             tree.labels[f"{wnid}_{n}"] = [k]
         write_lines(home / f"train/{wnid}/{wnid}_boxes.txt", [f"{wnid}_{n}.JPEG\t0\t0\t63\t63" for n in range(train)])
     lines = []
     for n in range(val):
-        rgb, label_map = picture(rng, (64, 64), [n % classes + 1])
+        rgb, label_map = draw_image(rng, (64, 64), [n % classes + 1])
         write_image(home / f"val/images/val_{n}.JPEG", rgb)
         lines.append("\t".join([f"val_{n}.JPEG", wnids[n % classes], *map(str, box_of(label_map))]))
         tree.labels[f"val_{n}"] = [n % classes]
     write_lines(home / "val/val_annotations.txt", lines)
     for n in range(test):
-        write_image(home / f"test/images/test_{n}.JPEG", picture(rng, (64, 64), [n % classes + 1])[0])
+        write_image(home / f"test/images/test_{n}.JPEG", draw_image(rng, (64, 64), [n % classes + 1])[0])
     tree.ids |= {"val": [f"val_{n}" for n in range(val)], "test": [f"test_{n}" for n in range(test)]}
     return tree
 
@@ -439,7 +472,10 @@ def make_tiny_imagenet(root: Path, classes: int = 3, train: int = 4, val: int = 
 def make_coco(
     root: Path, mask_cache: Path, train: int = 9, val: int = 6, test: int = 3, size: Size = (96, 64), seed: int = 0
 ) -> Tree:
-    """COCO 2017 with three categories, whose ids have a gap; the first val image has a crowd, the last train image nothing."""
+    """COCO 2017 with three categories, whose ids have a gap.
+
+    The first val image has a crowd, the last train image nothing.
+    """
     rng = np.random.default_rng(seed)
     categories = [{"id": 1, "name": "person"}, {"id": 3, "name": "car"}, {"id": 90, "name": "toothbrush"}]
     source = {"name": "coco", "root": str(root), "test": "official", "truth": "boxes", "mask_cache": str(mask_cache)}
@@ -450,12 +486,14 @@ def make_coco(
         for n in range(count):
             number += 7
             labels = [] if split == "train" and n == count - 1 else sorted({n % 3, (n * 2 + 1) % 3})
-            rgb, label_map = picture(rng, _sizes(rng, size), [k + 1 for k in labels])
+            rgb, label_map = draw_image(rng, _sizes(rng, size), [k + 1 for k in labels])
             height, width = label_map.shape
             write_image(root / f"{split}2017/{number:012d}.jpg", rgb)
             images.append({"id": number, "file_name": f"{number:012d}.jpg", "width": width, "height": height})
             for k in labels:
-                annotations.append({"image_id": number, "category_id": categories[k]["id"], **_polygon(label_map, k + 1)})
+                annotations.append(
+                    {"image_id": number, "category_id": categories[k]["id"], **_polygon(label_map, k + 1)}
+                )
             if split == "val" and n == 0:
                 annotations.append({"image_id": number, "category_id": 1, **_crowd(label_map)})
                 labels = sorted({0, *labels})
@@ -463,7 +501,9 @@ def make_coco(
                 tree.labels[f"{number:012d}"] = labels
         tree.ids[split] = [image["file_name"][:-4] for image in images]
         name = "image_info_test2017" if split == "test" else f"instances_{split}2017"
-        content = {"images": images, "categories": categories} | ({} if split == "test" else {"annotations": annotations})
+        content = {"images": images, "categories": categories} | (
+            {} if split == "test" else {"annotations": annotations}
+        )
         write_lines(root / f"annotations/{name}.json", [json.dumps(content)])
     return tree
 

@@ -68,8 +68,12 @@ def test_one_step_by_hand() -> None:
     trained, _ = run(plain(batch_size=8, optimizer={"weight_decay": 0.1}), data)
     of_weight, of_bias = slow_gradient(start.weight.detach(), start.bias.detach(), data)
     rate = 0.05 * 10  # a head alone: times head_multiplier
-    torch.testing.assert_close(trained.weight.double(), start.weight - rate * (of_weight + 0.1 * start.weight), rtol=0, atol=1e-6)
-    torch.testing.assert_close(trained.bias.double(), start.bias - rate * (of_bias + 0.1 * start.bias), rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        trained.weight.double(), start.weight - rate * (of_weight + 0.1 * start.weight), rtol=0, atol=1e-6
+    )
+    torch.testing.assert_close(
+        trained.bias.double(), start.bias - rate * (of_bias + 0.1 * start.bias), rtol=0, atol=1e-6
+    )
 
 
 def test_three_steps_by_hand() -> None:
@@ -132,15 +136,17 @@ def test_the_training_loss_is_the_mean_over_images() -> None:
 
 
 @pytest.mark.parametrize(("name", "kind"), [("sgd", torch.optim.SGD), ("adamw", torch.optim.AdamW)])
-def test_the_head_learns_faster_than_the_body(name: str, kind: type) -> None:
+def test_the_head_learns_faster_than_the_backbone(name: str, kind: type) -> None:
     classifier = make_tiny()
-    optimizer = make_optimizer(classifier, plain(optimizer={"name": name, "head_multiplier": 7.0, "weight_decay": 0.25}))
+    optimizer = make_optimizer(
+        classifier, plain(optimizer={"name": name, "head_multiplier": 7.0, "weight_decay": 0.25})
+    )
     assert isinstance(optimizer, kind)
-    body, head = optimizer.param_groups
-    assert (body["lr"], head["lr"]) == (0.05, pytest.approx(0.35))
+    backbone, head = optimizer.param_groups
+    assert (backbone["lr"], head["lr"]) == (0.05, pytest.approx(0.35))
     assert {id(p) for p in head["params"]} == {id(p) for p in classifier.head.parameters()}
-    assert {id(p) for p in body["params"]} == {id(p) for p in classifier.body.parameters()}
-    assert body["weight_decay"] == head["weight_decay"] == 0.25
+    assert {id(p) for p in backbone["params"]} == {id(p) for p in classifier.backbone.parameters()}
+    assert backbone["weight_decay"] == head["weight_decay"] == 0.25
 
 
 @pytest.mark.parametrize(("momentum", "nesterov"), [(0.9, True), (0.0, False)])
@@ -219,7 +225,8 @@ def test_is_better(select: str, new: Epoch, best: Epoch, expected: bool) -> None
 
 @pytest.mark.parametrize("select", ["loss", "accuracy", "last"])
 def test_the_module_is_left_with_the_weights_of_the_best_epoch(select: str) -> None:
-    """Validation sees the labels turned around, so that learning makes it worse: the first epoch is best, and not the last."""
+    """Validation sees the labels turned around, so that learning makes it worse: the first epoch is best, and not the
+    last."""
     data = draw(16)
     wrong = one_hot((data[0], (data[1] + 1) % K))
     seen: list[Tensor] = []
@@ -284,8 +291,12 @@ def test_validation_changes_no_statistics_and_training_resumes_after_it() -> Non
 
 def test_a_rate_that_is_too_high_stops_with_the_cause() -> None:
     data = draw(16)
-    settings = plain(batch_size=4, epochs=20, optimizer={"learning_rate": 1e3, "weight_decay": 1.0})  # times -9999 at every step
-    with pytest.raises(TrainError, match=r"train_loss: expected a finite number, got .*; likely the learning rate is too high"):
+    settings = plain(
+        batch_size=4, epochs=20, optimizer={"learning_rate": 1e3, "weight_decay": 1.0}
+    )  # times -9999 at every step
+    with pytest.raises(
+        TrainError, match=r"train_loss: expected a finite number, got .*; likely the learning rate is too high"
+    ):
         run(settings, data)
 
 

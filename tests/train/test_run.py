@@ -1,4 +1,4 @@
-"""Learning from tiny pictures of one color each: it works, it is repeatable, and it says when it cannot."""
+"""Learning from tiny images of one color each: it works, it is repeatable, and it says when it cannot."""
 
 from collections import Counter
 from pathlib import Path
@@ -13,7 +13,7 @@ from support.helpers import SMALL, TINY, color_set, train_settings, write_png
 from pipeline.core.errors import SettingsError, TrainError
 from pipeline.core.images import read_rgb, resize_image
 from pipeline.core.manifest import Manifest, from_rows
-from pipeline.models.backbones import build_body
+from pipeline.models.backbones import build_backbone
 from pipeline.models.placement import measure_offset
 from pipeline.train import run as module
 from pipeline.train.augment import View
@@ -29,9 +29,9 @@ def colors(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A file of weights for the tiny network, so that its body can be frozen."""
+    """A file of weights for the tiny network, so that its backbone can be frozen."""
     torch.manual_seed(0)
-    state = {name: value.contiguous() for name, value in build_body(TINY, 16).state_dict().items()}
+    state = {name: value.contiguous() for name, value in build_backbone(TINY, 16).state_dict().items()}
     path = tmp_path_factory.mktemp("start") / "start.safetensors"
     safetensors.torch.save_file(state, path)
     return str(path)
@@ -44,7 +44,7 @@ def quick(start: str, **changes: Any) -> TrainSettings:
 
 
 def relabeled(manifest: Manifest, labels: dict[str, Any]) -> Manifest:
-    """The same pictures with `labels` for all rows of a split."""
+    """The same images with `labels` for all rows of a split."""
     rows = [{**row, "labels": labels.get(row["split"], row["labels"])} for row in manifest.table.to_pylist()]
     return from_rows(rows, manifest.classes, manifest.root, manifest.mask_kind)
 
@@ -59,7 +59,7 @@ def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 
 @pytest.mark.parametrize(("loss", "pooling"), [("single_label", "tap"), ("multi_label", "gap")])
-def test_a_frozen_body_with_imagenet_weights_tells_colors_apart(colors: Manifest, loss: str, pooling: str) -> None:
+def test_a_frozen_backbone_with_imagenet_weights_tells_colors_apart(colors: Manifest, loss: str, pooling: str) -> None:
     settings = train_settings(loss=loss, pooling=pooling, epochs=12)
     trained = fit(colors, settings)
     assert trained.best.val_accuracy == 1.0
@@ -75,7 +75,9 @@ def test_a_frozen_body_with_imagenet_weights_tells_colors_apart(colors: Manifest
     }
     fresh = make_classifier(settings, 3)
     assert settings.backbone.name == SMALL
-    assert equal(trained.classifier.body.state_dict(), fresh.body.state_dict()), "a frozen body must not move"
+    assert equal(trained.classifier.backbone.state_dict(), fresh.backbone.state_dict()), (
+        "a frozen backbone must not move"
+    )
 
 
 def test_the_same_seed_gives_the_same_head_bit_for_bit(colors: Manifest, start: str) -> None:
@@ -111,14 +113,14 @@ def test_one_epoch_of_the_whole_network_from_imagenet_weights(colors: Manifest) 
     backbone = {"trained": True, "batch_norm": "frozen"}
     settings = train_settings(backbone=backbone, epochs=1, batch_size=3, accumulate=2, sampling="class_balanced")
     fresh, trained = make_classifier(settings, 3), fit(colors, settings)
-    before, after = fresh.body.state_dict(), trained.classifier.body.state_dict()
+    before, after = fresh.backbone.state_dict(), trained.classifier.backbone.state_dict()
     moved = {name.rpartition(".")[2] for name in before if not torch.equal(before[name], after[name])}
     assert moved == {"weight", "bias"}, "all that learns, and no running statistics"
     assert len(trained.history) == 1
 
 
 def test_images_without_label_are_left_out_of_single_label_learning(colors: Manifest, start: str) -> None:
-    """The targets still meet their own pictures: colors take turns here, so that a shift by one would teach nonsense."""
+    """The targets still meet their own images: colors take turns here, so that a shift by one would teach nonsense."""
     rows = sorted(colors.table.to_pylist(), key=lambda row: (row["split"], row["id"].rpartition("_")[2]))
     for n in (0, 7, 10, 18):  # three of train, the first among them, and the first of val
         rows[n]["labels"] = []
@@ -134,24 +136,27 @@ class Seen(Exception):  # noqa: N818
 
 
 @pytest.mark.parametrize("sampling", ["uniform", "class_balanced"])
-def test_pictures_and_targets_stay_together(sampling: str, colors: Manifest, start: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The color of a picture says what its target must be, in training and in validation, beside pictures without label."""
+def test_images_and_targets_stay_together(
+    sampling: str, colors: Manifest, start: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The color of an image says what its target must be, in training and in validation, beside images without
+    label."""
     rows = sorted(colors.table.to_pylist(), key=lambda row: (row["split"], row["id"].rpartition("_")[2]))
     for n in (0, 7, 10, 18):
         rows[n]["labels"] = []
     gaps = from_rows(rows, colors.classes, colors.root, colors.mask_kind)
     counts = []
 
-    def look(module: Any, train_batches: Any, val_batches: Any, images: int, *rest: Any) -> None:
+    def see(module: Any, train_batches: Any, val_batches: Any, images: int, *rest: Any) -> None:
         for batches in (train_batches(1), train_batches(2), val_batches()):
             pairs = [pair for inputs, targets in batches for pair in zip(inputs, targets, strict=True)]
-            for picture, target in pairs:
-                color = int(picture.float().mean(dim=(1, 2)).argmax())
+            for image, target in pairs:
+                color = int(image.float().mean(dim=(1, 2)).argmax())
                 assert color == (int(target) if target.ndim == 0 else int(target.argmax()))
             counts.append(len(pairs))
         raise Seen
 
-    monkeypatch.setattr("pipeline.train.run.run_epochs", look)
+    monkeypatch.setattr("pipeline.train.run.run_epochs", see)
     with pytest.raises(Seen):
         fit(gaps, quick(start, backbone={"trained": True}, sampling=sampling))
     assert counts == [15, 15, 5]
@@ -176,7 +181,10 @@ def test_validation_sees_whole_images_and_no_chance(
     monkeypatch.setattr(module, "plain_view", lambda *given: watched(plain(*given), "plain"))
     monkeypatch.setattr(module, "random_view", lambda *given: watched(crop(*given), "random"))
     fit(colors, settings)
-    assert Counter(name for name, _ in views) == {"random": 18 * (2 if trains else 1), "plain": 6 * (2 if trains else 1)}
+    assert Counter(name for name, _ in views) == {
+        "random": 18 * (2 if trains else 1),
+        "plain": 6 * (2 if trains else 1),
+    }
 
 
 def test_held_out_train_images_choose_the_epoch_and_split_val_is_not_read(colors: Manifest, start: str) -> None:
@@ -265,33 +273,35 @@ def test_a_balanced_epoch_of_several_labels_follows_the_weights() -> None:
     assert abs((drawn == 3).sum() - expected) < 160
 
 
-def test_no_file_is_read_twice_for_a_frozen_body(colors: Manifest, start: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_file_is_read_twice_for_a_frozen_backbone(
+    colors: Manifest, start: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Features are computed once for every view, however many epochs follow."""
-    from pipeline.train import data as pictures
+    from pipeline.train import data as images
 
     seen: Counter[Path] = Counter()
-    read = pictures.read_rgb
+    read = images.read_rgb
 
     def counted(path: Path) -> Any:
         seen[path] += 1
         return read(path)
 
-    monkeypatch.setattr(pictures, "read_rgb", counted)
+    monkeypatch.setattr(images, "read_rgb", counted)
     fit(colors, quick(start, views=2, epochs=5))
     assert {seen[record.file] for record in colors.select("train")} == {2}
     assert {seen[record.file] for record in colors.select("val")} == {1}
 
 
-def test_the_head_learns_in_float32_whatever_the_precision_of_the_body(
+def test_the_head_learns_in_float32_whatever_the_precision_of_the_backbone(
     colors: Manifest, start: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
 
-    def look(module: Any, train: Any, val: Any, images: int, settings: TrainSettings, hardware: Any) -> None:
+    def see(module: Any, train: Any, val: Any, images: int, settings: TrainSettings, hardware: Any) -> None:
         seen.append(hardware.precision)
         raise StopIteration
 
-    monkeypatch.setattr("pipeline.train.run.run_epochs", look)
+    monkeypatch.setattr("pipeline.train.run.run_epochs", see)
     with pytest.raises(StopIteration):
         fit(colors, quick(start, precision="bf16"))
     assert seen == ["fp32"]
@@ -303,7 +313,7 @@ def test_one_class_cannot_be_learnt_against_itself(colors: Manifest, start: str)
         fit(alone, quick(start, loss="single_label"))
 
 
-# --- several classifiers, and a head that learns first -----------------------------------------------------------------
+# --- several classifiers, and a head that learns first ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("trained", [False, True])
@@ -327,22 +337,25 @@ def test_what_differs_in_more_than_the_pooling_is_refused(colors: Manifest, star
         fit_poolings(colors, [quick(start), quick(start, seed=1)])
 
 
-def test_the_head_learns_first_on_the_body_as_loaded(colors: Manifest, start: str) -> None:
-    """With a body that barely moves the result is that of a frozen one; without a head start the head is near zero."""
+def test_the_head_learns_first_on_the_backbone_as_loaded(colors: Manifest, start: str) -> None:
+    """With a backbone that barely moves the result is that of a frozen one.
+
+    Without a head start the head is near zero.
+    """
     slow = {"learning_rate": 1e-9, "head_multiplier": 1.0}
     frozen = fit(colors, quick(start, epochs=8, optimizer={"learning_rate": 0.02}))
-    body = {"trained": True}
-    both = fit(colors, quick(start, epochs=1, backbone=body, head_epochs=8, optimizer={"learning_rate": 0.02}))
+    backbone = {"trained": True}
+    both = fit(colors, quick(start, epochs=1, backbone=backbone, head_epochs=8, optimizer={"learning_rate": 0.02}))
     assert both.facts["head_start_val_loss"] == frozen.best.val_loss
     assert both.facts["head_start_val_accuracy"] == frozen.best.val_accuracy
     assert "head_start_val_loss" not in frozen.facts
-    cold = fit(colors, quick(start, epochs=1, backbone=body, optimizer=slow))
+    cold = fit(colors, quick(start, epochs=1, backbone=backbone, optimizer=slow))
     assert cold.classifier.head.weight.abs().max() < 1e-6
     assert both.classifier.head.weight.abs().max() > 1e-3
-    assert not equal(both.classifier.body.state_dict(), frozen.classifier.body.state_dict())
+    assert not equal(both.classifier.backbone.state_dict(), frozen.classifier.backbone.state_dict())
 
 
-def test_a_head_start_of_a_frozen_body_is_a_contradiction(start: str) -> None:
+def test_a_head_start_of_a_frozen_backbone_is_a_contradiction(start: str) -> None:
     with pytest.raises(SettingsError, match="head_epochs is 3"):
         quick(start, head_epochs=3)
 
@@ -363,12 +376,14 @@ def test_where_cells_look_is_measured_on_train_images_and_kept_in_the_design(tmp
     expected = measure_offset(classifier.features, [torch.from_numpy(image).permute(2, 0, 1)[None] for image in images])
     assert expected != (0.0, 0.0)
     assert classifier.design.offset == expected
-    small = fit(manifest, quick(start, epochs=1, resize=64)).classifier  # enlarged to the fewest cells that can say something
+    small = fit(
+        manifest, quick(start, epochs=1, resize=64)
+    ).classifier  # enlarged to the fewest cells that can say something
     assert small.design.offset != (0.0, 0.0)
 
 
 @pytest.mark.parametrize(("trained", "measured"), [(False, 1), (True, 2)])
-def test_each_body_is_measured_once(
+def test_each_backbone_is_measured_once(
     trained: bool, measured: int, colors: Manifest, start: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[list[tuple[int, ...]]] = []

@@ -24,7 +24,13 @@ LABELS = [(0, 1), (0,), (0, 2), (1, 3), (3,)]
 
 
 def test_rarest_and_most_frequent_class() -> None:
-    assert choose_labels(LABELS, "rarest", 0).tolist() == [1, 0, 2, 1, 3]  # image 3: a tie of 1 and 3, the lower index wins
+    assert choose_labels(LABELS, "rarest", 0).tolist() == [
+        1,
+        0,
+        2,
+        1,
+        3,
+    ]  # image 3: a tie of 1 and 3, the lower index wins
     assert choose_labels(LABELS, "most_frequent", 0).tolist() == [0, 0, 0, 1, 3]
 
 
@@ -105,7 +111,9 @@ def test_cross_entropy_of_several_labels_shares_the_target() -> None:
 def test_label_smoothing_by_hand() -> None:
     p = [slow_softmax(row) for row in LOGITS.tolist()]
     wanted = [[0.1, 0.8, 0.1], [0.1, 0.1, 0.8]]  # 0.3 of the target spread over three classes
-    expected = -sum(w * math.log(q) for row, ps in zip(wanted, p, strict=True) for w, q in zip(row, ps, strict=True)) / 2
+    expected = (
+        -sum(w * math.log(q) for row, ps in zip(wanted, p, strict=True) for w, q in zip(row, ps, strict=True)) / 2
+    )
     loss = classification_loss(LOGITS, torch.tensor([1, 2]), "single_label", label_smoothing=0.3)
     assert loss.item() == pytest.approx(expected, rel=1e-6)
 

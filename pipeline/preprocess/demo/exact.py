@@ -1,9 +1,10 @@
 """The demo's arithmetic: equal bits on every x86-64 machine, with any thread count and version of the libraries.
 
-Allowed are integers, and of floats what IEEE 754 rounds correctly, element by element: + - * / and the square root, floor,
-comparison. Not allowed is what libraries answer with other last bits on another CPU: OpenCV's filters, IPP, BLAS (a fused
-multiply-add rounds once, not twice), the C library's and NumPy's sine, exponential and power, a sum of floats in an order
-that depends on the width of the registers, and NumPy's normal numbers, whose tail asks the C library for logarithms.
+Allowed are integers, and of floats what IEEE 754 rounds correctly, element by element: + - * / and the square root,
+floor, comparison. Not allowed is what libraries prediction with other last bits on another CPU: OpenCV's filters, IPP,
+BLAS (a fused multiply-add rounds once, not twice), the C library's and NumPy's sine, exponential and power, a sum of
+floats in an order that depends on the width of the registers, and NumPy's normal numbers, whose tail asks the C library
+for logarithms.
 
 Scalars that meet float32 arrays are Python floats: NumPy 1 and 2 promote NumPy's own scalars differently.
 """
@@ -27,7 +28,8 @@ _ACROSS, _DIAGONAL = 62587, 89738  # chamfer steps 0.955 and 1.3693 (Borgefors 1
 _FAR = 1 << 30
 
 
-# --- numbers -----------------------------------------------------------------------------------------------------------
+# --- numbers
+# -----------------------------------------------------------------------------------------------------------
 
 
 def sine(angle: float | Floats | Points) -> Points:
@@ -81,11 +83,15 @@ def rgb(hue: Points, saturation: Points, value: Points) -> Points:
     return colors
 
 
-# --- filters -----------------------------------------------------------------------------------------------------------
+# --- filters
+# -----------------------------------------------------------------------------------------------------------
 
 
 def blur(values: Floats, sigma: float) -> Floats:
-    """Gaussian blur of standard deviation `sigma`, pixels, cut at 4 sigma, mirrored at the edges. Shape: (H, W) or (H, W, C)."""
+    """Gaussian blur of standard deviation `sigma`, pixels, cut at 4 sigma, mirrored at the edges.
+
+    Shape: (H, W) or (H, W, C).
+    """
     weights = _gaussian(sigma)
     down = _weighted(values, weights)
     across: Floats = _weighted(down.swapaxes(0, 1), weights).swapaxes(0, 1)
@@ -133,7 +139,8 @@ def _slope(values: Floats) -> Floats:
 def depth(inside: NDArray[np.uint8]) -> Floats:
     """Distance to the nearest 0, pixels, by chamfer steps along rows, columns and diagonals. Shape: (H, W).
 
-    Source: Borgefors, "Distance transformations in digital images", CVGIP 1986; two passes, here in whole 1/65536 pixels
+    Source: Borgefors, "Distance transformations in digital images", CVGIP 1986; two passes, here in whole 1/65536
+    pixels
     """
     upright = inside.shape[0] > inside.shape[1]  # the sweeps go row by row: fewer rows are faster
     steps = np.where((inside.T if upright else inside) > 0, _FAR, 0).astype(np.int32)
@@ -159,7 +166,7 @@ def _sweep(steps: NDArray[np.int32]) -> None:
     steps += ramp
 
 
-# --- sizes -------------------------------------------------------------------------------------------------------------
+# --- sizes ------------------------------------------------------------------------------------------------------------
 
 
 def halve(values: NDArray[np.uint8]) -> NDArray[np.uint8]:

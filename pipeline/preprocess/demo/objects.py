@@ -1,7 +1,7 @@
 """The demo's objects: families of creatures and vehicles that share a body and differ by one small part.
 
 An object is a list of patches, polygons in a frame of its own (x right, y down, the body within about -1..1).
-`draw_object` places the frame in a picture and rasterizes the patches at twice the resolution; picture and mask come
+`draw_object` places the frame in an image and rasterizes the patches at twice the resolution; image and mask come
 from the same coverage, so masks are exact. All arithmetic keeps to the rules of `demo_exact`.
 """
 
@@ -86,7 +86,7 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where an object's frame lies in the picture: `pixel = matrix @ point + offset`."""
+    """Where an object's frame lies in the image: `pixel = matrix @ point + offset`."""
 
     matrix: Points  # (2, 2)
     offset: Points  # (2,)
@@ -94,7 +94,7 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class Sprite:
-    """A drawn object and where its upper left corner lies in the picture."""
+    """A drawn object and where its upper left corner lies in the image."""
 
     color: Floats  # (h, w, 3), 0..255, already multiplied by the coverage
     cover: Floats  # (h, w), 0..1
@@ -163,7 +163,8 @@ def _coat(rng: Generator, color: Color, x: float, y: float, rx: float, ry: float
     return [Patch(ellipse(px, py, size, size), tint(color, gain), inside=True) for px, py in spots]
 
 
-# --- beetle: seen from above, head up -----------------------------------------------------------------------------------
+# --- beetle: seen from above, head up
+# -----------------------------------------------------------------------------------
 
 
 def _beetle(rng: Generator, color: Color) -> list[Patch]:
@@ -174,7 +175,9 @@ def _beetle(rng: Generator, color: Color) -> list[Patch]:
             dark,
             dome=True,
         )
-        for n, (side, y, rise) in enumerate([(s, y, r) for s in (-1, 1) for y, r in ((-0.3, -0.12), (0.15, 0.03), (0.5, 0.14))])
+        for n, (side, y, rise) in enumerate(
+            [(s, y, r) for s in (-1, 1) for y, r in ((-0.3, -0.12), (0.15, 0.03), (0.5, 0.14))]
+        )
     ]
     return [
         *legs,
@@ -229,7 +232,8 @@ def _back_star() -> list[Patch]:
     return [Patch(star(0, 0.3, 0.31), INK, inside=True), Patch(star(0, 0.3, 0.26), YELLOW, inside=True)]
 
 
-# --- fish: from the side, facing right ----------------------------------------------------------------------------------
+# --- fish: from the side, facing right
+# ----------------------------------------------------------------------------------
 
 
 def _fish(rng: Generator, color: Color) -> list[Patch]:
@@ -240,7 +244,8 @@ def _fish(rng: Generator, color: Color) -> list[Patch]:
         for x in (-0.42, -0.27, -0.12, 0.03)
     ]
     return [
-        Patch(smooth((-0.52, -0.06), (-0.86, -0.42 + fold[0]), (-1, -0.4), (-0.86, 0), (-1, 0.4), (-0.86, 0.42 + fold[1]),
+        Patch(smooth((-0.52, -0.06), (-0.86, -0.42 + fold[0]), (-1, -0.4), (-0.86, 0), (-1, 0.4), (-0.86,
+                                                                                                   0.42 + fold[1]),
                      (-0.52, 0.06)), fin, dome=True),
         Patch(smooth((0.3, -0.36), (-0.05, -0.62 + fold[2]), (-0.36, -0.56), (-0.34, -0.24)), fin, dome=True),
         Patch(smooth((0.2, 0.36), (-0.06, 0.62 + fold[2]), (-0.24, 0.56), (-0.16, 0.3)), fin, dome=True),
@@ -257,7 +262,11 @@ def _fish(rng: Generator, color: Color) -> list[Patch]:
 
 def _lantern() -> list[Patch]:
     stalk = stroke(0.07, 0.05, (0.42, -0.36), (0.5, -0.6), (0.68, -0.72), (0.84, -0.66))
-    return [Patch(stalk, INK), Patch(ellipse(0.86, -0.56, 0.16, 0.16), YELLOW), Patch(ellipse(0.88, -0.58, 0.09, 0.09), IVORY)]
+    return [
+        Patch(stalk, INK),
+        Patch(ellipse(0.86, -0.56, 0.16, 0.16), YELLOW),
+        Patch(ellipse(0.88, -0.58, 0.09, 0.09), IVORY),
+    ]
 
 
 def _band() -> list[Patch]:
@@ -268,7 +277,9 @@ def _band() -> list[Patch]:
 
 def _saw() -> list[Patch]:
     teeth = [
-        Patch(np.array([[x, y], [x + 0.1, y], [x + 0.06, y * 3.1]]), IVORY) for x in (0.9, 1.03, 1.16) for y in (-0.045, 0.055)
+        Patch(np.array([[x, y], [x + 0.1, y], [x + 0.06, y * 3.1]]), IVORY)
+        for x in (0.9, 1.03, 1.16)
+        for y in (-0.045, 0.055)
     ]
     return [Patch(stroke(0.17, 0.07, (0.8, 0.02), (1.1, 0.01), (1.36, 0)), RED, dome=True), *teeth]
 
@@ -285,7 +296,8 @@ def _spines() -> list[Patch]:
     ]
 
 
-# --- bird: from the side, facing right ----------------------------------------------------------------------------------
+# --- bird: from the side, facing right
+# ----------------------------------------------------------------------------------
 
 
 def _bird(rng: Generator, color: Color) -> list[Patch]:
@@ -299,8 +311,10 @@ def _bird(rng: Generator, color: Color) -> list[Patch]:
         for n in range(4)
     ]
     return [
-        Patch(smooth((-0.4, 0.1), (-0.9, 0.3 + lift), (-1.05, 0.42 + lift), (-0.95, 0.52 + lift), (-0.4, 0.42)), wing, dome=True),
-        *(Patch(stroke(0.07, 0.06, (x, 0.5), (x + 0.02, 0.78), (x + 0.14, 0.8)), ORANGE, dome=True) for x in (-0.08, 0.12)),
+        Patch(smooth((-0.4, 0.1), (-0.9, 0.3 + lift), (-1.05, 0.42 + lift), (-0.95, 0.52 + lift), (-0.4, 0.42)), wing,
+              dome=True),
+        *(Patch(stroke(0.07, 0.06, (x, 0.5), (x + 0.02, 0.78), (x + 0.14, 0.8)), ORANGE, dome=True) for x in (-0.08,
+                                                                                                              0.12)),
         Patch(np.array([[0.7, -0.52], [0.94, -0.4], [0.68, -0.36]]), ORANGE, dome=True),
         Patch(smooth((0.5, -0.74), (0.74, -0.6), (0.72, -0.34), (0.58, -0.1), (0.5, 0.24), (0.16, 0.54), (-0.3, 0.5),
                      (-0.62, 0.24), (-0.4, 0), (0, -0.14), (0.22, -0.4), (0.28, -0.66)), color, dome=True),
@@ -334,7 +348,10 @@ def _bill() -> list[Patch]:
 
 def _collar() -> list[Patch]:
     rings = ((0.25, IVORY), (0.13, RED))
-    return [Patch(stroke(width, width, (0.1, -0.3), (0.4, -0.16), (0.8, -0.16)), color, inside=True) for width, color in rings]
+    return [
+        Patch(stroke(width, width, (0.1, -0.3), (0.4, -0.16), (0.8, -0.16)), color, inside=True)
+        for width, color in rings
+    ]
 
 
 def _badge() -> list[Patch]:
@@ -348,7 +365,8 @@ def _cap() -> list[Patch]:
     return [Patch(cap, INK, dome=True), *dots]
 
 
-# --- truck: from the side, facing right ---------------------------------------------------------------------------------
+# --- truck: from the side, facing right
+# ---------------------------------------------------------------------------------
 
 
 def _truck(rng: Generator, color: Color) -> list[Patch]:
@@ -364,7 +382,16 @@ def _truck(rng: Generator, color: Color) -> list[Patch]:
         *_coat(rng, color, -0.32, -0.1, 0.6, 0.34),
         *ribs,
         Patch(
-            smooth((0.38, -0.26), (0.4, -0.34), (0.72, -0.34), (0.86, -0.1), (0.98, 0.06), (1, 0.4), (0.7, 0.44), (0.38, 0.42)),
+            smooth(
+                (0.38, -0.26),
+                (0.4, -0.34),
+                (0.72, -0.34),
+                (0.86, -0.1),
+                (0.98, 0.06),
+                (1, 0.4),
+                (0.7, 0.44),
+                (0.38, 0.42),
+            ),
             cab,
             dome=True,
         ),
@@ -399,8 +426,13 @@ def _hazard() -> list[Patch]:
 
 
 def _arrow() -> list[Patch]:
-    arrow = np.array([[-0.8, -0.18], [-0.46, -0.18], [-0.46, -0.34], [-0.16, -0.08], [-0.46, 0.18], [-0.46, 0.02], [-0.8, 0.02]])
-    return [Patch(arrow, IVORY, inside=True), Patch((arrow - (-0.46, -0.08)) * 0.6 + (-0.46, -0.08), ORANGE, inside=True)]
+    arrow = np.array(
+        [[-0.8, -0.18], [-0.46, -0.18], [-0.46, -0.34], [-0.16, -0.08], [-0.46, 0.18], [-0.46, 0.02], [-0.8, 0.02]]
+    )
+    return [
+        Patch(arrow, IVORY, inside=True),
+        Patch((arrow - (-0.46, -0.08)) * 0.6 + (-0.46, -0.08), ORANGE, inside=True),
+    ]
 
 
 def _chimney() -> list[Patch]:
@@ -446,18 +478,26 @@ def kinds(classes: int) -> tuple[Kind, ...]:
     return tuple(Kind(family, part) for family, part in turns[:classes])
 
 
-# --- drawing -------------------------------------------------------------------------------------------------------------
+# --- drawing
+# -------------------------------------------------------------------------------------------------------------
 
 
 @cache
 def _measure(name: str) -> tuple[Points, float]:
     """All points that the class `name` may reach, shape (N, 2), and the area of its body, both in frame units."""
     kind = next(kind for kind in kinds(MOST_CLASSES) if kind.name == name)
-    bodies = [kind.family.body(np.random.default_rng(state), INK) for state in range(16)]  # fins and legs move
-    every = [patch.points for patches in (*bodies, kind.family.parts[kind.part]()) for patch in patches if not patch.inside]
+    backbones = [kind.family.body(np.random.default_rng(state), INK) for state in range(16)]  # fins and legs move
+    every = [
+        patch.points
+        for patches in (*backbones, kind.family.parts[kind.part]())
+        for patch in patches
+        if not patch.inside
+    ]
     reach = np.unique(np.concatenate(every), axis=0)
     unit = Placement(np.eye(2) * 100, np.zeros(2))
-    cover = rasterize(bodies[0], unit, reach.min(axis=0) * 100, reach.max(axis=0) * 100, np.array([0.0, 0.0, 1.0])).cover
+    cover = rasterize(
+        backbones[0], unit, reach.min(axis=0) * 100, reach.max(axis=0) * 100, np.array([0.0, 0.0, 1.0])
+    ).cover
     return reach, int(np.round(cover * 255).astype(np.int64).sum()) / (255 * 100**2)
 
 
@@ -482,7 +522,7 @@ def draw_object(kind: Kind, rng: Generator, place: Placement, coat: Color, light
     Args:
         kind: the class
         rng: state of the individual (speckles, fins, texture)
-        place: where the frame lies in the picture
+        place: where the frame lies in the image
         coat: color of the body
         light: direction towards the light, unit length, z towards the viewer. Shape: (3,)
     """
@@ -551,7 +591,10 @@ def _round(shade: Floats, points: Points, light: Points) -> None:
 
 
 def noise(rng: Generator, shape: tuple[int, int], cells: int, octaves: int) -> Floats:
-    """Smooth noise of unit scale: random grids of `cells`, 2 x `cells`, ... a side, each half as strong. Shape: (H, W)."""
+    """Smooth noise of unit scale: random grids of `cells`, 2 x `cells`, ... a side, each half as strong.
+
+    Shape: (H, W).
+    """
     total = np.zeros(shape, np.float32)
     for octave in range(octaves):
         side = cells << octave

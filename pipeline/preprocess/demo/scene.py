@@ -1,6 +1,6 @@
-"""The demo's pictures: cluttered grounds, objects laid out on them, shadows, light and sensor.
+"""The demo's images: cluttered grounds, objects laid out on them, shadows, light and sensor.
 
-Pictures are float32 RGB, 0..255, until `compose` rounds them. Lengths are shares of the picture's long side, so that a
+Images are float32 RGB, 0..255, until `compose` rounds them. Lengths are shares of the image's long side, so that a
 scene looks alike at every size. All arithmetic keeps to the rules of `demo_exact`.
 """
 
@@ -35,7 +35,7 @@ from pipeline.preprocess.demo.objects import (
 
 LEAST_VISIBLE = 0.75  # share of an object that those in front of it leave uncovered
 _SHADES = 10
-_SIZE_ALONE = (0.14, 0.4)  # body area over picture area, where it fits
+_SIZE_ALONE = (0.14, 0.4)  # body area over image area, where it fits
 _SIZE_TOGETHER = (0.6, 0.95)  # side over the largest that fits the cell
 
 
@@ -52,11 +52,15 @@ class Ground:
         return max(self.shape)
 
 
-# --- grounds -----------------------------------------------------------------------------------------------------------
+# --- grounds
+# -----------------------------------------------------------------------------------------------------------
 
 
 def _shades(rng: Generator) -> Floats:
-    """Shades around one random hue, from dark to light, each a little off in hue and saturation. Shape: (_SHADES, 3)."""
+    """Shades around one random hue, from dark to light, each a little off in hue and saturation.
+
+    Shape: (_SHADES, 3).
+    """
     hue = rng.uniform(0, 360) + _spread(rng, 10, _SHADES) + rng.uniform(-90, 90) * (rng.random(_SHADES) < 0.2)
     saturation = np.clip(rng.uniform(0.08, 0.42) + _spread(rng, 0.04, _SHADES), 0.02, 0.6)
     middle, spread = rng.uniform(0.45, 0.72), rng.uniform(0.1, 0.2)
@@ -92,7 +96,7 @@ def _scatter(rng: Generator, ground: Ground, canvas: Floats, outlines: Points) -
 
 
 def _anywhere(rng: Generator, ground: Ground, count: int) -> Points:
-    """Random positions, also a little outside the picture. Shape: (count, 1, 2), pixels."""
+    """Random positions, also a little outside the image. Shape: (count, 1, 2), pixels."""
     return (rng.uniform(-0.05, 1.05, (count, 2)) * ground.shape[::-1])[:, None]
 
 
@@ -117,7 +121,15 @@ def _litter(rng: Generator, ground: Ground) -> Floats:
     """Fallen leaves."""
     canvas, count = _mottled(rng, ground, 0, 4), 140
     leaf = smooth(
-        (0, -1), (0.3, -0.45), (0.36, 0.1), (0.06, 0.75), (0.03, 1.1), (-0.03, 1.1), (-0.06, 0.75), (-0.36, 0.1), (-0.3, -0.45)
+        (0, -1),
+        (0.3, -0.45),
+        (0.36, 0.1),
+        (0.06, 0.75),
+        (0.03, 1.1),
+        (-0.03, 1.1),
+        (-0.06, 0.75),
+        (-0.36, 0.1),
+        (-0.3, -0.45),
     )[::2]
     leaves = _turned(leaf, rng.uniform(0, 2 * np.pi, count), rng.uniform(0.03, 0.08, count) * ground.side)
     _scatter(rng, ground, canvas, leaves + _anywhere(rng, ground, count))
@@ -130,10 +142,17 @@ def _pebbles(rng: Generator, ground: Ground) -> Floats:
     size = rng.uniform(0.015, 0.055, count) * ground.side
     angle, place = rng.uniform(0, 2 * np.pi, count), _anywhere(rng, ground, count)
     stone = ellipse(0, 0, 1, 0.75)[::3]
-    whole, bright = _turned(stone, angle, size) + place, _turned(stone, angle, size * 0.6) + place - 0.15 * size[:, None, None]
+    whole, bright = (
+        _turned(stone, angle, size) + place,
+        _turned(stone, angle, size * 0.6) + place - 0.15 * size[:, None, None],
+    )
     groups = zip(ground.shades, np.array_split(whole, _SHADES), np.array_split(bright, _SHADES), strict=True)
     for color, stones, lit in groups:
-        for outlines, paint in ((stones + 0.006 * ground.side, ground.shades[0] * 0.6), (stones, color), (lit, color * 1.12)):
+        for outlines, paint in (
+            (stones + 0.006 * ground.side, ground.shades[0] * 0.6),
+            (stones, color),
+            (lit, color * 1.12),
+        ):
             fill(canvas, outlines, paint.tolist())
     return canvas
 
@@ -182,7 +201,7 @@ def _bokeh(rng: Generator, ground: Ground) -> Floats:
 GROUNDS: tuple[Callable[[Generator, Ground], Floats], ...] = (_meadow, _litter, _pebbles, _masonry, _ripples, _bokeh)
 
 
-# --- things that are no object ---------------------------------------------------------------------------------------------
+# --- things that are no object ----------------------------------------------------------------------------------------
 
 
 def _flower(color: Color) -> list[Patch]:
@@ -194,7 +213,9 @@ def _flower(color: Color) -> list[Patch]:
 
 
 def _stone(color: Color) -> list[Patch]:
-    return [Patch(smooth((-0.9, 0.1), (-0.5, -0.5), (0.3, -0.6), (0.9, -0.1), (0.6, 0.5), (-0.4, 0.55)), color, dome=True)]
+    return [
+        Patch(smooth((-0.9, 0.1), (-0.5, -0.5), (0.3, -0.6), (0.9, -0.1), (0.6, 0.5), (-0.4, 0.55)), color, dome=True)
+    ]
 
 
 def _twig(color: Color) -> list[Patch]:
@@ -213,7 +234,7 @@ THINGS: tuple[Callable[[Color], list[Patch]], ...] = (_flower, _stone, _twig, _l
 
 
 def _clutter(rng: Generator, canvas: Floats, light: Points) -> None:
-    """Lay a few things on the ground, some half outside the picture."""
+    """Lay a few things on the ground, some half outside the image."""
     side = max(canvas.shape)
     for _ in range(rng.integers(1, 6)):
         draw = THINGS[rng.integers(len(THINGS))]
@@ -226,11 +247,11 @@ def _clutter(rng: Generator, canvas: Floats, light: Points) -> None:
         lay(canvas, sprite)
 
 
-# --- objects -----------------------------------------------------------------------------------------------------------------
+# --- objects ----------------------------------------------------------------------------------------------------------
 
 
 def _window(sprite: Sprite, shape: tuple[int, ...]) -> tuple[slice, slice, slice, slice]:
-    """Rows and columns of the picture that a sprite covers, then its own rows and columns there."""
+    """Rows and columns of the image that a sprite covers, then its own rows and columns there."""
     x, y = sprite.corner
     height, width = sprite.cover.shape
     y0, y1, x0, x1 = max(y, 0), min(y + height, shape[0]), max(x, 0), min(x + width, shape[1])
@@ -238,7 +259,7 @@ def _window(sprite: Sprite, shape: tuple[int, ...]) -> tuple[slice, slice, slice
 
 
 def lay(canvas: Floats, sprite: Sprite) -> None:
-    """Blend a sprite over the picture, in place."""
+    """Blend a sprite over the image, in place."""
     rows, columns, own_rows, own_columns = _window(sprite, canvas.shape)
     view, cover = canvas[rows, columns], sprite.cover[own_rows, own_columns, None]
     view *= 1 - cover
@@ -246,7 +267,7 @@ def lay(canvas: Floats, sprite: Sprite) -> None:
 
 
 def _cast_shadow(canvas: Floats, sprite: Sprite, light: Points) -> None:
-    """Darken the picture on the side away from the light, softly, in place."""
+    """Darken the image on the side away from the light, softly, in place."""
     height, width = sprite.cover.shape
     pad = 4 * max(1, (height + width) // 64)  # whole blocks of `quarter`
     wide = np.pad(sprite.cover, ((pad, pad + -height % 4), (pad, pad + -width % 4)))
@@ -258,7 +279,7 @@ def _cast_shadow(canvas: Floats, sprite: Sprite, light: Points) -> None:
 
 
 def _cells(rng: Generator, shape: tuple[int, int], count: int, spill: float) -> list[tuple[Points, Points]]:
-    """Cut the picture into `count` cells along its longer side, in random order: (low, high) corners in pixels.
+    """Cut the image into `count` cells along its longer side, in random order: (low, high) corners in pixels.
 
     Cells of more than two objects are laid in two rows. `spill` lets each grow into its neighbors by that share.
     """
@@ -323,11 +344,11 @@ def _visible(sprites: Sequence[Sprite], shape: tuple[int, int]) -> float:
     return min((part / max(1, full) for part, full in zip(left, whole, strict=True)), default=1.0)
 
 
-# --- light and sensor --------------------------------------------------------------------------------------------------------
+# --- light and sensor -------------------------------------------------------------------------------------------------
 
 
 def _illuminate(rng: Generator, canvas: Floats) -> Floats:
-    """Exposure, color temperature, a gradient across the picture and a vignette."""
+    """Exposure, color temperature, a gradient across the image and a vignette."""
     height, width = canvas.shape[:2]
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     x = np.linspace(-1, 1, width, dtype=np.float32)[None]
@@ -349,18 +370,18 @@ def _expose(rng: Generator, canvas: Floats) -> NDArray[np.uint8]:
 
 
 def _frame(rng: Generator, long_side: int) -> tuple[int, int]:
-    """Draw a picture shape (H, W): landscape, square or portrait."""
+    """Draw an image shape (H, W): landscape, square or portrait."""
     short = round(long_side * rng.choice([1.0, 0.8, 0.75, 0.67]))
     return (short, long_side) if rng.random() < 0.6 else (long_side, short)
 
 
 def compose(rng: Generator, objects: Sequence[Kind], long_side: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Render one picture.
+    """Render one image.
 
     Args:
         rng: decides everything but the objects' classes
         objects: classes of the objects, back to front; none gives a bare ground
-        long_side: of the picture, pixels
+        long_side: of the image, pixels
 
     Returns:
         RGB, shape (H, W, 3), and the number 1, 2, ... of the object at each pixel, 0 where none, shape (H, W)

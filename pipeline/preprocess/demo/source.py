@@ -1,8 +1,8 @@
 """The embedded data set: the challenge in miniature, rendered on demand, any number of images.
 
-Classes come in families that share a large body and differ by one small part, so that plain CAM shows its known failure:
-it lights up the part instead of the object. Track 3 has one object an image; Track 1 has the challenge's mix of class
-counts. `render` leaves a folder in the `folder` layout.
+Classes come in families that share a large body and differ by one small part, so that plain CAM shows its known
+failure: it lights up the part instead of the object. Track 3 has one object an image; Track 1 has the challenge's mix
+of class counts. `render` leaves a folder in the `folder` layout.
 
 Every image depends on its plan, split and number alone, so that a larger set begins with the smaller one's images. Its
 bytes are the same on every x86-64 machine: see `demo_exact`.
@@ -37,8 +37,8 @@ Row: TypeAlias = dict[str, str]  # one line of index.csv
 RENDERER = 2  # counts up whenever the same plan gives other pixels
 COLUMNS = ("image", "labels", "mask", "split")
 
-# Track 1: share of images with 0, 1, 2, ... classes. Published: 87.6 % of train and 72.0 % of val have one, 20 % of val two,
-# 5.7 % three, 1.2 % none. Ours: the rest of val has four; train splits its rest as val does; test is like val.
+# Track 1: share of images with 0, 1, 2, ... classes. Published: 87.6 % of train and 72.0 % of val have one, 20 % of val
+# two, 5.7 % three, 1.2 % none. Ours: the rest of val has four; train splits its rest as val does; test is like val.
 CLASS_COUNTS: dict[Split, tuple[float, ...]] = {
     "train": (0.0, 0.876, 0.0925, 0.0265, 0.005),
     "val": (0.012, 0.72, 0.2, 0.057, 0.011),
@@ -58,7 +58,7 @@ class DemoPlan:
     Attributes:
         track: `track1` (several classes an image, masks of class ids) or `track3` (one object, masks 0/255)
         train, val, test: images
-        long_side: of every picture, pixels, 64..2048
+        long_side: of every image, pixels, 64..2048
         classes: 2..`MOST_CLASSES`
         seed: another seed, other images
 
@@ -91,10 +91,13 @@ class DemoPlan:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-# --- one image ---------------------------------------------------------------------------------------------------------------
+# --- one image
+# ---------------------------------------------------------------------------------------------------------------
 
 
-def render_image(plan: DemoPlan, split: Split, number: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], tuple[int, ...]]:
+def render_image(
+    plan: DemoPlan, split: Split, number: int
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], tuple[int, ...]]:
     """Render image `number` (from 0) of a split; the counts in the plan play no role.
 
     Returns:
@@ -127,7 +130,8 @@ def draw_labels(plan: DemoPlan, split: Split, number: int) -> tuple[int, ...]:
 
 
 def _weights(classes: int) -> NDArray[np.int64]:
-    """How often each class is drawn, falling evenly from `IMBALANCE` to 1, in thousandths: whole numbers hide the last bits."""
+    """How often each class is drawn, falling evenly from `IMBALANCE` to 1, in thousandths: whole numbers hide the last
+    bits."""
     return np.round(1000 * np.geomspace(IMBALANCE, 1.0, classes)).astype(np.int64)
 
 
@@ -137,7 +141,7 @@ def _random(plan: DemoPlan, split: Split, number: int, purpose: int) -> Generato
     return np.random.default_rng((RENDERER, plan.seed, plan.classes, plan.long_side, *where))
 
 
-# --- the folder ----------------------------------------------------------------------------------------------------------------
+# --- the folder -------------------------------------------------------------------------------------------------------
 
 
 def render(plan: DemoPlan, root: Path, jobs: int) -> Path:
@@ -169,7 +173,9 @@ def render(plan: DemoPlan, root: Path, jobs: int) -> Path:
 def _build(plan: DemoPlan, folder: Path, jobs: int) -> None:
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True)
-    chunks = Parallel(n_jobs=jobs)(delayed(_render_chunk)(plan, folder, split, numbers) for split, numbers in _chunks(plan))
+    chunks = Parallel(n_jobs=jobs)(
+        delayed(_render_chunk)(plan, folder, split, numbers) for split, numbers in _chunks(plan)
+    )
     write_text(folder / "index.csv", _table([row for rows in chunks for row in rows]))
     write_text(folder / "classes.txt", "".join(f"{kind.name}\n" for kind in kinds(plan.classes)))
     write_json(folder / _MARKER, _marker(plan, folder))
@@ -238,4 +244,6 @@ def _move_in(building: Path, folder: Path, plan: DemoPlan) -> None:
             continue
         finally:
             shutil.rmtree(damaged, ignore_errors=True)
-    raise StoreError(f"{folder}: expected to move the rendered images there, was refused; likely no permission to write")
+    raise StoreError(
+        f"{folder}: expected to move the rendered images there, was refused; likely no permission to write"
+    )

@@ -5,9 +5,9 @@
     <root>/{train,val,test}2017/<id>.jpg                  also below <root>/images/
 
 Class index: the rank of the category id, which has gaps. Labels: the categories of all annotations, crowds too.
-Truth is the boxes of val (crowds left out), or label maps that are drawn from the polygons, once, into `mask_cache`: large
-objects first, so that small ones lie on top; what only a crowd covers is ignored (255). Outlines may differ from those of
-pycocotools by a pixel.
+Truth is the boxes of val (crowds left out), or label maps that are drawn from the polygons, once, into `mask_cache`:
+large objects first, so that small ones lie on top; what only a crowd covers is ignored (255). Outlines may differ from
+those of pycocotools by a pixel.
 
 Source: Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014
 """
@@ -118,16 +118,21 @@ def _images(source: CocoSource, problems: Problems) -> dict[str, Path]:
     folders = []
     for split in ("train", "val", "test") if source.test == "official" else ("train", "val"):
         candidates = (f"{split}2017", f"images/{split}2017")
-        folder = problems.attempt(partial(find_folder, Path(source.root), candidates, f"the {split} images of COCO 2017"))
+        folder = problems.attempt(
+            partial(find_folder, Path(source.root), candidates, f"the {split} images of COCO 2017")
+        )
         folders += [folder] if folder else []
     return files_by_id(folders)
 
 
-# --- masks ---------------------------------------------------------------------------------------------------------------------
+# --- masks ------------------------------------------------------------------------------------------------------------
 
 
 def _draw_all(source: CocoSource, val: _Instances, position: Mapping[int, int]) -> dict[str, Path]:
-    """Draw the label maps of val into the cache, and return them by image id; those of an earlier run are used again."""
+    """Draw the label maps of val into the cache, and return them by image id.
+
+    Those of an earlier run are used again.
+    """
     path, _ = _json(source, "instances_val2017")
     folder = Path(source.mask_cache) / f"coco_val2017_{RENDERER}_{sha256(path)[:12]}"
     if not folder.is_dir():
@@ -174,7 +179,8 @@ def _region(segmentation: Any, width: int, height: int) -> NDArray[np.bool_]:
 
 
 def _fill(region: NDArray[np.bool_], corners: NDArray[np.float64]) -> None:
-    """Add the pixels that lie in a polygon by half or more: OpenCV counts the outline in, so it draws on a finer grid."""
+    """Add the pixels that lie in a polygon by half or more: OpenCV counts the outline in, so it draws on a finer
+    grid."""
     height, width = region.shape
     x0, y0 = np.clip(np.floor(corners.min(axis=0)).astype(int), 0, (width - 1, height - 1))
     x1, y1 = np.clip(np.ceil(corners.max(axis=0)).astype(int), (x0 + 1, y0 + 1), (width, height))

@@ -1,14 +1,15 @@
 """CUB-200-2011 in its official layout.
 
-    <root>/CUB_200_2011/images.txt                `<n> <folder>/<name>.jpg`        <root> may also be CUB_200_2011 itself
-    <root>/CUB_200_2011/image_class_labels.txt    `<n> <class>`, class from 1
+    <root>/CUB_200_2011/images.txt                `<n> <folder>/<name>.jpg`        <root> may also be CUB_200_2011
+    itself <root>/CUB_200_2011/image_class_labels.txt    `<n> <class>`, class from 1
     <root>/CUB_200_2011/train_test_split.txt      `<n> <1: train, 0: test>`
     <root>/CUB_200_2011/bounding_boxes.txt        `<n> <x> <y> <width> <height>`, pixels with decimals
     <root>/CUB_200_2011/classes.txt               `<class> <name>`
     <root>/CUB_200_2011/images/<folder>/<name>.jpg
     <root>/segmentations/<folder>/<name>.png      a download of its own, also inside CUB_200_2011: foreground above 128
 
-A box in pixels holds all that the official one touches. Source: Wah et al., "The Caltech-UCSD Birds-200-2011 Dataset", 2011
+A box in pixels holds all that the official one touches. Source: Wah et al., "The Caltech-UCSD Birds-200-2011 Dataset",
+2011
 """
 
 import math
@@ -34,7 +35,9 @@ def list_cub(source: CubSource) -> Manifest:
     )
     incomplete = sorted(set(names) ^ set(numbers) | set(names) ^ set(training) | set(names) ^ set(corners))
     if incomplete:
-        raise DataError(f"{home}: expected every image number in all four lists, not so: {sample(incomplete)}; likely a cut list")
+        raise DataError(
+            f"{home}: expected every image number in all four lists, not so: {sample(incomplete)}; likely a cut list"
+        )
     ids = {number: stem(name[0].rpartition("/")[2]) for number, name in names.items()}
     problems = Problems(root)
     train, test = ([ids[number] for number in names if training[number] == [flag]] for flag in ("1", "0"))

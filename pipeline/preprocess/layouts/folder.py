@@ -1,8 +1,8 @@
 """The `folder` layout: `index.csv`, `classes.txt`, and images and masks wherever the index says.
 
-Columns of `index.csv`: `image`, `labels`, `split`, and `mask` and/or `boxes`. Labels are class names separated by spaces,
-empty for an image with none of them, and on test rows. Boxes are `x0 y0 x1 y1`, inclusive pixels, several separated by `;`.
-Paths are relative to the root.
+Columns of `index.csv`: `image`, `labels`, `split`, and `mask` and/or `boxes`. Labels are class names separated by
+spaces, empty for an image with none of them, and on test rows. Boxes are `x0 y0 x1 y1`, inclusive pixels, several
+separated by `;`. Paths are relative to the root.
 """
 
 import difflib
@@ -36,7 +36,9 @@ def list_folder(root: Path, mask_kind: MaskKind = "labels") -> Manifest:
     rows, problems = _rows(index, classes)
     problems += _listed_twice(index["image"].tolist())
     if problems:
-        raise DataError(f"{root / 'index.csv'}: {len(problems)} bad rows:\n" + "\n".join(f"  {line}" for line in problems[:20]))
+        raise DataError(
+            f"{root / 'index.csv'}: {len(problems)} bad rows:\n" + "\n".join(f"  {line}" for line in problems[:20])
+        )
     return from_rows(rows, classes, root, mask_kind)
 
 
@@ -51,7 +53,9 @@ def read_classes(path: Path) -> tuple[str, ...]:
     names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     bad = [name for name in names if " " in name] or [name for name in set(names) if names.count(name) > 1]
     if not names or bad:
-        raise DataError(f"{path}: expected different class names without spaces, got {sample(bad) if bad else 'an empty file'}")
+        raise DataError(
+            f"{path}: expected different class names without spaces, got {sample(bad) if bad else 'an empty file'}"
+        )
     return tuple(names)
 
 
@@ -65,7 +69,9 @@ def _read_index(path: Path) -> pd.DataFrame:
     missing = sorted(set(REQUIRED) - set(index.columns))
     unknown = sorted(set(index.columns) - set(REQUIRED) - set(OPTIONAL))
     if missing or unknown:
-        raise DataError(f"{path}: expected the columns {REQUIRED} and perhaps {OPTIONAL}; missing={missing}, unknown={unknown}")
+        raise DataError(
+            f"{path}: expected the columns {REQUIRED} and perhaps {OPTIONAL}; missing={missing}, unknown={unknown}"
+        )
     if index.empty:
         raise DataError(f"{path}: expected rows, got none")
     return index
@@ -124,13 +130,15 @@ def parse_boxes(text: str) -> list[int]:
         except ValueError:
             raise ValueError(f"boxes: expected `x0 y0 x1 y1` in whole pixels, got {box.strip()!r}") from None
         if not (0 <= x0 <= x1 and 0 <= y0 <= y1):
-            raise ValueError(f"boxes: expected 0 <= x0 <= x1 and 0 <= y0 <= y1, got {box.strip()!r}; likely width and height")
+            raise ValueError(
+                f"boxes: expected 0 <= x0 <= x1 and 0 <= y0 <= y1, got {box.strip()!r}; likely width and height"
+            )
         flat += [x0, y0, x1, y1]
     return flat
 
 
 def _listed_twice(files: Sequence[str]) -> list[str]:
-    """One line for every image id that more than one row has: the id is the file's stem and names the answer."""
+    """One line for every image id that more than one row has: the id is the file's stem and names the prediction."""
     first: dict[str, str] = {}
     lines = []
     for file in files:

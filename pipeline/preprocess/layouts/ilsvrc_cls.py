@@ -12,8 +12,8 @@ An image of val or test is a `.JPEG` or `.jpg`, a mask is a `.png`, so that both
 The class index is the rank of the WNID in sorted order; see `id_lists` for the numbers of other lists.
 
 Two masks of the challenge, `SWAPPED_MASKS`, have width and height of their images swapped. Which way they are turned is
-not published: `swapped_masks` offers each reading. Only these two are turned, and only if their sizes are indeed swapped;
-any other mask of another size is an error.
+not published: `swapped_masks` offers each reading. Only these two are turned, and only if their sizes are indeed
+swapped; any other mask of another size is an error.
 """
 
 import os
@@ -68,7 +68,9 @@ def list_ilsvrc_cls(source: IlsvrcClsSource) -> Manifest:
     problems.stop_if_any()
     names = {row.wnid: row.name for row in cls_classes()}
     left_out["files_that_are_no_images"] = other_files
-    return Manifest(pa.concat_tables([train, val, test]), tuple(names[wnid] for wnid in wnids), root, "foreground", left_out)
+    return Manifest(
+        pa.concat_tables([train, val, test]), tuple(names[wnid] for wnid in wnids), root, "foreground", left_out
+    )
 
 
 def ilsvrc_home(root: Path) -> Path:
@@ -79,7 +81,9 @@ def ilsvrc_home(root: Path) -> Path:
 def _list_train(source: IlsvrcClsSource, root: Path) -> tuple[pa.Table, tuple[str, ...], int]:
     """The rows of split train, the WNIDs in order of their class index, and how many files are no images."""
     candidates = ("ILSVRC/Data/CLS-LOC/train", "Data/CLS-LOC/train")
-    folder = find_folder(Path(source.root), candidates, "the CLS-LOC disk of ILSVRC, a folder of images for each class,")
+    folder = find_folder(
+        Path(source.root), candidates, "the CLS-LOC disk of ILSVRC, a folder of images for each class,"
+    )
     wnids = _class_folders(folder, source)
     parts, other_files = [], 0
     for k, wnid in enumerate(wnids):
@@ -102,7 +106,8 @@ def _class_folders(train: Path, source: IlsvrcClsSource) -> tuple[str, ...]:
     if unknown or not folders or (absent and source.classes == "all"):
         hint = "; likely archives that are not unpacked" if any(name.endswith(".tar") for name in found) else ""
         raise DataError(
-            f"{train}: expected {'a folder of each' if source.classes == 'all' else 'folders'} of the {len(known)} classes, "
+            f"{train}: expected {'a folder of each' if source.classes == 'all' else 'folders'} of the {len(known)} "
+            "classes, "
             f"missing={sample(absent)}, unknown={sample(unknown)}{hint} (preprocess.source.classes: {source.classes})"
         )
     return tuple(sorted(folders))

@@ -10,7 +10,8 @@
     <challenge_root>/LID_track1_annotations/track1_val_annotations_raw/<id>.png    0, 1..200, 255
 
 The class id in a mask is the DET class id, 1..200, so that all 200 classes are listed however few have images.
-An image of val or test is a `.JPEG` or `.jpg`, a mask is a `.png`: a mask that lies among the images is never one of them.
+An image of val or test is a `.JPEG` or `.jpg`, a mask is a `.png`: a mask that lies among the images is never one of
+them.
 
 `track1_val_annotations`, without `_raw`, holds the palette copy for viewing: it is refused.
 
@@ -90,10 +91,14 @@ def _list_train(source: IlsvrcDetSource, root: Path, jobs: int) -> tuple[pa.Tabl
     images = {folder: only_images(names) for folder, names in every.items()}
     other_files = sum(map(len, every.values())) - sum(map(len, images.values()))
     by_annotations = source.labels == "annotations"
-    kept, labels, left_out = _label_by_annotations(images, source, jobs) if by_annotations else _label_by_lists(images, source)
+    kept, labels, left_out = (
+        _label_by_annotations(images, source, jobs) if by_annotations else _label_by_lists(images, source)
+    )
     start = below(train, root)
     files = [f"{start}/{folder}/{name}" for folder, names in kept.items() for name in names]
-    rows = make_rows(len(files), id=[stem(file.rpartition("/")[2]) for file in files], file=files, split="train", labels=labels)
+    rows = make_rows(
+        len(files), id=[stem(file.rpartition("/")[2]) for file in files], file=files, split="train", labels=labels
+    )
     return rows, {"files_that_are_no_images": other_files, **left_out}
 
 
@@ -105,13 +110,17 @@ def _label_by_annotations(images: Images, source: IlsvrcDetSource, jobs: int) ->
     """
     candidates = ("ILSVRC/Annotations/DET/train", "Annotations/DET/train")
     home = find_folder(Path(source.root), candidates, "the annotations of the training images")
-    annotated = {folder: {stem(name) for name in names if name.endswith(".xml")} for folder, names in walk(home).items()}
+    annotated = {
+        folder: {stem(name) for name in names if name.endswith(".xml")} for folder, names in walk(home).items()
+    }
     problems = Problems(home)
     for folder, stems in annotated.items():
         orphans = sorted(stems - {stem(name) for name in images.get(folder, ())})
         if orphans:
             problems.add(f"{home / folder}: expected an image for every annotation, found none for {sample(orphans)}")
-    kept = {folder: [name for name in names if stem(name) in annotated.get(folder, ())] for folder, names in images.items()}
+    kept = {
+        folder: [name for name in names if stem(name) in annotated.get(folder, ())] for folder, names in images.items()
+    }
     position = {row.wnid: k for k, row in enumerate(det_classes())}
     labels = read_labels(
         {home / folder: [f"{stem(name)}.xml" for name in names] for folder, names in kept.items()}, position, jobs
@@ -158,11 +167,15 @@ def _read_list(path: Path, row: Mapping[str, int], partial_labels: str) -> tuple
     bad = sorted(set(values) - {"1", "0", "-1"})
     absent = [name for name in names if name not in row]
     if len(names) != len(values) or bad:
-        raise DataError(f"{path}: expected `<path> 1|0|-1` on every line, got {sample(bad) if bad else 'an odd number of words'}")
+        raise DataError(
+            f"{path}: expected `<path> 1|0|-1` on every line, got {sample(bad) if bad else 'an odd number of words'}"
+        )
     if absent:
         raise DataError(f"{path}: expected an image for every line, found none for {sample(absent)}")
     wanted = {"1", "0"} if partial_labels == "positive" else {"1"}
-    return [row[name] for name in names], [row[name] for name, value in zip(names, values, strict=True) if value in wanted]
+    return [row[name] for name in names], [
+        row[name] for name, value in zip(names, values, strict=True) if value in wanted
+    ]
 
 
 def _rows_of(counts: NDArray[Any], values: NDArray[Any]) -> pa.ListArray:
@@ -175,11 +188,14 @@ def _ids(source: IlsvrcDetSource, split: Literal["val", "test"]) -> tuple[str, .
     if source.lists == "shipped":
         return track1_ids(split)
     candidates = [f"{folder}{split}.txt" for folder in (f"LID_track1/{split}/", "LID_track1/", f"{split}/", "")]
-    return read_ids(find_file(Path(source.challenge_root), candidates, f"the list of the {split} ids", "challenge_root"))
+    return read_ids(
+        find_file(Path(source.challenge_root), candidates, f"the list of the {split} ids", "challenge_root")
+    )
 
 
 def held_out_images(source: IlsvrcDetSource, split: Split) -> dict[str, Path]:
-    """The images of val or test by id, JPEG files only: the download's own, else those of the disk, of which they are a part."""
+    """The images of val or test by id, JPEG files only: the download's own, else those of the disk, of which they are a
+    part."""
     challenge = Path(source.challenge_root)
     disk = ilsvrc_home(Path(source.root)) / "Data/DET/val"
     return files_by_id([challenge / "LID_track1" / split, challenge / split, disk], JPEG_SUFFIXES)

@@ -59,5 +59,7 @@ def _read_list(path: Path) -> dict[str, int]:
 def _class_names(numbers: dict[str, int], annotations: Path) -> tuple[str, ...]:
     names = {number: image_id.rpartition("_")[0] for image_id, number in numbers.items()}
     if sorted(names) != list(range(1, len(names) + 1)):
-        raise DataError(f"{annotations}: expected class numbers from 1 without a gap, got {sorted(names)}; likely a cut list")
+        raise DataError(
+            f"{annotations}: expected class numbers from 1 without a gap, got {sorted(names)}; likely a cut list"
+        )
     return tuple(names[number] for number in sorted(names))

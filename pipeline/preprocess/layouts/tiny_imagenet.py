@@ -1,7 +1,7 @@
 """Tiny ImageNet in its official layout.
 
-    <root>/tiny-imagenet-200/wnids.txt                    200 WNIDs: the order of the classes    <root> may also be the inner one
-    <root>/tiny-imagenet-200/words.txt                    `<wnid><tab><name>, …`, names for people
+    <root>/tiny-imagenet-200/wnids.txt                    200 WNIDs: the order of the classes    <root> may also be the
+    inner one <root>/tiny-imagenet-200/words.txt                    `<wnid><tab><name>, …`, names for people
     <root>/tiny-imagenet-200/train/<wnid>/images/*.JPEG
     <root>/tiny-imagenet-200/val/images/val_<n>.JPEG
     <root>/tiny-imagenet-200/val/val_annotations.txt      `<file> <wnid> <x0> <y0> <x1> <y1>`, inclusive
@@ -34,7 +34,11 @@ def list_tiny_imagenet(source: TinyImagenetSource) -> Manifest:
     train = {wnid: files_by_id([folder]) for wnid, folder in folders.items()}
     labels, boxes = problems.attempt(lambda: _read_val(home / "val/val_annotations.txt", wnids)) or ({}, {})
     val, test = (files_by_id([home / split / "images"]) for split in ("val", "test"))
-    splits: dict[Split, list[str]] = {"train": [i for files in train.values() for i in files], "val": [*labels], "test": [*test]}
+    splits: dict[Split, list[str]] = {
+        "train": [i for files in train.values() for i in files],
+        "val": [*labels],
+        "test": [*test],
+    }
     files = {image_id: path for part in (*train.values(), val, test) for image_id, path in part.items()}
     labels |= {image_id: [k] for k, wnid in enumerate(wnids) for image_id in train[wnid]}
     table = rows_of_splits(splits, root, files, problems, labels=labels, boxes=boxes)
@@ -57,7 +61,10 @@ def _read_val(path: Path, wnids: Sequence[str]) -> tuple[dict[str, list[int]], d
 
 
 def _names(home: Path, wnids: Sequence[str]) -> tuple[str, ...]:
-    """The first name of each class, with the WNID behind it where two have the same; the WNIDs if there is no words.txt."""
+    """The first name of each class, with the WNID behind it where two have the same.
+
+    The WNIDs if there is no words.txt.
+    """
     if not (home / "words.txt").is_file():
         return tuple(wnids)
     lines = (home / "words.txt").read_text(encoding="utf-8").splitlines()

@@ -47,7 +47,9 @@ def test_normal_numbers_have_mean_0_deviation_1_and_a_normal_share_beyond_2():
     assert drawn.dtype == np.float32
     assert abs(drawn.mean()) < 4 / math.sqrt(drawn.size)
     assert drawn.std() == pytest.approx(1, abs=4 / math.sqrt(2 * drawn.size))
-    assert (np.abs(drawn) > 2).mean() == pytest.approx(0.0455, abs=0.003)  # 0.0455 of a normal, 0.0459 of 12 uniform numbers
+    assert (np.abs(drawn) > 2).mean() == pytest.approx(
+        0.0455, abs=0.003
+    )  # 0.0455 of a normal, 0.0459 of 12 uniform numbers
 
 
 def test_times_is_the_matrix_product():

@@ -1,4 +1,5 @@
-"""The demo data set: equal plans give equal bytes everywhere, exact masks, the promised mix, classes that differ by a part."""
+"""The demo data set: equal plans give equal bytes everywhere, exact masks, the promised mix, classes that differ by a
+part."""
 
 import csv
 import os
@@ -43,7 +44,9 @@ def _rows(folder: Path) -> list[dict[str, str]]:
 
 
 def _files(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +59,7 @@ def track3(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return render(PLAN, tmp_path_factory.mktemp("track3"), jobs=1)
 
 
-# --- one image -----------------------------------------------------------------------------------------------------------
+# --- one image --------------------------------------------------------------------------------------------------------
 
 
 def test_an_image_depends_on_plan_split_and_number_alone():
@@ -74,7 +77,7 @@ def test_another_seed_track_split_or_number_gives_another_image(other: tuple[Dem
     assert one.shape != two.shape or np.abs(one.astype(int) - two).mean() > 5
 
 
-def test_pictures_have_all_three_formats_and_the_long_side():
+def test_images_have_all_three_formats_and_the_long_side():
     shapes = [render_image(PLAN, "train", number)[0].shape[:2] for number in range(30)]
     assert {max(shape) for shape in shapes} == {PLAN.long_side}
     assert {np.sign(height - width) for height, width in shapes} == {-1, 0, 1}
@@ -109,7 +112,10 @@ def test_a_single_object_covers_8_to_45_percent_and_stays_inside():
 
 def test_the_mask_is_where_the_object_is():
     # White on black, unshaded: a pixel that is at least half white is at least half covered.
-    white, place = Patch(ellipse(0, 0, 1.0, 0.6, 20), (255, 255, 255)), Placement(np.eye(2) * 30, np.array([50.3, 40.6]))
+    white, place = (
+        Patch(ellipse(0, 0, 1.0, 0.6, 20), (255, 255, 255)),
+        Placement(np.eye(2) * 30, np.array([50.3, 40.6])),
+    )
     sprite = rasterize([white], place, np.array([15.0, 15.0]), np.array([85.0, 65.0]), LIGHT)
     canvas = np.zeros((80, 100, 3), np.float32)
     lay(canvas, sprite)
@@ -139,7 +145,8 @@ def test_the_object_in_front_wins_the_pixel():
 
 
 # Mean color (0..255) and object share (%) of val images 0..5 of a Track 1 plan, for RENDERER 2. Printed by:
-#   for n in range(6): rgb, ids, labels = render_image(plan, "val", n); print(rgb.mean((0, 1)), 100 * (ids > 0).mean(), labels)
+#   for n in range(6): rgb, ids, labels = render_image(plan, "val", n); print(rgb.mean((0, 1)), 100 * (ids > 0).mean(),
+# labels)
 GOLDEN = [
     ((135.7, 141.2, 116.0), 18.0, (5,)),
     ((116.7, 107.0, 134.4), 23.8, (5,)),
@@ -155,7 +162,7 @@ def test_other_pixels_need_another_renderer_number(number: int):
     rgb, class_ids, labels = render_image(replace(TRACK1, long_side=128, classes=20), "val", number)
     color, share, expected = GOLDEN[number]
     assert demo.RENDERER == 2, "a new renderer: renew GOLDEN"
-    hint = "the pictures changed: count RENDERER up and renew GOLDEN"
+    hint = "the images changed: count RENDERER up and renew GOLDEN"
     assert labels == expected, hint
     assert rgb.mean(axis=(0, 1)) == pytest.approx(color, abs=0.06), hint
     assert 100 * (class_ids > 0).mean() == pytest.approx(share, abs=0.06), hint
@@ -163,7 +170,8 @@ def test_other_pixels_need_another_renderer_number(number: int):
 
 # sha256 over the files of a small demo of both tracks. Printed by: PYTHONPATH=. python tests/support/demo_checksum.py 1
 CHECKSUM = "0a189085fe08efa87857fefea3dd6d0995dc920437340df0de313773f682124a"
-# Instruction sets, filters and threads that another machine may lack or have. NumPy passes over names that it does not know.
+# Instruction sets, filters and threads that another machine may lack or have. NumPy passes over names that it does not
+# know.
 MACHINES = {
     "no IPP": {"OPENCV_IPP": "disabled"},
     "OpenCV without AVX": {"OPENCV_CPU_DISABLE": "AVX512-SKX,AVX512-ICL,AVX2,FMA3,AVX,FP16"},
@@ -199,7 +207,7 @@ def test_the_files_are_the_same_bytes_on_other_machines(machine: str):
     )
 
 
-# --- classes -------------------------------------------------------------------------------------------------------------
+# --- classes ----------------------------------------------------------------------------------------------------------
 
 
 def test_class_names_are_distinct_single_words():
@@ -227,7 +235,7 @@ def test_a_class_differs_from_its_body_by_a_small_part(kind: Kind):
     assert not edge.any(), "the part sticks out of the space that `extent` promises"
 
 
-# --- labels --------------------------------------------------------------------------------------------------------------
+# --- labels -----------------------------------------------------------------------------------------------------------
 
 
 def test_track_3_has_every_class_once_in_each_round():
@@ -265,7 +273,7 @@ def test_every_class_is_in_a_modest_training_set_and_the_first_is_more_frequent(
     assert sum(seen[label] for label in range(5)) > sum(seen[label] for label in range(5, 10))
 
 
-# --- the folder ----------------------------------------------------------------------------------------------------------
+# --- the folder -------------------------------------------------------------------------------------------------------
 
 
 def test_the_same_plan_gives_the_same_bytes_with_any_number_of_jobs(track3: Path, tmp_path: Path):
@@ -274,9 +282,9 @@ def test_the_same_plan_gives_the_same_bytes_with_any_number_of_jobs(track3: Path
 
 def test_a_larger_set_begins_with_the_smaller_one(track3: Path, tmp_path: Path):
     small, large = _files(track3), _files(render(replace(PLAN, train=15, val=7), tmp_path, jobs=1))
-    pictures = [name for name in small if name.startswith(("images/", "masks/"))]
-    assert len(pictures) == 12 + 6 + 4 + 12 + 6
-    assert all(small[name] == large[name] for name in pictures)
+    images = [name for name in small if name.startswith(("images/", "masks/"))]
+    assert len(images) == 12 + 6 + 4 + 12 + 6
+    assert all(small[name] == large[name] for name in images)
 
 
 @pytest.mark.parametrize("track", ["track1", "track3"])
@@ -330,7 +338,9 @@ def test_a_complete_folder_is_used_again(tmp_path: Path, monkeypatch: pytest.Mon
     assert render(plan, tmp_path, jobs=1) == folder
 
 
-@pytest.mark.parametrize("damage", ["plan.json", "index.csv", "classes.txt", "images/train_00000.jpg", "masks/train_00001.png"])
+@pytest.mark.parametrize(
+    "damage", ["plan.json", "index.csv", "classes.txt", "images/train_00000.jpg", "masks/train_00001.png"]
+)
 @pytest.mark.parametrize("cut", [False, True], ids=["lost", "cut"])
 def test_a_damaged_folder_is_rendered_again(tmp_path: Path, damage: str, cut: bool):
     plan = replace(PLAN, train=2, val=0, test=0)
@@ -380,7 +390,8 @@ def test_a_place_that_refuses_is_an_error(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("field", "value"), [
-    ("track", "track2"), ("train", -1), ("val", -1), ("test", -1), ("long_side", 63), ("long_side", 2049), ("classes", 1),
+    ("track", "track2"), ("train", -1), ("val", -1), ("test", -1), ("long_side", 63), ("long_side", 2049), ("classes",
+                                                                                                            1),
     ("classes", MOST_CLASSES + 1), ("seed", -1),
 ])  # fmt: skip
 def test_a_plan_out_of_range_is_refused(field: str, value: object):

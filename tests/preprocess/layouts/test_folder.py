@@ -40,7 +40,7 @@ def test_what_spreadsheets_write_is_read(folder):
     assert list_folder(root, "foreground").classes == ("cat", "dog")
 
 
-def test_a_missing_root_and_a_dangling_link_name_the_cure(tmp_path):
+def test_a_missing_root_and_a_dangling_link_name_the_hint(tmp_path):
     with pytest.raises(
         DataError, match=r"none: expected a folder with index.csv and classes.txt, found no such folder; link yours"
     ):

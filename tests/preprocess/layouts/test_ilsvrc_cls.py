@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 from support.looking import ids_by_split, inspected, labels_by_id, listed
-from support.trees import RIFLE, SWAPPED, make_ilsvrc_cls, picture, write_image, write_mask
+from support.trees import RIFLE, SWAPPED, image, make_ilsvrc_cls, write_image, write_mask
 
 from pipeline.core.errors import DataError
 from pipeline.core.images import read_mask, read_rgb
@@ -27,14 +27,17 @@ def test_both_layouts_give_the_listed_images_and_labels(tmp_path, layout):
     tree = make_ilsvrc_cls(tmp_path / "ilsvrc", tmp_path / "lid", layout=layout)
     manifest = inspected(tree.source).manifest
     found = ids_by_split(manifest)
-    assert {split: sorted(ids) for split, ids in found.items()} == {split: sorted(ids) for split, ids in tree.ids.items()}
+    assert {split: sorted(ids) for split, ids in found.items()} == {
+        split: sorted(ids) for split, ids in tree.ids.items()
+    }
     assert [len(found[split]) for split in ("train", "val", "test")] == [60, 12, 8]
     assert labels_by_id(manifest) == tree.labels
     assert list(manifest.classes) == tree.classes
     assert manifest.mask_kind == "foreground"
     assert all(record.file.is_file() for record in manifest)
     assert all(
-        (record.mask is not None, len(record.boxes)) == (record.split == "val", record.split == "val") for record in manifest
+        (record.mask is not None, len(record.boxes)) == (record.split == "val", record.split == "val")
+        for record in manifest
     )
 
 
@@ -66,13 +69,15 @@ def test_every_odd_file_is_counted_by_its_rule(tree):
 
 
 def test_odd_files_are_decoded_to_rgb_in_stored_order(tmp_path):
-    rgb, _ = picture(np.random.default_rng(0), (40, 24), [3])
+    rgb, _ = image(np.random.default_rng(0), (40, 24), [3])
     rgb[:, :, :] = (200, 40, 90)  # one color survives JPEG
     for oddity in ("", "cmyk_images", "other_format_than_name", "exif_orientation"):
         write_image(tmp_path / "a.JPEG", rgb, oddity)
         decoded = read_rgb(tmp_path / "a.JPEG")
         assert decoded.shape == (24, 40, 3)  # orientation 6 would give (40, 24)
-        assert np.abs(decoded.astype(int) - (200, 40, 90)).max() <= 3  # JPEG rounds colors by 1 or 2; CMYK inverted is 100 off
+        assert (
+            np.abs(decoded.astype(int) - (200, 40, 90)).max() <= 3
+        )  # JPEG rounds colors by 1 or 2; CMYK inverted is 100 off
     write_image(tmp_path / "a.JPEG", rgb, "grey_images")
     decoded = read_rgb(tmp_path / "a.JPEG")
     assert decoded.shape == (24, 40, 3)
@@ -80,8 +85,8 @@ def test_odd_files_are_decoded_to_rgb_in_stored_order(tmp_path):
 
 
 def test_a_listing_opens_nothing_and_says_so(tree, tmp_path):
-    for image in (tmp_path / "ilsvrc").rglob("*.JPEG"):
-        image.write_bytes(b"")
+    for file in (tmp_path / "ilsvrc").rglob("*.JPEG"):
+        file.write_bytes(b"")
     inspection = inspected(tree.source, check="list")
     report = summarize(inspection)
     assert len(inspection.manifest) == 80
@@ -89,7 +94,8 @@ def test_a_listing_opens_nothing_and_says_so(tree, tmp_path):
     assert report["quirks"]["images_without_label"]["images"] == 0
 
 
-# --- swapped masks ---------------------------------------------------------------------------------------------------------
+# --- swapped masks
+# ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -139,7 +145,9 @@ def test_a_swapped_mask_can_be_skipped_and_is_counted(tree):
 
 
 def test_a_swapped_mask_can_be_an_error(tree):
-    with pytest.raises(DataError, match=rf"{SWAPPED}.png: expected the size of its image, got width and height swapped"):
+    with pytest.raises(
+        DataError, match=rf"{SWAPPED}.png: expected the size of its image, got width and height swapped"
+    ):
         listed({**tree.source, "swapped_masks": "error"})
 
 
@@ -154,11 +162,14 @@ def test_another_mask_with_its_sides_swapped_is_an_error(tree, tmp_path):
     other = next(image_id for image_id in tree.ids["val"] if image_id != SWAPPED)
     path = tmp_path / f"lid/LID_track3/val_masks/{other}.png"
     write_mask(path, np.ascontiguousarray(read_mask(path).T))
-    with pytest.raises(DataError, match=rf"{other}.png: expected the size of its image, .*; likely width and height swapped"):
+    with pytest.raises(
+        DataError, match=rf"{other}.png: expected the size of its image, .*; likely width and height swapped"
+    ):
         inspected(tree.source)
 
 
-# --- images and masks in one place -----------------------------------------------------------------------------------------
+# --- images and masks in one place
+# -----------------------------------------------------------------------------------------
 
 
 def _move_masks(tmp_path, to):
@@ -168,8 +179,8 @@ def _move_masks(tmp_path, to):
 
 def _move_images(tmp_path, split, to):
     (tmp_path / to).mkdir(parents=True, exist_ok=True)
-    for image in (tmp_path / f"lid/LID_track3/{split}").glob("*.JPEG"):
-        image.rename(tmp_path / to / image.name)
+    for file in (tmp_path / f"lid/LID_track3/{split}").glob("*.JPEG"):
+        file.rename(tmp_path / to / file.name)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +228,7 @@ def test_a_named_folder_without_a_mask_is_refused(tree):
         listed({**tree.source, "masks": "LID_track3/val"})
 
 
-# --- lists -------------------------------------------------------------------------------------------------------------------
+# --- lists ------------------------------------------------------------------------------------------------------------
 
 
 def _rewrite_val_list(tmp_path, number):
@@ -248,7 +259,9 @@ def test_a_list_of_ids_alone_gets_the_official_labels(tree, tmp_path):
 
 
 def test_the_shipped_list_asks_for_every_image_of_the_present_classes(tree):
-    with pytest.raises(DataError, match=r"val: expected a mask \(<id>.png\) of each of \d+ images, missing=\['ILSVRC2012_val_"):
+    with pytest.raises(
+        DataError, match=r"val: expected a mask \(<id>.png\) of each of \d+ images, missing=\['ILSVRC2012_val_"
+    ):
         listed({**tree.source, "val_list": "shipped"})
 
 
@@ -267,10 +280,10 @@ def _val_order(tmp_path):
     return [line.split()[0] for line in (tmp_path / "lid/LID_track3/val/val.txt").read_text().splitlines()]
 
 
-# --- what is missing ------------------------------------------------------------------------------------------------------
+# --- what is missing --------------------------------------------------------------------------------------------------
 
 
-def test_two_roots_that_are_missing_are_both_named_with_the_cure(tree, tmp_path):
+def test_two_roots_that_are_missing_are_both_named_with_the_hint(tree, tmp_path):
     with pytest.raises(DataError) as error:
         listed({**tree.source, "root": str(tmp_path / "none"), "challenge_root": str(tmp_path / "nowhere")})
     text = str(error.value)

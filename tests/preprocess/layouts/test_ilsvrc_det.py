@@ -24,7 +24,11 @@ def test_both_layouts_give_the_listed_images_and_labels(tmp_path, layout):
     tree = make_ilsvrc_det(tmp_path / "ilsvrc", tmp_path / "lid", layout=layout)
     manifest = inspected(tree.source, "track1").manifest
     found = ids_by_split(manifest)
-    assert (sorted(found["train"]), found["val"], found["test"]) == (sorted(tree.ids["train"]), tree.ids["val"], tree.ids["test"])
+    assert (sorted(found["train"]), found["val"], found["test"]) == (
+        sorted(tree.ids["train"]),
+        tree.ids["val"],
+        tree.ids["test"],
+    )
     assert [len(found[split]) for split in ("train", "val", "test")] == [37, 10, 6]
     assert labels_by_id(manifest) == tree.labels
     folders = {record.file.parent.name.rstrip("0123456789") for record in manifest.select("train")}
@@ -102,7 +106,9 @@ def test_a_mask_value_that_is_no_class_id_is_refused(tree, tmp_path):
 
 def test_an_object_of_no_class_and_a_damaged_annotation_are_named(tree, tmp_path):
     first, second = sorted((tmp_path / "ilsvrc/ILSVRC/Annotations/DET/train/ILSVRC2013_train_extra1").iterdir())[:2]
-    first.write_text(first.read_text().replace(det_classes()[2].wnid, "n00000001").replace(det_classes()[0].wnid, "n00000001"))
+    first.write_text(
+        first.read_text().replace(det_classes()[2].wnid, "n00000001").replace(det_classes()[0].wnid, "n00000001")
+    )
     second.write_text(second.read_text()[:200])
     with pytest.raises(DataError) as error:
         listed(tree.source, "track1")
@@ -116,7 +122,9 @@ def test_an_annotation_without_its_image_is_named(tree, tmp_path):
     folder = tmp_path / "ilsvrc/ILSVRC/Data/DET/train/ILSVRC2013_train_extra1"
     image = sorted(folder.iterdir())[0]
     image.unlink()
-    with pytest.raises(DataError, match=rf"extra1: expected an image for every annotation, found none for \['{image.stem}'\]"):
+    with pytest.raises(
+        DataError, match=rf"extra1: expected an image for every annotation, found none for \['{image.stem}'\]"
+    ):
         listed(tree.source, "track1")
 
 
@@ -184,13 +192,18 @@ def test_where_two_folders_hold_an_image_the_first_wins(tree, tmp_path, split):
 def test_a_folder_of_raw_masks_without_a_mask_is_refused(tree, tmp_path):
     for mask in (tmp_path / "lid/LID_track1_annotations/track1_val_annotations_raw").iterdir():
         mask.rename(mask.with_suffix(".txt"))
-    with pytest.raises(DataError, match=r"annotations_raw: expected masks, <id>.png, found none among 10 files; likely"):
+    with pytest.raises(
+        DataError, match=r"annotations_raw: expected masks, <id>.png, found none among 10 files; likely"
+    ):
         listed(tree.source, "track1")
 
 
 def test_missing_roots_are_both_named(tree, tmp_path):
     with pytest.raises(DataError) as error:
-        listed({**tree.source, "root": str(tmp_path / "none"), "challenge_root": str(tmp_path / "lid/LID_track1")}, "track1")
+        listed(
+            {**tree.source, "root": str(tmp_path / "none"), "challenge_root": str(tmp_path / "lid/LID_track1")},
+            "track1",
+        )
     assert f"{tmp_path}/none: expected the DET disk of ILSVRC" in str(error.value)
     assert "likely preprocess.source.challenge_root is another folder" in str(error.value)
 

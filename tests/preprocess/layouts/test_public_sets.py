@@ -37,7 +37,7 @@ def test_images_splits_labels_and_classes_are_the_official_ones(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_a_root_that_is_missing_is_named_with_the_cure(tmp_path, name):
+def test_a_root_that_is_missing_is_named_with_the_hint(tmp_path, name):
     tree = MAKERS[name](tmp_path / "tree")
     with pytest.raises(
         DataError, match=rf"{tmp_path}/none: expected .* found no such folder; link yours there .* or set preproc"
@@ -61,7 +61,9 @@ def test_a_missing_image_is_named(tmp_path, name):
     lost = tree.ids["val"][0]
     (record,) = listed(tree.source).with_ids([lost])
     record.file.unlink()
-    with pytest.raises(DataError, match=rf"val: expected a file of each of {len(tree.ids['val'])} images, missing=\['{lost}'\]"):
+    with pytest.raises(
+        DataError, match=rf"val: expected a file of each of {len(tree.ids['val'])} images, missing=\['{lost}'\]"
+    ):
         listed(tree.source)
 
 
@@ -74,7 +76,8 @@ def test_a_fifth_of_train_can_be_val(tmp_path, make):
     assert sorted(found["test"]) == sorted(tree.ids["val"] + tree.ids["test"])
 
 
-# --- Oxford-IIIT Pet ---------------------------------------------------------------------------------------------------------
+# --- Oxford-IIIT Pet
+# ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_trimap_is_foreground_background_and_ignored_border(tmp_path):
@@ -99,7 +102,9 @@ def test_a_value_that_no_trimap_has_is_refused(tmp_path):
     mask = read_mask(record.mask)
     mask[0, 0] = 0
     cv2.imwrite(str(record.mask), mask)
-    with pytest.raises(DataError, match=r"expected mask values 1 \(foreground\), 2 \(background\) or 3 \(ignored\), got \[0\]"):
+    with pytest.raises(
+        DataError, match=r"expected mask values 1 \(foreground\), 2 \(background\) or 3 \(ignored\), got \[0\]"
+    ):
         inspected(tree.source)
 
 
@@ -114,7 +119,8 @@ def test_a_list_of_pets_that_is_cut_is_refused(tmp_path):
         listed(tree.source)
 
 
-# --- Pascal VOC --------------------------------------------------------------------------------------------------------------
+# --- Pascal VOC
+# --------------------------------------------------------------------------------------------------------------
 
 
 def test_palette_masks_are_class_ids_with_255_ignored(tmp_path):
@@ -135,7 +141,9 @@ def test_half_of_val_and_all_of_trainval(tmp_path):
     }
 
 
-@pytest.mark.parametrize(("make", "class_name"), [(make_oxford_pet, "OxfordIIITPet"), (make_pascal_voc, "VOCSegmentation")])
+@pytest.mark.parametrize(
+    ("make", "class_name"), [(make_oxford_pet, "OxfordIIITPet"), (make_pascal_voc, "VOCSegmentation")]
+)
 def test_a_download_is_asked_for_only_if_nothing_is_there(tmp_path, monkeypatch, make, class_name):
     calls = []
 
@@ -148,12 +156,15 @@ def test_a_download_is_asked_for_only_if_nothing_is_there(tmp_path, monkeypatch,
     source = {**tree.source, "download": True}
     assert len(listed(source)) == sum(len(tree.ids[split]) for split in ("train", "val", "test"))
     assert not calls
-    with pytest.raises(DataError, match=r"none: expected to download .* got OSError\('no network'\); likely no network, unpack"):
+    with pytest.raises(
+        DataError, match=r"none: expected to download .* got OSError\('no network'\); likely no network, unpack"
+    ):
         listed({**source, "root": str(tmp_path / "none")})
     assert calls == [(tmp_path / "none", True)]
 
 
-# --- CUB-200-2011 ------------------------------------------------------------------------------------------------------------
+# --- CUB-200-2011
+# ------------------------------------------------------------------------------------------------------------
 
 
 def test_boxes_and_segmentations_of_birds_agree(tmp_path):
@@ -198,7 +209,8 @@ def _lines(root, name):
     return (root / f"CUB_200_2011/{name}.txt").read_text().splitlines()
 
 
-# --- Tiny ImageNet -----------------------------------------------------------------------------------------------------------
+# --- Tiny ImageNet
+# -----------------------------------------------------------------------------------------------------------
 
 
 def test_tiny_boxes_are_those_of_the_list(tmp_path):
@@ -215,7 +227,7 @@ def test_a_bad_line_of_tiny_annotations_is_refused(tmp_path):
         listed(tree.source)
 
 
-# --- COCO --------------------------------------------------------------------------------------------------------------------
+# --- COCO -------------------------------------------------------------------------------------------------------------
 
 
 def test_coco_boxes_are_inclusive_and_without_crowds(tmp_path):
@@ -292,7 +304,7 @@ def test_a_truncated_json_is_named(tmp_path):
         listed(tree.source)
 
 
-# --- settings --------------------------------------------------------------------------------------------------------------
+# --- settings ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_wrong_choice_of_a_source_names_the_key(tmp_path):
