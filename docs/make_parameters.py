@@ -50,7 +50,7 @@ PUBLISHED = {
     "extract.classes": "not stated",
     "extract.scale": "PaS: `percentile`",
     "extract.percentile": "98",
-    "refine.decoder": "Track 1: `one_class`",
+    "refine.output": "Track 1: `label_map_one_class`",
     "refine.background": "the threshold on the map is not stated",
     "refine.crf.enabled": "`true`",
     "refine.crf.iterations": "not stated",
@@ -79,9 +79,9 @@ MEANINGS = {
     "train.backbone.batch_norm": "whether the statistics of batch norms follow the training images",
     "train.pooling": "global or thresholded average pooling",
     "train.loss": "softmax over classes, or a sigmoid for each class, summed over classes: one learning rate fits both",
-    "train.select": (
+    "train.checkpoint": (
         "which epoch is kept: by split val (in Track 1's official layout its labels come from pixel masks); "
-        "`held_out`: by the "
+        "`held_out_loss`: by the "
         "loss of a tenth of the train images, which then do not train; or the last one"
     ),
     "train.label_smoothing": "share of the target that goes to all classes; `single_label` only",

@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     track = get_track(args.track)
     counts = extract(manifest, classifier, args.out, settings, with_true=track.task == "localization")
     kept = keep_features(manifest, classifier, args.features, settings, track)
-    write_json(args.report, {**counts, "kept_features": kept})
+    write_json(args.report, {**counts, "diagnostic_images": kept})
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pipeline.core.files import write_json
 from pipeline.core.manifest import read_manifest
 from pipeline.core.settings import PARAMS, load_section
 from pipeline.core.tracks import TRACKS, get_track
-from pipeline.refine.run import check_decoder, refine
+from pipeline.refine.run import check_output, refine
 from pipeline.refine.settings import RefineSettings
 
 
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.add_argument(name, required=True, type=Path)
     args = parser.parse_args(arguments)
     settings = load_section(RefineSettings, f"tracks.{args.track}.refine", args.params)
-    check_decoder(settings.decoder, get_track(args.track).decoders, args.track)
+    check_output(settings.output, get_track(args.track).outputs, args.track)
     write_json(args.report, refine(read_manifest(args.manifest, truth=False), args.maps, args.out, settings))
 
 

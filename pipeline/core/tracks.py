@@ -17,13 +17,13 @@ class Track:
         name: as in params.yaml and in file names
         title: as people say it
         task: `segmentation` predictions with class ids 0..K, `localization` with scores 0..255
-        decoders: which values `refine.decoder` may take
+        outputs: which values `refine.output` may take
     """
 
     name: TrackName
     title: str
     task: Literal["segmentation", "localization"]
-    decoders: tuple[str, ...]
+    outputs: tuple[str, ...]
 
     def largest_value(self, classes: int) -> int:
         """The largest value that a prediction may hold: K in segmentation, 255 in localization."""
@@ -43,9 +43,12 @@ class Track:
 
 TRACKS: dict[str, Track] = {
     "track1": Track(
-        "track1", "Track 1: weakly supervised semantic segmentation", "segmentation", ("one_class", "several_classes")
+        "track1",
+        "Track 1: weakly supervised semantic segmentation",
+        "segmentation",
+        ("label_map_one_class", "label_map"),
     ),
-    "track3": Track("track3", "Track 3: weakly supervised object localization", "localization", ("foreground",)),
+    "track3": Track("track3", "Track 3: weakly supervised object localization", "localization", ("score_map",)),
 }
 
 

@@ -24,9 +24,9 @@ from pipeline.experiments.ladder import (
     Row,
     Variant,
     check_seeds,
-    decoder_rows,
     grid,
     ladder,
+    output_rows,
     variant_params,
     without_crf,
     write_yaml,
@@ -66,13 +66,13 @@ class Ablation:
 
     def groups(self) -> dict[str, list[Row]]:
         """The rows by table."""
-        decoder = section(read_params(self.recipe), f"tracks.{self.track.name}.refine.decoder", self.recipe)
+        output = section(read_params(self.recipe), f"tracks.{self.track.name}.refine.output", self.recipe)
         rows = {
-            "ladder": ladder(decoder),
-            "without_crf": without_crf(decoder),
-            "decoders": decoder_rows(self.track, decoder),
+            "ladder": ladder(output),
+            "without_crf": without_crf(output),
+            "outputs": output_rows(self.track, output),
         }
-        return {**rows, "grid": grid(decoder)} if self.with_grid else rows
+        return {**rows, "grid": grid(output)} if self.with_grid else rows
 
 
 def write_plan(ablation: Ablation) -> None:
@@ -85,7 +85,7 @@ def write_plan(ablation: Ablation) -> None:
     values = read_params(ablation.recipe)
     groups = ablation.groups()
     runs = [(variant, seed) for seed in ablation.seeds for variant in _unique(groups)]
-    base = ladder(runs[0][0].decoder)[-1].variant
+    base = ladder(runs[0][0].output)[-1].variant
     for variant, seed in runs:
         for key, known in _levels(variant, base).items():
             path = ablation.folder / params_file(key, seed)
@@ -133,7 +133,7 @@ def _plan_row(row: Row, seeds: Iterable[int]) -> dict[str, Any]:
         "title": row.title,
         "crf": row.crf,
         "parts": list(row.parts),
-        "decoder": row.variant.decoder,
+        "output": row.variant.output,
         "published": row.published,
         "params": [params_file(row.variant.name, seed) for seed in seeds],
         "scores": [f"scores/{row.variant.name}-seed{seed}" for seed in seeds],

@@ -70,7 +70,7 @@ WHY = {
 TITLES = {
     "ladder": "The ladder",
     "without_crf": "The same without the CRF",
-    "decoders": "Decoders, on the maps of the last row",
+    "outputs": "One class or several, on the maps of the last row",
     "grid": "All combinations",
 }
 
@@ -205,10 +205,10 @@ def known_groups(results: Mapping[str, Any]) -> list[str]:
 def csv_rows(results: Mapping[str, Any]) -> list[list[Cell]]:
     """A line for each row and seed, then one with the means and one with the spreads."""
     names = list(SCORES[results["task"]])
-    table: list[list[Cell]] = [["table", "row", *PARTS, "decoder", "seed", *names]]
+    table: list[list[Cell]] = [["table", "row", *PARTS, "output", "seed", *names]]
     for group in known_groups(results):
         for row in results["groups"][group]:
-            about: list[Cell] = [group, row["title"], *(int(on) for on in row["parts"]), row["decoder"]]
+            about: list[Cell] = [group, row["title"], *(int(on) for on in row["parts"]), row["output"]]
             for number, seed in enumerate(results["seeds"]):
                 table.append(
                     [
@@ -308,11 +308,11 @@ def show(value: Mapping[str, Any], digits: int = 4, signed: bool = False) -> str
 def draw_figure(folder: Path, results: Mapping[str, Any]) -> bytes:
     """Track 3: the IoU curves of the five rows in one frame.
 
-    Track 1: the five scores, and those of the decoders, as bars.
+    Track 1: the five scores, and those of the outputs, as bars.
     """
     rows = results["groups"]["ladder"]
     if results["task"] == "segmentation":
-        every = [*rows, *results["groups"].get("decoders", [])]
+        every = [*rows, *results["groups"].get("outputs", [])]
         return bars([(row["title"], row["scores"]["mean_iou"]["values"]) for row in every], "mean IoU")
     lines = []
     for row in rows:

@@ -1,4 +1,4 @@
-"""Which runs the ablation compares: the five rows of the published table, the full grid, and the decoders of Track 1.
+"""Which runs the ablation compares: the five rows of the published table, the full grid, and the outputs of Track 1.
 
 Four parts are switched: TAP in the training, NWC in the maps, PaS in their scale, the CRF behind them. A run with the
 CRF holds the prediction without it, too (`before` in the store of the stage `refine`, `before_crf` in metrics.json), so
@@ -24,19 +24,19 @@ PARTS = ("CRF", "PaS", "NWC", "TAP")  # in the order of the published table
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One run of the chain: three switches and a decoder.
+    """One run of the chain: three switches and a output.
 
     Attributes:
         pooling: `train.pooling`
         negative_weights: `extract.negative_weights`
         scale: `extract.scale`
-        decoder: `refine.decoder`
+        output: `refine.output`
     """
 
     pooling: Literal["gap", "tap"]
     negative_weights: Literal["keep", "clamp"]
     scale: Literal["max", "percentile"]
-    decoder: str
+    output: str
 
     @property
     def training(self) -> str:
@@ -47,7 +47,7 @@ class Variant:
     def maps(self) -> str:
         """What the raw maps depend on.
 
-        >>> Variant("tap", "clamp", "max", "foreground").maps
+        >>> Variant("tap", "clamp", "max", "score_map").maps
         'tap-clamp'
         """
         return f"{self.pooling}-{self.negative_weights}"
@@ -60,7 +60,7 @@ class Variant:
     @property
     def name(self) -> str:
         """What the predictions depend on."""
-        return f"{self.scaled}-{self.decoder}"
+        return f"{self.scaled}-{self.output}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +86,13 @@ class Row:
         return self.crf, variant.scale == "percentile", variant.negative_weights == "clamp", variant.pooling == "tap"
 
 
-def ladder(decoder: str) -> list[Row]:
+def ladder(output: str) -> list[Row]:
     """The five rows of the published table: plain CAM, then one part more in each row.
 
     Source: Bae, Noh, Seo and Kim, "Revisiting Class Activation Mapping for Learning from Imperfect Data", LID workshop,
     CVPR 2020, table 1
     """
-    plain = Variant("gap", "keep", "max", decoder)
+    plain = Variant("gap", "keep", "max", output)
     scaled = replace(plain, scale="percentile")
     clamped = replace(scaled, negative_weights="clamp")
     return [
@@ -104,44 +104,44 @@ def ladder(decoder: str) -> list[Row]:
     ]
 
 
-def without_crf(decoder: str) -> list[Row]:
+def without_crf(output: str) -> list[Row]:
     """The rows of the ladder before the CRF, which hides what a part does to the map: the same runs, so they cost
     nothing.
 
-    >>> [row.title for row in without_crf("foreground")]
+    >>> [row.title for row in without_crf("score_map")]
     ['CAM', '+ PaS', '+ NWC', '+ TAP']
     """
-    return [replace(row, crf=False, published=None) for row in ladder(decoder) if row.title != "+ CRF"]
+    return [replace(row, crf=False, published=None) for row in ladder(output) if row.title != "+ CRF"]
 
 
-def grid(decoder: str) -> list[Row]:
+def grid(output: str) -> list[Row]:
     """All 16 combinations of the four parts; the last part changes fastest.
 
-    >>> [row.title for row in grid("foreground")][:3], len(grid("foreground"))
+    >>> [row.title for row in grid("score_map")][:3], len(grid("score_map"))
     (['CAM', 'CAM + TAP', 'CAM + NWC'], 16)
     """
     rows = []
     for switches in product((False, True), repeat=len(PARTS)):
         crf, pas, nwc, tap = switches
-        variant = Variant("tap" if tap else "gap", "clamp" if nwc else "keep", "percentile" if pas else "max", decoder)
+        variant = Variant("tap" if tap else "gap", "clamp" if nwc else "keep", "percentile" if pas else "max", output)
         rows.append(
             Row(" + ".join(["CAM", *(part for part, on in zip(PARTS, switches, strict=True) if on)]), variant, crf)
         )
     return rows
 
 
-def decoder_rows(track: Track, decoder: str) -> list[Row]:
-    """Track 1: the last row of the ladder with both decoders, from the same maps, before and after the CRF.
+def output_rows(track: Track, output: str) -> list[Row]:
+    """Track 1: the last row of the ladder with both outputs, from the same maps, before and after the CRF.
 
     None where the recipe finds one class an image: its classifier (`train.loss`, `extract.max_classes`) may know of no
     more.
     """
-    if track.task != "segmentation" or decoder != "several_classes":
+    if track.task != "segmentation" or output != "label_map":
         return []
-    best = ladder(decoder)[-1].variant
-    titles = {"one_class": "one class an image", "several_classes": "several classes an image"}
+    best = ladder(output)[-1].variant
+    titles = {"label_map_one_class": "one class an image", "label_map": "several classes an image"}
     return [
-        Row(f"{title}{'' if crf else ', no CRF'}", replace(best, decoder=name), crf)
+        Row(f"{title}{'' if crf else ', no CRF'}", replace(best, output=name), crf)
         for crf in (False, True)
         for name, title in titles.items()
     ]
@@ -151,14 +151,14 @@ def variant_params(params: Mapping[str, Any], track: str, variant: Variant, seed
     """A complete params file of one run: the recipe with the switches thrown; only split val is extracted.
 
     >>> given = {"tracks": {"t": {"train": {}, "extract": {}, "refine": {"crf": {}}, "package": {}}}}
-    >>> variant_params(given, "t", Variant("tap", "keep", "max", "foreground"), 1)["tracks"]["t"]["train"]
+    >>> variant_params(given, "t", Variant("tap", "keep", "max", "score_map"), 1)["tracks"]["t"]["train"]
     {'pooling': 'tap', 'seed': 1}
     """
     values: dict[str, Any] = copy.deepcopy(dict(params))
     sections = values["tracks"][track]
     sections["train"].update(pooling=variant.pooling, seed=seed)
     sections["extract"].update(negative_weights=variant.negative_weights, scale=variant.scale, splits=["val"])
-    sections["refine"]["decoder"] = variant.decoder
+    sections["refine"]["output"] = variant.output
     sections["refine"]["crf"]["enabled"] = True
     sections["package"]["split"] = "val"  # what is packaged must have been extracted
     return values

@@ -83,7 +83,7 @@ def ablation_record(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _slim(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: row[key] for key in ("title", "parts", "decoder", "published", "scores", "gain") if key in row}
+    return {key: row[key] for key in ("title", "parts", "output", "published", "scores", "gain") if key in row}
 
 
 def chain_record(

@@ -1,4 +1,4 @@
-"""How good a setting of scale, CRF and decoder is: maps from a store, predictions in memory, scores from the
+"""How good a setting of scale, CRF and output is: maps from a store, predictions in memory, scores from the
 accumulators.
 
 Nothing is written, and nothing is kept between images, so that many settings can be tried on one image while it is at
@@ -250,4 +250,4 @@ def _merge(state: State, other: State) -> None:
 
 def without_work(settings: RefineSettings) -> RefineSettings:
     """The settings without what only says how the work is split: equal ones give equal predictions."""
-    return replace(settings, jobs=1, part_size=1)
+    return replace(settings, jobs=1, shard_size=1)

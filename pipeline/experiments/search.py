@@ -1,4 +1,4 @@
-"""Search for the best settings of scale, decoder and CRF on split val, over maps that are there: no training.
+"""Search for the best settings of scale, output and CRF on split val, over maps that are there: no training.
 
     python -m pipeline.experiments.search --track track3 --out recipes/mine.yaml [--budget 60] [--minutes 30]
         [--parameter 'extract.percentile=[85, 90, 95]'] [--parameter 'extract.sizes=[[320], [320, 448]]'] ...
@@ -241,7 +241,7 @@ class Laboratory:
         shown = {
             key: value
             for key, value in settings.items()
-            if key not in ("batch_size", "workers", "splits", "kept_features")
+            if key not in ("batch_size", "workers", "splits", "diagnostic_images")
         }
         model = [sha256(self.run.model / name) for name in ("weights.safetensors", "design.json")]
         return [shown, model, self._images_key(self.records)]

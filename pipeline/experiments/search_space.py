@@ -25,7 +25,7 @@ LEVELS: dict[str, tuple[Any, ...]] = {  # in the order in which they are tried o
     "refine.exponent": (0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0, 3.0),
     "refine.background": (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8),
     "refine.min_probability": (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
-    "refine.decoder": (),
+    "refine.output": (),
     "refine.shape": (),
     "refine.crf.bilateral.compat": (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 14.0, 20.0),
     "refine.crf.bilateral.color_std": (3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 13.0, 18.0, 25.0),
@@ -34,7 +34,7 @@ LEVELS: dict[str, tuple[Any, ...]] = {  # in the order in which they are tried o
     "refine.crf.gaussian.compat": (0.0, 1.0, 2.0, 3.0, 5.0, 8.0),
     "refine.crf.gaussian.spatial_std": (1.0, 2.0, 3.0, 5.0, 8.0),
 }
-ONLY_SEGMENTATION = ("refine.background", "refine.min_probability", "refine.decoder")
+ONLY_SEGMENTATION = ("refine.background", "refine.min_probability", "refine.output")
 ONLY_LOCALIZATION = ("refine.shape",)
 EXTRACTION = ("extract.negative_weights", "extract.sizes", "extract.flip")  # maps that have to be made
 PROMOTED = 4  # points of the first pass that are scored on all images
@@ -174,7 +174,7 @@ def canonical(point: Point, start: Point) -> Point:
     for kernel in ("gaussian", "bilateral"):
         if point[f"refine.crf.{kernel}.compat"] == 0:
             idle += [key for key in point if key.startswith(f"refine.crf.{kernel}.") and not key.endswith("compat")]
-    if point.get("refine.decoder") == "one_class":
+    if point.get("refine.output") == "label_map_one_class":
         idle.append("refine.min_probability")
     return {**point, **{key: start[key] for key in idle}}
 

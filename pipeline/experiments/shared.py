@@ -49,7 +49,7 @@ def extract(args: argparse.Namespace) -> None:
         for folder, reading in by_folder.items()
     }
     for counts, folder, report in zip(found, args.features, args.report, strict=True):
-        write_json(report, {**counts, "kept_features": kept[folder]})
+        write_json(report, {**counts, "diagnostic_images": kept[folder]})
 
 
 FILES = {

@@ -28,11 +28,11 @@ def keep_features(
 ) -> int:
     """Write the features of a sample of split val as a store; return how many images it holds.
 
-    The store is empty where `kept_features` is 0, or no val image has labels and truth to compare with.
+    The store is empty where `diagnostic_images` is 0, or no val image has labels and truth to compare with.
     """
     hardware = choose_hardware(settings.device, settings.precision, learning=False)
     classifier.to(hardware.device).eval()
-    sample = choose_sample(manifest.select("val"), settings.kept_features, track)
+    sample = choose_sample(manifest.select("val"), settings.diagnostic_images, track)
     by_id = {record.id: record for record in sample}
     parts = []
     with tqdm(total=len(sample), desc="features", unit="image") as bar:

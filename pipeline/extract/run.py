@@ -144,7 +144,9 @@ class _Output:
 
 def _finished(reading: Reading, hardware: Hardware) -> Finished:
     settings = asdict(reading.settings)
-    decisive = {name: value for name, value in settings.items() if name not in ("workers", "splits", "kept_features")}
+    decisive = {
+        name: value for name, value in settings.items() if name not in ("workers", "splits", "diagnostic_images")
+    }
     where = [hardware.device.type, hardware.precision]
     return finished_of(reading.out, settings=decisive, model=classifier_digest(reading.classifier), hardware=where)
 

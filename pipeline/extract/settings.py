@@ -34,7 +34,7 @@ class ExtractSettings:
     min_probability: Annotated[float, Field(ge=0, le=1)]  # of the second map and further ones; the first is always kept
     scale: Literal["max", "percentile"]  # MaS or PaS
     percentile: Annotated[float, Field(gt=0, le=100)]
-    kept_features: Annotated[
+    diagnostic_images: Annotated[
         int, Field(ge=0)
     ]  # val images whose features are kept, for the diagnostics in the report; 0: none
 

@@ -81,9 +81,9 @@ def _contradictions(found: dict[str, Any], track: Track) -> list[str]:
     """What no section can see alone."""
     lines = []
     train, extract, refine, package = found["train"], found["extract"], found["refine"], found["package"]
-    if refine.decoder not in track.decoders:
+    if refine.output not in track.outputs:
         lines.append(
-            f"refine.decoder: expected one of {list(track.decoders)}, got {refine.decoder!r}; it belongs to the "
+            f"refine.output: expected one of {list(track.outputs)}, got {refine.output!r}; it belongs to the "
             "other track"
         )
     if refine.shape == "box" and track.task == "segmentation":
@@ -99,14 +99,14 @@ def _contradictions(found: dict[str, Any], track: Track) -> list[str]:
         lines.append(
             f"extract.splits: expected 'val' among them, got {list(extract.splits)}; the stage evaluate scores it"
         )
-    if refine.decoder == "several_classes" and extract.max_classes == 1:
-        lines.append("extract.max_classes: expected 2 or more with refine.decoder 'several_classes', got 1")
-    if refine.decoder == "several_classes" and train.loss == "single_label":
+    if refine.output == "label_map" and extract.max_classes == 1:
+        lines.append("extract.max_classes: expected 2 or more with refine.output 'label_map', got 1")
+    if refine.output == "label_map" and train.loss == "single_label":
         lines.append(
-            "train.loss: expected 'multi_label' with refine.decoder 'several_classes', got 'single_label'; "
+            "train.loss: expected 'multi_label' with refine.output 'label_map', got 'single_label'; "
             "its probabilities add up to 1, so that two classes are never certain at once"
         )
-    if refine.decoder == "several_classes" and refine.min_probability < extract.min_probability:
+    if refine.output == "label_map" and refine.min_probability < extract.min_probability:
         lines.append(
             f"refine.min_probability: expected at least extract.min_probability, {extract.min_probability}, "
             f"got {refine.min_probability}; maps below it are not kept"

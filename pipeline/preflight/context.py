@@ -49,7 +49,7 @@ class Trial:
         learn: one training step, a share of its batch
         validate: one pass through the network at the size of training
         extract: all scales and mirror images of `extract`
-        refine: resize, CRF, decoder, PNG
+        refine: resize, CRF, output, PNG
         score: reading a prediction and comparing it
         prediction: bytes of one prediction's PNG
     """

@@ -107,7 +107,7 @@ def needed(context: Context, track: Track) -> Need:
         manifest=ROW * sum(images.values()),
         model=4 * (context.parameters.get(track.name) or 30_000_000),
         maps=predicted * (2 * kept * side * side + 2 * classes + ENTRY),
-        features=2 * CHANNELS * cells * min(extract.kept_features, images["val"]),
+        features=2 * CHANNELS * cells * min(extract.diagnostic_images, images["val"]),
         predictions=int(predicted * (2 * prediction + ENTRY)),
         zip=int(images[package.split] * prediction),
     )

@@ -84,9 +84,8 @@ def _map_sizes(context: Context, track: Track, settings: TrainSettings) -> Row:
     stride = settings.backbone.output_stride
     sides = context.get(track.name, ExtractSettings).sizes
     maps = ", ".join(f"{side // stride} x {side // stride} at {side}" for side in sides)
-    batch = (
-        f"effective batch {settings.batch_size * settings.accumulate} = {settings.batch_size} x {settings.accumulate}"
-    )
+    size, steps = settings.batch_size, settings.accumulation_steps
+    batch = f"effective batch {size * steps} = {size} x {steps}"
     crop = f"{settings.crop // stride} x {settings.crop // stride} at {settings.crop} in training"
     return Row("OK", "model", settings.backbone.name, f"maps of {maps} (square images), {crop}; {batch}")
 

@@ -65,15 +65,18 @@ def check_percentile(context: Context, track: Track) -> Iterator[Row]:
 def check_validation_labels(context: Context, track: Track) -> Iterator[Row]:
     """Choosing an epoch by validation needs labels, which Track 1's official val images have in their masks only."""
     preprocess, train = context.get(track.name, PreprocessSettings), context.get(track.name, TrainSettings)
-    if preprocess.labels_val_by_masks and preprocess.check == "list" and train.select in ("accuracy", "loss"):
+    if (
+        preprocess.labels_val_by_masks
+        and preprocess.check == "list"
+        and train.checkpoint in ("val_accuracy", "val_loss")
+    ):
         yield Row(
             "FAIL",
             "params",
-            context.key(track.name, "train.select"),
-            f"expected 'held_out' or 'last', got {train.select!r} with preprocess.check 'list': val images have "
-            "their labels in "
-            "their masks, which are not opened",
-            "set preprocess.check to header, or train.select to held_out",
+            context.key(track.name, "train.checkpoint"),
+            f"expected 'held_out_loss' or 'last', got {train.checkpoint!r} with preprocess.check 'list': val images "
+            "have their labels in their masks, which are not opened",
+            "set preprocess.check to header, or train.checkpoint to held_out_loss",
         )
 
 

@@ -22,26 +22,26 @@ FIRST = (  # of the machine
     "machine.check_opencv",
     "machine.check_crf",
     "machine.check_dvc",
-    "space.check_outputs",
+    "disk.check_outputs",
 )
 EACH = (  # of each track
     "params.check_percentile",
     "params.check_validation_labels",
     "params.check_processes",
     "machine.check_hardware",
-    "data.check_roots",
-    "data.check_listing",
-    "data.check_counts",
+    "listing.check_roots",
+    "listing.check_listing",
+    "listing.check_counts",
     "lists.check_lists",
-    "data.check_annotations",
+    "listing.check_annotations",
     "images.check_images",
     "model.check_model",
     "model.check_weights",
-    "space.check_memory",
-    "trial.check_trial",
+    "disk.check_memory",
+    "timing.check_trial",
     "durations.check_durations",
 )
-LAST = ("space.check_disk",)  # of both tracks together
+LAST = ("disk.check_disk",)  # of both tracks together
 
 
 def preflight(context: Context) -> Iterator[Row]:

@@ -99,7 +99,7 @@ def _try_refine(context: Context, track: Track, trial: Trial, seconds: float) ->
     settings, extract = context.get(track.name, RefineSettings), context.get(track.name, ExtractSettings)
     records = [record for record in context.good.get(track.name, []) if record.split != "train"]
     turns = itertools.cycle([record.file for record in records] or [_synthetic_image(context)])
-    several = settings.decoder == "several_classes"
+    several = settings.output == "label_map"
     arrays = _one_blob(2 if several else 1, max(extract.sizes) // 16)
     sizes: list[int] = []
 
@@ -117,7 +117,7 @@ def _try_refine(context: Context, track: Track, trial: Trial, seconds: float) ->
         if records
         else "that is made up, for there are none"
     )
-    yield Row("OK", "trial", "", f"CRF and decoder prediction an image {whose}")
+    yield Row("OK", "trial", "", f"CRF and output of an image {whose}")
 
 
 def _one_blob(maps: int, side: int) -> dict[str, Any]:
@@ -156,10 +156,8 @@ def _too_large(context: Context, track: Track, name: str, error: str) -> Row:
     half = max(1, size // 2)
     hint = f"set it to {half}"
     if name == "train":
-        hint += (
-            f" and accumulate to {-(-train.batch_size * train.accumulate // half)}: the effective batch stays what "
-            "it is"
-        )
+        steps = -(-train.batch_size * train.accumulation_steps // half)
+        hint += f" and accumulation_steps to {steps}: the effective batch stays what it is"
     text = f"expected a batch that fits into the device's memory, got {size} ({error.splitlines()[0]})"
     return Row("FAIL", "trial", context.key(track.name, f"{name}.batch_size"), text, hint)
 

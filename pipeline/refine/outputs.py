@@ -38,16 +38,16 @@ class Prediction:
 
 
 def decode(evidence: Evidence, settings: RefineSettings, refine: Refine | None) -> Prediction:
-    """Prediction one image with the decoder that the settings name; `refine` None switches the CRF off."""
-    if settings.decoder == "foreground":
-        return _in_shape(decode_foreground(evidence, settings.exponent, refine), settings.shape)
-    several = settings.decoder == "several_classes"
-    return decode_classes(
+    """The prediction of one image that the settings ask for; `refine` None switches the CRF off."""
+    if settings.output == "score_map":
+        return _in_shape(make_score_map(evidence, settings.exponent, refine), settings.shape)
+    several = settings.output == "label_map"
+    return make_label_map(
         evidence, settings.exponent, settings.background, settings.min_probability if several else None, refine
     )
 
 
-def decode_foreground(evidence: Evidence, exponent: float, refine: Refine | None) -> Prediction:
+def make_score_map(evidence: Evidence, exponent: float, refine: Refine | None) -> Prediction:
     """Track 3: the map of the most probable class as scores 0..255.
 
     Before the CRF: S = round(255 * clip(M, 0, 1)). The CRF starts from the foreground probability p = clip(M, 0, 1) ^
@@ -70,7 +70,7 @@ def _in_shape(prediction: Prediction, shape: str) -> Prediction:
     return Prediction(before, before if prediction.after is prediction.before else fill_boxes(prediction.after))
 
 
-def decode_classes(
+def make_label_map(
     evidence: Evidence, exponent: float, background: float, min_probability: float | None, refine: Refine | None
 ) -> Prediction:
     """Track 1: the best of the background and the present classes at every pixel.

@@ -37,16 +37,16 @@ def refine(manifest: Manifest, maps: Path, out: Path, settings: RefineSettings) 
         StoreError: if the maps are incomplete
     """
     store = Store(maps)
-    _check_class_count(len(store.about["classes"]), settings.decoder)
+    _check_class_count(len(store.about["classes"]), settings.output)
     work = _work(manifest, store)
-    decisive = {name: value for name, value in asdict(settings).items() if name not in ("jobs", "part_size")}
+    decisive = {name: value for name, value in asdict(settings).items() if name not in ("jobs", "shard_size")}
     finished = finished_of(out, settings=decisive)
     # workers get paths and ids: arrays would be copied to every one of them
     run = joblib.delayed(partial(_refine_part, maps=maps, out=out, settings=settings, finished=finished))
     tasks = [
         run({image_id: work[split][image_id] for image_id in ids}, number, split)
         for split in SPLITS
-        for number, ids in enumerate(divide(list(work[split]), settings.part_size))
+        for number, ids in enumerate(divide(list(work[split]), settings.shard_size))
     ]
     parts: dict[Split, list[Part]] = {split: [] for split in SPLITS}
     kept, reused = [], 0
@@ -56,7 +56,7 @@ def refine(manifest: Manifest, maps: Path, out: Path, settings: RefineSettings) 
             kept.append(name)
             reused += again
             bar.update(len(part.ids))
-    about = {"decoder": settings.decoder, "crf": settings.crf.enabled, "classes": store.about["classes"]}
+    about = {"output": settings.output, "crf": settings.crf.enabled, "classes": store.about["classes"]}
     for split in SPLITS:
         finish(out / split, parts[split], about)
     finished.end(kept)
@@ -64,7 +64,7 @@ def refine(manifest: Manifest, maps: Path, out: Path, settings: RefineSettings) 
         "images": len(store),
         "images_reused": reused,
         "crf_iterations": settings.crf.iterations if settings.crf.enabled else 0,
-        "decoder": settings.decoder,
+        "output": settings.output,
     }
 
 
@@ -86,10 +86,10 @@ def _work(manifest: Manifest, store: Store) -> dict[Split, Work]:
     return work
 
 
-def _check_class_count(classes: int, decoder: str) -> None:
-    if decoder != "foreground" and classes > MOST_CLASSES:
+def _check_class_count(classes: int, output: str) -> None:
+    if output != "score_map" and classes > MOST_CLASSES:
         raise MapError(
-            f"refine.decoder {decoder!r}: expected at most {MOST_CLASSES} classes, got {classes}; a label map has "
+            f"refine.output {output!r}: expected at most {MOST_CLASSES} classes, got {classes}; a label map has "
             "one byte for "
             "a pixel, and 255 marks ignored ones"
         )
@@ -153,14 +153,14 @@ def _as_arrays(prediction: Prediction) -> Arrays:
     }
 
 
-def check_decoder(decoder: str, allowed: Sequence[str], track: str) -> None:
-    """Refuse a decoder of the other track.
+def check_output(output: str, allowed: Sequence[str], track: str) -> None:
+    """Refuse a output of the other track.
 
     Raises:
         MapError: naming the ones that fit
     """
-    if decoder not in allowed:
+    if output not in allowed:
         raise MapError(
-            f"tracks.{track}.refine.decoder: expected one of {list(allowed)}, got {decoder!r}; it belongs to the "
+            f"tracks.{track}.refine.output: expected one of {list(allowed)}, got {output!r}; it belongs to the "
             "other track"
         )

@@ -47,16 +47,16 @@ class CrfSettings:
 class RefineSettings:
     """`tracks.<track>.refine`."""
 
-    decoder: Literal["foreground", "one_class", "several_classes"]  # foreground: Track 3; the others: Track 1
+    output: Literal["score_map", "label_map", "label_map_one_class"]  # Track 3: score_map; Track 1: the others
     shape: Literal[
         "free", "box"
     ]  # box: every level set of a score map becomes a box, for sets whose truth is boxes (Track 3)
     exponent: Positive  # the scaled map is raised to it before the unary; below 1 lifts weak positions
     background: Share  # Track 1: score of the background, against which the scaled maps stand
-    min_probability: Annotated[float, Field(ge=0, le=1)]  # several_classes: of every class but the most probable
+    min_probability: Annotated[float, Field(ge=0, le=1)]  # label_map: of every class but the most probable
     crf: CrfSettings
     jobs: Annotated[int, Field(ge=-1)]  # processes; -1: all cores
-    part_size: Annotated[int, Field(ge=1)]  # images in one file and one piece of work, at least: 16 files are the most
+    shard_size: Annotated[int, Field(ge=1)]  # images in one file and one piece of work, at least: 16 files are the most
 
     def __post_init__(self) -> None:
         if self.jobs == 0:

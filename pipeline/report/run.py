@@ -83,8 +83,8 @@ def method_chips(params: Mapping[str, Any]) -> list[str]:
         {"percentile": f"PaS {percentile}", "max": "MaS"}.get(extract.get("scale", "")),
         {True: f"CRF, {iterations} iterations", False: "no CRF"}.get(crf) if isinstance(crf, bool) else None,
         "boxes" if refine.get("shape") == "box" else None,
-        {"one_class": "one class an image", "several_classes": "several classes an image"}.get(
-            refine.get("decoder", "")
+        {"label_map_one_class": "one class an image", "label_map": "several classes an image"}.get(
+            refine.get("output", "")
         ),
     ]
     return [chip for chip in chips if chip]

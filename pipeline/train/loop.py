@@ -41,13 +41,13 @@ def run_epochs(
     settings: TrainSettings,
     hardware: Hardware,
 ) -> tuple[list[Epoch], Epoch]:
-    """Train `module` and leave it with the weights of the epoch that `settings.select` prefers.
+    """Train `module` and leave it with the weights of the epoch that `settings.checkpoint` prefers.
 
     Raises:
         TrainError: if the loss is no longer a finite number
     """
     optimizer = make_optimizer(module, settings)
-    per_epoch = math.ceil(math.ceil(images / settings.batch_size) / settings.accumulate)
+    per_epoch = math.ceil(math.ceil(images / settings.batch_size) / settings.accumulation_steps)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: rate_factor(settings.schedule, step / (per_epoch * settings.epochs))
     )
@@ -65,7 +65,7 @@ def run_epochs(
             history.append(
                 Epoch(epoch, loss, val_loss, val_accuracy, rate, round(seconds, 3), round(images / seconds, 1))
             )
-            if best is None or is_better(history[-1], best, settings.select):
+            if best is None or is_better(history[-1], best, settings.checkpoint):
                 best, best_state = history[-1], copy.deepcopy(module.state_dict())
     assert best is not None
     assert best_state is not None  # epochs is at least 1
@@ -86,7 +86,7 @@ def _one_epoch(
     """One pass; returns the mean loss over its images."""
     set_mode(module, settings)
     total, seen = 0.0, 0
-    for group in _groups(epoch_batches, settings.accumulate):
+    for group in _groups(epoch_batches, settings.accumulation_steps):
         optimizer.zero_grad(set_to_none=True)
         size = sum(len(inputs) for inputs, _ in group)
         for inputs, targets in group:
@@ -151,17 +151,17 @@ def validate(
     return (losses / seen, right / seen) if seen else (None, None)
 
 
-def is_better(new: Epoch, best: Epoch, select: str) -> bool:
+def is_better(new: Epoch, best: Epoch, checkpoint: str) -> bool:
     """Whether a later epoch replaces the best so far: higher accuracy and, if equal, lower loss; or lower loss; or
     always.
 
-    `held_out` is lower loss, on other images.
+    `held_out_loss` is lower loss, on other images.
     """
-    if select == "last":
+    if checkpoint == "last":
         return True
     assert new.val_loss is not None
     assert best.val_loss is not None  # `fit` refuses to select without validation images
-    if select in ("loss", "held_out"):
+    if checkpoint in ("val_loss", "held_out_loss"):
         return new.val_loss < best.val_loss
     return (-(new.val_accuracy or 0.0), new.val_loss) < (-(best.val_accuracy or 0.0), best.val_loss)
 

@@ -51,7 +51,7 @@ class Fit:
 
 
 def fit(manifest: Manifest, settings: TrainSettings) -> Fit:
-    """Train the classifier that the settings describe on split train, choose its epoch as `settings.select` says.
+    """Train the classifier that the settings describe on split train, choose its epoch as `settings.checkpoint` says.
 
     Raises:
         TrainError: if there is nothing to learn from or to choose by, or the loss is no longer a number
@@ -93,7 +93,7 @@ def fit_poolings(manifest: Manifest, every: Sequence[TrainSettings]) -> list[Fit
         "parameters": classifiers[0].parameter_count(),
         "train_images": len(targets.kept),
         "train_images_without_label": sum(not row for row in train.labels()),
-        "selected_by": {"held_out": "held_out", "last": "none"}.get(settings.select, "val"),
+        "selected_by": {"held_out_loss": "held_out", "last": "none"}.get(settings.checkpoint, "val"),
         "validation_images": len(val_targets.kept),
     }
     return [
@@ -156,12 +156,13 @@ def _train_and_validation(manifest: Manifest, settings: TrainSettings) -> tuple[
         TrainError: if nothing can be held out
     """
     train = manifest.select("train")
-    if settings.select != "held_out":
+    if settings.checkpoint != "held_out_loss":
         return train, manifest.select("val")
     held_out = choose_held_out(train.ids(), train.labels(), settings.seed)
     if not held_out.any():
         raise TrainError(
-            f"train.select is 'held_out': expected train images to hold out, found none among {len(train)} that "
+            f"train.checkpoint is 'held_out_loss': expected train images to hold out, found none among {len(train)} "
+            "that "
             "leave every "
             "class an image; likely too few images, use 'last'"
         )
@@ -172,9 +173,10 @@ def _validation_targets(val: Manifest, classes: int, settings: TrainSettings) ->
     """All labels of every labelled image: the most probable class is right if it is any of them."""
     labels = val.labels()
     kept = np.array([n for n, row in enumerate(labels) if row], dtype=np.int64)
-    if not len(kept) and settings.select != "last":
+    if not len(kept) and settings.checkpoint != "last":
         raise TrainError(
-            f"train.select is {settings.select!r}: expected labelled images in split val, found none; use 'last'"
+            f"train.checkpoint is {settings.checkpoint!r}: expected labelled images in split val, found none; use "
+            "'last'"
         )
     return Targets(kept, several_labels([labels[n] for n in kept], classes))
 

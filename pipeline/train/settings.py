@@ -71,11 +71,11 @@ class TrainSettings:
     )
     views: AtLeastOne  # head alone: random views of each image whose features are computed once and kept
     batch_size: AtLeastOne
-    accumulate: AtLeastOne  # batches to one step: the effective batch is batch_size * accumulate
+    accumulation_steps: AtLeastOne  # batches to one step: the effective batch is batch_size * accumulation_steps
     optimizer: OptimizerSettings
     schedule: ScheduleSettings
     # which epoch is kept: by split val, by the loss of a tenth of the train images that then do not train, or the last
-    select: Literal["accuracy", "loss", "held_out", "last"]
+    checkpoint: Literal["val_accuracy", "val_loss", "held_out_loss", "last"]
     workers: Count  # processes that read images; 0: none
 
     def __post_init__(self) -> None:

@@ -17,7 +17,7 @@ from pipeline.models.classifier import Loss
 from pipeline.train.settings import TrainSettings
 
 Labels = Sequence[tuple[int, ...]]
-HELD_OUT = 10  # with `train.select: held_out`, one train image in so many
+HELD_OUT = 10  # with `train.checkpoint: held_out_loss`, one train image in so many
 
 
 @dataclass(frozen=True, slots=True)

@@ -237,12 +237,12 @@ def test_every_value_says_where_it_comes_from() -> None:
     # said once, on the line before: accumulate with the batch, kernels with the CRF; and what cannot change a result
     allowed = {
         "batch_size: 70",
-        "accumulate: 3",
+        "accumulation_steps: 3",
         "device: auto",
         "precision: auto",
         "workers: 8",
         "jobs: -1",
-        "part_size: 1024",
+        "shard_size: 1024",
     }
     allowed |= {"splits: [val, test]"}
     assert {line for line in unmarked if "compat" not in line} <= allowed

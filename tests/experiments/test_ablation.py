@@ -51,7 +51,7 @@ def test_five_rows_from_two_trainings_and_nothing_twice(checkout: Checkout) -> N
     files = {name: (folder / name).read_bytes() for name in RESULTS}
     results = json.loads(files["results.json"])
     assert [row["title"] for row in results["groups"]["ladder"]] == ["CAM", "+ CRF", "+ PaS", "+ NWC", "+ TAP"]
-    assert len(results["groups"]["decoders"]) == 4
+    assert len(results["groups"]["outputs"]) == 4
     assert results["images"] == 8
 
     # the row without CRF is the same run as the row with it

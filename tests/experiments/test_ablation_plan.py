@@ -88,7 +88,7 @@ def test_another_seed_and_the_grid_leave_what_was_there(stages):
 
 def test_a_stage_of_the_chain_depends_on_what_the_chain_says(stages):
     made = stages()
-    scripts = {"train-seed0": "train", "extract": "extract", "refine-gap-keep-max-foreground-seed0": "refine"}
+    scripts = {"train-seed0": "train", "extract": "extract", "refine-gap-keep-max-score_map-seed0": "refine"}
     for name, script in scripts.items():
         listed = {Path(dep).as_posix().split(f"{ROOT.name}/")[-1] for dep in made[name]["deps"]}
         ours = f"stages/{script}.py" if script == "refine" else "pipeline/experiments/shared.py"

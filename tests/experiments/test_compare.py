@@ -31,7 +31,7 @@ def _metrics(variant, seed):
     """What evaluate would leave: the score of both rows of the variant, with and without the CRF."""
 
     def scores(crf):
-        row = next(row for row in grid("foreground") if row.variant == variant and row.crf == crf)
+        row = next(row for row in grid("score_map") if row.variant == variant and row.crf == crf)
         value = _score(row, seed)
         return {"peak_iou": value, "peak_iou_mean": value / 2, "pxap": None, "peak_threshold": 100 + seed}
 
@@ -67,7 +67,7 @@ def _diagnosis(variant, seed):
 @pytest.fixture
 def folder(tmp_path):
     """A finished ablation of two images and two seeds, the grid among it."""
-    groups = {"ladder": ladder("foreground"), "without_crf": without_crf("foreground"), "grid": grid("foreground")}
+    groups = {"ladder": ladder("score_map"), "without_crf": without_crf("score_map"), "grid": grid("score_map")}
     rows = []
     for image_id, seed in (("a", 0), ("b", 1)):
         (tmp_path / f"{image_id}.png").write_bytes(encode_png(np.full((48, 64, 3), 90 + seed, np.uint8)))
@@ -127,7 +127,7 @@ def test_the_grid_gives_back_what_each_part_is_worth(folder):
 def test_part_gains_average_over_the_combinations_of_the_others():
     rows = [
         {"parts": list(row.parts), "scores": {"x": summary([float(row.parts == (True,) * 4)])}}
-        for row in grid("foreground")
+        for row in grid("score_map")
     ]
     for gain in part_gains(
         rows, "x"

@@ -5,50 +5,50 @@ from support.helpers import recipe
 
 from pipeline.core.errors import SettingsError
 from pipeline.core.tracks import get_track
-from pipeline.experiments.ladder import Variant, check_seeds, decoder_rows, grid, ladder, variant_params, write_yaml
+from pipeline.experiments.ladder import Variant, check_seeds, grid, ladder, output_rows, variant_params, write_yaml
 from pipeline.params.check import check
 
 
 def test_the_ladder_adds_one_part_a_row_in_the_published_order():
-    assert [row.parts for row in ladder("foreground")] == [
+    assert [row.parts for row in ladder("score_map")] == [
         (False, False, False, False),
         (True, False, False, False),
         (True, True, False, False),
         (True, True, True, False),
         (True, True, True, True),
     ]
-    assert [row.published for row in ladder("foreground")] == [0.5254, 0.5461, 0.5563, 0.5881, 0.6370]
+    assert [row.published for row in ladder("score_map")] == [0.5254, 0.5461, 0.5563, 0.5881, 0.6370]
 
 
 def test_the_grid_holds_every_combination_once_and_the_ladder_among_them():
-    rows = grid("foreground")
+    rows = grid("score_map")
     assert len({row.parts for row in rows}) == 16
     by_parts = {row.parts: row.variant for row in rows}
-    assert all(by_parts[row.parts] == row.variant for row in ladder("foreground"))
+    assert all(by_parts[row.parts] == row.variant for row in ladder("score_map"))
 
 
 def test_two_trainings_are_all_that_is_needed():
-    assert {row.variant.training for row in [*ladder("foreground"), *grid("foreground")]} == {"gap", "tap"}
-    assert len({row.variant.maps for row in grid("foreground")}) == 4
-    assert len({row.variant for row in grid("foreground")}) == 8  # the CRF asks for no run of its own
+    assert {row.variant.training for row in [*ladder("score_map"), *grid("score_map")]} == {"gap", "tap"}
+    assert len({row.variant.maps for row in grid("score_map")}) == 4
+    assert len({row.variant for row in grid("score_map")}) == 8  # the CRF asks for no run of its own
 
 
 def test_decoders_are_compared_in_track_1_where_the_classifier_knows_several_classes():
-    rows = decoder_rows(get_track("track1"), "several_classes")
-    assert [(row.variant.decoder, row.crf) for row in rows] == [
-        ("one_class", False), ("several_classes", False), ("one_class", True), ("several_classes", True),
+    rows = output_rows(get_track("track1"), "label_map")
+    assert [(row.variant.output, row.crf) for row in rows] == [
+        ("label_map_one_class", False), ("label_map", False), ("label_map_one_class", True), ("label_map", True),
     ]  # fmt: skip
     assert len({row.variant.scaled for row in rows}) == 1  # from the same maps
-    assert decoder_rows(get_track("track1"), "one_class") == []
-    assert decoder_rows(get_track("track3"), "foreground") == []
+    assert output_rows(get_track("track1"), "label_map_one_class") == []
+    assert output_rows(get_track("track3"), "score_map") == []
 
 
 @pytest.mark.parametrize(
-    ("track", "decoder"), [("track1", "several_classes"), ("track1", "one_class"), ("track3", "foreground")]
+    ("track", "output"), [("track1", "label_map"), ("track1", "label_map_one_class"), ("track3", "foreground")]
 )
-def test_the_params_of_every_row_are_a_valid_recipe_that_differs_in_the_switches_alone(tmp_path, track, decoder):
+def test_the_params_of_every_row_are_a_valid_recipe_that_differs_in_the_switches_alone(tmp_path, track, output):
     base = recipe()
-    for row in [*grid(decoder), *decoder_rows(get_track(track), decoder)]:
+    for row in [*grid(output), *output_rows(get_track(track), output)]:
         values = variant_params(base, track, row.variant, seed=3)
         write_yaml(tmp_path / "row.yaml", values)
         settings = check(tmp_path / "row.yaml")[track]
@@ -58,7 +58,7 @@ def test_the_params_of_every_row_are_a_valid_recipe_that_differs_in_the_switches
             row.variant.negative_weights,
             row.variant.scale,
         )
-        assert settings["refine"].decoder == row.variant.decoder
+        assert settings["refine"].output == row.variant.output
         assert settings["extract"].splits == ("val",)
         other = "track1" if track == "track3" else "track3"
         assert values["tracks"][other] == base["tracks"][other]
@@ -67,7 +67,7 @@ def test_the_params_of_every_row_are_a_valid_recipe_that_differs_in_the_switches
 
 
 def test_params_written_twice_leave_the_file_alone(tmp_path):
-    values = variant_params(recipe(), "track3", Variant("gap", "keep", "max", "foreground"), 0)
+    values = variant_params(recipe(), "track3", Variant("gap", "keep", "max", "score_map"), 0)
     write_yaml(tmp_path / "a.yaml", values)
     before = (tmp_path / "a.yaml").stat().st_mtime_ns
     write_yaml(tmp_path / "a.yaml", values)

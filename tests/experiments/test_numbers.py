@@ -82,7 +82,7 @@ def test_an_ablation_keeps_its_own_commit_machine_and_time(make_run):
         {
             "title": title,
             "parts": [crf] * 4,
-            "decoder": "foreground",
+            "output": "score_map",
             "published": 0.5,
             "scores": {"peak_iou": score},
             "refined": [],

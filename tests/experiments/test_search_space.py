@@ -88,7 +88,7 @@ def test_more_budget_goes_on_from_less():
 
 def test_parameters_of_track_3_leave_out_what_only_label_maps_have():
     space = make_space(SECTIONS, get_track("track3"), {})
-    assert not {"refine.background", "refine.min_probability", "refine.decoder"} & space.levels.keys()
+    assert not {"refine.background", "refine.min_probability", "refine.output"} & space.levels.keys()
     assert {"refine.background", "refine.min_probability"} <= make_space(
         recipe()["tracks"]["track1"], get_track("track1"), {}
     ).levels.keys()

@@ -53,7 +53,7 @@ def test_several_labels_count_where_a_label_map_tells_them_apart(tmp_path: Path)
 def test_features_and_weights_are_those_of_the_network(tmp_path: Path) -> None:
     manifest, classifier = _manifest(tmp_path), make_tiny()
     classifier.design = replace(classifier.design, offset=(0.25, -0.5))
-    settings = extract_settings(kept_features=4, sizes=[96, 64])
+    settings = extract_settings(diagnostic_images=4, sizes=[96, 64])
     assert keep_features(manifest, classifier, tmp_path / "out", settings, TRACK3) == 4
     store = Store(tmp_path / "out")
     assert store.about == {"pooling": "tap", "tap_threshold": 0.05, "offset": [0.25, -0.5]}
@@ -70,7 +70,7 @@ def test_features_and_weights_are_those_of_the_network(tmp_path: Path) -> None:
 
 
 def test_the_published_placement_has_no_offset(tmp_path: Path) -> None:
-    settings, classifier = extract_settings(kept_features=1, placement="grid"), make_tiny()
+    settings, classifier = extract_settings(diagnostic_images=1, placement="grid"), make_tiny()
     classifier.design = replace(classifier.design, offset=(0.25, -0.5))
     keep_features(_manifest(tmp_path), classifier, tmp_path / "out", settings, TRACK3)
     assert Store(tmp_path / "out").about["offset"] == [0, 0]
@@ -78,7 +78,7 @@ def test_the_published_placement_has_no_offset(tmp_path: Path) -> None:
 
 def test_none_is_an_empty_store(tmp_path: Path) -> None:
     assert (
-        keep_features(_manifest(tmp_path), make_tiny(), tmp_path / "out", extract_settings(kept_features=0), TRACK3)
+        keep_features(_manifest(tmp_path), make_tiny(), tmp_path / "out", extract_settings(diagnostic_images=0), TRACK3)
         == 0
     )
     assert Store(tmp_path / "out").ids == ()

@@ -262,14 +262,15 @@ def test_a_crop_smaller_than_the_stride_is_refused(tmp_path: Path) -> None:
 BETWEEN: list[tuple[str, Changes, str]] = [
     (
         T1,
-        [("refine.decoder", "foreground")],
-        "refine.decoder: expected one of ['one_class', 'several_classes'], got 'foreground'; it belongs to the other "
+        [("refine.output", "score_map")],
+        "refine.output: expected one of ['label_map_one_class', 'label_map'], got 'foreground'; it belongs to the "
+        "other "
         "track",
     ),
     (
         T3,
-        [("refine.decoder", "one_class")],
-        "refine.decoder: expected one of ['foreground'], got 'one_class'; it belongs to the other track",
+        [("refine.output", "label_map_one_class")],
+        "refine.output: expected one of ['foreground'], got 'label_map_one_class'; it belongs to the other track",
     ),
     (
         T3,
@@ -286,12 +287,12 @@ BETWEEN: list[tuple[str, Changes, str]] = [
     (
         T1,
         [("extract.max_classes", 1)],
-        "extract.max_classes: expected 2 or more with refine.decoder 'several_classes', got 1",
+        "extract.max_classes: expected 2 or more with refine.output 'label_map', got 1",
     ),
     (
         T1,
         [("train.loss", "single_label")],
-        "train.loss: expected 'multi_label' with refine.decoder 'several_classes', got 'single_label'; "
+        "train.loss: expected 'multi_label' with refine.output 'label_map', got 'single_label'; "
         "its probabilities add up to 1, so that two classes are never certain at once",
     ),
     (T1, [("refine.shape", "box")], "refine.shape: expected 'free', got 'box'; only score maps have level sets"),
@@ -315,7 +316,7 @@ def test_what_contradicts_another_section(track: str, changes: Changes, message:
 def test_one_class_needs_none_of_what_several_need(tmp_path: Path) -> None:
     values = recipe()
     for key, value in (
-        ("refine.decoder", "one_class"), ("extract.max_classes", 1), ("train.loss", "single_label"),
+        ("refine.output", "label_map_one_class"), ("extract.max_classes", 1), ("train.loss", "single_label"),
         ("refine.min_probability", 0.0),
     ):  # fmt: skip
         put(values, f"{T1}.{key}", value)
@@ -396,4 +397,5 @@ def test_whatever_stands_in_the_file_the_prediction_is_settings_or_a_settings_er
     try:
         check(Path("params.yaml"))
     except SettingsError as error:
-        assert all(line.startswith("params.yaml: ") and "expected" in line for line in str(error).splitlines())  # noqa: PT017
+        lines = str(error).splitlines()
+        assert all(line.startswith("params.yaml: ") and "expected" in line for line in lines)  # noqa: PT017

@@ -20,7 +20,7 @@ from support.helpers import TINY, merge
 from support.trees import Tree, make_ilsvrc_cls, make_ilsvrc_det, write_lines
 
 from pipeline.core.settings import read_params
-from pipeline.preflight import data, durations, lists, machine, model, rows, run, space, trial
+from pipeline.preflight import disk, durations, findings, listing, lists, machine, model, run, timing
 from pipeline.preflight.context import Context, Trial
 from pipeline.preflight.findings import Row, limit, row_of_line, show
 from pipeline.preprocess.challenge_lists import cls_classes, track3_val
@@ -28,7 +28,7 @@ from pipeline.preprocess.settings import PreprocessSettings
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "lid2020.yaml"
 MASKS_OF_TRACK3 = "LID_track3/val_masks"
-MODULES = (data, durations, lists, machine, model, rows, space, trial)
+MODULES = (disk, durations, findings, listing, lists, machine, model, timing)
 
 
 @dataclass
@@ -574,7 +574,7 @@ def test_the_same_images_are_looked_at_every_time(tmp_path: Path, at_home: Calla
     for seed in (0, 0, 1):
         context = Context(disks.write_params(), sample=5, seed=seed, minutes=0.0)
         run.guarded("params.check_params", context)
-        for check in ("data.check_listing", "images.check_images"):
+        for check in ("listing.check_listing", "images.check_images"):
             assert not of(run.guarded(check, context, run.TRACKS["track3"]), "FAIL")
         chosen.append([record.id for record in context.good["track3"]])
     assert len(chosen[0]) == 15
@@ -625,7 +625,7 @@ def test_preflight_lists_the_held_out_images_that_the_source_lists(
     for name in ("track1", "track3"):
         settings = context.get(name, PreprocessSettings)
         images, _ = lists.held_out(settings.source)
-        manifest = data.list_source(settings, run.TRACKS[name]).manifest
+        manifest = listing.list_source(settings, run.TRACKS[name]).manifest
         expected = {record.id: record.file for split in ("val", "test") for record in manifest.select(split)}
         assert len(expected) == len(disks.track1.ids["val"] if name == "track1" else disks.track3.ids["val"]) + 6
         assert {image_id: path.resolve() for image_id, path in images.items()} == {
@@ -644,7 +644,7 @@ def test_a_mask_in_place_of_an_image_fails_whatever_is_sampled(
     make(disks.mask(5), image)
     context = Context(disks.write_params(), sample=0, minutes=0.0)
     run.guarded("params.check_params", context)
-    (row,) = of(run.guarded("data.check_listing", context, run.TRACKS["track3"]), "FAIL")
+    (row,) = of(run.guarded("listing.check_listing", context, run.TRACKS["track3"]), "FAIL")
     assert row.where == image.relative_to(tmp_path).as_posix()
     assert (
         f"expected image '{image.stem}', got its own mask {disks.mask(5).relative_to(tmp_path).as_posix()}" in row.found
@@ -704,9 +704,9 @@ def test_a_batch_that_does_not_fit_names_the_one_that_does(
     def full(*given: Any) -> None:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
 
-    monkeypatch.setattr(trial, "_try_learning", full)
-    monkeypatch.setattr(trial, "_try_extraction", lambda *given: None)
-    monkeypatch.setattr(trial, "_try_refine", lambda *given: [])
+    monkeypatch.setattr(timing, "_try_learning", full)
+    monkeypatch.setattr(timing, "_try_extraction", lambda *given: None)
+    monkeypatch.setattr(timing, "_try_refine", lambda *given: [])
     failed = of(view_shape(disks, minutes=0.001), "FAIL")
     assert [row.where for row in failed] == [
         f"params.yaml: tracks.{track}.train.batch_size" for track in ("track1", "track3")
@@ -746,20 +746,19 @@ def test_needed_bytes_of_the_recipe() -> None:
     context = Context(RECIPE)
     context.settings = run_sections()
     context.parameters["track3"] = 28_000_000
-    need = space.needed(context, run.TRACKS["track3"])
+    need = disk.needed(context, run.TRACKS["track3"])
     images = (
         2 * 23_151 + 21_120
     )  # val twice: the map of the true class, where another one is predicted, at the most everywhere
     assert need.maps == images * (
-        2 * 24 * 24 + 2 * 1000 + space.ENTRY
+        2 * 24 * 24 + 2 * 1000 + disk.ENTRY
     )  # one class, half precision; probabilities of 1,000
-    assert need.predictions == images * (2 * 40_000 + space.ENTRY)
+    assert need.predictions == images * (2 * 40_000 + disk.ENTRY)
     assert need.zip == 21_120 * 40_000
     assert need.model == 4 * 28_000_000
-    assert need.features == 32 * 2 * space.CHANNELS * 24 * 24
+    assert need.features == 32 * 2 * disk.CHANNELS * 24 * 24
     assert (
-        need.total
-        == need.maps + need.features + need.predictions + need.zip + need.model + need.manifest + space.REPORT
+        need.total == need.maps + need.features + need.predictions + need.zip + need.model + need.manifest + disk.REPORT
     )
 
 
@@ -775,22 +774,22 @@ def test_needed_bytes_of_the_recipe() -> None:
 def test_whether_dvc_keeps_copies_is_read_from_its_config(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: str, copies: bool
 ) -> None:
-    monkeypatch.setattr(space, "shares_blocks", lambda folder: False)
+    monkeypatch.setattr(disk, "shares_blocks", lambda folder: False)
     (tmp_path / ".dvc").mkdir()
     (tmp_path / ".dvc/config").write_text(config.replace('"', ""))
-    assert space.keeps_copies(tmp_path) is copies
+    assert disk.keeps_copies(tmp_path) is copies
 
 
 def test_a_file_system_that_shares_blocks_needs_no_second_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(space, "shares_blocks", lambda folder: True)
-    assert space.keeps_copies(tmp_path) is False
+    monkeypatch.setattr(disk, "shares_blocks", lambda folder: True)
+    assert disk.keeps_copies(tmp_path) is False
 
 
 def test_a_cache_on_another_disk_counts_there(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / ".dvc").mkdir()
     (tmp_path / ".dvc/config").write_text(f"[cache]\n    dir = {tmp_path / 'elsewhere'}\n")
-    assert space.cache_folder(tmp_path) == tmp_path / "elsewhere"
+    assert disk.cache_folder(tmp_path) == tmp_path / "elsewhere"
 
 
 @pytest.mark.parametrize(
@@ -817,14 +816,14 @@ def test_val_labels_that_nobody_reads_are_noticed() -> None:
     context = Context(RECIPE)
     context.settings = run_sections()
     settings = context.settings["track1"]
-    settings["train"] = replace(settings["train"], select="accuracy")
+    settings["train"] = replace(settings["train"], checkpoint="val_accuracy")
     assert not list(check_validation_labels(context, run.TRACKS["track1"]))
     settings["preprocess"] = replace(settings["preprocess"], check="list")
-    settings["train"] = replace(settings["train"], select="held_out")
+    settings["train"] = replace(settings["train"], checkpoint="held_out_loss")
     assert not list(check_validation_labels(context, run.TRACKS["track1"]))
-    settings["train"] = replace(settings["train"], select="loss")
+    settings["train"] = replace(settings["train"], checkpoint="val_loss")
     (row,) = check_validation_labels(context, run.TRACKS["track1"])
-    assert (row.level, row.where.rpartition(".")[2]) == ("FAIL", "select")
+    assert (row.level, row.where.rpartition(".")[2]) == ("FAIL", "checkpoint")
 
 
 # --- rows -------------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from pipeline.core.store import Arrays, Store, finish, write_part
 from pipeline.refine import run as module
 from pipeline.refine.crf import refine_probabilities
 from pipeline.refine.outputs import Evidence, Prediction, decode
-from pipeline.refine.run import check_decoder, refine, refine_image
+from pipeline.refine.run import check_output, refine, refine_image
 from pipeline.refine.settings import RefineSettings
 
 SHAPES = {"a": (20, 31), "b": (33, 18), "c": (20, 31)}
@@ -68,15 +68,15 @@ def by_hand(image_id: str, root: Path, settings: RefineSettings) -> tuple[np.nda
     return prediction.before, prediction.after
 
 
-@pytest.mark.parametrize("decoder", ["foreground", "one_class", "several_classes"])
+@pytest.mark.parametrize("output", ["foreground", "label_map_one_class", "label_map"])
 @pytest.mark.parametrize("enabled", [True, False])
 def test_predictions_are_decoded_maps_at_the_size_of_the_image(
-    decoder: str, enabled: bool, made: tuple[Manifest, Path]
+    output: str, enabled: bool, made: tuple[Manifest, Path]
 ) -> None:
-    changes = {"decoder": decoder, "min_probability": 0.25, "crf": {"enabled": enabled}}
+    changes = {"output": output, "min_probability": 0.25, "crf": {"enabled": enabled}}
     counts, store = run(made, "out", **changes)
-    assert counts == {"images": 3, "images_reused": 0, "crf_iterations": 10 if enabled else 0, "decoder": decoder}
-    assert store.about == {"decoder": decoder, "crf": enabled, "classes": CLASSES}
+    assert counts == {"images": 3, "images_reused": 0, "crf_iterations": 10 if enabled else 0, "output": output}
+    assert store.about == {"output": output, "crf": enabled, "classes": CLASSES}
     assert set(store.ids) == set(SHAPES)
     different = 0
     for image_id, shape in SHAPES.items():
@@ -87,8 +87,8 @@ def test_predictions_are_decoded_maps_at_the_size_of_the_image(
         ):
             np.testing.assert_array_equal(ours, expected)
         different += not np.array_equal(before, after)
-        if decoder != "foreground":
-            assert set(np.unique(after)) <= ({0, 3} if decoder == "one_class" else {0, 1, 3})
+        if output != "score_map":
+            assert set(np.unique(after)) <= ({0, 3} if output == "label_map_one_class" else {0, 1, 3})
     assert different == (3 if enabled else 0)
 
 
@@ -114,17 +114,17 @@ def test_the_map_of_the_true_class_is_refined_beside_the_other(made: tuple[Manif
 
 
 def test_known_classes_are_decoded_however_improbable(made: tuple[Manifest, Path]) -> None:
-    _, unsure = run(made, "unsure", decoder="several_classes", min_probability=0.9)
+    _, unsure = run(made, "unsure", output="label_map", min_probability=0.9)
     known = {image_id: {**arrays(n), "known": np.array([True])} for n, image_id in enumerate(SHAPES)}
     finish(made[1], [write_part(made[1], 0, known)], {"classes": CLASSES})
-    _, sure = run(made, "sure", decoder="several_classes", min_probability=0.9)
+    _, sure = run(made, "sure", output="label_map", min_probability=0.9)
     assert all(1 not in decode_png(unsure.read(image_id)["before"], image_id) for image_id in SHAPES)
     assert all(1 in decode_png(sure.read(image_id)["before"], image_id) for image_id in SHAPES)
 
 
 def test_processes_and_parts_change_nothing(made: tuple[Manifest, Path]) -> None:
-    _, alone = run(made, "alone", part_size=3)
-    _, shared = run(made, "shared", part_size=1, jobs=2)
+    _, alone = run(made, "alone", shard_size=3)
+    _, shared = run(made, "shared", shard_size=1, jobs=2)
     assert [part.ids for part in shared.parts] == [("a", "b"), ("c",)]
     assert alone.ids == shared.ids
     for image_id, predictions in alone.items():
@@ -194,11 +194,11 @@ def test_more_classes_than_a_label_map_holds_are_refused(made: tuple[Manifest, P
     part = write_part(maps, 0, {image_id: arrays(n) for n, image_id in enumerate(SHAPES)})
     for count in (254, 255):
         finish(maps, [part], {"classes": [f"c{k}" for k in range(count)]})
-        refine(manifest, maps, maps.parent / "scores", refine_settings(decoder="foreground"))
+        refine(manifest, maps, maps.parent / "scores", refine_settings(output="score_map"))
         if count == 254:
-            refine(manifest, maps, maps.parent / "out", refine_settings(decoder="one_class"))
-    with pytest.raises(MapError, match=r"refine.decoder 'one_class': expected at most 254 classes, got 255"):
-        refine(manifest, maps, maps.parent / "out", refine_settings(decoder="one_class"))
+            refine(manifest, maps, maps.parent / "out", refine_settings(output="label_map_one_class"))
+    with pytest.raises(MapError, match=r"refine.output 'label_map_one_class': expected at most 254 classes, got 255"):
+        refine(manifest, maps, maps.parent / "out", refine_settings(output="label_map_one_class"))
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -214,10 +214,10 @@ def test_a_map_that_is_no_number_names_its_image(enabled: bool, jobs: int, made:
 
 
 def test_a_decoder_of_the_other_track_is_refused() -> None:
-    check_decoder("foreground", ("foreground",), "track3")
+    check_output("score_map", ("score_map",), "track3")
     message = (
-        r"tracks.track1.refine.decoder: expected one of \['one_class', 'several_classes'\], got 'foreground'; "
+        r"tracks.track1.refine.output: expected one of \['label_map_one_class', 'label_map'\], got 'score_map'; "
         "it belongs to the"
     )
     with pytest.raises(MapError, match=message):
-        check_decoder("foreground", ("one_class", "several_classes"), "track1")
+        check_output("foreground", ("label_map_one_class", "label_map"), "track1")

@@ -116,7 +116,7 @@ def test_method_chips_name_the_method() -> None:
     params = {
         "train": {"pooling": "tap", "tap_threshold": 0.05, "backbone": {"name": "net"}},
         "extract": {"negative_weights": "clamp", "scale": "percentile", "percentile": 98.0},
-        "refine": {"crf": {"enabled": True, "iterations": 10}, "decoder": "one_class"},
+        "refine": {"crf": {"enabled": True, "iterations": 10}, "output": "label_map_one_class"},
     }
     assert method_chips(params) == ["net", "TAP, θ = 0.05", "NWC", "PaS 98", "CRF, 10 iterations", "one class an image"]
     assert method_chips({"refine": {"crf": {"enabled": False}}}) == ["no CRF"]

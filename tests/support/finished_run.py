@@ -23,7 +23,7 @@ CELLS = (6, 8)
 CLASSES = ("one", "two", "three")
 FAST = {
     "extract": {"device": "cpu", "precision": "fp32", "sizes": [64], "flip": False, "splits": ["val", "test"]},
-    "refine": {"jobs": 1, "part_size": 2, "crf": {"iterations": 2}},
+    "refine": {"jobs": 1, "shard_size": 2, "crf": {"iterations": 2}},
     "evaluate": {"jobs": 1},
 }
 BOTH = {"extract": {"max_classes": 2, "min_probability": 0.1}, "refine": {"min_probability": 0.4}}
@@ -122,7 +122,7 @@ def make(folder: Path, track: str, val: int, test: int) -> MadeRun:
         finish(store, [write_part(store, 0, of_split)] if of_split else [], about)
     classifier = make_tiny(len(CLASSES))
     save_classifier(classifier, data / "model")
-    keep_features(manifest, classifier, data / "features", extract_settings(kept_features=val), get_track(track))
+    keep_features(manifest, classifier, data / "features", extract_settings(diagnostic_images=val), get_track(track))
     params = recipe()
     params["tracks"][track] = merge(params["tracks"][track], FAST)
     if track == "track1":

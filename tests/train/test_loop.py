@@ -39,7 +39,9 @@ def plain(**changes: Any) -> TrainSettings:
     """Gradient descent and nothing else, so that a step can be redone by hand; `optimizer` changes its keys."""
     optimizer = {"name": "sgd", "learning_rate": 0.05, "head_multiplier": 10.0, "momentum": 0.0, "weight_decay": 0.0}
     changes["optimizer"] = {**optimizer, "gradient_clip": 0.0, **changes.get("optimizer", {})}
-    return train_settings(**{"epochs": 1, "select": "last", "schedule": {"name": "constant", "warmup": 0.0}, **changes})
+    return train_settings(
+        **{"epochs": 1, "checkpoint": "last", "schedule": {"name": "constant", "warmup": 0.0}, **changes}
+    )
 
 
 def run(settings: TrainSettings, data: Batch, module: nn.Module | None = None) -> tuple[nn.Module, list[Epoch]]:
@@ -94,17 +96,17 @@ def test_three_steps_by_hand() -> None:
 @pytest.mark.parametrize("images", [24, 22, 32, 30, 26])  # the last batch, or the last group of batches, whole or short
 def test_accumulated_batches_step_like_one_large_batch(images: int) -> None:
     data = draw(images)
-    small, _ = run(plain(batch_size=4, accumulate=3, epochs=2), data)
-    large, _ = run(plain(batch_size=12, accumulate=1, epochs=2), data)
+    small, _ = run(plain(batch_size=4, accumulation_steps=3, epochs=2), data)
+    large, _ = run(plain(batch_size=12, accumulation_steps=1, epochs=2), data)
     torch.testing.assert_close(small.weight, large.weight, rtol=0, atol=1e-6)
-    apart, _ = run(plain(batch_size=4, accumulate=1, epochs=2), data)
+    apart, _ = run(plain(batch_size=4, accumulation_steps=1, epochs=2), data)
     assert (apart.weight - large.weight).abs().max() > 1e-2  # what forgetting to accumulate would give
 
 
 def test_accumulated_batches_follow_the_same_schedule() -> None:
     data, cosine = draw(21), {"name": "cosine", "warmup": 0.3}
-    _, small = run(plain(batch_size=4, accumulate=3, epochs=4, schedule=cosine), data)
-    _, large = run(plain(batch_size=12, accumulate=1, epochs=4, schedule=cosine), data)
+    _, small = run(plain(batch_size=4, accumulation_steps=3, epochs=4, schedule=cosine), data)
+    _, large = run(plain(batch_size=12, accumulation_steps=1, epochs=4, schedule=cosine), data)
     assert [epoch.learning_rate for epoch in small] == [epoch.learning_rate for epoch in large]
 
 
@@ -205,26 +207,26 @@ def epoch(loss: float, accuracy: float) -> Epoch:
 
 
 @pytest.mark.parametrize(
-    ("select", "new", "best", "expected"),
+    ("checkpoint", "new", "best", "expected"),
     [
-        ("accuracy", epoch(0.9, 0.8), epoch(0.1, 0.7), True),
-        ("accuracy", epoch(0.1, 0.7), epoch(0.9, 0.8), False),
-        ("accuracy", epoch(0.1, 0.8), epoch(0.9, 0.8), True),  # equal accuracy: the lower loss
-        ("accuracy", epoch(0.9, 0.8), epoch(0.9, 0.8), False),  # equal in both: the earlier epoch stays
-        ("accuracy", epoch(0.5, 0.0), epoch(0.6, 0.0), True),
-        ("loss", epoch(0.1, 0.0), epoch(0.2, 1.0), True),
-        ("loss", epoch(0.2, 1.0), epoch(0.2, 0.0), False),
-        ("held_out", epoch(0.1, 0.0), epoch(0.2, 1.0), True),
-        ("held_out", epoch(0.2, 1.0), epoch(0.2, 0.0), False),
+        ("val_accuracy", epoch(0.9, 0.8), epoch(0.1, 0.7), True),
+        ("val_accuracy", epoch(0.1, 0.7), epoch(0.9, 0.8), False),
+        ("val_accuracy", epoch(0.1, 0.8), epoch(0.9, 0.8), True),  # equal accuracy: the lower loss
+        ("val_accuracy", epoch(0.9, 0.8), epoch(0.9, 0.8), False),  # equal in both: the earlier epoch stays
+        ("val_accuracy", epoch(0.5, 0.0), epoch(0.6, 0.0), True),
+        ("val_loss", epoch(0.1, 0.0), epoch(0.2, 1.0), True),
+        ("val_loss", epoch(0.2, 1.0), epoch(0.2, 0.0), False),
+        ("held_out_loss", epoch(0.1, 0.0), epoch(0.2, 1.0), True),
+        ("held_out_loss", epoch(0.2, 1.0), epoch(0.2, 0.0), False),
         ("last", epoch(9.0, 0.0), epoch(0.1, 1.0), True),
     ],
 )
-def test_is_better(select: str, new: Epoch, best: Epoch, expected: bool) -> None:
-    assert is_better(new, best, select) is expected
+def test_is_better(checkpoint: str, new: Epoch, best: Epoch, expected: bool) -> None:
+    assert is_better(new, best, checkpoint) is expected
 
 
-@pytest.mark.parametrize("select", ["loss", "accuracy", "last"])
-def test_the_module_is_left_with_the_weights_of_the_best_epoch(select: str) -> None:
+@pytest.mark.parametrize("checkpoint", ["val_loss", "val_accuracy", "last"])
+def test_the_module_is_left_with_the_weights_of_the_best_epoch(checkpoint: str) -> None:
     """Validation sees the labels turned around, so that learning makes it worse: the first epoch is best, and not the
     last."""
     data = draw(16)
@@ -236,14 +238,14 @@ def test_the_module_is_left_with_the_weights_of_the_best_epoch(select: str) -> N
         seen.append(head.weight.detach().clone())
         return [wrong]
 
-    settings = plain(batch_size=4, epochs=5, select=select, optimizer={"learning_rate": 0.2})
+    settings = plain(batch_size=4, epochs=5, checkpoint=checkpoint, optimizer={"learning_rate": 0.2})
     history, best = run_epochs(head, split(data, 4), val_batches, 16, settings, CPU)
     assert len(history) == len(seen) == 5
     losses = [row.val_loss or 0.0 for row in history]
     assert losses[0] < min(losses[1:])
     ranks = [(-(row.val_accuracy or 0.0), row.val_loss or 0.0) for row in history]
-    kept = {"last": 4, "loss": 0, "accuracy": ranks.index(min(ranks))}[select]
-    assert kept < 4 or select == "last"
+    kept = {"last": 4, "val_loss": 0, "val_accuracy": ranks.index(min(ranks))}[checkpoint]
+    assert kept < 4 or checkpoint == "last"
     assert best == history[kept]
     assert torch.equal(head.weight, seen[kept])
     assert not torch.equal(seen[0], seen[-1])
@@ -303,11 +305,12 @@ def test_a_rate_that_is_too_high_stops_with_the_cause() -> None:
 def test_a_last_step_that_diverges_is_seen_by_validation() -> None:
     """The loss of the only batch is finite; the weights after it are not."""
     data = draw(4)
-    settings = plain(batch_size=4, optimizer={"learning_rate": 3.3e37}, select="accuracy")
+    settings = plain(batch_size=4, optimizer={"learning_rate": 3.3e37}, checkpoint="val_accuracy")
     with pytest.raises(TrainError, match="val_loss: expected a finite number"):
         run_epochs(new_head(), split(data, 4), lambda: [one_hot(data)], 4, settings, CPU)
 
 
 def test_settings_of_the_schedule_are_those_of_the_file() -> None:
-    built = build(ScheduleSettings, {"name": "step", "warmup": 0, "steps": [0.5, 0.75]}, "p", "k")  # type: ignore[arg-type]
+    # type: ignore[arg-type]
+    built = build(ScheduleSettings, {"name": "step", "warmup": 0, "steps": [0.5, 0.75]}, "p", "k")
     assert built == ScheduleSettings("step", 0.0, (0.5, 0.75))

@@ -98,7 +98,7 @@ def test_more_views_are_other_features(colors: Manifest, start: str) -> None:
 
 def test_the_whole_network_learns(colors: Manifest) -> None:
     backbone = {"name": TINY, "weights": "none", "trained": True, "batch_norm": "trained"}
-    settings = train_settings(backbone=backbone, epochs=2, batch_size=6, select="last", loss="single_label")
+    settings = train_settings(backbone=backbone, epochs=2, batch_size=6, checkpoint="last", loss="single_label")
     torch.manual_seed(settings.seed)
     fresh = make_classifier(settings, 3)
     trained, again = fit(colors, settings), fit(colors, settings)
@@ -111,7 +111,9 @@ def test_the_whole_network_learns(colors: Manifest) -> None:
 
 def test_one_epoch_of_the_whole_network_from_imagenet_weights(colors: Manifest) -> None:
     backbone = {"trained": True, "batch_norm": "frozen"}
-    settings = train_settings(backbone=backbone, epochs=1, batch_size=3, accumulate=2, sampling="class_balanced")
+    settings = train_settings(
+        backbone=backbone, epochs=1, batch_size=3, accumulation_steps=2, sampling="class_balanced"
+    )
     fresh, trained = make_classifier(settings, 3), fit(colors, settings)
     before, after = fresh.backbone.state_dict(), trained.classifier.backbone.state_dict()
     moved = {name.rpartition(".")[2] for name in before if not torch.equal(before[name], after[name])}
@@ -195,7 +197,7 @@ def test_held_out_train_images_choose_the_epoch_and_split_val_is_not_read(colors
     ]
     blind = [{**row, "labels": [], "file": "nowhere.png"} if row["split"] == "val" else row for row in rows]
     manifest = from_rows(blind, colors.classes, colors.root, colors.mask_kind)
-    trained = fit(manifest, quick(start, select="held_out", epochs=4, views=1))
+    trained = fit(manifest, quick(start, checkpoint="held_out_loss", epochs=4, views=1))
     held = int(choose_held_out(manifest.select("train").ids(), manifest.select("train").labels(), 0).sum())
     assert 1 <= held < 20
     facts = {name: trained.facts[name] for name in ("selected_by", "validation_images", "train_images")}
@@ -215,16 +217,16 @@ def test_nothing_to_hold_out_is_an_error(colors: Manifest, start: str) -> None:
     few = from_rows(colors.table.to_pylist()[::6][:3], colors.classes, colors.root, colors.mask_kind)
     assert [record.labels for record in few] == [(0,), (1,), (2,)]
     with pytest.raises(TrainError, match="expected train images to hold out, found none among 3"):
-        fit(few, quick(start, select="held_out"))
+        fit(few, quick(start, checkpoint="held_out_loss"))
 
 
 def test_without_validation_labels_the_last_epoch_is_taken(colors: Manifest, start: str) -> None:
     blind = relabeled(colors, {"val": []})
-    for select in ("accuracy", "loss"):
-        message = f"train.select is '{select}': expected labelled images in split val, found none; use 'last'"
+    for checkpoint in ("val_accuracy", "val_loss"):
+        message = f"train.checkpoint is '{checkpoint}': expected labelled images in split val, found none; use 'last'"
         with pytest.raises(TrainError, match=message):
-            fit(blind, quick(start, select=select))
-    trained = fit(blind, quick(start, select="last", epochs=2))
+            fit(blind, quick(start, checkpoint=checkpoint))
+    trained = fit(blind, quick(start, checkpoint="last", epochs=2))
     assert (trained.best.epoch, trained.best.val_loss, trained.best.val_accuracy) == (2, None, None)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from sources.demo_checksum import checksum
+from support.demo_checksum import checksum
 
 from pipeline.core.errors import StoreError
 from pipeline.core.images import read_mask, read_rgb

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 from support.looking import ids_by_split, inspected, labels_by_id, listed
-from support.trees import RIFLE, SWAPPED, image, make_ilsvrc_cls, write_image, write_mask
+from support.trees import RIFLE, SWAPPED, draw_image, make_ilsvrc_cls, write_image, write_mask
 
 from pipeline.core.errors import DataError
 from pipeline.core.images import read_mask, read_rgb
@@ -69,7 +69,7 @@ def test_every_odd_file_is_counted_by_its_rule(tree):
 
 
 def test_odd_files_are_decoded_to_rgb_in_stored_order(tmp_path):
-    rgb, _ = image(np.random.default_rng(0), (40, 24), [3])
+    rgb, _ = draw_image(np.random.default_rng(0), (40, 24), [3])
     rgb[:, :, :] = (200, 40, 90)  # one color survives JPEG
     for oddity in ("", "cmyk_images", "other_format_than_name", "exif_orientation"):
         write_image(tmp_path / "a.JPEG", rgb, oddity)
