@@ -485,7 +485,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Looked:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(disks.folder)
         patch.setitem(sys.modules, "pydensecrf.densecrf", None)
-        patch.setattr(space, "free_bytes", lambda place: 1000)
+        patch.setattr(disk, "free_bytes", lambda place: 1000)
         patch.setattr(machine, "version", lambda name: "4.9.0.80" if name == "opencv-python-headless" else real(name))
         patch.setattr(
             machine, "unmet_requirements", lambda: ["lid-pipeline 0.1.0 requires timm, which is not installed."]
