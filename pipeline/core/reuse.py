@@ -1,8 +1,8 @@
 """Finished images, kept by what they were made of: nothing is computed twice that could not come out differently.
 
-DVC deletes the outs of a stage before it runs again. The parts of a store lie, hard-linked, in a scratch folder beside
-it; a list beside each part says, image by image, the key under which its arrays can be used again: a digest of code,
-libraries, settings, and of the contents that the image's arrays were made of. A stage asks here first. A part that is
+DVC deletes the outs of a stage before it runs again. The shards of a store lie, hard-linked, in a scratch folder beside
+it; a list beside each shard says, image by image, the key under which its arrays can be used again: a digest of code,
+libraries, settings, and of the contents that the image's arrays were made of. A stage asks here first. A shard that is
 damaged is not used, and what the last few runs did not need is removed.
 """
 
@@ -20,7 +20,7 @@ from typing import Any
 import pipeline
 from pipeline.core.errors import StoreError
 from pipeline.core.files import read_json, sha256, write_json
-from pipeline.core.store import Arrays, Part, read_part
+from pipeline.core.store import Arrays, Shard, read_shard
 
 RUNS = "runs.txt"  # JSON, under a suffix that no list of keys has
 KEPT_RUNS = 4
@@ -48,19 +48,19 @@ class Finished:
         kept: dict[str, Path] = {}
         for listed in sorted(self.folder.glob("*.json")):
             kept |= _whole(listed, listed.stat().st_mtime_ns)
-        return {image_id: read_part(kept[key], image_id) for image_id, key in keys.items() if key in kept}
+        return {image_id: read_shard(kept[key], image_id) for image_id, key in keys.items() if key in kept}
 
-    def keep(self, keys: Mapping[str, str], part: Part, store: Path) -> str:
-        """Keep a part that was just written to a store; return the name that it is kept under."""
+    def keep(self, keys: Mapping[str, str], shard: Shard, store: Path) -> str:
+        """Keep a shard that was just written to a store; return the name that it is kept under."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"{part.sha256[:32]}.safetensors"
+        path = self.folder / f"{shard.sha256[:32]}.safetensors"
         if not path.exists():
-            _link(store / part.file, path)
-        write_json(path.with_suffix(".json"), {"sha256": part.sha256, "keys": dict(keys)})
+            _link(store / shard.file, path)
+        write_json(path.with_suffix(".json"), {"sha256": shard.sha256, "keys": dict(keys)})
         return path.stem
 
     def end(self, used: Iterable[str]) -> None:
-        """Say that a run is done and which names it used; parts that none of the last `KEPT_RUNS` runs used are
+        """Say that a run is done and which names it used; shards that none of the last `KEPT_RUNS` runs used are
         removed.
 
         Several runs, because settings are tried and taken back: then DVC brings the outs back, and no stage runs.
@@ -82,17 +82,17 @@ def finished_of(store: Path, **made_of: Any) -> Finished:
 
 @lru_cache(maxsize=256)
 def _whole(listed: Path, changed: int) -> dict[str, Path]:
-    """The part that each key of a list leads to; none if list or part is damaged.
+    """The shard that each key of a list leads to; none if list or shard is damaged.
 
     `changed` makes a new list another one.
     """
-    part = listed.with_suffix(".safetensors")
+    shard = listed.with_suffix(".safetensors")
     try:
         content = read_json(listed)
-        if sha256(part) == content["sha256"]:
-            return dict.fromkeys(content["keys"].values(), part)
+        if sha256(shard) == content["sha256"]:
+            return dict.fromkeys(content["keys"].values(), shard)
     except (StoreError, OSError, KeyError, TypeError, AttributeError):
-        pass  # half of a list or no part: as if it had not been kept
+        pass  # half of a list or no shard: as if it had not been kept
     return {}
 
 

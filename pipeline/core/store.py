@@ -1,10 +1,10 @@
 """Arrays between stages: sharded, checked, pickle-free, read by image id.
 
-A store is a folder of `part-00000.safetensors`, … and one `index.json` that names, for every part, the image ids and
-the sha256. Parts are independent: workers write them side by side, and `finish` binds them together. A folder of stores
+A store is a folder of `shard-00000.safetensors`, … and one `index.json` that names, for every shard, the image ids and
+the sha256. Shards are independent: workers write them side by side, and `finish` binds them together. A folder of stores
 called `train`, `val` and `test` is read as one.
 
-An image's part is decided by its id and, coarsely, by how many images there are: a new image changes one part.
+An image's shard is decided by its id and, coarsely, by how many images there are: a new image changes one shard.
 """
 
 import hashlib
@@ -26,12 +26,12 @@ from pipeline.core.files import read_json, sha256, write_bytes, write_json
 Arrays = Mapping[str, NDArray[Any]]
 
 INDEX = "index.json"
-MOST_PARTS = 8  # of one store, so that a track leaves few files for DVC to track, whatever its size
+MOST_SHARDS = 8  # of one store, so that a track leaves few files for DVC to track, whatever its size
 SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Shard:
     """One file of a store: its name, its sha256 and the image ids in it, in order."""
 
     file: str
@@ -40,61 +40,61 @@ class Part:
 
 
 def divide(ids: Sequence[str], at_least: int) -> list[list[str]]:
-    """Divide image ids into parts of about `at_least` images or more; at most `MOST_PARTS` parts, a power of two.
+    """Divide image ids into shards of about `at_least` images or more; at most `MOST_SHARDS` shards, a power of two.
 
-    The part of an id is a hash of the id modulo the number of parts, so that it does not depend on the other ids: a new
-    image changes one part, unless it doubles their number. Ids keep their order; empty parts are left out.
+    The shard of an id is a hash of the id modulo the number of shards, so that it does not depend on the other ids: a new
+    image changes one shard, unless it doubles their number. Ids keep their order; empty shards are left out.
 
-    >>> [len(part) for part in divide([str(n) for n in range(100)], 32)]
+    >>> [len(shard) for shard in divide([str(n) for n in range(100)], 32)]
     [42, 58]
     """
     count = 1
-    while 2 * count <= MOST_PARTS and len(ids) >= 2 * count * at_least:
+    while 2 * count <= MOST_SHARDS and len(ids) >= 2 * count * at_least:
         count *= 2
-    parts: list[list[str]] = [[] for _ in range(count)]
+    shards: list[list[str]] = [[] for _ in range(count)]
     for image_id in ids:
-        parts[int.from_bytes(hashlib.sha256(image_id.encode()).digest()[:4], "big") % count].append(image_id)
-    return [part for part in parts if part]
+        shards[int.from_bytes(hashlib.sha256(image_id.encode()).digest()[:4], "big") % count].append(image_id)
+    return [shard for shard in shards if shard]
 
 
-def write_part(folder: Path, number: int, items: Mapping[str, Arrays]) -> Part:
-    """Write the arrays of some images as part `number` of the store in `folder`, atomically."""
+def write_shard(folder: Path, number: int, items: Mapping[str, Arrays]) -> Shard:
+    """Write the arrays of some images as shard `number` of the store in `folder`, atomically."""
     tensors = {
         f"{image_id}/{name}": np.ascontiguousarray(array)
         for image_id, arrays in items.items()
         for name, array in arrays.items()
     }
-    file = f"part-{number:05d}.safetensors"
-    return Part(file, write_bytes(folder / file, save(tensors)), tuple(items))
+    file = f"shard-{number:05d}.safetensors"
+    return Shard(file, write_bytes(folder / file, save(tensors)), tuple(items))
 
 
-def finish(folder: Path, parts: Iterable[Part], about: Mapping[str, Any]) -> None:
+def finish(folder: Path, shards: Iterable[Shard], about: Mapping[str, Any]) -> None:
     """Write the index: from here on `folder` is a store. `about` is what its readers must know of all images.
 
     Raises:
         StoreError: if an image id stands in two places
     """
-    ordered = sorted(parts, key=lambda part: part.file)
-    counts = Counter(image_id for part in ordered for image_id in part.ids)
+    ordered = sorted(shards, key=lambda shard: shard.file)
+    counts = Counter(image_id for shard in ordered for image_id in shard.ids)
     if twice := sorted(image_id for image_id, times in counts.items() if times > 1):
         raise StoreError(f"{folder}: expected every image id once, got some twice: {sample(twice)}")
-    named = {part.file for part in ordered}
-    for stray in folder.glob("*part-*"):  # of an earlier, killed run: an out must hold nothing else
+    named = {shard.file for shard in ordered}
+    for stray in folder.glob("*shard-*"):  # of an earlier, killed run: an out must hold nothing else
         if stray.name not in named:
             stray.unlink()
-    entries = [{"file": part.file, "sha256": part.sha256, "ids": list(part.ids)} for part in ordered]
-    write_json(folder / INDEX, {"about": dict(about), "parts": entries})
+    entries = [{"file": shard.file, "sha256": shard.sha256, "ids": list(shard.ids)} for shard in ordered]
+    write_json(folder / INDEX, {"about": dict(about), "shards": entries})
 
 
 class Store:
-    """Read access to a finished store, by image id, in any order; a part is mapped into memory, not loaded."""
+    """Read access to a finished store, by image id, in any order; a shard is mapped into memory, not loaded."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         found = [split for split in SPLITS if (folder / split / INDEX).is_file()]
         indices = [_read_index(folder, f"{split}/") for split in found] or [_read_index(folder, "")]
         self.about: dict[str, Any] = indices[0][0]
-        self.parts = tuple(part for _, parts in indices for part in parts)
+        self.shards = tuple(shard for _, shards in indices for shard in shards)
         if any(about != self.about for about, _ in indices):
             raise StoreError(
                 f"{folder}: expected the stores of the splits to be of one run, got several; `dvc repro` mends it"
@@ -103,11 +103,11 @@ class Store:
     @cached_property
     def ids(self) -> tuple[str, ...]:
         """All image ids, in the order in which they were written."""
-        return tuple(image_id for part in self.parts for image_id in part.ids)
+        return tuple(image_id for shard in self.shards for image_id in shard.ids)
 
     @cached_property
-    def _place(self) -> dict[str, Part]:
-        return {image_id: part for part in self.parts for image_id in part.ids}
+    def _place(self) -> dict[str, Shard]:
+        return {image_id: shard for shard in self.shards for image_id in shard.ids}
 
     def __contains__(self, image_id: str) -> bool:
         return image_id in self._place
@@ -119,12 +119,12 @@ class Store:
         """Return the arrays of one image by name.
 
         Raises:
-            StoreError: if the id is not in the store, or its part is damaged
+            StoreError: if the id is not in the store, or its shard is damaged
         """
         if image_id not in self._place:
             raise StoreError(f"{self.folder}: expected image id {image_id!r}, not among the {len(self)} in the store")
-        part = self._place[image_id]
-        return read_part(self.folder / part.file, image_id, part.sha256)
+        shard = self._place[image_id]
+        return read_shard(self.folder / shard.file, image_id, shard.sha256)
 
     def items(self) -> Iterator[tuple[str, dict[str, NDArray[Any]]]]:
         """Yield (image id, arrays) in stored order."""
@@ -132,42 +132,42 @@ class Store:
             yield image_id, self.read(image_id)
 
     def verify(self) -> None:
-        """Compare every part with its sha256.
+        """Compare every shard with its sha256.
 
         Raises:
-            StoreError: naming the first part that differs
+            StoreError: naming the first shard that differs
         """
-        for part in self.parts:
-            file = self.folder / part.file
+        for shard in self.shards:
+            file = self.folder / shard.file
             found = sha256(file) if file.is_file() else "no file"
-            if found != part.sha256:
-                raise StoreError(f"{file}: expected sha256 {part.sha256[:12]}…, got {found[:12]}; likely damaged")
+            if found != shard.sha256:
+                raise StoreError(f"{file}: expected sha256 {shard.sha256[:12]}…, got {found[:12]}; likely damaged")
 
 
-def read_part(file: Path, image_id: str, sha256: str = "") -> dict[str, NDArray[Any]]:
-    """Return the arrays of one image of a part by name; `sha256` tells a part that was written again from the one
+def read_shard(file: Path, image_id: str, sha256: str = "") -> dict[str, NDArray[Any]]:
+    """Return the arrays of one image of a shard by name; `sha256` tells a shard that was written again from the one
     before.
 
     Raises:
-        StoreError: if the id is not in the part, or the part is damaged
+        StoreError: if the id is not in the shard, or the shard is damaged
     """
     try:
         names, handle = _open(file, sha256)
         return {name: handle.get_tensor(f"{image_id}/{name}") for name in names[image_id]}
     except (OSError, SafetensorError, KeyError) as error:
         raise StoreError(
-            f"{file}: expected a part with image id {image_id!r}, got {error!r}; likely damaged, `dvc checkout` "
+            f"{file}: expected a shard with image id {image_id!r}, got {error!r}; likely damaged, `dvc checkout` "
             "brings it back"
         ) from error
 
 
-def _read_index(folder: Path, prefix: str) -> tuple[dict[str, Any], list[Part]]:
-    """What all images of a store share, and its parts; the files are named from `folder`."""
+def _read_index(folder: Path, prefix: str) -> tuple[dict[str, Any], list[Shard]]:
+    """What all images of a store share, and its shards; the files are named from `folder`."""
     path = folder / prefix / INDEX
     index = read_json(path)
     try:
-        parts = [Part(f"{prefix}{entry['file']}", entry["sha256"], tuple(entry["ids"])) for entry in index["parts"]]
-        return index["about"], parts
+        shards = [Shard(f"{prefix}{entry['file']}", entry["sha256"], tuple(entry["ids"])) for entry in index["shards"]]
+        return index["about"], shards
     except (KeyError, TypeError) as error:
         raise StoreError(f"{path}: expected the index of a store, got another file ({error!r})") from error
 

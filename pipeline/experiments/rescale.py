@@ -23,7 +23,7 @@ from pipeline.core.errors import MapError
 from pipeline.core.images import read_size, resize
 from pipeline.core.manifest import Manifest, Record, read_manifest
 from pipeline.core.settings import load_section
-from pipeline.core.store import Arrays, Store, finish, write_part
+from pipeline.core.store import Arrays, Store, finish, write_shard
 from pipeline.core.tracks import TRACKS
 from pipeline.extract.scale import Standard, apply_standard, find_standard, raw_maps
 from pipeline.extract.settings import ExtractSettings
@@ -79,8 +79,8 @@ def rescale(manifest: Manifest, maps: Path, out: Path, scale: Scale, percentile:
         for image_id in tqdm(ids, desc=f"rescale to {scale}", unit="image"):
             yield image_id, rescale_arrays(store.read(image_id), stored_shape(records[image_id]), scale, percentile)
 
-    parts = [write_part(out, number, dict(items(part.ids))) for number, part in enumerate(store.parts)]
-    finish(out, parts, {**store.about, "scale": scale, "percentile": percentile})
+    shards = [write_shard(out, number, dict(items(shard.ids))) for number, shard in enumerate(store.shards)]
+    finish(out, shards, {**store.about, "scale": scale, "percentile": percentile})
 
 
 def stored_shape(record: Record) -> tuple[int, int]:

@@ -14,13 +14,13 @@ from tqdm import tqdm
 from pipeline.core.device import Hardware, choose_hardware
 from pipeline.core.images import read_rgb, resize_image
 from pipeline.core.manifest import Manifest, Record
-from pipeline.core.store import Arrays, divide, finish, write_part
+from pipeline.core.store import Arrays, divide, finish, write_shard
 from pipeline.core.tracks import Track
 from pipeline.extract.run import cell_offset, view_shape
 from pipeline.extract.settings import ExtractSettings
 from pipeline.models.classifier import Classifier
 
-PART = 16  # images in one file, at least: of ResNet50 at 384 pixels, 40 MB
+IMAGES_PER_SHARD = 16  # images in one file, at least: of ResNet50 at 384 pixels, 40 MB
 
 
 def keep_features(
@@ -34,16 +34,16 @@ def keep_features(
     classifier.to(hardware.device).eval()
     sample = choose_sample(manifest.select("val"), settings.diagnostic_images, track)
     by_id = {record.id: record for record in sample}
-    parts = []
+    shards = []
     with tqdm(total=len(sample), desc="features", unit="image") as bar:
-        for number, ids in enumerate(divide(list(by_id), PART)):
+        for number, ids in enumerate(divide(list(by_id), IMAGES_PER_SHARD)):
             items = {}
             for image_id in ids:
                 items[image_id] = _arrays(by_id[image_id], classifier, settings, hardware)
                 bar.update()
-            parts.append(write_part(out, number, items))
+            shards.append(write_shard(out, number, items))
     design, offset = classifier.design, cell_offset(classifier, settings)
-    finish(out, parts, {"pooling": design.pooling, "tap_threshold": design.tap_threshold, "offset": list(offset)})
+    finish(out, shards, {"pooling": design.pooling, "tap_threshold": design.tap_threshold, "offset": list(offset)})
     return len(sample)
 
 

@@ -28,14 +28,14 @@ from pipeline.core.errors import MapError
 from pipeline.core.images import read_rgb, read_size, resize, resize_image
 from pipeline.core.manifest import SPLITS, Manifest, Record, Split
 from pipeline.core.reuse import Finished, digest, finished_of
-from pipeline.core.store import Arrays, Part, Store, divide, finish, write_part
+from pipeline.core.store import Arrays, Shard, Store, divide, finish, write_shard
 from pipeline.extract.cam import clamp_negative_weights, class_activation_maps, mean_over_views
 from pipeline.extract.scale import Standard, apply_standard, find_standard
 from pipeline.extract.settings import ExtractSettings
 from pipeline.models.classifier import Classifier, classifier_digest
 from pipeline.models.placement import Offset
 
-PART = 256  # images in one file, at least
+IMAGES_PER_SHARD = 256  # images in one file, at least
 Shape = tuple[int, int]
 View = tuple[Tensor, bool]  # features (N, C, h, w), and whether they are of the mirrored images
 
@@ -103,9 +103,9 @@ def extract_readings(manifest: Manifest, readings: Sequence[Reading]) -> list[di
             for output in stores:
                 output.begin(split)
             by_id = {job.id: job for job in sorted(jobs[split], key=lambda job: job.id)}
-            for ids in divide(list(by_id), PART):
+            for ids in divide(list(by_id), IMAGES_PER_SHARD):
                 chosen = sorted((by_id[image_id] for image_id in ids), key=lambda job: (job.view_shapes, job.id))
-                _extract_part(chosen, stores, hardware, bar)
+                _extract_shard(chosen, stores, hardware, bar)
             for output in stores:
                 output.finish(manifest)
     return [{**_counts(output, hardware), "test_labels_ignored": ignored} for output in stores]
@@ -116,22 +116,22 @@ class _Output:
 
     def __init__(self, reading: Reading, finished: Finished) -> None:
         self.reading, self.finished = reading, finished
-        self.folder, self.parts = reading.out, list[Part]()
+        self.folder, self.shards = reading.out, list[Shard]()
         self.kept: list[str] = []
         self.reused = 0
 
     def begin(self, split: Split) -> None:
-        """The next parts are of this split."""
-        self.folder, self.parts = self.reading.out / split, []
+        """The next shards are of this split."""
+        self.folder, self.shards = self.reading.out / split, []
 
     def add(self, keys: Mapping[str, str], items: Mapping[str, Arrays], found: bool) -> None:
-        """Write the next part; `found` says whether it was made before."""
-        self.parts.append(write_part(self.folder, len(self.parts), items))
-        self.kept.append(self.finished.keep(keys, self.parts[-1], self.folder))
+        """Write the next shard; `found` says whether it was made before."""
+        self.shards.append(write_shard(self.folder, len(self.shards), items))
+        self.kept.append(self.finished.keep(keys, self.shards[-1], self.folder))
         self.reused += len(items) if found else 0
 
     def finish(self, manifest: Manifest) -> None:
-        """Bind the parts of the split together."""
+        """Bind the shards of the split together."""
         settings = self.reading.settings
         about = {
             "classes": list(manifest.classes),
@@ -139,7 +139,7 @@ class _Output:
             "percentile": settings.percentile,
             "loss": self.reading.classifier.design.loss,
         }
-        finish(self.folder, self.parts, about)
+        finish(self.folder, self.shards, about)
 
 
 def _finished(reading: Reading, hardware: Hardware) -> Finished:
@@ -282,15 +282,15 @@ def _batches(jobs: Sequence[Job], settings: ExtractSettings, hardware: Hardware)
 # --- maps ----------------------------------------------------------------------------------------------------------
 
 
-def _extract_part(jobs: Sequence[Job], outputs: Sequence[_Output], hardware: Hardware, bar: "tqdm[Any]") -> None:
-    """The next part of every reading's store: used again where it was made before, else made, with one look for all.
+def _extract_shard(jobs: Sequence[Job], outputs: Sequence[_Output], hardware: Hardware, bar: "tqdm[Any]") -> None:
+    """The next shard of every reading's store: used again where it was made before, else made, with one look for all.
 
-    A part is used again as a whole: which images share a batch can change the last bits of a map.
+    A shard is used again as a whole: which images share a batch can change the last bits of a map.
     """
-    part = digest(
+    shard = digest(
         [[job.id, content_digest(job.file), job.shape, job.view_shapes, job.labels, job.true] for job in jobs]
     )
-    keys = [output.finished.keys({job.id: part for job in jobs}) for output in outputs]
+    keys = [output.finished.keys({job.id: shard for job in jobs}) for output in outputs]
     found = [output.finished.find(of_output) for output, of_output in zip(outputs, keys, strict=True)]
     missing = [output for output, items in zip(outputs, found, strict=True) if len(items) < len(jobs)]
     made = iter(_read_images(jobs, [output.reading for output in missing], hardware, bar) if missing else [])

@@ -20,7 +20,7 @@ from pipeline.core.errors import MapError
 from pipeline.core.images import encode_png, read_rgb, resize
 from pipeline.core.manifest import SPLITS, Manifest, Split
 from pipeline.core.reuse import Finished, arrays_digest, finished_of
-from pipeline.core.store import Arrays, Part, Store, divide, finish, write_part
+from pipeline.core.store import Arrays, Shard, Store, divide, finish, write_shard
 from pipeline.core.tracks import MOST_CLASSES
 from pipeline.refine.crf import refine_probabilities
 from pipeline.refine.outputs import Evidence, Prediction, decode
@@ -42,23 +42,23 @@ def refine(manifest: Manifest, maps: Path, out: Path, settings: RefineSettings) 
     decisive = {name: value for name, value in asdict(settings).items() if name not in ("jobs", "shard_size")}
     finished = finished_of(out, settings=decisive)
     # workers get paths and ids: arrays would be copied to every one of them
-    run = joblib.delayed(partial(_refine_part, maps=maps, out=out, settings=settings, finished=finished))
+    run = joblib.delayed(partial(_refine_shard, maps=maps, out=out, settings=settings, finished=finished))
     tasks = [
         run({image_id: work[split][image_id] for image_id in ids}, number, split)
         for split in SPLITS
         for number, ids in enumerate(divide(list(work[split]), settings.shard_size))
     ]
-    parts: dict[Split, list[Part]] = {split: [] for split in SPLITS}
+    shards: dict[Split, list[Shard]] = {split: [] for split in SPLITS}
     kept, reused = [], 0
     with tqdm(total=len(store), desc="refine", unit="image") as bar:
-        for split, part, name, again in joblib.Parallel(n_jobs=settings.jobs, return_as="generator_unordered")(tasks):
-            parts[split].append(part)
+        for split, shard, name, again in joblib.Parallel(n_jobs=settings.jobs, return_as="generator_unordered")(tasks):
+            shards[split].append(shard)
             kept.append(name)
             reused += again
-            bar.update(len(part.ids))
+            bar.update(len(shard.ids))
     about = {"output": settings.output, "crf": settings.crf.enabled, "classes": store.about["classes"]}
     for split in SPLITS:
-        finish(out / split, parts[split], about)
+        finish(out / split, shards[split], about)
     finished.end(kept)
     return {
         "images": len(store),
@@ -95,10 +95,10 @@ def _check_class_count(classes: int, output: str) -> None:
         )
 
 
-def _refine_part(
+def _refine_shard(
     work: Work, number: int, split: Split, *, maps: Path, out: Path, settings: RefineSettings, finished: Finished
-) -> tuple[Split, Part, str, int]:
-    """One part of the store of a split, in a process of its own.
+) -> tuple[Split, Shard, str, int]:
+    """One shard of the store of a split, in a process of its own.
 
     The name it is kept under, how many images were used again.
     """
@@ -112,8 +112,8 @@ def _refine_part(
         image_id: found.get(image_id) or _refined(store.read(image_id), file, image_id, settings)
         for image_id, file in work.items()
     }
-    part = write_part(out / split, number, items)
-    return split, part, finished.keep(keys, part, out / split), len(found)
+    shard = write_shard(out / split, number, items)
+    return split, shard, finished.keep(keys, shard, out / split), len(found)
 
 
 def _refined(arrays: Arrays, file: Path, image_id: str, settings: RefineSettings) -> Arrays:

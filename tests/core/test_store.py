@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from pipeline.core.errors import StoreError
-from pipeline.core.store import MOST_PARTS, Part, Store, divide, finish, write_part
+from pipeline.core.store import MOST_SHARDS, Shard, Store, divide, finish, write_shard
 
 DTYPES = [np.float16, np.float32, np.float64, np.uint8, np.int32, np.int64, np.bool_]
 
@@ -27,11 +27,11 @@ def item(seed: int, count: int = 2) -> dict[str, NDArray[Any]]:
     }
 
 
-def make(folder: Path, parts: list[list[str]]) -> Store:
-    """A store whose images are named in `parts`; their seeds count through."""
-    seeds = {image_id: n for n, image_id in enumerate(name for part in parts for name in part)}
+def make(folder: Path, shards: list[list[str]]) -> Store:
+    """A store whose images are named in `shards`; their seeds count through."""
+    seeds = {image_id: n for n, image_id in enumerate(name for shard in shards for name in shard)}
     written = [
-        write_part(folder, n, {image_id: item(seeds[image_id]) for image_id in ids}) for n, ids in enumerate(parts)
+        write_shard(folder, n, {image_id: item(seeds[image_id]) for image_id in ids}) for n, ids in enumerate(shards)
     ]
     finish(folder, written, {"classes": ["a", "ä"], "percentile": 98.0})
     return Store(folder)
@@ -62,7 +62,7 @@ def test_every_kind_of_array_keeps_its_kind(dtype: type, tmp_path: Path) -> None
         "none": np.zeros((0, 4), dtype),
         "t": np.arange(6).astype(dtype)[::-2],
     }
-    finish(tmp_path, [write_part(tmp_path, 0, {"a": given_arrays})], {})
+    finish(tmp_path, [write_shard(tmp_path, 0, {"a": given_arrays})], {})
     assert same(Store(tmp_path).read("a"), given_arrays)
 
 
@@ -77,7 +77,7 @@ def test_every_kind_of_array_keeps_its_kind(dtype: type, tmp_path: Path) -> None
 )
 def test_any_name_is_an_image_id(tmp_path_factory: pytest.TempPathFactory, values: dict[str, NDArray[Any]]) -> None:
     folder = tmp_path_factory.mktemp("store")
-    finish(folder, [write_part(folder, 0, {image_id: {"x": array} for image_id, array in values.items()})], {})
+    finish(folder, [write_shard(folder, 0, {image_id: {"x": array} for image_id, array in values.items()})], {})
     store = Store(folder)
     assert store.ids == tuple(values)
     for image_id, array in values.items():
@@ -89,7 +89,7 @@ def test_ids_may_look_like_paths(tmp_path: Path) -> None:
     store = make(tmp_path, [["n01/n01_1", "n01", "n01/n01_1/x", "../up", "a.b"]])
     for n, image_id in enumerate(store.ids):
         assert same(store.read(image_id), item(n))
-    assert {path.name for path in tmp_path.iterdir()} == {"index.json", "part-00000.safetensors"}
+    assert {path.name for path in tmp_path.iterdir()} == {"index.json", "shard-00000.safetensors"}
 
 
 def test_equal_content_is_equal_bytes_whatever_the_order_of_arrays_and_parts(tmp_path: Path) -> None:
@@ -97,28 +97,28 @@ def test_equal_content_is_equal_bytes_whatever_the_order_of_arrays_and_parts(tmp
     turned = {image_id: dict(reversed(list(arrays.items()))) for image_id, arrays in values.items()}
     for name, content, order in (("one", values, 1), ("two", turned, -1)):
         folder = tmp_path / name
-        parts = [write_part(folder, n, {image_id: content[image_id]}) for n, image_id in enumerate(content)]
-        finish(folder, parts[::order], {"x": 1})  # workers end in any order
-    for file in ("index.json", "part-00000.safetensors", "part-00001.safetensors"):
+        shards = [write_shard(folder, n, {image_id: content[image_id]}) for n, image_id in enumerate(content)]
+        finish(folder, shards[::order], {"x": 1})  # workers end in any order
+    for file in ("index.json", "shard-00000.safetensors", "shard-00001.safetensors"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
     assert Store(tmp_path / "two").ids == ("a", "b")
 
 
 def test_parts_are_read_in_the_order_of_their_numbers(tmp_path: Path) -> None:
-    parts = [write_part(tmp_path, n, {f"i{n}": item(n)}) for n in (10, 2, 1)]
-    finish(tmp_path, parts, {})
+    shards = [write_shard(tmp_path, n, {f"i{n}": item(n)}) for n in (10, 2, 1)]
+    finish(tmp_path, shards, {})
     assert Store(tmp_path).ids == ("i1", "i2", "i10")
 
 
 def test_parts_of_an_earlier_run_are_removed(tmp_path: Path) -> None:
-    """DVC hashes the folder: a part that a killed run left, or half of one, would be an output."""
+    """DVC hashes the folder: a shard that a killed run left, or half of one, would be an output."""
     make(tmp_path, [["a"], ["b"], ["c"]])
-    (tmp_path / ".part-00001.safetensors.0123").touch()
+    (tmp_path / ".shard-00001.safetensors.0123").touch()
     store = make(tmp_path, [["d"], ["e"]])
     assert {path.name for path in tmp_path.iterdir()} == {
         "index.json",
-        "part-00000.safetensors",
-        "part-00001.safetensors",
+        "shard-00000.safetensors",
+        "shard-00001.safetensors",
     }
     assert [image_id for image_id, _ in store.items()] == ["d", "e"]
 
@@ -126,13 +126,13 @@ def test_parts_of_an_earlier_run_are_removed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("images", [0, 1, 255, 511, 512, 4096, 44271])
 def test_parts_are_few_alike_and_hold_everything(images: int) -> None:
     ids = [f"ILSVRC2012_val_{n:08d}" for n in range(images)]
-    parts = divide(ids, 256)
-    assert sorted(image_id for part in parts for image_id in part) == ids
-    assert all(part == sorted(part) for part in parts)  # the order of the ids stays
-    count = max([n for n in (1, 2, 4, MOST_PARTS) if images >= 256 * n], default=1)
-    assert len(parts) == (count if images else 0)
+    shards = divide(ids, 256)
+    assert sorted(image_id for shard in shards for image_id in shard) == ids
+    assert all(shard == sorted(shard) for shard in shards)  # the order of the ids stays
+    count = max([n for n in (1, 2, 4, MOST_SHARDS) if images >= 256 * n], default=1)
+    assert len(shards) == (count if images else 0)
     mean = images / count
-    assert all(abs(len(part) - mean) < 6 * mean**0.5 for part in parts)
+    assert all(abs(len(shard) - mean) < 6 * mean**0.5 for shard in shards)
 
 
 @pytest.mark.parametrize("images", [32, 40, 64, 100])
@@ -140,7 +140,7 @@ def test_a_new_image_changes_one_part(images: int) -> None:
     ids = [f"image{n}" for n in range(images)]
     for new in ("a", "image31a", "zebra"):
         before, after = divide(ids, 16), divide(sorted([*ids, new]), 16)
-        changed = [part for part in after if part not in [sorted(old) for old in before]]
+        changed = [shard for shard in after if shard not in [sorted(old) for old in before]]
         assert len(changed) == 1
         assert new in changed[0]
 
@@ -170,12 +170,12 @@ def test_an_id_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_an_id_in_two_places_is_refused(tmp_path: Path) -> None:
-    parts = [
-        write_part(tmp_path, n, {name: item(0) for name in names})
+    shards = [
+        write_shard(tmp_path, n, {name: item(0) for name in names})
         for n, names in enumerate((["a", "b"], ["b", "c"], ["a"]))
     ]
     with pytest.raises(StoreError, match=r"expected every image id once, got some twice: \['a', 'b'\]$"):
-        finish(tmp_path, parts, {})
+        finish(tmp_path, shards, {})
     assert not (tmp_path / "index.json").exists()
 
 
@@ -184,19 +184,19 @@ def test_finding_duplicates_among_many_ids_takes_no_time(tmp_path: Path) -> None
     ids = tuple(f"ILSVRC2012_val_{n:08d}" for n in range(50_000))
     start = time.perf_counter()
     with pytest.raises(StoreError, match=r"ILSVRC2012_val_00000000', 'ILSVRC2012_val_00000001', .* 50000 in all"):
-        finish(tmp_path, [Part("part-0", "0", ids), Part("part-1", "0", ids)], {})
+        finish(tmp_path, [Shard("shard-0", "0", ids), Shard("shard-1", "0", ids)], {})
     assert time.perf_counter() - start < 5  # 0.1 s as measured, against minutes
 
 
 @pytest.mark.parametrize("where", ["header", "data"])
 def test_one_flipped_bit_is_found(where: str, tmp_path: Path) -> None:
     store = make(tmp_path, [["a"], ["b"]])
-    path = tmp_path / "part-00001.safetensors"
+    path = tmp_path / "shard-00001.safetensors"
     data = bytearray(path.read_bytes())
     data[20 if where == "header" else -1] ^= 1
     path.write_bytes(data)
     with pytest.raises(
-        StoreError, match=r"part-00001\.safetensors: expected sha256 [0-9a-f]{12}…, got [0-9a-f]{12}; likely damaged"
+        StoreError, match=r"shard-00001\.safetensors: expected sha256 [0-9a-f]{12}…, got [0-9a-f]{12}; likely damaged"
     ):
         store.verify()
 
@@ -204,31 +204,31 @@ def test_one_flipped_bit_is_found(where: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["cut", "empty", "gone", "foreign"])
 def test_a_damaged_part_is_named_with_the_way_back(damage: str, tmp_path: Path) -> None:
     store = make(tmp_path, [["a"], ["b"]])
-    path = tmp_path / "part-00001.safetensors"
+    path = tmp_path / "shard-00001.safetensors"
     if damage == "gone":
         path.unlink()
     elif damage == "foreign":
-        shutil.copy(tmp_path / "part-00000.safetensors", path)
+        shutil.copy(tmp_path / "shard-00000.safetensors", path)
     else:
         path.write_bytes(path.read_bytes()[: 100 if damage == "cut" else 0])
     with pytest.raises(
-        StoreError, match=r"part-00001\.safetensors: expected a part with image id 'b', got .*`dvc checkout` brings"
+        StoreError, match=r"shard-00001\.safetensors: expected a shard with image id 'b', got .*`dvc checkout` brings"
     ):
         store.read("b")
-    with pytest.raises(StoreError, match=r"part-00001\.safetensors: expected sha256 .*likely damaged"):
+    with pytest.raises(StoreError, match=r"shard-00001\.safetensors: expected sha256 .*likely damaged"):
         store.verify()
-    assert same(store.read("a"), item(0)), "the other part is whole"
+    assert same(store.read("a"), item(0)), "the other shard is whole"
 
 
 def test_a_store_that_is_written_again_is_read_again(tmp_path: Path) -> None:
     """Open files are kept; not beyond the store that they belong to."""
     make(tmp_path, [["a"]]).read("a")
-    finish(tmp_path, [write_part(tmp_path, 0, {"a": item(7)})], {})
+    finish(tmp_path, [write_shard(tmp_path, 0, {"a": item(7)})], {})
     assert same(Store(tmp_path).read("a"), item(7))
 
 
 def test_a_folder_without_index_is_no_store(tmp_path: Path) -> None:
-    write_part(tmp_path, 0, {"a": item(0)})
+    write_shard(tmp_path, 0, {"a": item(0)})
     with pytest.raises(
         StoreError, match=r"index\.json: expected a file, found none; likely the stage that makes it has not run"
     ):
@@ -236,7 +236,7 @@ def test_a_folder_without_index_is_no_store(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [{}, [], {"about": {}}, {"about": {}, "parts": [{"file": "x"}]}, {"about": {}, "parts": 3}]
+    "content", [{}, [], {"about": {}}, {"about": {}, "shards": [{"file": "x"}]}, {"about": {}, "shards": 3}]
 )
 def test_an_index_of_something_else_is_no_store(content: Any, tmp_path: Path) -> None:
     (tmp_path / "index.json").write_text(json.dumps(content))
@@ -247,10 +247,10 @@ def test_an_index_of_something_else_is_no_store(content: Any, tmp_path: Path) ->
 def test_a_part_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
     store = make(tmp_path, [["a"]])
     with pytest.raises(Exception, match=r"dtype|object|complex"):
-        write_part(tmp_path, 0, {"a": {"x": np.array([None, "text"])}})
+        write_shard(tmp_path, 0, {"a": {"x": np.array([None, "text"])}})
     store.verify()
     assert same(store.read("a"), item(0))
-    assert {path.name for path in tmp_path.iterdir()} == {"index.json", "part-00000.safetensors"}
+    assert {path.name for path in tmp_path.iterdir()} == {"index.json", "shard-00000.safetensors"}
 
 
 def test_reading_one_image_does_not_load_the_others(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from support.helpers import write_png
 from pipeline.core.errors import ScoreError
 from pipeline.core.images import read_mask
 from pipeline.core.manifest import read_manifest
-from pipeline.core.store import Store, finish, write_part
+from pipeline.core.store import Store, finish, write_shard
 from pipeline.core.tracks import get_track
 from pipeline.evaluate.diagnosis_text import say
 from pipeline.evaluate.diagnostics import (
@@ -146,7 +146,7 @@ def test_percentiles_beat_the_maximum_where_peaks_differ(make_run):
             "standard": np.array([[0, 1]], np.float32),
         }
         items[record.id] = arrays
-    finish(run.folder / "flat", [write_part(run.folder / "flat", 0, items)], stored.about)
+    finish(run.folder / "flat", [write_shard(run.folder / "flat", 0, items)], stored.about)
     features = Store(run.folder / "data" / "features")
     examples = choose_examples(manifest.select("val"), features, get_track("track3"))
     rows = compare_standards(examples, manifest, Store(run.folder / "flat"), get_track("track3"))["standards"]
@@ -189,7 +189,7 @@ def test_the_truth_is_read_where_the_cells_look(make_run):
     data, features = run.folder / "data", Store(run.folder / "data" / "features")
     before = _values(run)["p2"]["object_share"]["mean"]
     finish(
-        features.folder, [write_part(features.folder, 0, dict(features.items()))], {**features.about, "offset": offset}
+        features.folder, [write_shard(features.folder, 0, dict(features.items()))], {**features.about, "offset": offset}
     )
     shares = []
     for record in read_manifest(data / "manifest").select("val"):
@@ -204,7 +204,7 @@ def test_a_dead_network_is_noted(make_run):
     run = make_run()
     features = Store(run.folder / "data" / "features")
     items = {image_id: {**arrays, "features": 0 * arrays["features"]} for image_id, arrays in features.items()}
-    finish(features.folder, [write_part(features.folder, 0, items)], features.about)
+    finish(features.folder, [write_shard(features.folder, 0, items)], features.about)
     assert "training has collapsed" in _values(run)["note"]
 
 

@@ -10,7 +10,7 @@ import pytest
 from pipeline.core.errors import DataError, ScoreError, StoreError
 from pipeline.core.images import encode_png
 from pipeline.core.manifest import from_rows, write_manifest
-from pipeline.core.store import finish, write_part
+from pipeline.core.store import finish, write_shard
 from pipeline.core.tracks import get_track
 from pipeline.evaluate import run as module
 from pipeline.evaluate.run import evaluate
@@ -136,7 +136,7 @@ class World:
     def run(self, settings=SETTINGS, out="report"):
         for name, items in (("maps", self.maps), ("refined", self.refined)):
             (self.folder / name).mkdir(exist_ok=True)
-            finish(self.folder / name, [write_part(self.folder / name, 0, items)], {})
+            finish(self.folder / name, [write_shard(self.folder / name, 0, items)], {})
         module_paths = (self.folder / "manifest", self.folder / "maps", self.folder / "refined", self.folder / out)
         metrics = evaluate(*module_paths, settings, get_track(self.track))
         assert sorted(path.name for path in (self.folder / out).iterdir()) == FILES

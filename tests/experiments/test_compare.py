@@ -13,7 +13,7 @@ from pipeline.core.errors import ScoreError
 from pipeline.core.files import write_json, write_text
 from pipeline.core.images import encode_png
 from pipeline.core.manifest import from_rows, write_manifest
-from pipeline.core.store import finish, write_part
+from pipeline.core.store import finish, write_shard
 from pipeline.evaluate.run import to_csv
 from pipeline.experiments.ablation_plan import _plan_row
 from pipeline.experiments.compare import collect, compare, csv_rows, markdown, part_gains, summary
@@ -92,7 +92,7 @@ def folder(tmp_path):
             write_json(here / "diagnostics.json", _diagnosis(variant, seed))
             write_text(here / "per_image.csv", "id,iou_before,iou_after\na,0.5,0.75\nb,0.25,0.5\n")
             refined = tmp_path / f"refined/{variant.name}-seed{seed}"
-            finish(refined, [write_part(refined, 0, predictions)], {})
+            finish(refined, [write_shard(refined, 0, predictions)], {})
     plan = {
         "track": "track3",
         "recipe": "recipes/a.yaml",

@@ -135,7 +135,7 @@ def test_batches_workers_and_parts_change_nothing(
     _, plain = run(manifest, tmp_path / "plain", batch_size=1)
     monkeypatch.setattr(module, "PART", 2)
     _, other = run(manifest, tmp_path / "other", batch_size=3, workers=2)
-    assert [len(part.ids) for part in other.parts] == [3, 2]
+    assert [len(shard.ids) for shard in other.shards] == [3, 2]
     assert set(other.ids) == set(plain.ids)
     for image_id, arrays in plain.items():
         for name, array in other.read(image_id).items():
@@ -149,7 +149,7 @@ def test_twice_gives_the_same_bytes(manifest: Manifest, tmp_path: Path) -> None:
     for name in ("one", "two"):
         run(manifest, tmp_path / name)
     files = written(tmp_path / "one")
-    assert set(files) == {"train/index.json", "test/index.json", "val/index.json", "val/part-00000.safetensors"}
+    assert set(files) == {"train/index.json", "test/index.json", "val/index.json", "val/shard-00000.safetensors"}
     assert files == written(tmp_path / "two")
 
 

@@ -19,7 +19,7 @@ from PIL import Image
 from pipeline.core.errors import SubmissionError
 from pipeline.core.images import decode_png, encode_png
 from pipeline.core.manifest import Manifest, from_rows, write_manifest
-from pipeline.core.store import Store, finish, write_part
+from pipeline.core.store import Store, finish, write_shard
 from pipeline.core.tracks import TRACKS
 from pipeline.package.run import MOST_PROBLEMS, Contents, expected_sizes, main, package, validate, write_zip
 
@@ -244,7 +244,7 @@ def _manifest(root: Path, sizes: dict[str, tuple[int, int]], split: str = "test"
 
 
 def _refined(folder: Path, predictions: dict[str, bytes]) -> Store:
-    parts = [write_part(folder, number, {image_id: {"before": np.zeros(3, np.uint8), "after": np.frombuffer(data,
+    parts = [write_shard(folder, number, {image_id: {"before": np.zeros(3, np.uint8), "after": np.frombuffer(data,
                                                                                                             np.uint8)}})
              for number, (image_id, data) in enumerate(predictions.items())]  # fmt: skip
     finish(folder, parts, {})

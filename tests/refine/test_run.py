@@ -11,7 +11,7 @@ from support.helpers import color_image, refine_settings, row, write_png
 from pipeline.core.errors import MapError
 from pipeline.core.images import decode_png, read_rgb, resize
 from pipeline.core.manifest import Manifest, from_rows
-from pipeline.core.store import Arrays, Store, finish, write_part
+from pipeline.core.store import Arrays, Store, finish, write_shard
 from pipeline.refine import run as module
 from pipeline.refine.crf import refine_probabilities
 from pipeline.refine.outputs import Evidence, Prediction, decode
@@ -43,7 +43,7 @@ def made(tmp_path: Path) -> tuple[Manifest, Path]:
         rows.append(row(image_id, f"{image_id}.png", [], "val", shape))
     maps = tmp_path / "maps"
     finish(
-        maps, [write_part(maps, 0, {image_id: arrays(n) for n, image_id in enumerate(SHAPES)})], {"classes": CLASSES}
+        maps, [write_shard(maps, 0, {image_id: arrays(n) for n, image_id in enumerate(SHAPES)})], {"classes": CLASSES}
     )
     return from_rows(rows, CLASSES, tmp_path, "labels"), maps
 
@@ -97,11 +97,11 @@ def test_the_map_of_the_true_class_is_refined_beside_the_other(made: tuple[Manif
     _, plain = run(made, "plain")
     items = {image_id: dict(arrays(n)) for n, image_id in enumerate(SHAPES)}
     items["b"] |= {"label_maps": arrays(7)["maps"][:1], "label_standard": arrays(7)["standard"][:1]}
-    finish(maps, [write_part(maps, 0, items)], {"classes": CLASSES})
+    finish(maps, [write_shard(maps, 0, items)], {"classes": CLASSES})
     _, beside = run(made, "beside")
     finish(
         maps,
-        [write_part(maps, 0, {**items, "b": {**items["b"], "maps": items["b"]["label_maps"]}})],
+        [write_shard(maps, 0, {**items, "b": {**items["b"], "maps": items["b"]["label_maps"]}})],
         {"classes": CLASSES},
     )
     _, of_label = run(made, "of_label")
@@ -116,7 +116,7 @@ def test_the_map_of_the_true_class_is_refined_beside_the_other(made: tuple[Manif
 def test_known_classes_are_decoded_however_improbable(made: tuple[Manifest, Path]) -> None:
     _, unsure = run(made, "unsure", output="label_map", min_probability=0.9)
     known = {image_id: {**arrays(n), "known": np.array([True])} for n, image_id in enumerate(SHAPES)}
-    finish(made[1], [write_part(made[1], 0, known)], {"classes": CLASSES})
+    finish(made[1], [write_shard(made[1], 0, known)], {"classes": CLASSES})
     _, sure = run(made, "sure", output="label_map", min_probability=0.9)
     assert all(1 not in decode_png(unsure.read(image_id)["before"], image_id) for image_id in SHAPES)
     assert all(1 in decode_png(sure.read(image_id)["before"], image_id) for image_id in SHAPES)
@@ -125,7 +125,7 @@ def test_known_classes_are_decoded_however_improbable(made: tuple[Manifest, Path
 def test_processes_and_parts_change_nothing(made: tuple[Manifest, Path]) -> None:
     _, alone = run(made, "alone", shard_size=3)
     _, shared = run(made, "shared", shard_size=1, jobs=2)
-    assert [part.ids for part in shared.parts] == [("a", "b"), ("c",)]
+    assert [shard.ids for shard in shared.shards] == [("a", "b"), ("c",)]
     assert alone.ids == shared.ids
     for image_id, predictions in alone.items():
         other = shared.read(image_id)
@@ -137,18 +137,18 @@ def test_twice_gives_the_same_bytes(made: tuple[Manifest, Path]) -> None:
     run(made, "two")
     root = made[1].parent
     files = sorted(path.relative_to(root / "one").as_posix() for path in (root / "one").rglob("*") if path.is_file())
-    assert files == ["test/index.json", "train/index.json", "val/index.json", "val/part-00000.safetensors"]
+    assert files == ["test/index.json", "train/index.json", "val/index.json", "val/shard-00000.safetensors"]
     assert all((root / "one" / name).read_bytes() == (root / "two" / name).read_bytes() for name in files)
 
 
 def test_one_new_image_costs_one_crf(made: tuple[Manifest, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     maps = made[1]
     all_but_last = {image_id: arrays(n) for n, image_id in enumerate(SHAPES) if image_id != "c"}
-    finish(maps, [write_part(maps, 0, all_but_last)], {"classes": CLASSES})
+    finish(maps, [write_shard(maps, 0, all_but_last)], {"classes": CLASSES})
     run(made, "out")
     shutil.rmtree(maps.parent / "out")  # as DVC does before a stage runs again
     finish(
-        maps, [write_part(maps, 0, {image_id: arrays(n) for n, image_id in enumerate(SHAPES)})], {"classes": CLASSES}
+        maps, [write_shard(maps, 0, {image_id: arrays(n) for n, image_id in enumerate(SHAPES)})], {"classes": CLASSES}
     )
     refined: list[str] = []
 
@@ -174,7 +174,7 @@ def test_what_could_come_out_differently_is_refined_again(change: str, made: tup
         write_png(manifest.root / "b.png", color_image((20, 200, 30), 5, SHAPES["b"]))
     if change == "map":
         items["b"]["maps"] = items["b"]["maps"] * np.float16(0.5)
-    finish(maps, [write_part(maps, 0, items)], {"classes": CLASSES})
+    finish(maps, [write_shard(maps, 0, items)], {"classes": CLASSES})
     counts, _ = run(made, "out", **({"exponent": 0.31} if change == "settings" else {}))
     assert counts["images_reused"] == (0 if change == "settings" else 2)
 
@@ -191,7 +191,7 @@ def test_maps_of_another_run_are_refused(made: tuple[Manifest, Path]) -> None:
 def test_more_classes_than_a_label_map_holds_are_refused(made: tuple[Manifest, Path]) -> None:
     """Class id 256 would be background again."""
     manifest, maps = made
-    part = write_part(maps, 0, {image_id: arrays(n) for n, image_id in enumerate(SHAPES)})
+    part = write_shard(maps, 0, {image_id: arrays(n) for n, image_id in enumerate(SHAPES)})
     for count in (254, 255):
         finish(maps, [part], {"classes": [f"c{k}" for k in range(count)]})
         refine(manifest, maps, maps.parent / "scores", refine_settings(output="score_map"))
@@ -207,7 +207,7 @@ def test_a_map_that_is_no_number_names_its_image(enabled: bool, jobs: int, made:
     manifest, maps = made
     broken = {image_id: dict(arrays(n)) for n, image_id in enumerate(SHAPES)}
     broken["b"]["maps"][0, 1, 2] = np.nan
-    finish(maps, [write_part(maps, 0, broken)], {"classes": CLASSES})
+    finish(maps, [write_shard(maps, 0, broken)], {"classes": CLASSES})
     with pytest.raises(MapError, match=r"^b: expected scores in \[0, 1\], got "):
         refine(manifest, maps, maps.parent / "out", refine_settings(crf={"enabled": enabled}, jobs=jobs))
     assert not list((maps.parent / "out").rglob("index.json"))

@@ -8,7 +8,7 @@ import pytest
 from pipeline.core.errors import SettingsError, StoreError
 from pipeline.core.images import encode_png
 from pipeline.core.manifest import from_rows, write_manifest
-from pipeline.core.store import finish, write_part
+from pipeline.core.store import finish, write_shard
 from stages.evaluate import main
 
 PARAMS = """\
@@ -41,7 +41,7 @@ def arguments(tmp_path):
     write_manifest(tmp_path / "manifest", from_rows([row], ["ant", "bee"], tmp_path, "labels"))
     maps = {"classes": np.array([0], np.int32), "predicted": np.array([0], np.int32), "known": np.array([False])}
     for name, arrays in (("maps", maps), ("refined", {"before": prediction, "after": prediction})):
-        finish(tmp_path / name, [write_part(tmp_path / name, 0, {"a": arrays})], {})
+        finish(tmp_path / name, [write_shard(tmp_path / name, 0, {"a": arrays})], {})
     finish(tmp_path / "features", [], {"pooling": "gap", "tap_threshold": 0.05, "offset": [0, 0]})  # none was kept
     names = {
         "--params": "params.yaml",

@@ -10,7 +10,7 @@ from pipeline.core.errors import SettingsError
 from pipeline.core.files import read_json, sha256
 from pipeline.core.images import encode_png
 from pipeline.core.manifest import from_rows, write_manifest
-from pipeline.core.store import finish, write_part
+from pipeline.core.store import finish, write_shard
 from stages.package import main
 
 
@@ -21,7 +21,7 @@ def _arguments(tmp_path: Path, track: str, split: str) -> list[str]:
     prediction = np.frombuffer(encode_png(np.full((4, 6), 2, np.uint8)), np.uint8)
     finish(
         tmp_path / "refined" / "test",
-        [write_part(tmp_path / "refined" / "test", 0, {"a": {"before": prediction, "after": prediction}})],
+        [write_shard(tmp_path / "refined" / "test", 0, {"a": {"before": prediction, "after": prediction}})],
         {},
     )
     (tmp_path / "params.yaml").write_text(f"tracks: {{{track}: {{package: {{split: {split}}}}}}}")

@@ -9,7 +9,7 @@ from pipeline.core.errors import SettingsError
 from pipeline.core.files import write_json, write_text
 from pipeline.core.images import encode_jpeg, encode_png
 from pipeline.core.manifest import from_rows, write_manifest
-from pipeline.core.store import finish, write_part
+from pipeline.core.store import finish, write_shard
 from stages.report import main
 
 PARAMS = "tracks: {track3: {train: {pooling: tap, tap_threshold: 0.25}, report: {images: 3, width: 64}}}"
@@ -28,9 +28,9 @@ def _arguments(folder: Path, params: str = PARAMS) -> list[str]:
         "classes": np.zeros(1, np.int32),
         "probabilities": np.ones(1, np.float16),
     }
-    finish(folder / "maps", [write_part(folder / "maps", 0, {"a": maps})], {})
+    finish(folder / "maps", [write_shard(folder / "maps", 0, {"a": maps})], {})
     finish(
-        folder / "refined", [write_part(folder / "refined", 0, {"a": {"before": prediction, "after": prediction}})], {}
+        folder / "refined", [write_shard(folder / "refined", 0, {"a": {"before": prediction, "after": prediction}})], {}
     )
     write_json(folder / "metrics.json", {"images": 1, "peak_iou": 0.4375, "peak_threshold": 9})
     write_text(folder / "table.csv", "threshold,after_crf\n0,0.5\n1,0.25\n")

@@ -11,7 +11,7 @@ from support.helpers import extract_settings, make_tiny, merge, recipe, write_pn
 
 from pipeline.core.images import resize
 from pipeline.core.manifest import SPLITS, from_rows, write_manifest
-from pipeline.core.store import finish, write_part
+from pipeline.core.store import finish, write_shard
 from pipeline.core.tracks import get_track
 from pipeline.experiments.ladder import write_yaml
 from pipeline.extract.features import keep_features
@@ -119,7 +119,7 @@ def make(folder: Path, track: str, val: int, test: int) -> MadeRun:
     for split in SPLITS:
         of_split = {image_id: arrays for image_id, arrays in items.items() if image_id.startswith(split)}
         store = data / "maps" / split
-        finish(store, [write_part(store, 0, of_split)] if of_split else [], about)
+        finish(store, [write_shard(store, 0, of_split)] if of_split else [], about)
     classifier = make_tiny(len(CLASSES))
     save_classifier(classifier, data / "model")
     keep_features(manifest, classifier, data / "features", extract_settings(diagnostic_images=val), get_track(track))

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.core.images import encode_jpeg, encode_png
 from pipeline.core.manifest import from_rows
-from pipeline.core.store import Store, finish, write_part
+from pipeline.core.store import Store, finish, write_shard
 from pipeline.core.tracks import TRACKS
 from pipeline.report.results import Results
 from pipeline.report.settings import ReportSettings
@@ -87,7 +87,7 @@ def make_results(
                       "probabilities": np.array([0.25, 0.25, 0.5], np.float16)}  # fmt: skip
         refined[name] = {"before": png, "after": png}
     for name, items in (("maps", maps), ("refined", refined)):
-        finish(folder / name, [write_part(folder / name, 0, items)], {})
+        finish(folder / name, [write_shard(folder / name, 0, items)], {})
     per_image = [{"id": f"00{n}", "iou_before": "0.4", "iou_after": f"{0.9 - n / 10:.6f}"} for n in range(val)]
     return Results(
         track=TRACKS[track],

@@ -486,17 +486,17 @@ def kinds(classes: int) -> tuple[Kind, ...]:
 def _measure(name: str) -> tuple[Points, float]:
     """All points that the class `name` may reach, shape (N, 2), and the area of its body, both in frame units."""
     kind = next(kind for kind in kinds(MOST_CLASSES) if kind.name == name)
-    backbones = [kind.family.body(np.random.default_rng(state), INK) for state in range(16)]  # fins and legs move
+    bodies = [kind.family.body(np.random.default_rng(state), INK) for state in range(16)]  # fins and legs move
     every = [
         patch.points
-        for patches in (*backbones, kind.family.parts[kind.part]())
+        for patches in (*bodies, kind.family.parts[kind.part]())
         for patch in patches
         if not patch.inside
     ]
     reach = np.unique(np.concatenate(every), axis=0)
     unit = Placement(np.eye(2) * 100, np.zeros(2))
     cover = rasterize(
-        backbones[0], unit, reach.min(axis=0) * 100, reach.max(axis=0) * 100, np.array([0.0, 0.0, 1.0])
+        bodies[0], unit, reach.min(axis=0) * 100, reach.max(axis=0) * 100, np.array([0.0, 0.0, 1.0])
     ).cover
     return reach, int(np.round(cover * 255).astype(np.int64).sum()) / (255 * 100**2)
 
