@@ -81,8 +81,7 @@ MEANINGS = {
     "train.loss": "softmax over classes, or a sigmoid for each class, summed over classes: one learning rate fits both",
     "train.checkpoint": (
         "which epoch is kept: by split val (in Track 1's official layout its labels come from pixel masks); "
-        "`held_out_loss`: by the "
-        "loss of a tenth of the train images, which then do not train; or the last one"
+        "`held_out_loss`: by the loss of a tenth of the train images, which then do not train; or the last one"
     ),
     "train.label_smoothing": "share of the target that goes to all classes; `single_label` only",
     "train.sampling": "`class_balanced`: classes are seen equally often",

@@ -61,16 +61,14 @@ def make_block(root: Path, plain: Mapping[str, Any] | None, spread: Path | None 
     if plain:
         about += (
             " Plain CAM is the same run with `train.pooling: gap`, `extract.negative_weights: keep` and "
-            "`extract.scale: max`;"
-            " t is the threshold that the peak is reached at."
+            "`extract.scale: max`; t is the threshold that the peak is reached at."
         )
     if others:
         names = ", ".join(path.name for path in others)
         about += (
             f" In brackets the lowest and the highest score of this run and of {len(others)} more ({names}): the "
-            "images are the "
-            "same bytes on every machine, the arithmetic of a network is not, and a difference within the brackets "
-            "says nothing."
+            "images are the same bytes on every machine, the arithmetic of a network is not, and a difference within "
+            "the brackets says nothing."
         )
     return "\n".join([START, "", textwrap.fill(about, 125), "", *table, "", END])
 

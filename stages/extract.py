@@ -5,6 +5,7 @@ Settings: `tracks.<track>.extract` in params.yaml. Paths: see dvc.yaml.
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.core.errors import run
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     track = get_track(args.track)
     counts = extract(manifest, classifier, args.out, settings, with_true=track.task == "localization")
     kept = keep_features(manifest, classifier, args.features, settings, track)
-    write_json(args.report, {**counts, "diagnostic_images": kept})
+    write_json(args.report, {**asdict(counts), "diagnostic_images": kept})
 
 
 if __name__ == "__main__":

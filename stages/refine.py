@@ -5,6 +5,7 @@ Settings: `tracks.<track>.refine` in params.yaml. Paths: see dvc.yaml.
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.core.errors import run
@@ -25,7 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     settings = load_section(RefineSettings, f"tracks.{args.track}.refine", args.params)
     check_output(settings.output, get_track(args.track).outputs, args.track)
-    write_json(args.report, refine(read_manifest(args.manifest, truth=False), args.maps, args.out, settings))
+    counts = refine(read_manifest(args.manifest, truth=False), args.maps, args.out, settings)
+    write_json(args.report, asdict(counts))
 
 
 if __name__ == "__main__":

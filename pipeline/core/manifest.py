@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import StoreError
 from pipeline.core.files import write_bytes
+from pipeline.core.images import read_size
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -82,6 +83,16 @@ class Record:
         if self.mask_turn is None:
             return mask
         return mask.T if self.mask_turn == "transpose" else np.rot90(mask, 1 if self.mask_turn == "rotate_left" else -1)
+
+
+def stored_size(record: Record) -> tuple[int, int]:
+    """(width, height) of the stored pixels, from the header of the file where the manifest does not know it."""
+    return (record.width, record.height) if record.width and record.height else read_size(record.file)
+
+
+def stored_shape(record: Record) -> tuple[int, int]:
+    """(H, W), as `stored_size`."""
+    return stored_size(record)[::-1]
 
 
 class Files(Sequence[Path]):

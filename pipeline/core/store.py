@@ -1,8 +1,8 @@
 """Arrays between stages: sharded, checked, pickle-free, read by image id.
 
 A store is a folder of `shard-00000.safetensors`, … and one `index.json` that names, for every shard, the image ids and
-the sha256. Shards are independent: workers write them side by side, and `finish` binds them together. A folder of stores
-called `train`, `val` and `test` is read as one.
+the sha256. Shards are independent: workers write them side by side, and `finish` binds them together. A folder of
+stores called `train`, `val` and `test` is read as one.
 
 An image's shard is decided by its id and, coarsely, by how many images there are: a new image changes one shard.
 """
@@ -42,8 +42,8 @@ class Shard:
 def divide(ids: Sequence[str], at_least: int) -> list[list[str]]:
     """Divide image ids into shards of about `at_least` images or more; at most `MOST_SHARDS` shards, a power of two.
 
-    The shard of an id is a hash of the id modulo the number of shards, so that it does not depend on the other ids: a new
-    image changes one shard, unless it doubles their number. Ids keep their order; empty shards are left out.
+    The shard of an id is a hash of the id modulo the number of shards, so that it does not depend on the other ids: a
+    new image changes one shard, unless it doubles their number. Ids keep their order; empty shards are left out.
 
     >>> [len(shard) for shard in divide([str(n) for n in range(100)], 32)]
     [42, 58]

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import DataError, sample, swap_hint
-from pipeline.core.images import read_mask, read_size
-from pipeline.core.manifest import MaskKind, Record
+from pipeline.core.images import read_mask
+from pipeline.core.manifest import MaskKind, Record, stored_shape
 from pipeline.core.tracks import MOST_CLASSES
 
 BACKGROUND = 0
@@ -108,13 +108,9 @@ def _label_foreground(record: Record, mask_kind: MaskKind, classes: int) -> NDAr
     return np.where(ignored, IGNORE_INDEX, label_map).astype(np.uint8)
 
 
-def _size(record: Record) -> tuple[int, int]:
-    return (record.width, record.height) if record.width and record.height else read_size(record.file)
-
-
 def _read_mask(path: Path, record: Record) -> NDArray[np.uint8]:
     values = record.turned(read_mask(path))
-    width, height = _size(record)
+    height, width = stored_shape(record)
     if values.shape != (height, width):
         raise DataError(
             f"{path}: expected the size of its image, {width}x{height} (width x height), "
@@ -126,7 +122,7 @@ def _read_mask(path: Path, record: Record) -> NDArray[np.uint8]:
 def _fill_boxes(record: Record) -> NDArray[np.bool_]:
     if not record.boxes:
         raise DataError(f"{record.file}: expected a mask or boxes, got neither")
-    width, height = _size(record)
+    height, width = stored_shape(record)
     filled = np.zeros((height, width), np.bool_)
     for x0, y0, x1, y1 in record.boxes:
         if not (x0 <= x1 and y0 <= y1 and x1 >= 0 and y1 >= 0 and x0 < width and y0 < height):

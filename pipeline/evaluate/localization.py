@@ -122,8 +122,7 @@ class LocalizationScorer:
         if self.after.images and not self.after.has_foreground:
             return (
                 f"no foreground pixel in the truth of {self.after.images} images: no IoU; likely masks of another "
-                "kind, "
-                "see preprocess.source.masks"
+                "kind, see preprocess.source.masks"
             )
         if self.boxes_without_label and not self.boxes_after.images:
             return (

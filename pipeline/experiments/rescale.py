@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pipeline.core.errors import MapError
-from pipeline.core.images import read_size, resize
-from pipeline.core.manifest import Manifest, Record, read_manifest
+from pipeline.core.images import resize
+from pipeline.core.manifest import Manifest, read_manifest, stored_shape
 from pipeline.core.settings import load_section
 from pipeline.core.store import Arrays, Store, finish, write_shard
 from pipeline.core.tracks import TRACKS
-from pipeline.extract.scale import Standard, apply_standard, find_standard, raw_maps
+from pipeline.extract.scale import Standard, find_standard, raw_maps, scale_maps
 from pipeline.extract.settings import ExtractSettings
 
 Scale = Literal["max", "percentile"]
@@ -56,11 +56,7 @@ def _rescale_maps(
     # a constant map stays one: what is left of it after the rounding must not be blown up
     constant = arrays[f"{prefix}standard"][:, 1] == 0
     standards = [Standard(s.low, 0.0) if flat else s for s, flat in zip(standards, constant, strict=True)]
-    scaled = [apply_standard(cam, standard) for cam, standard in zip(raw, standards, strict=True)]
-    return {
-        f"{prefix}maps": np.stack(scaled).astype(np.float16),
-        f"{prefix}standard": np.array([(s.low, s.unit) for s in standards], np.float32),
-    }
+    return scale_maps(raw, standards, prefix)
 
 
 def rescale(manifest: Manifest, maps: Path, out: Path, scale: Scale, percentile: float) -> None:
@@ -81,14 +77,6 @@ def rescale(manifest: Manifest, maps: Path, out: Path, scale: Scale, percentile:
 
     shards = [write_shard(out, number, dict(items(shard.ids))) for number, shard in enumerate(store.shards)]
     finish(out, shards, {**store.about, "scale": scale, "percentile": percentile})
-
-
-def stored_shape(record: Record) -> tuple[int, int]:
-    """(H, W) of the image, from its header where no stage has asked yet."""
-    if record.width:
-        return record.shape
-    width, height = read_size(record.file)
-    return height, width
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -9,7 +9,7 @@ it, is built once for each pair of kernels.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import joblib
 import numpy as np
@@ -18,7 +18,7 @@ from pydensecrf.densecrf import DenseCRF2D
 from tqdm import tqdm
 
 from pipeline.core.errors import MapError, ScoreError, sample
-from pipeline.core.images import read_rgb, resize
+from pipeline.core.images import read_rgb
 from pipeline.core.manifest import Record
 from pipeline.core.store import Store
 from pipeline.core.tracks import Track
@@ -28,8 +28,8 @@ from pipeline.evaluate.peak_iou import PeakIoU
 from pipeline.evaluate.scorer import Context
 from pipeline.evaluate.segmentation import ranked_iou
 from pipeline.experiments.rescale import rescale_arrays
-from pipeline.refine.crf import refine_probabilities, unary_energy
-from pipeline.refine.outputs import Evidence, decode
+from pipeline.refine.crf import changes_nothing, infer, make_crf, refine_probabilities
+from pipeline.refine.outputs import Evidence, predict_image, read_evidence
 from pipeline.refine.settings import CrfSettings, RefineSettings
 
 State = PeakIoU | MeanIoU
@@ -121,34 +121,19 @@ class SharedCrf:
     def __init__(self, image: Pixels) -> None:
         self.image = image
         self._kernels: object = None
-        self._models: dict[int, Any] = {}  # by number of labels
+        self._models: dict[int, DenseCRF2D] = {}  # by number of labels
 
     def refine(self, probabilities: Maps, settings: CrfSettings) -> Maps:
         """See `refine_probabilities`."""
-        gaussian, bilateral = settings.gaussian, settings.bilateral
-        if not settings.iterations or not (gaussian.compat or bilateral.compat) or not np.isfinite(probabilities).all():
+        if changes_nothing(settings) or not np.isfinite(probabilities).all():
             return refine_probabilities(self.image, probabilities, settings)
-        if self._kernels != (gaussian, bilateral):
-            self._kernels, self._models = (gaussian, bilateral), {}
+        kernels = (settings.gaussian, settings.bilateral)
+        if self._kernels != kernels:
+            self._kernels, self._models = kernels, {}
         labels = len(probabilities)
         if labels not in self._models:
-            self._models[labels] = self._build(labels, settings)
-        crf = self._models[labels]
-        crf.setUnaryEnergy(np.ascontiguousarray(unary_energy(probabilities).reshape(labels, -1), np.float32))
-        return np.array(crf.inference(settings.iterations), np.float32).reshape(probabilities.shape)
-
-    def _build(self, labels: int, settings: CrfSettings) -> Any:
-        height, width = self.image.shape[:2]
-        crf = DenseCRF2D(width, height, labels)
-        gaussian, bilateral = settings.gaussian, settings.bilateral
-        if gaussian.compat:
-            crf.addPairwiseGaussian(sxy=gaussian.spatial_std, compat=gaussian.compat)
-        if bilateral.compat:
-            image = np.ascontiguousarray(self.image)
-            crf.addPairwiseBilateral(
-                sxy=bilateral.spatial_std, srgb=bilateral.color_std, rgbim=image, compat=bilateral.compat
-            )
-        return crf
+            self._models[labels] = make_crf(self.image, labels, settings)
+        return infer(self._models[labels], probabilities, settings.iterations)
 
 
 def kernels(trial: Trial) -> str:
@@ -178,7 +163,7 @@ def try_on_images(judge: Judge, records: Sequence[Record], trials: Sequence[Tria
 def _prediction(evidence: Evidence, settings: RefineSettings, crf: SharedCrf, image_id: str) -> Pixels:
     sharpen = (lambda probabilities: crf.refine(probabilities, settings.crf)) if settings.crf.enabled else None
     try:
-        return decode(evidence, settings, sharpen).after
+        return predict_image(evidence, settings, sharpen).after
     except MapError as error:
         raise MapError(f"{image_id}: {error}") from None
 
@@ -194,12 +179,7 @@ def _evidence(known: Evidences, store: Store, trial: Trial, image_id: str, shape
         if trial.percentile != stored_percentile(store):
             scale: Literal["max", "percentile"] = "max" if trial.percentile == 100 else "percentile"
             arrays = rescale_arrays(arrays, shape, scale, trial.percentile)
-        known[key] = Evidence(
-            scaled=np.stack([resize(cam, shape) for cam in arrays["maps"].astype(np.float32)]),
-            classes=arrays["classes"],
-            probabilities=arrays["probabilities"].astype(np.float32)[arrays["classes"]],
-            known=bool(arrays.get("known", [False])[0]),
-        )
+        known[key] = read_evidence(arrays, shape)
     return known[key]
 
 

@@ -16,7 +16,8 @@ from pipeline.core.images import read_rgb, resize_image
 from pipeline.core.manifest import Manifest, Record
 from pipeline.core.store import Arrays, divide, finish, write_shard
 from pipeline.core.tracks import Track
-from pipeline.extract.run import cell_offset, view_shape
+from pipeline.extract.network import cell_offset
+from pipeline.extract.plan import view_shape
 from pipeline.extract.settings import ExtractSettings
 from pipeline.models.classifier import Classifier
 

@@ -3,7 +3,7 @@
 One threshold serves all images, and the unary of the CRF reads the scale: both need a 1 that means the same everywhere.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -70,6 +70,18 @@ def apply_standard(cam: NDArray[np.float32], standard: Standard) -> NDArray[np.f
         return np.zeros_like(cam, dtype=np.float32)
     scaled = (cam - np.float32(standard.low)) / np.float32(standard.unit)
     return np.asarray(np.clip(scaled, -LARGEST, LARGEST), np.float32)
+
+
+def scale_maps(
+    cams: Iterable[NDArray[np.float32]], standards: Sequence[Standard], prefix: str = ""
+) -> dict[str, NDArray[Any]]:
+    """Maps of one image as they are stored: `maps` (P, h, w) float16 and `standard` (P, 2) float32, low and unit.
+
+    `prefix` is `label_` for the map of the true class beside the others.
+    """
+    scaled = [apply_standard(cam, standard) for cam, standard in zip(cams, standards, strict=True)]
+    rows = np.array([(standard.low, standard.unit) for standard in standards], np.float32)
+    return {f"{prefix}maps": np.stack(scaled).astype(np.float16), f"{prefix}standard": rows}
 
 
 def raw_maps(arrays: Mapping[str, NDArray[Any]], prefix: str = "") -> NDArray[np.float32]:

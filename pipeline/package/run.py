@@ -28,8 +28,7 @@ from PIL import Image
 from pipeline.core.archives import write_zip
 from pipeline.core.errors import PipelineError, SubmissionError, sample
 from pipeline.core.files import sha256
-from pipeline.core.images import read_size
-from pipeline.core.manifest import SPLITS, Manifest, Split, read_manifest
+from pipeline.core.manifest import SPLITS, Manifest, Split, read_manifest, stored_size
 from pipeline.core.store import Store
 from pipeline.core.tracks import TRACKS, Track, get_track
 
@@ -117,10 +116,7 @@ def expected_sizes(images: Manifest, split: str) -> dict[str, Size]:
         raise SubmissionError(
             f"split {split!r}: expected images to package, found none; likely the source lists no such split"
         )
-    sizes = {
-        record.id: (record.width, record.height) if record.width and record.height else read_size(record.file)
-        for record in images
-    }
+    sizes = {record.id: stored_size(record) for record in images}
     if len(sizes) < len(images):
         raise SubmissionError(
             f"split {split!r}: expected every image id once, got {len(images)} images with {len(sizes)} ids"

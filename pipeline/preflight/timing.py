@@ -166,7 +166,8 @@ def _try_learning(context: Context, track: Track, classifier: Any, trial: Trial,
     import torch
 
     from pipeline.core.device import choose_hardware
-    from pipeline.train.loop import make_optimizer, set_mode
+    from pipeline.train.optimizer import make_optimizer
+    from pipeline.train.step import set_mode
     from pipeline.train.targets import classification_loss
 
     settings = context.get(track.name, TrainSettings)
@@ -207,7 +208,8 @@ def _try_extraction(context: Context, track: Track, classifier: Any, trial: Tria
     import torch
 
     from pipeline.core.device import choose_hardware
-    from pipeline.extract.run import predict, view_shape
+    from pipeline.extract.network import predict
+    from pipeline.extract.plan import view_shape
 
     settings = context.get(track.name, ExtractSettings)
     hardware = _hardware(choose_hardware, settings.device, settings.precision, False)

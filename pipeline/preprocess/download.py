@@ -19,6 +19,5 @@ def download(root: Path, name: str, call: Callable[[], Any]) -> None:
     except (OSError, RuntimeError) as error:
         raise DataError(
             f"{root}: expected to download {name} (preprocess.source.download: true), got {error!r}; likely no "
-            "network, "
-            "unpack the official archives there by hand and set download: false"
+            "network, unpack the official archives there by hand and set download: false"
         ) from error

@@ -114,9 +114,8 @@ def _disagreement(
     }
     best = max(READINGS, key=lambda name: right[name])
     message = (
-        f"{path}: expected numbers that are the {meaning} of each image, got numbers that differ from the "
-        "challenge's list in "
-        f"{len(wrong)} of {len(known)} images: {sample(wrong)}"
+        f"{path}: expected numbers that are the {meaning} of each image, got numbers that differ from the challenge's "
+        f"list in {len(wrong)} of {len(known)} images: {sample(wrong)}"
     )
     if right[best] == len(known):
         return f"{message}; read as {best} all of them agree: set preprocess.source.val_numbers: {best}"

@@ -156,8 +156,7 @@ def _check_boxes(record: Record, size: tuple[int, int], cut: bool) -> tuple[Box,
         if x0 > x1 or y0 > y1 or (given != (x0, y0, x1, y1) and not cut):
             raise DataError(
                 f"{record.file}: expected boxes inside {width}x{height} (width x height), got "
-                f"{' '.join(map(str, given))}; "
-                "corners are inclusive, counted from 0"
+                f"{' '.join(map(str, given))}; corners are inclusive, counted from 0"
             )
     return None if boxes == record.boxes else boxes
 
@@ -176,9 +175,8 @@ def _find_mask_kind(manifest: Manifest, findings: Sequence[Finding]) -> MaskKind
     if len(manifest.classes) > 1 and 1 in values and values <= {0, 1, 255}:
         raise DataError(
             f"{manifest.root}: expected masks of 0 and 255, or of class ids 1..{len(manifest.classes)}, got 0 and 1 "
-            "only; likely "
-            "foreground masks saved as 0 and 1: save 255, or set preprocess.source.masks to 'labels' if class 1 is "
-            "meant"
+            "only; likely foreground masks saved as 0 and 1: save 255, or set preprocess.source.masks to 'labels' if "
+            "class 1 is meant"
         )
     return "foreground" if 255 in values and values <= {0, 255} else "labels"
 

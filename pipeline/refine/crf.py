@@ -47,18 +47,33 @@ def refine_probabilities(
         raise MapError(f"expected a uint8 image of shape {(height, width, 3)}, got {image.dtype} {image.shape}")
     if not np.isfinite(probabilities).all():
         raise MapError("expected finite probabilities, got NaN or infinity")
-    gaussian, bilateral = settings.gaussian, settings.bilateral
-    if not settings.iterations or not (gaussian.compat or bilateral.compat):
+    if changes_nothing(settings):
         return np.asarray(probabilities, np.float32)
+    return infer(make_crf(image, labels, settings), probabilities, settings.iterations)
+
+
+def changes_nothing(settings: CrfSettings) -> bool:
+    """Whether the marginals are the probabilities: no iterations, or no kernel."""
+    return not settings.iterations or not (settings.gaussian.compat or settings.bilateral.compat)
+
+
+def make_crf(image: NDArray[np.uint8], labels: int, settings: CrfSettings) -> DenseCRF2D:
+    """The model of one image with its kernels, whose lattices are the costly part; it has no unary yet."""
+    height, width = image.shape[:2]
+    gaussian, bilateral = settings.gaussian, settings.bilateral
     crf = DenseCRF2D(width, height, labels)  # the library counts in (width, height)
-    crf.setUnaryEnergy(np.ascontiguousarray(unary_energy(probabilities).reshape(labels, -1), np.float32))
     if gaussian.compat:
         crf.addPairwiseGaussian(sxy=gaussian.spatial_std, compat=gaussian.compat)
     if bilateral.compat:
+        colors = np.ascontiguousarray(image)
         crf.addPairwiseBilateral(
-            sxy=bilateral.spatial_std,
-            srgb=bilateral.color_std,
-            rgbim=np.ascontiguousarray(image),
-            compat=bilateral.compat,
+            sxy=bilateral.spatial_std, srgb=bilateral.color_std, rgbim=colors, compat=bilateral.compat
         )
-    return np.asarray(crf.inference(settings.iterations), np.float32).reshape(labels, height, width)
+    return crf
+
+
+def infer(crf: DenseCRF2D, probabilities: NDArray[np.float32], iterations: int) -> NDArray[np.float32]:
+    """Marginals after mean-field inference from these probabilities; the model can be used again. Shape: (L, H, W)"""
+    unary = unary_energy(probabilities).reshape(len(probabilities), -1)
+    crf.setUnaryEnergy(np.ascontiguousarray(unary, np.float32))
+    return np.array(crf.inference(iterations), np.float32).reshape(probabilities.shape)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.images import score_to_uint8
+from pipeline.core.images import resize, score_to_uint8
+from pipeline.core.store import Arrays
 from pipeline.refine.boxes import fill_boxes
 from pipeline.refine.settings import RefineSettings
 
@@ -37,7 +38,18 @@ class Prediction:
     after: NDArray[np.uint8]  # with it; the same where it is switched off
 
 
-def decode(evidence: Evidence, settings: RefineSettings, refine: Refine | None) -> Prediction:
+def read_evidence(arrays: Arrays, shape: tuple[int, int]) -> Evidence:
+    """The stored arrays of one image, maps resized to its shape (H, W)."""
+    classes = arrays["classes"]
+    return Evidence(
+        scaled=np.stack([resize(cam, shape) for cam in arrays["maps"].astype(np.float32)]),
+        classes=classes,
+        probabilities=arrays["probabilities"].astype(np.float32)[classes],
+        known=bool(arrays.get("known", [False])[0]),
+    )
+
+
+def predict_image(evidence: Evidence, settings: RefineSettings, refine: Refine | None) -> Prediction:
     """The prediction of one image that the settings ask for; `refine` None switches the CRF off."""
     if settings.output == "score_map":
         return _in_shape(make_score_map(evidence, settings.exponent, refine), settings.shape)

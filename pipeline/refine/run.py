@@ -5,10 +5,9 @@ the CRF; where there is a map of the true class beside, `label_before` and `labe
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import cv2
 import joblib
@@ -17,19 +16,29 @@ from tqdm import tqdm
 
 from pipeline.core.archives import content_digest
 from pipeline.core.errors import MapError
-from pipeline.core.images import encode_png, read_rgb, resize
+from pipeline.core.images import encode_png, read_rgb
 from pipeline.core.manifest import SPLITS, Manifest, Split
 from pipeline.core.reuse import Finished, arrays_digest, finished_of
 from pipeline.core.store import Arrays, Shard, Store, divide, finish, write_shard
 from pipeline.core.tracks import MOST_CLASSES
 from pipeline.refine.crf import refine_probabilities
-from pipeline.refine.outputs import Evidence, Prediction, decode
+from pipeline.refine.outputs import Prediction, predict_image, read_evidence
 from pipeline.refine.settings import RefineSettings
 
 Work = dict[str, Path]  # image files by id
 
 
-def refine(manifest: Manifest, maps: Path, out: Path, settings: RefineSettings) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What the stage did, for `refine.json`."""
+
+    images: int
+    images_reused: int
+    crf_iterations: int  # 0 where the CRF is switched off
+    output: str
+
+
+def refine(manifest: Manifest, maps: Path, out: Path, settings: RefineSettings) -> Counts:
     """Prediction every image that has maps, into a store for each split; return the counts.
 
     Raises:
@@ -60,12 +69,7 @@ def refine(manifest: Manifest, maps: Path, out: Path, settings: RefineSettings) 
     for split in SPLITS:
         finish(out / split, shards[split], about)
     finished.end(kept)
-    return {
-        "images": len(store),
-        "images_reused": reused,
-        "crf_iterations": settings.crf.iterations if settings.crf.enabled else 0,
-        "output": settings.output,
-    }
+    return Counts(len(store), reused, settings.crf.iterations if settings.crf.enabled else 0, settings.output)
 
 
 def _work(manifest: Manifest, store: Store) -> dict[Split, Work]:
@@ -89,9 +93,8 @@ def _work(manifest: Manifest, store: Store) -> dict[Split, Work]:
 def _check_class_count(classes: int, output: str) -> None:
     if output != "score_map" and classes > MOST_CLASSES:
         raise MapError(
-            f"refine.output {output!r}: expected at most {MOST_CLASSES} classes, got {classes}; a label map has "
-            "one byte for "
-            "a pixel, and 255 marks ignored ones"
+            f"refine.output {output!r}: expected at most {MOST_CLASSES} classes, got {classes}; a label map has one "
+            "byte for a pixel, and 255 marks ignored ones"
         )
 
 
@@ -132,16 +135,10 @@ def refine_image(arrays: Arrays, file: Path, image_id: str, settings: RefineSett
         MapError: naming the image
     """
     image = read_rgb(file)
-    height, width = image.shape[:2]
-    evidence = Evidence(
-        scaled=np.stack([resize(cam, (height, width)) for cam in arrays["maps"].astype(np.float32)]),
-        classes=arrays["classes"],
-        probabilities=arrays["probabilities"].astype(np.float32)[arrays["classes"]],
-        known=bool(arrays.get("known", [False])[0]),
-    )
+    evidence = read_evidence(arrays, (image.shape[0], image.shape[1]))
     sharpen = partial(refine_probabilities, image, settings=settings.crf) if settings.crf.enabled else None
     try:
-        return decode(evidence, settings, sharpen)
+        return predict_image(evidence, settings, sharpen)
     except MapError as error:
         raise MapError(f"{image_id}: {error}") from None
 

@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
 from pipeline.core.device import Hardware
-from pipeline.core.errors import TrainError
-from pipeline.models.classifier import Classifier, Loss
-from pipeline.train.settings import ScheduleSettings, TrainSettings
+from pipeline.models.classifier import Loss
+from pipeline.train.optimizer import make_optimizer, rate_factor
+from pipeline.train.settings import TrainSettings
+from pipeline.train.step import Batch, check_finite, make_scaler, set_mode, training_step
 from pipeline.train.targets import classification_loss, hits
-
-Batch = tuple[Tensor, Tensor]  # inputs (N, …), targets (N,) or (N, K)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +32,14 @@ class Epoch:
     images_per_second: float
 
 
+@dataclass(frozen=True, slots=True)
+class Training:
+    """The history of a training, and the epoch whose weights were kept."""
+
+    history: tuple[Epoch, ...]
+    best: Epoch
+
+
 def run_epochs(
     module: nn.Module,
     train_batches: Callable[[int], Iterable[Batch]],
@@ -40,7 +47,7 @@ def run_epochs(
     images: int,
     settings: TrainSettings,
     hardware: Hardware,
-) -> tuple[list[Epoch], Epoch]:
+) -> Training:
     """Train `module` and leave it with the weights of the epoch that `settings.checkpoint` prefers.
 
     Raises:
@@ -51,7 +58,7 @@ def run_epochs(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: rate_factor(settings.schedule, step / (per_epoch * settings.epochs))
     )
-    scaler = torch.amp.GradScaler(hardware.device.type, enabled=hardware.precision == "fp16")
+    scaler = make_scaler(hardware)
     history: list[Epoch] = []
     best, best_state = None, None
     with tqdm(total=settings.epochs * images, desc="train", unit="image") as bar:
@@ -60,7 +67,7 @@ def run_epochs(
             loss = _one_epoch(module, train_batches(epoch), optimizer, schedule, scaler, settings, hardware, bar)
             seconds = time.perf_counter() - start
             val_loss, val_accuracy = validate(module, val_batches(), settings.loss, hardware)
-            _check_finite("val_loss", val_loss or 0.0)
+            check_finite("val_loss", val_loss or 0.0)
             rate = optimizer.param_groups[-1]["lr"]
             history.append(
                 Epoch(epoch, loss, val_loss, val_accuracy, rate, round(seconds, 3), round(images / seconds, 1))
@@ -70,7 +77,7 @@ def run_epochs(
     assert best is not None
     assert best_state is not None  # epochs is at least 1
     module.load_state_dict(best_state)
-    return history, best
+    return Training(tuple(history), best)
 
 
 def _one_epoch(
@@ -87,28 +94,13 @@ def _one_epoch(
     set_mode(module, settings)
     total, seen = 0.0, 0
     for group in _groups(epoch_batches, settings.accumulation_steps):
-        optimizer.zero_grad(set_to_none=True)
-        size = sum(len(inputs) for inputs, _ in group)
-        for inputs, targets in group:
-            with hardware.autocast():
-                logits = module(inputs.to(hardware.device, non_blocking=True))
-            loss = classification_loss(
-                logits.float(), targets.to(hardware.device), settings.loss, settings.label_smoothing
-            )
-            # weighted by images, so that the sum of a group is the gradient of one large batch
-            scaler.scale(loss * len(inputs) / size).backward()
-            total, seen = total + loss.item() * len(inputs), seen + len(inputs)
-            bar.update(len(inputs))
-        _check_finite("train_loss", total)
-        _step(module, optimizer, scaler, settings.optimizer.gradient_clip)
+        total += training_step(module, group, optimizer, scaler, settings, hardware)
         schedule.step()
+        images = sum(len(inputs) for inputs, _ in group)
+        seen += images
+        bar.update(images)
         bar.set_postfix(loss=f"{total / seen:.4f}", refresh=False)
     return total / seen
-
-
-def _check_finite(name: str, loss: float) -> None:
-    if not math.isfinite(loss):
-        raise TrainError(f"{name}: expected a finite number, got {loss}; likely the learning rate is too high")
 
 
 def _groups(epoch_batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
@@ -120,16 +112,6 @@ def _groups(epoch_batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
             group = []
     if group:
         yield group
-
-
-def _step(
-    module: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, gradient_clip: float
-) -> None:
-    if gradient_clip:
-        scaler.unscale_(optimizer)
-        nn.utils.clip_grad_norm_(module.parameters(), gradient_clip)
-    scaler.step(optimizer)
-    scaler.update()
 
 
 @torch.inference_mode()
@@ -164,39 +146,3 @@ def is_better(new: Epoch, best: Epoch, checkpoint: str) -> bool:
     if checkpoint in ("val_loss", "held_out_loss"):
         return new.val_loss < best.val_loss
     return (-(new.val_accuracy or 0.0), new.val_loss) < (-(best.val_accuracy or 0.0), best.val_loss)
-
-
-def set_mode(module: nn.Module, settings: TrainSettings) -> None:
-    """Training mode; frozen batch norms keep the statistics that they were loaded with."""
-    module.train()
-    if settings.backbone.batch_norm == "frozen":
-        for layer in module.modules():
-            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-                layer.eval()
-
-
-def make_optimizer(module: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
-    """SGD (Nesterov) or AdamW; the head, the last group, learns `head_multiplier` times as fast as the backbone."""
-    options = settings.optimizer
-    head = module.head if isinstance(module, Classifier) else module
-    backbone = list(module.backbone.parameters()) if isinstance(module, Classifier) else []
-    groups = [{"params": backbone, "lr": options.learning_rate}] if backbone else []
-    groups.append({"params": list(head.parameters()), "lr": options.learning_rate * options.head_multiplier})
-    if options.name == "adamw":
-        return torch.optim.AdamW(groups, weight_decay=options.weight_decay)
-    nesterov = options.momentum > 0
-    return torch.optim.SGD(groups, momentum=options.momentum, nesterov=nesterov, weight_decay=options.weight_decay)
-
-
-def rate_factor(schedule: ScheduleSettings, progress: float) -> float:
-    """What the learning rate is multiplied with after a share `progress` in [0, 1] of all steps.
-
-    During warm-up: progress / warmup (never 0). Then constant: 1; cosine: half a cosine from 1 to 0; step: a tenth for
-    each of `steps` that has passed.
-    """
-    if progress < schedule.warmup:
-        return max(progress / schedule.warmup, 1e-3)
-    if schedule.name == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - schedule.warmup) / (1 - schedule.warmup))))
-    passed = sum(progress >= step for step in schedule.steps) if schedule.name == "step" else 0
-    return float(0.1**passed)

@@ -164,7 +164,7 @@ def test_other_maps_are_made_once_and_of_split_val_alone(make_run):
     made = sorted((run.folder / "data" / "search").glob("maps-*"))
     assert 1 <= len(made) <= 3
     stamps = [(folder / "val" / "index.json").stat().st_mtime_ns for folder in made]
-    ids = json.loads((made[0] / "val" / "index.json").read_text())["parts"][0]["ids"]
+    ids = json.loads((made[0] / "val" / "index.json").read_text())["shards"][0]["ids"]
     assert sorted(ids) == [f"val_{n}" for n in range(6)]
     (run.folder / "data" / "search" / "journal.jsonl").unlink()
     assert _main(run, *parameters, "--budget", "20") == 0

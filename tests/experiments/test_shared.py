@@ -1,17 +1,24 @@
 """What is learnt and extracted in one go equals what the stages of the chain write, byte for byte."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
-import safetensors.torch
+import pytest
 import torch
-from support.helpers import TINY, color_set, merge, recipe
+from support.extraction import make_shapes, written
+from support.helpers import TINY, color_set, extract_settings, make_tiny, merge, recipe
+from support.training import equal, head, quick, write_start
 
-from pipeline.core.manifest import write_manifest
+from pipeline.core.errors import MapError, SettingsError
+from pipeline.core.manifest import Manifest, write_manifest
 from pipeline.experiments.ladder import write_yaml
-from pipeline.experiments.shared import main
-from pipeline.models.backbones import build_backbone
+from pipeline.experiments.shared import Reading, extract_readings, fit_poolings, main
+from pipeline.extract.run import extract as extract_one
+from pipeline.models.backbones import Normalization
+from pipeline.train.run import fit
 from stages import extract, train
 
 VARIANTS = (("gap", "keep"), ("gap", "clamp"), ("tap", "clamp"))
@@ -19,12 +26,7 @@ VARIANTS = (("gap", "keep"), ("gap", "clamp"), ("tap", "clamp"))
 
 def _params(folder: Path) -> dict[tuple[str, str], Path]:
     """A file of params for each variant, on a tiny frozen backbone."""
-    torch.manual_seed(0)
-    start = folder / "start.safetensors"
-    safetensors.torch.save_file(
-        {name: value.contiguous() for name, value in build_backbone(TINY, 16).state_dict().items()}, start
-    )
-    backbone = {"name": TINY, "weights": "file", "weights_from": str(start)}
+    backbone = {"name": TINY, "weights": "file", "weights_from": write_start(folder)}
     fast = {"device": "cpu", "precision": "fp32"}
     files = {}
     for pooling, negative_weights in VARIANTS:
@@ -111,3 +113,91 @@ def test_in_one_go_equals_one_by_one(tmp_path: Path) -> None:
         assert _bytes(tmp_path / "features" / pooling) == _bytes(alone / "features")
         assert json.loads((tmp_path / "reports" / name).read_text()) == json.loads((alone / "report.json").read_text())
     assert _bytes(tmp_path / "maps" / names[0]) != _bytes(tmp_path / "maps" / names[1])
+
+
+@pytest.fixture(scope="module")
+def colors(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    return color_set(tmp_path_factory.mktemp("colors"))
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_start(tmp_path_factory.mktemp("start"))
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    return make_shapes(tmp_path_factory.mktemp("images"))
+
+
+def test_poolings_learnt_together_equal_those_learnt_alone(colors: Manifest, start: str) -> None:
+    every = [
+        quick(start, pooling=pooling, tap_threshold=theta, epochs=2)
+        for pooling, theta in (("gap", 0.05), ("tap", 0.05), ("tap", 0.5))
+    ]
+    together = fit_poolings(colors, every)
+    for settings, one in zip(every, together, strict=True):
+        alone = fit(colors, settings)
+        assert one.classifier.design == alone.classifier.design
+        assert equal(one.classifier.state_dict(), alone.classifier.state_dict())
+        assert one.training.best.val_loss == alone.training.best.val_loss
+    assert not equal(head(together[0]), head(together[1]))
+    assert not equal(head(together[1]), head(together[2]))
+
+
+def test_what_differs_in_more_than_the_pooling_is_refused(colors: Manifest, start: str) -> None:
+    with pytest.raises(SettingsError, match="differ in pooling"):
+        fit_poolings(colors, [quick(start), quick(start, seed=1)])
+
+
+def test_a_trained_backbone_cannot_be_shared(colors: Manifest, start: str) -> None:
+    with pytest.raises(SettingsError, match="expected a frozen backbone"):
+        fit_poolings(colors, [quick(start, backbone={"trained": True})])
+
+
+def test_a_backbone_is_measured_once(colors: Manifest, start: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[tuple[int, ...]]] = []
+
+    def measure(features: Any, images: Any) -> tuple[float, float]:
+        seen.append([tuple(image.shape) for image in images])
+        return 0.25, -0.5
+
+    monkeypatch.setattr("pipeline.train.run.measure_offset", measure)
+    monkeypatch.setattr("pipeline.train.run.OFFSET_IMAGES", 4)
+    every = [quick(start, epochs=1, pooling=pooling) for pooling in ("gap", "tap")]
+    assert [one.classifier.design.offset for one in fit_poolings(colors, every)] == [(0.25, -0.5)] * 2
+    assert seen == [[(1, 3, 224, 224)] * 4]
+
+
+def test_readings_in_one_go_equal_extractions_one_by_one(manifest: Manifest, tmp_path: Path) -> None:
+    heads = [make_tiny(classes=4, pooling="gap"), make_tiny(classes=4), make_tiny(classes=4)]
+    torch.nn.init.normal_(heads[1].head.weight, std=0.5)
+    changes = [{"negative_weights": "keep"}, {"negative_weights": "clamp"}, {"scale": "max"}]
+    readings = [
+        Reading(head, extract_settings(**change), tmp_path / f"together{n}")
+        for n, (head, change) in enumerate(zip(heads, changes, strict=True))
+    ]
+    counts = extract_readings(manifest, readings, with_true=False)
+    for n, reading in enumerate(readings):
+        alone = extract_one(manifest, reading.classifier, tmp_path / f"alone{n}", reading.settings)
+        assert counts[n] == alone
+        assert written(reading.out) == written(tmp_path / f"alone{n}")
+
+
+def test_readings_of_different_backbones_or_looks_are_refused(manifest: Manifest, tmp_path: Path) -> None:
+    first, other = make_tiny(classes=4), make_tiny(classes=4)
+    torch.nn.init.normal_(next(other.backbone.parameters()))
+    pair = [
+        Reading(first, extract_settings(), tmp_path / "a"),
+        Reading(other, extract_settings(), tmp_path / "b"),
+    ]
+    with pytest.raises(MapError, match="expected the backbone and settings"):
+        extract_readings(manifest, pair, with_true=False)
+    other = make_tiny(classes=4)
+    other.design = replace(other.design, normalization=Normalization((0.1, 0.1, 0.1), (1.0, 1.0, 1.0)))
+    pair[1] = Reading(other, extract_settings(), tmp_path / "b")
+    with pytest.raises(MapError, match="expected the backbone and settings"):
+        extract_readings(manifest, pair, with_true=False)
+    pair[1] = Reading(first, extract_settings(flip=not extract_settings().flip), tmp_path / "b")
+    with pytest.raises(MapError, match="expected the backbone and settings"):
+        extract_readings(manifest, pair, with_true=False)

@@ -9,7 +9,8 @@ from support.helpers import CPU, SMALL, extract_settings, make_tiny, random_imag
 
 from pipeline.core.images import resize
 from pipeline.extract.cam import class_activation_maps
-from pipeline.extract.run import predict, view_shape, wanted_classes
+from pipeline.extract.network import predict, wanted_classes
+from pipeline.extract.plan import view_shape
 from pipeline.models.classifier import Classifier
 
 # A network sums some thousand products to a value; in float32 and in another order, as another batch size may have it,

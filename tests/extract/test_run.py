@@ -1,13 +1,14 @@
 """The stage `extract` on tiny images: what stands in the store, and what stops it."""
 
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from support.extraction import SHAPES, written
 from support.helpers import CPU, color_image, extract_settings, make_tiny, row, squared_ramp, striped_ramp, write_png
 
 from pipeline.core.errors import DataError, MapError
@@ -16,40 +17,20 @@ from pipeline.core.manifest import Manifest, from_rows
 from pipeline.core.reuse import KEPT_RUNS
 from pipeline.core.store import Store
 from pipeline.extract import run as module
-from pipeline.extract.run import extract, plan, predict
-from pipeline.models.backbones import Normalization
+from pipeline.extract.network import predict
+from pipeline.extract.plan import plan
+from pipeline.extract.run import extract
 from pipeline.models.classifier import Classifier
 from pipeline.train.augment import plain_view
-
-SHAPES = {"wide_a": (40, 64), "tall": (64, 40), "wide_b": (40, 64), "small": (20, 31), "wide_c": (80, 128)}
-
-
-@pytest.fixture(scope="module")
-def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    """Images of several shapes in val, and one in train."""
-    root, rows = tmp_path_factory.mktemp("images"), []
-    for n, (image_id, shape) in enumerate(SHAPES.items()):
-        image = color_image((200, 60, 30), n, shape)
-        image[: shape[0] // 2, : shape[1] // 3] = (20, 200, 90)  # something to see in a corner
-        write_png(root / f"{image_id}.png", image)
-        rows.append(row(image_id, f"{image_id}.png", [2, 0] if image_id == "tall" else [1], "val", shape))
-    write_png(root / "t.png", color_image((0, 0, 200), 9))
-    rows.append(row("t", "t.png", [0], "train"))
-    return from_rows(rows, ["a", "b", "c", "d"], root, "labels")
 
 
 def run(
     manifest: Manifest, out: Path, classifier: Classifier | None = None, **changes: Any
 ) -> tuple[dict[str, Any], Store]:
-    counts = extract(manifest, classifier or make_tiny(classes=4), out, extract_settings(**changes))
+    counts = asdict(extract(manifest, classifier or make_tiny(classes=4), out, extract_settings(**changes)))
     store = Store(out)
     store.verify()
     return counts, store
-
-
-def written(store: Path) -> dict[str, bytes]:
-    """All files of a store by name."""
-    return {path.relative_to(store).as_posix(): path.read_bytes() for path in store.rglob("*") if path.is_file()}
 
 
 def test_every_image_of_the_splits_and_no_other(manifest: Manifest, tmp_path: Path) -> None:
@@ -133,7 +114,7 @@ def test_batches_workers_and_parts_change_nothing(
     manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, plain = run(manifest, tmp_path / "plain", batch_size=1)
-    monkeypatch.setattr(module, "PART", 2)
+    monkeypatch.setattr("pipeline.extract.plan.IMAGES_PER_SHARD", 2)
     _, other = run(manifest, tmp_path / "other", batch_size=3, workers=2)
     assert [len(shard.ids) for shard in other.shards] == [3, 2]
     assert set(other.ids) == set(plain.ids)
@@ -256,26 +237,6 @@ def test_an_image_that_cannot_be_read_is_named(manifest: Manifest, tmp_path: Pat
         run(from_rows(rows, ["a"], manifest.root, "labels"), tmp_path / "out")
 
 
-def test_sizes_that_no_stage_has_read_are_read_from_the_files(manifest: Manifest) -> None:
-    rows = [{**entry, "width": 0, "height": 0} for entry in manifest.table.to_pylist()]
-    unread = from_rows(rows, manifest.classes, manifest.root, "labels")
-    assert plan(unread, extract_settings(), 16) == plan(manifest, extract_settings(), 16)
-
-
-def test_a_plan_puts_images_of_one_shape_side_by_side(manifest: Manifest) -> None:
-    jobs = plan(manifest, extract_settings(sizes=[64, 96]), 16)
-    assert {job.id: job.view_shapes for job in jobs} == {
-        "wide_a": ((32, 64), (64, 96)),  # 2.5 positions of 16 pixels are rounded to even, 3.75 to 4
-        "wide_b": ((32, 64), (64, 96)),
-        "wide_c": ((32, 64), (64, 96)),
-        "tall": ((64, 32), (96, 64)),
-        "small": ((48, 64), (64, 96)),  # 2.6 and 3.9
-    }
-    looks = [job.view_shapes for job in jobs]
-    assert looks == sorted(looks)
-    assert [job.id for job in jobs] == [job.id for job in plan(manifest, extract_settings(sizes=[64, 96]), 16)]
-
-
 # --- finished parts --------------------------------------------------------------------------------------------------
 
 
@@ -332,40 +293,3 @@ def test_workers_are_no_reason_to_make_maps_again(manifest: Manifest, tmp_path: 
     run(manifest, tmp_path / "maps", workers=0)
     again, _ = run(manifest, tmp_path / "maps", workers=1)
     assert again["images_reused"] == 5
-
-
-# --- several readings ------------------------------------------------------------------------------------------------
-
-
-def test_readings_in_one_go_equal_extractions_one_by_one(manifest: Manifest, tmp_path: Path) -> None:
-    heads = [make_tiny(classes=4, pooling="gap"), make_tiny(classes=4), make_tiny(classes=4)]
-    torch.nn.init.normal_(heads[1].head.weight, std=0.5)
-    changes = [{"negative_weights": "keep"}, {"negative_weights": "clamp"}, {"scale": "max"}]
-    readings = [
-        module.Reading(head, extract_settings(**change), tmp_path / f"together{n}")
-        for n, (head, change) in enumerate(zip(heads, changes, strict=True))
-    ]
-    counts = module.extract_readings(manifest, readings)
-    for n, reading in enumerate(readings):
-        alone = extract(manifest, reading.classifier, tmp_path / f"alone{n}", reading.settings)
-        assert counts[n] == alone
-        assert written(reading.out) == written(tmp_path / f"alone{n}")
-
-
-def test_readings_of_different_backbones_or_looks_are_refused(manifest: Manifest, tmp_path: Path) -> None:
-    first, other = make_tiny(classes=4), make_tiny(classes=4)
-    torch.nn.init.normal_(next(other.backbone.parameters()))
-    pair = [
-        module.Reading(first, extract_settings(), tmp_path / "a"),
-        module.Reading(other, extract_settings(), tmp_path / "b"),
-    ]
-    with pytest.raises(MapError, match="expected the backbone and settings"):
-        module.extract_readings(manifest, pair)
-    other = make_tiny(classes=4)
-    other.design = replace(other.design, normalization=Normalization((0.1, 0.1, 0.1), (1.0, 1.0, 1.0)))
-    pair[1] = module.Reading(other, extract_settings(), tmp_path / "b")
-    with pytest.raises(MapError, match="expected the backbone and settings"):
-        module.extract_readings(manifest, pair)
-    pair[1] = module.Reading(first, extract_settings(flip=not extract_settings().flip), tmp_path / "b")
-    with pytest.raises(MapError, match="expected the backbone and settings"):
-        module.extract_readings(manifest, pair)

@@ -80,8 +80,7 @@ WANTED = "a: expected a PNG of mode L, 6x4 (width x height), got "
 MESSAGES = [  # defect, members, message or, before an …, its beginning
     ("folder", [("predictions/", b""), ("predictions/a.png", GOOD["a"]), ("predictions/b.png", GOOD["b"])],
      "x.zip: expected a flat zip, got 3 members in folders: ['predictions/', 'predictions/a.png', "
-     "'predictions/b.png']; "
-     "likely the folder was zipped instead of its files, use `zip -j`"),
+     "'predictions/b.png']; likely the folder was zipped instead of its files, use `zip -j`"),
     ("folder of windows", [("predictions\\a.png", GOOD["a"]), ("b.png", GOOD["b"])],
      "x.zip: expected a flat zip, got 1 members in…"),
     ("macos", [*_members(), ("__MACOSX/._a.png", b"x"), (".DS_Store", b"x"), ("._b.png", b"x")],

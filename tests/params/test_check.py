@@ -149,8 +149,7 @@ def test_one_mistake_has_one_message(key: str, value: Any, message: str, tmp_pat
          f"{T1}.train: expected this key, found ['evaluate', 'extract', 'package', 'preprocess', 'refine', 'report']"),
         (f"{T1}.train.optimizer.momentum",
          f"{T1}.train.optimizer.momentum: expected a value, found no such key; a params file is complete, see "
-         "params.yaml for "
-         "every key"),
+         "params.yaml for every key"),
     ],
 )  # fmt: skip
 def test_a_missing_key_is_named(key: str, message: str, tmp_path: Path) -> None:
@@ -264,8 +263,7 @@ BETWEEN: list[tuple[str, Changes, str]] = [
         T1,
         [("refine.output", "score_map")],
         "refine.output: expected one of ['label_map_one_class', 'label_map'], got 'foreground'; it belongs to the "
-        "other "
-        "track",
+        "other track",
     ),
     (
         T3,

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from support.helpers import refine_settings
 
 from pipeline.refine.boxes import fill_boxes
-from pipeline.refine.outputs import Evidence, decode
+from pipeline.refine.outputs import Evidence, predict_image
 
 
 def _part(mask, seed):
@@ -57,7 +57,9 @@ def test_boxes_stay_and_zeros_stay():
 def test_the_setting_shapes_the_prediction_before_and_after_the_crf(shape):
     maps = np.array([[[0.0, 0.2, 0.0], [1.0, 0.0, 0.0]]], np.float32)
     evidence = Evidence(maps, np.array([0], np.int32), np.array([1.0], np.float32))
-    prediction = decode(evidence, refine_settings(shape=shape, exponent=1.0), lambda given: given[:, ::-1].copy())
+    prediction = predict_image(
+        evidence, refine_settings(shape=shape, exponent=1.0), lambda given: given[:, ::-1].copy()
+    )
     before, after = ([[0, 51, 0], [255, 0, 0]], [[255, 0, 0], [0, 51, 0]])
     if shape == "box":
         before, after = ([[51, 51, 0], [255, 51, 0]], [[255, 51, 0], [51, 51, 0]])

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from support.helpers import refine_settings
 
 from pipeline.core.errors import MapError
-from pipeline.refine.outputs import Evidence, decode, make_label_map, make_score_map, present_classes
+from pipeline.refine.outputs import Evidence, make_label_map, make_score_map, predict_image, present_classes
 
 Floats = NDArray[np.float32]
 
@@ -24,9 +24,12 @@ def evidence(classes: tuple[int, ...] = (4, 0, 2), probabilities: tuple[float, .
 def test_known_classes_are_all_there_however_improbable() -> None:
     found = evidence()
     settings = refine_settings(output="label_map", min_probability=0.4, background=0.45, exponent=1.0)
-    assert set(decode(found, settings, None).before.ravel()) <= {0, 5}  # only class 4 is probable enough
+    assert set(predict_image(found, settings, None).before.ravel()) <= {0, 5}  # only class 4 is probable enough
     known = Evidence(found.scaled, found.classes, found.probabilities, known=True)
-    assert decode(known, settings, None).before.tolist() == [[1, 3, 5], [5, 5, 0]]  # ties go to the more probable class
+    assert predict_image(known, settings, None).before.tolist() == [
+        [1, 3, 5],
+        [5, 5, 0],
+    ]  # ties go to the more probable class
 
 
 class Recorder:
@@ -136,18 +139,18 @@ def test_present_classes(probabilities: tuple[float, ...], least: float | None, 
 
 def test_decode_follows_the_settings() -> None:
     common = {"exponent": 1.0, "background": 0.45, "min_probability": 0.3}
-    foreground = decode(evidence(), refine_settings(output="score_map", **common), None)
-    one = decode(evidence(), refine_settings(output="label_map_one_class", **common), None)
-    several = decode(evidence(), refine_settings(output="label_map", **common), None)
+    foreground = predict_image(evidence(), refine_settings(output="score_map", **common), None)
+    one = predict_image(evidence(), refine_settings(output="label_map_one_class", **common), None)
+    several = predict_image(evidence(), refine_settings(output="label_map", **common), None)
     assert foreground.before.tolist() == [[0, 51, 128], [255, 255, 0]]
     assert one.before.tolist() == [[0, 0, 5], [5, 5, 0]]
     assert several.before.tolist() == [[1, 0, 5], [5, 5, 0]]
 
 
-@pytest.mark.parametrize("output", ["foreground", "label_map_one_class", "label_map"])
+@pytest.mark.parametrize("output", ["score_map", "label_map_one_class", "label_map"])
 def test_a_decoder_leaves_its_evidence_alone(output: str) -> None:
     given = evidence()
-    decode(given, refine_settings(output=output), Recorder())
+    predict_image(given, refine_settings(output=output), Recorder())
     np.testing.assert_array_equal(given.scaled, evidence().scaled)
 
 

@@ -1,6 +1,7 @@
 """The stage `refine` on tiny images: predictions at the image's size, the same however many processes make them."""
 
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from pipeline.core.manifest import Manifest, from_rows
 from pipeline.core.store import Arrays, Store, finish, write_shard
 from pipeline.refine import run as module
 from pipeline.refine.crf import refine_probabilities
-from pipeline.refine.outputs import Evidence, Prediction, decode
+from pipeline.refine.outputs import Evidence, Prediction, predict_image
 from pipeline.refine.run import check_output, refine, refine_image
 from pipeline.refine.settings import RefineSettings
 
@@ -50,7 +51,7 @@ def made(tmp_path: Path) -> tuple[Manifest, Path]:
 
 def run(made: tuple[Manifest, Path], name: str, **changes: Any) -> tuple[dict[str, Any], Store]:
     out = made[1].parent / name
-    counts = refine(*made, out, refine_settings(**changes))
+    counts = asdict(refine(*made, out, refine_settings(**changes)))
     Store(out).verify()
     return counts, Store(out)
 
@@ -64,11 +65,11 @@ def by_hand(image_id: str, root: Path, settings: RefineSettings) -> tuple[np.nda
         if settings.crf.enabled
         else None
     )
-    prediction = decode(Evidence(large, stored["classes"], np.array([0.6, 0.3], np.float32)), settings, sharpen)
+    prediction = predict_image(Evidence(large, stored["classes"], np.array([0.6, 0.3], np.float32)), settings, sharpen)
     return prediction.before, prediction.after
 
 
-@pytest.mark.parametrize("output", ["foreground", "label_map_one_class", "label_map"])
+@pytest.mark.parametrize("output", ["score_map", "label_map_one_class", "label_map"])
 @pytest.mark.parametrize("enabled", [True, False])
 def test_predictions_are_decoded_maps_at_the_size_of_the_image(
     output: str, enabled: bool, made: tuple[Manifest, Path]
@@ -220,4 +221,4 @@ def test_a_decoder_of_the_other_track_is_refused() -> None:
         "it belongs to the"
     )
     with pytest.raises(MapError, match=message):
-        check_output("foreground", ("label_map_one_class", "label_map"), "track1")
+        check_output("score_map", ("label_map_one_class", "label_map"), "track1")

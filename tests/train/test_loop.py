@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from pipeline.core.errors import TrainError
 from pipeline.core.settings import build
-from pipeline.train.loop import Batch, Epoch, is_better, make_optimizer, rate_factor, run_epochs, set_mode, validate
+from pipeline.train.loop import Epoch, is_better, run_epochs, validate
+from pipeline.train.optimizer import make_optimizer, rate_factor
 from pipeline.train.settings import ScheduleSettings, TrainSettings
+from pipeline.train.step import Batch, set_mode
 
 C, K = 6, 3  # inputs and classes of a head
 
@@ -44,10 +46,10 @@ def plain(**changes: Any) -> TrainSettings:
     )
 
 
-def run(settings: TrainSettings, data: Batch, module: nn.Module | None = None) -> tuple[nn.Module, list[Epoch]]:
+def run(settings: TrainSettings, data: Batch, module: nn.Module | None = None) -> tuple[nn.Module, tuple[Epoch, ...]]:
     module = module or new_head()
-    history, _ = run_epochs(module, split(data, settings.batch_size), list, len(data[0]), settings, CPU)
-    return module, history
+    training = run_epochs(module, split(data, settings.batch_size), list, len(data[0]), settings, CPU)
+    return module, training.history
 
 
 # --- steps -----------------------------------------------------------------------------------------------------------
@@ -239,7 +241,8 @@ def test_the_module_is_left_with_the_weights_of_the_best_epoch(checkpoint: str) 
         return [wrong]
 
     settings = plain(batch_size=4, epochs=5, checkpoint=checkpoint, optimizer={"learning_rate": 0.2})
-    history, best = run_epochs(head, split(data, 4), val_batches, 16, settings, CPU)
+    training = run_epochs(head, split(data, 4), val_batches, 16, settings, CPU)
+    history, best = training.history, training.best
     assert len(history) == len(seen) == 5
     losses = [row.val_loss or 0.0 for row in history]
     assert losses[0] < min(losses[1:])
@@ -311,6 +314,5 @@ def test_a_last_step_that_diverges_is_seen_by_validation() -> None:
 
 
 def test_settings_of_the_schedule_are_those_of_the_file() -> None:
-    # type: ignore[arg-type]
-    built = build(ScheduleSettings, {"name": "step", "warmup": 0, "steps": [0.5, 0.75]}, "p", "k")
+    built = build(ScheduleSettings, {"name": "step", "warmup": 0, "steps": [0.5, 0.75]}, "p", "k")  # type: ignore[arg-type]
     assert built == ScheduleSettings("step", 0.0, (0.5, 0.75))

@@ -488,10 +488,7 @@ def _measure(name: str) -> tuple[Points, float]:
     kind = next(kind for kind in kinds(MOST_CLASSES) if kind.name == name)
     bodies = [kind.family.body(np.random.default_rng(state), INK) for state in range(16)]  # fins and legs move
     every = [
-        patch.points
-        for patches in (*bodies, kind.family.parts[kind.part]())
-        for patch in patches
-        if not patch.inside
+        patch.points for patches in (*bodies, kind.family.parts[kind.part]()) for patch in patches if not patch.inside
     ]
     reach = np.unique(np.concatenate(every), axis=0)
     unit = Placement(np.eye(2) * 100, np.zeros(2))

@@ -107,8 +107,8 @@ def _class_folders(train: Path, source: IlsvrcClsSource) -> tuple[str, ...]:
         hint = "; likely archives that are not unpacked" if any(name.endswith(".tar") for name in found) else ""
         raise DataError(
             f"{train}: expected {'a folder of each' if source.classes == 'all' else 'folders'} of the {len(known)} "
-            "classes, "
-            f"missing={sample(absent)}, unknown={sample(unknown)}{hint} (preprocess.source.classes: {source.classes})"
+            f"classes, missing={sample(absent)}, unknown={sample(unknown)}{hint} (preprocess.source.classes: "
+            f"{source.classes})"
         )
     return tuple(sorted(folders))
 

@@ -1,0 +1,103 @@
+"""The network on a batch of images: features of every view, mean logits, raw maps of the wanted classes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.core.device import Hardware
+from pipeline.extract.cam import clamp_negative_weights, class_activation_maps, mean_over_views
+from pipeline.extract.settings import ExtractSettings
+from pipeline.models.classifier import Classifier
+from pipeline.models.placement import Offset
+
+View = tuple[Tensor, bool]  # features (N, C, h, w), and whether they are of the mirrored images
+
+
+@torch.inference_mode()
+def predict(
+    classifier: Classifier,
+    scales: Sequence[Tensor],
+    labels: Sequence[tuple[int, ...]],
+    settings: ExtractSettings,
+    hardware: Hardware,
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
+    """Raw maps of the wanted classes of a batch, averaged over scales and mirror images.
+
+    Args:
+        scales: the same N images at every size. Shape: (N, 3, H, W) each, uint8
+        labels: known class indices of each image; they come before predicted ones
+
+    Returns:
+        maps (N, P, h, w), as many cells as the finest scale has, dividing the image evenly; class indices (N, P), most
+        wanted first; probabilities (N, K)
+    """
+    views = compute_views(classifier, scales, settings, hardware)
+    logits = mean_logits(classifier, views)
+    wanted = wanted_classes(logits, labels, settings.max_classes)
+    maps = raw_maps_of(classifier, views, wanted, settings)
+    return maps, wanted.cpu().numpy(), classifier.probabilities(logits).cpu().numpy()
+
+
+@torch.inference_mode()
+def compute_views(
+    classifier: Classifier, scales: Sequence[Tensor], settings: ExtractSettings, hardware: Hardware
+) -> list[View]:
+    """Features of a batch at every size, mirrored ones too where the settings want them."""
+    return [
+        _features(classifier, images, mirrored, hardware)
+        for images in scales
+        for mirrored in ((False, True) if settings.flip else (False,))
+    ]
+
+
+@torch.inference_mode()
+def mean_logits(classifier: Classifier, views: Sequence[View]) -> Tensor:
+    """Logits of a batch, the mean over its views. Shape: (N, K), float32"""
+    return torch.stack([classifier.logits(features) for features, _ in views]).mean(dim=0)
+
+
+@torch.inference_mode()
+def raw_maps_of(
+    classifier: Classifier, views: Sequence[View], wanted: Tensor, settings: ExtractSettings
+) -> NDArray[np.float32]:
+    """Raw maps of the wanted classes, the mean over views on the grid of the finest. Shapes: (N, P) to (N, P, h, w)"""
+    weights = classifier.head.weight
+    weights = clamp_negative_weights(weights) if settings.negative_weights == "clamp" else weights
+    y, x = cell_offset(classifier, settings)
+    maps, offsets = [], []
+    for features, mirrored in views:
+        cams = class_activation_maps(features, weights, wanted)
+        maps.append(cams.flip(3) if mirrored else cams)
+        offsets.append((y, -x if mirrored else x))
+    means: NDArray[np.float32] = mean_over_views(maps, offsets).cpu().numpy()
+    return means
+
+
+def cell_offset(classifier: Classifier, settings: ExtractSettings) -> Offset:
+    """Offset (y, x) of the cells of a view from their even share of the image, in cells.
+
+    None for the published placement.
+    """
+    return classifier.design.offset if settings.placement == "receptive_field" else (0.0, 0.0)
+
+
+def _features(classifier: Classifier, images: Tensor, mirrored: bool, hardware: Hardware) -> View:
+    images = images.to(hardware.device, non_blocking=True)
+    with hardware.autocast():
+        return classifier.features(images.flip(3) if mirrored else images), mirrored
+
+
+def wanted_classes(logits: Tensor, labels: Sequence[tuple[int, ...]], most: int) -> Tensor:
+    """Class indices of each image, known labels first, then by falling logit. Shapes: (N, K), (N, P)
+
+    P = min(most, K). Among known labels, too, the more probable stand first; ties go to the lower class index. Logits
+    decide, not probabilities, which are equal where a sigmoid has saturated.
+    """
+    order = logits.cpu().double()  # on the CPU, for not every device has doubles
+    for row, known in zip(order, labels, strict=True):
+        row[list(known)] += 1.0e6  # above every logit
+    ranked = order.argsort(dim=1, descending=True, stable=True)
+    return ranked[:, : min(most, logits.shape[1])].to(logits.device)

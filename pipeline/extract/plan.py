@@ -1,0 +1,86 @@
+"""Which images are extracted, in which shapes the network sees them, and which of their labels count."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.core.manifest import SPLITS, Manifest, Split, stored_shape
+from pipeline.core.store import divide
+from pipeline.extract.settings import ExtractSettings
+
+IMAGES_PER_SHARD = 256  # at least
+Shape = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One image to extract: where it is, its stored shape, the shapes of its views, its labels if they count."""
+
+    id: str
+    file: Path
+    shape: Shape
+    view_shapes: tuple[Shape, ...]
+    labels: tuple[int, ...]
+    true: tuple[int, ...] = ()  # its labels, where a map of one of them is stored for scoring, whatever is predicted
+
+
+def plan(manifest: Manifest, settings: ExtractSettings, output_stride: int, with_true: bool = False) -> list[Job]:
+    """All images of the wanted splits, those of one shape side by side.
+
+    Labels of test images choose no classes: a submission would know what it has to find.
+    """
+    jobs = []
+    for split in settings.splits:
+        by_label = settings.classes == "label" and split != "test"
+        for record in manifest.select(split):
+            shape = stored_shape(record)
+            view_shapes = tuple(view_shape(shape, size, settings.resize, output_stride) for size in settings.sizes)
+            true = record.labels if with_true and split == "val" else ()
+            jobs.append(Job(record.id, record.file, shape, view_shapes, record.labels if by_label else (), true))
+    return by_shape(jobs)
+
+
+def plan_shards(
+    manifest: Manifest, settings: ExtractSettings, output_stride: int, with_true: bool
+) -> dict[Split, list[list[Job]]]:
+    """The images of each shard of each split, images of one shape side by side; no shard for an unwanted split."""
+    shards: dict[Split, list[list[Job]]] = {}
+    for split in SPLITS:
+        jobs = {job.id: job for job in plan(manifest.select(split), settings, output_stride, with_true)}
+        divided = divide(sorted(jobs), IMAGES_PER_SHARD)
+        shards[split] = [by_shape(jobs[image_id] for image_id in ids) for ids in divided]
+    return shards
+
+
+def by_shape(jobs: Iterable[Job]) -> list[Job]:
+    """Images with views of one shape side by side, so that they can share a batch."""
+    return sorted(jobs, key=lambda job: (job.view_shapes, job.id))
+
+
+def count_test_labels(manifest: Manifest, settings: ExtractSettings) -> int:
+    """How many test images have labels that `extract.classes: label` would use if it could."""
+    if settings.classes != "label" or "test" not in settings.splits:
+        return 0
+    return sum(bool(labels) for labels in manifest.select("test").labels())
+
+
+def view_shape(shape: Shape, size: int, kind: str, multiple: int) -> Shape:
+    """The shape (H, W) of a view of an image: both sides whole multiples of the output stride.
+
+    `square` makes both sides `size`; `long_side` the longer one, the other in proportion; `area` keeps the proportion,
+    too, and gives every image the area of such a square: a panorama is not shrunk to a strip of a few positions.
+    Rounding to multiples bends the aspect ratio by a few percent at the most and makes every feature stand for the same
+    share of the image.
+
+    >>> view_shape((375, 500), 320, "long_side", 16), view_shape((200, 800), 320, "long_side", 16)
+    ((240, 320), (80, 320))
+    >>> view_shape((375, 500), 320, "area", 16), view_shape((200, 800), 320, "area", 16)
+    ((272, 368), (160, 640))
+    """
+    sides: tuple[float, float] = (size, size)
+    if kind != "square":
+        scale = size / (max(shape) if kind == "long_side" else math.sqrt(math.prod(shape)))
+        sides = (shape[0] * scale, shape[1] * scale)
+    height, width = (max(1, round(side / multiple)) * multiple for side in sides)
+    return height, width

@@ -1,0 +1,62 @@
+"""A new classifier, as the settings describe it."""
+
+import torch
+
+from pipeline.core.errors import TrainError
+from pipeline.models.backbones import normalization
+from pipeline.models.classifier import Classifier, Design
+from pipeline.models.weights import load_weights
+from pipeline.train.settings import TrainSettings
+from pipeline.train.targets import Targets, log_odds
+
+
+def new_classifier(settings: TrainSettings, targets: Targets, classes: int, device: torch.device) -> Classifier:
+    """A classifier on its device, ready to be trained; the same at every call.
+
+    With `multi_label` the bias starts at the log odds of each class.
+
+    Raises:
+        TrainError: if weights cannot be had, or it is too large
+    """
+    torch.manual_seed(settings.seed)
+    classifier = make_classifier(settings, classes)
+    if settings.loss == "multi_label":
+        with torch.no_grad():
+            classifier.head.bias.copy_(log_odds(targets.values))
+    check_size(classifier, settings.parameter_limit)
+    return classifier.to(device)
+
+
+def make_classifier(settings: TrainSettings, classes: int) -> Classifier:
+    """A new classifier with the initial weights that the settings name."""
+    tag = settings.backbone.weights_from if settings.backbone.weights == "hub" else None  # tags differ in mean and std
+    design = Design(
+        backbone=settings.backbone.name,
+        output_stride=settings.backbone.output_stride,
+        pooling=settings.pooling,
+        tap_threshold=settings.tap_threshold,
+        classes=classes,
+        loss=settings.loss,
+        normalization=normalization(f"{settings.backbone.name}.{tag}" if tag else settings.backbone.name),
+    )
+    classifier = Classifier(design)
+    load_weights(classifier.backbone, settings.backbone)
+    return classifier.to(memory_format=torch.channels_last)
+
+
+def check_size(classifier: Classifier, limit: int) -> None:
+    """Print how large the classifier is, and refuse one that the challenge would not take.
+
+    Raises:
+        TrainError: if it has `limit` parameters or more; 0 is no limit
+    """
+    count = classifier.parameter_count()
+    print(
+        f"{classifier.design.backbone}: {count:,} parameters" + (f", of fewer than {limit:,} allowed" if limit else "")
+    )
+    if limit and count >= limit:
+        raise TrainError(
+            f"train.parameter_limit: expected fewer than {limit:,} parameters, got {count:,} of "
+            f"{classifier.design.backbone!r}; "
+            "the challenge allows inference models under 150 million in all, 0 switches this check off"
+        )

@@ -1,0 +1,104 @@
+"""Train the head alone, on features of a frozen backbone that are computed once and kept.
+
+A frozen backbone gives the same features for the same view in every epoch. They are pooled once for a few random views
+of every image; the head then learns from them in seconds.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from pipeline.core.device import Hardware
+from pipeline.models.classifier import Classifier
+from pipeline.train.augment import plain_view, random_view
+from pipeline.train.data import ViewDataset, batches
+from pipeline.train.loop import Training, run_epochs
+from pipeline.train.settings import TrainSettings
+from pipeline.train.split import TrainingData, draw_order
+from pipeline.train.step import Batch
+
+VALIDATION_BATCH = 1024  # pooled features, not images
+
+
+@dataclass(frozen=True, slots=True)
+class PooledFeatures:
+    """What a head learns from, in float16: rounded far below what it can tell apart.
+
+    Attributes:
+        train: of each random view of each image. Shape: (V, N, C)
+        val: of the whole image. Shape: (N, C)
+    """
+
+    train: Tensor
+    val: Tensor
+
+
+def pool_views(
+    classifier: Classifier,
+    pools: Sequence[nn.Module],
+    data: TrainingData,
+    settings: TrainSettings,
+    hardware: Hardware,
+) -> list[PooledFeatures]:
+    """Run the backbone once over all views; pool its features with each of `pools`."""
+    view = random_view(settings.resize, settings.crop, settings.flip)
+    files = [data.train_files[n] for n in data.train.kept]
+    val_files = [data.val_files[n] for n in data.val.kept]
+    # filled view by view: stacking a list would need twice the memory
+    shape = (len(pools), settings.views, len(files), classifier.head.in_features)
+    train = torch.empty(shape, dtype=torch.float16)  # (P, V, N, C)
+    for v in range(settings.views):
+        dataset = ViewDataset(files, view, settings.seed, v)
+        train[:, v] = _pool_all(classifier, pools, dataset, settings, hardware, f"view {v + 1}")
+    plain = ViewDataset(val_files, plain_view(settings.resize), settings.seed)
+    val = _pool_all(classifier, pools, plain, settings, hardware, "val")
+    return [PooledFeatures(*pair) for pair in zip(train, val, strict=True)]
+
+
+@torch.inference_mode()
+def _pool_all(
+    classifier: Classifier,
+    pools: Sequence[nn.Module],
+    dataset: ViewDataset,
+    settings: TrainSettings,
+    hardware: Hardware,
+    title: str,
+) -> Tensor:
+    """Features of every image of a dataset, pooled in each way. Shape: (P, N, C), float16"""
+    classifier.eval()
+    pooled = torch.empty(len(pools), len(dataset), classifier.head.in_features, dtype=torch.float16)
+    with tqdm(total=len(dataset), desc=f"features, {title}", unit="image") as bar:
+        for images, positions in batches(dataset, range(len(dataset)), settings, hardware):
+            with hardware.autocast():
+                features = classifier.features(images.to(hardware.device, non_blocking=True))
+            for row, pool in zip(pooled, pools, strict=True):
+                row[positions] = pool(features).to("cpu", torch.float16)
+            bar.update(len(images))
+    return pooled
+
+
+def fit_head(
+    head: nn.Module, features: PooledFeatures, data: TrainingData, settings: TrainSettings, hardware: Hardware
+) -> Training:
+    """Train a head on pooled features; each epoch draws one view of each image."""
+
+    def train_batches(epoch: int) -> Iterator[Batch]:
+        order = torch.from_numpy(draw_order(data.train.values, settings, epoch))
+        chance = np.random.default_rng((settings.seed, epoch, 1))
+        views = torch.from_numpy(chance.integers(settings.views, size=len(order)))
+        for start in range(0, len(order), settings.batch_size):
+            chosen = slice(start, start + settings.batch_size)
+            rows = order[chosen]
+            yield features.train[views[chosen], rows].float(), data.train.values[rows]
+
+    def val_batches() -> Iterator[Batch]:
+        yield from zip(
+            features.val.float().split(VALIDATION_BATCH), data.val.values.split(VALIDATION_BATCH), strict=True
+        )
+
+    in_float32 = Hardware(hardware.device, "fp32")  # the precision is the backbone's; logits are float32 everywhere
+    return run_epochs(head, train_batches, val_batches, len(data.train.kept), settings, in_float32)

@@ -1,0 +1,36 @@
+"""How the weights move: the optimizer, and the factor of its learning rate over time."""
+
+import math
+
+import torch
+from torch import nn
+
+from pipeline.models.classifier import Classifier
+from pipeline.train.settings import ScheduleSettings, TrainSettings
+
+
+def make_optimizer(module: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
+    """SGD (Nesterov) or AdamW; the head, the last group, learns `head_multiplier` times as fast as the backbone."""
+    options = settings.optimizer
+    head = module.head if isinstance(module, Classifier) else module
+    backbone = list(module.backbone.parameters()) if isinstance(module, Classifier) else []
+    groups = [{"params": backbone, "lr": options.learning_rate}] if backbone else []
+    groups.append({"params": list(head.parameters()), "lr": options.learning_rate * options.head_multiplier})
+    if options.name == "adamw":
+        return torch.optim.AdamW(groups, weight_decay=options.weight_decay)
+    nesterov = options.momentum > 0
+    return torch.optim.SGD(groups, momentum=options.momentum, nesterov=nesterov, weight_decay=options.weight_decay)
+
+
+def rate_factor(schedule: ScheduleSettings, progress: float) -> float:
+    """What the learning rate is multiplied with after a share `progress` in [0, 1] of all steps.
+
+    During warm-up: progress / warmup (never 0). Then constant: 1; cosine: half a cosine from 1 to 0; step: a tenth for
+    each of `steps` that has passed.
+    """
+    if progress < schedule.warmup:
+        return max(progress / schedule.warmup, 1e-3)
+    if schedule.name == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - schedule.warmup) / (1 - schedule.warmup))))
+    passed = sum(progress >= step for step in schedule.steps) if schedule.name == "step" else 0
+    return float(0.1**passed)

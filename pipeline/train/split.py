@@ -1,0 +1,95 @@
+"""Which images train, which choose the epoch, and their targets."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.core.errors import TrainError
+from pipeline.core.manifest import Manifest
+from pipeline.train.settings import TrainSettings
+from pipeline.train.targets import Targets, choose_held_out, make_targets, sampling_weights, several_labels
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """Image files with their targets: those that train, and those that choose the epoch.
+
+    Attributes:
+        unlabelled: train images without a label
+    """
+
+    train_files: Sequence[Path]
+    train: Targets
+    val_files: Sequence[Path]
+    val: Targets
+    classes: int
+    unlabelled: int
+
+
+def split_data(manifest: Manifest, settings: TrainSettings) -> TrainingData:
+    """The images of the manifest as the settings use them.
+
+    Raises:
+        TrainError: if there is nothing to learn from or to choose by
+    """
+    classes = len(manifest.classes)
+    if classes == 1 and settings.loss == "single_label":
+        raise TrainError(
+            "train.loss: expected 'multi_label' with one class, got 'single_label'; its loss is 0 whatever the image"
+        )
+    train, val = _train_and_validation(manifest, settings)
+    labels = train.labels()
+    return TrainingData(
+        train_files=train.files(),
+        train=make_targets(labels, classes, settings),
+        val_files=val.files(),
+        val=_validation_targets(val, classes, settings),
+        classes=classes,
+        unlabelled=sum(not row for row in labels),
+    )
+
+
+def _train_and_validation(manifest: Manifest, settings: TrainSettings) -> tuple[Manifest, Manifest]:
+    """The images that train, and those that choose the epoch: split val, or a part of split train.
+
+    Raises:
+        TrainError: if nothing can be held out
+    """
+    train = manifest.select("train")
+    if settings.checkpoint != "held_out_loss":
+        return train, manifest.select("val")
+    held_out = choose_held_out(train.ids(), train.labels(), settings.seed)
+    if not held_out.any():
+        raise TrainError(
+            f"train.checkpoint is 'held_out_loss': expected train images to hold out, found none among {len(train)} "
+            "that leave every class an image; likely too few images, use 'last'"
+        )
+    return train.keep(pa.array(~held_out)), train.keep(pa.array(held_out))
+
+
+def _validation_targets(val: Manifest, classes: int, settings: TrainSettings) -> Targets:
+    """All labels of every labelled image: the most probable class is right if it is any of them."""
+    labels = val.labels()
+    kept = np.array([n for n, row in enumerate(labels) if row], dtype=np.int64)
+    if not len(kept) and settings.checkpoint != "last":
+        raise TrainError(
+            f"train.checkpoint is {settings.checkpoint!r}: expected labelled images in split val, found none; "
+            "use 'last'"
+        )
+    return Targets(kept, several_labels([labels[n] for n in kept], classes))
+
+
+def draw_order(targets: Tensor, settings: TrainSettings, epoch: int) -> NDArray[np.int64]:
+    """Which images an epoch sees, in which order; a function of seed and epoch. Shape: (N,)
+
+    `uniform` sees each once. `class_balanced` draws N times with replacement.
+    """
+    generator = np.random.default_rng((settings.seed, epoch))
+    if settings.sampling == "uniform":
+        return generator.permutation(len(targets))
+    return generator.choice(len(targets), size=len(targets), p=sampling_weights(targets))
