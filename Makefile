@@ -50,10 +50,20 @@ lint: environment
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# asked before gigabytes are installed: the CRF library has no wheel and builds with a Cython that Python 3.13 refuses
+define CHECK_PYTHON
+import sys
+found = ".".join(map(str, sys.version_info[:2]))
+if found not in ("3.11", "3.12"):
+    sys.exit(f"error: expected Python 3.11 or 3.12, got {found}; pydensecrf2 does not build on others: make PYTHON=python3.12")
+endef
+export CHECK_PYTHON
+
 environment: $(VENV)/.installed
 
 # a second run installs nothing as long as the list of packages is the same
 $(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c "$$CHECK_PYTHON"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch torchvision
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,lint]'
