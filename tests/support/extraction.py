@@ -1,10 +1,15 @@
 """What tests of extraction share: images of several shapes."""
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from support.helpers import color_image, row, write_png
+from support.helpers import color_image, extract_settings, make_tiny, row, write_png
 
 from pipeline.core.manifest import Manifest, from_rows
+from pipeline.core.store import Store
+from pipeline.extract.run import extract
+from pipeline.models.classifier import Classifier
 
 SHAPES = {"wide_a": (40, 64), "tall": (64, 40), "wide_b": (40, 64), "small": (20, 31), "wide_c": (80, 128)}
 
@@ -25,3 +30,13 @@ def make_shapes(root: Path) -> Manifest:
 def written(store: Path) -> dict[str, bytes]:
     """All files of a store by name."""
     return {path.relative_to(store).as_posix(): path.read_bytes() for path in store.rglob("*") if path.is_file()}
+
+
+def run(
+    manifest: Manifest, out: Path, classifier: Classifier | None = None, **changes: Any
+) -> tuple[dict[str, Any], Store]:
+    """Extract with `changes` to the settings; return the counts and the store."""
+    counts = asdict(extract(manifest, classifier or make_tiny(classes=4), out, extract_settings(**changes)))
+    store = Store(out)
+    store.verify()
+    return counts, store

@@ -1,0 +1,124 @@
+"""What is stored of each image."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from support.extraction import SHAPES, run
+from support.helpers import CPU, extract_settings, make_tiny
+
+from pipeline.core.errors import MapError
+from pipeline.core.images import read_rgb, resize, resize_image
+from pipeline.core.manifest import Manifest, from_rows
+from pipeline.core.store import Store
+from pipeline.extract.network import predict
+from pipeline.extract.plan import plan
+from pipeline.extract.run import extract
+
+
+@pytest.mark.parametrize("scale", ["max", "percentile"])
+def test_what_is_stored_is_the_map_on_the_scale_of_the_image(scale: str, manifest: Manifest, tmp_path: Path) -> None:
+    """From the raw maps again, on the way of the method: resize to the image, then minimum and percentile."""
+    changes = {"scale": scale, "percentile": 80.0, "sizes": [64, 96], "max_classes": 4}
+    classifier = make_tiny(classes=4)
+    _, store = run(manifest, tmp_path, classifier, **changes)
+    settings = extract_settings(**changes)
+    for job in plan(manifest, settings, 16):
+        arrays, shape = store.read(job.id), SHAPES[job.id]
+        image = read_rgb(job.file)
+        scales = [torch.from_numpy(resize_image(image, look)).permute(2, 0, 1)[None] for look in job.view_shapes]
+        raw, wanted, probabilities = predict(classifier, scales, [()], settings, CPU)
+        assert arrays["maps"].shape == raw.shape[1:] == (4, job.view_shapes[1][0] // 16, job.view_shapes[1][1] // 16)
+        assert {name: array.dtype.name for name, array in arrays.items()} == {
+            "maps": "float16", "classes": "int32", "standard": "float32", "probabilities": "float16", "known": "bool",
+            "predicted": "int32",
+        }  # fmt: skip
+        assert arrays["classes"].tolist() == wanted[0].tolist()
+        np.testing.assert_allclose(arrays["probabilities"], probabilities[0], atol=1e-3)  # half precision near 1
+        for p in range(4):
+            large = resize(raw[0, p], shape).astype(np.float64)
+            unit = large.max() - large.min() if scale == "max" else np.percentile(large, 80) - large.min()
+            expected = np.clip((large - large.min()) / unit, 0, 1)
+            found = np.clip(resize(arrays["maps"][p].astype(np.float32), shape), 0, 1)
+            np.testing.assert_allclose(found, expected, atol=2e-3)  # half a step of 1/255
+            np.testing.assert_allclose(arrays["standard"][p], [large.min(), unit], rtol=1e-3, atol=1e-4)
+
+
+def test_the_standard_gives_the_raw_map_back(manifest: Manifest, tmp_path: Path) -> None:
+    _, one = run(manifest, tmp_path / "one", scale="max")
+    _, other = run(manifest, tmp_path / "other", scale="percentile", percentile=60.0)
+    for image_id in SHAPES:
+        raw = []
+        for arrays in (one.read(image_id), other.read(image_id)):
+            low, unit = arrays["standard"][0]
+            raw.append(arrays["maps"][0].astype(np.float32) * unit + low)
+        np.testing.assert_allclose(raw[0], raw[1], atol=2e-3 * np.ptp(raw[0]))
+    assert any((one.read(i)["standard"][0, 1] / other.read(i)["standard"][0, 1]) > 1.01 for i in SHAPES)
+
+
+def test_known_labels_are_kept_and_nothing_else(manifest: Manifest, tmp_path: Path) -> None:
+    _, store = run(manifest, tmp_path, classes="label", max_classes=3, min_probability=0.0)
+    tall = store.read("tall")
+    assert sorted(tall["classes"].tolist()) == [0, 2]
+    first, second = tall["probabilities"][tall["classes"]]
+    assert first >= second
+    assert store.read("small")["classes"].tolist() == [1]
+    assert all(arrays["known"].tolist() == [True] for _, arrays in store.items())
+    _, store = run(manifest, tmp_path / "few", classes="label", max_classes=1)
+    assert len(store.read("tall")["classes"]) == 1
+
+
+def test_the_true_class_has_a_map_of_its_own_where_another_is_predicted(manifest: Manifest, tmp_path: Path) -> None:
+    classifier, settings = make_tiny(classes=4), extract_settings(percentile=80.0)
+    extract(manifest, classifier, tmp_path / "maps", settings, with_true=True)
+    store = Store(tmp_path / "maps")
+    _, by_label = run(manifest, tmp_path / "label", classifier, classes="label", max_classes=1, percentile=80.0)
+    apart = 0
+    for record in manifest.select("val"):
+        arrays = store.read(record.id)
+        top = int(arrays["predicted"][0])
+        assert arrays["classes"].tolist() == [top] == [int(arrays["probabilities"].argmax())]
+        assert ("label_maps" in arrays) == (top not in record.labels)
+        if top not in record.labels:  # of several labels the most probable one, as where labels choose the classes
+            apart += 1
+            np.testing.assert_array_equal(arrays["label_maps"], by_label.read(record.id)["maps"])
+            np.testing.assert_array_equal(arrays["label_standard"], by_label.read(record.id)["standard"])
+        assert by_label.read(record.id)["predicted"].tolist() == [top]
+    assert 0 < apart < len(SHAPES), "nothing was compared"
+
+
+def test_where_no_label_is_known_the_prediction_counts(manifest: Manifest, tmp_path: Path) -> None:
+    rows = [{**entry, "labels": []} for entry in manifest.table.to_pylist()]
+    blind = from_rows(rows, manifest.classes, manifest.root, "labels")
+    _, by_label = run(blind, tmp_path / "label", classes="label", max_classes=2)
+    _, by_prediction = run(manifest, tmp_path / "prediction", classes="prediction", max_classes=2)
+    for image_id in SHAPES:
+        assert by_label.read(image_id)["classes"].tolist() == by_prediction.read(image_id)["classes"].tolist()
+        assert not by_label.read(image_id)["known"].any()
+
+
+def test_further_classes_need_a_probability_the_first_does_not(manifest: Manifest, tmp_path: Path) -> None:
+    _, everything = run(manifest, tmp_path / "all", max_classes=4, min_probability=0.0)
+    _, sure = run(manifest, tmp_path / "sure", max_classes=4, min_probability=0.26)
+    _, one = run(manifest, tmp_path / "one", max_classes=4, min_probability=1.0)
+    lengths = set()
+    for image_id in SHAPES:
+        arrays = everything.read(image_id)
+        ranked = arrays["probabilities"].astype(np.float32)[arrays["classes"]]
+        assert (np.diff(ranked) <= 0).all()
+        kept = max(1, int((ranked >= 0.26).sum()))
+        assert sure.read(image_id)["classes"].tolist() == arrays["classes"][:kept].tolist()
+        assert one.read(image_id)["classes"].tolist() == arrays["classes"][:1].tolist()
+        lengths.add(kept)
+    assert lengths != {4}, "nothing was left out"
+
+
+def test_a_map_that_is_no_number_names_its_image(manifest: Manifest, tmp_path: Path) -> None:
+    classifier = make_tiny(classes=4)
+    with torch.no_grad():
+        classifier.head.weight[:, 0] = torch.nan
+    ids = "|".join(SHAPES)
+    with pytest.raises(MapError, match=f"^({ids}): expected finite values in a class activation map, got NaN"):
+        run(manifest, tmp_path, classifier)
+    assert not list(tmp_path.glob("val/*"))

@@ -1,0 +1,92 @@
+"""One step of the optimizer, by hand."""
+
+import math
+
+import pytest
+import torch
+from support.helpers import CPU, make_tiny, random_images
+from support.loop import C, K, draw, new_head, plain, run, split
+from torch import Tensor
+
+from pipeline.train.loop import run_epochs
+from pipeline.train.step import Batch
+
+
+def slow_gradient(weight: Tensor, bias: Tensor, data: Batch) -> tuple[Tensor, Tensor]:
+    """Of the mean cross entropy: mean of (softmax - target) x input, one image at a time, in float64."""
+    of_weight, of_bias = torch.zeros(K, C, dtype=torch.float64), torch.zeros(K, dtype=torch.float64)
+    for x, label in zip(data[0].double(), data[1].tolist(), strict=True):
+        scores = [math.exp(sum((weight[k].double() * x).tolist()) + bias[k].item()) for k in range(K)]
+        for k in range(K):
+            error = scores[k] / sum(scores) - (k == label)
+            of_weight[k] += error * x / len(data[0])
+            of_bias[k] += error / len(data[0])
+    return of_weight, of_bias
+
+
+def test_one_step_by_hand() -> None:
+    data, start = draw(8), new_head()
+    trained, _ = run(plain(batch_size=8, optimizer={"weight_decay": 0.1}), data)
+    of_weight, of_bias = slow_gradient(start.weight.detach(), start.bias.detach(), data)
+    rate = 0.05 * 10  # a head alone: times head_multiplier
+    torch.testing.assert_close(
+        trained.weight.double(), start.weight - rate * (of_weight + 0.1 * start.weight), rtol=0, atol=1e-6
+    )
+    torch.testing.assert_close(
+        trained.bias.double(), start.bias - rate * (of_bias + 0.1 * start.bias), rtol=0, atol=1e-6
+    )
+
+
+def test_three_steps_by_hand() -> None:
+    """Every step has its own gradient, taken where the one before has led; the momentum is Nesterov's."""
+    data, rate, momentum = draw(12), 0.5, 0.9
+    trained, _ = run(plain(batch_size=4, optimizer={"momentum": momentum}), data)
+    weight, bias = new_head().weight.detach().double(), new_head().bias.detach().double()
+    velocity = [torch.zeros_like(weight), torch.zeros_like(bias)]
+    for inputs, labels in split(data, 4)(1):
+        gradients = slow_gradient(weight, bias, (inputs, labels))
+        velocity = [momentum * v + g for v, g in zip(velocity, gradients, strict=True)]
+        weight = weight - rate * (gradients[0] + momentum * velocity[0])
+        bias = bias - rate * (gradients[1] + momentum * velocity[1])
+    torch.testing.assert_close(trained.weight.double(), weight, rtol=0, atol=1e-5)
+    torch.testing.assert_close(trained.bias.double(), bias, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("images", [24, 22, 32, 30, 26])  # the last batch, or the last group of batches, whole or short
+def test_accumulated_batches_step_like_one_large_batch(images: int) -> None:
+    data = draw(images)
+    small, _ = run(plain(batch_size=4, accumulation_steps=3, epochs=2), data)
+    large, _ = run(plain(batch_size=12, accumulation_steps=1, epochs=2), data)
+    torch.testing.assert_close(small.weight, large.weight, rtol=0, atol=1e-6)
+    apart, _ = run(plain(batch_size=4, accumulation_steps=1, epochs=2), data)
+    assert (apart.weight - large.weight).abs().max() > 1e-2  # what forgetting to accumulate would give
+
+
+def test_gradient_clipping_limits_the_step() -> None:
+    start = new_head()
+
+    def moved(clip: float) -> float:
+        trained, _ = run(plain(batch_size=8, optimizer={"learning_rate": 0.1, "gradient_clip": clip}), draw(8))
+        return math.sqrt(
+            sum((a - b).square().sum().item() for a, b in zip(trained.parameters(), start.parameters(), strict=True))
+        )
+
+    free = moved(0.0)  # with a rate of 1 this is the norm of the gradient
+    assert free > 0.1
+    assert moved(free * 2) == pytest.approx(free, rel=1e-5)
+    assert moved(0.01) == pytest.approx(0.01, rel=1e-3)
+
+
+@pytest.mark.parametrize("batch_norm", ["frozen", "trained"])
+def test_frozen_batch_norms_keep_their_statistics(batch_norm: str) -> None:
+    classifier = make_tiny()
+    images, labels = random_images(8, 3, 48, 64), torch.tensor([0, 1, 2, 0, 1, 2, 0, 1])
+    before = {name: value.clone() for name, value in classifier.state_dict().items()}
+    settings = plain(batch_size=4, backbone={"trained": True, "batch_norm": batch_norm, "weights": "none"})
+    run_epochs(classifier, split((images, labels), 4), list, 8, settings, CPU)
+    running = [name for name in before if "running_" in name]
+    assert len(running) > 10
+    same = [torch.equal(classifier.state_dict()[name], before[name]) for name in running]
+    assert all(same) if batch_norm == "frozen" else not any(same)
+    learnt = [name for name, _ in classifier.named_parameters()]
+    assert not any(torch.equal(classifier.state_dict()[name], before[name]) for name in learnt)  # everything else moves
