@@ -62,7 +62,7 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
-class Judge:
+class Scoring:
     """What every worker needs to know; small, for it travels to each of them."""
 
     track: Track
@@ -141,17 +141,17 @@ def kernels(trial: Trial) -> str:
     return repr((trial.refine.crf.gaussian, trial.refine.crf.bilateral))
 
 
-def try_on_images(judge: Judge, records: Sequence[Record], trials: Sequence[Trial]) -> list[State]:
+def try_on_images(scoring: Scoring, records: Sequence[Record], trials: Sequence[Trial]) -> list[State]:
     """Prediction some images under every setting: one piece of work, in a process of its own.
 
     States in the order of `trials`.
     """
     stores = {trial.maps: Store(trial.maps) for trial in trials}
-    states = [judge.state() for _ in trials]
+    states = [scoring.state() for _ in trials]
     order = sorted(range(len(trials)), key=lambda n: kernels(trials[n]))
     for record in records:
         image = read_rgb(record.file)
-        add = judge.read_truth(record)
+        add = scoring.read_truth(record)
         crf, evidences = SharedCrf(image), dict[tuple[Path, float], Evidence]()
         for n in order:
             trial = trials[n]
@@ -188,7 +188,7 @@ def stored_percentile(store: Store) -> float:
     return 100.0 if store.about["scale"] == "max" else float(store.about["percentile"])
 
 
-def measure(judge: Judge, records: Sequence[Record], trials: Sequence[Trial], jobs: int, title: str) -> list[Score]:
+def measure(scoring: Scoring, records: Sequence[Record], trials: Sequence[Trial], jobs: int, title: str) -> list[Score]:
     """Score every setting on the same images of split val, in processes.
 
     Raises:
@@ -196,25 +196,25 @@ def measure(judge: Judge, records: Sequence[Record], trials: Sequence[Trial], jo
     """
     if foreign := [record.id for record in records if record.split != "val"]:
         raise ScoreError(f"expected images of split val, got {sample(foreign)}; settings are chosen by val alone")
-    states = [judge.state() for _ in trials]
+    states = [scoring.state() for _ in trials]
     with tqdm(total=len(records), desc=title, unit="image") as bar:
-        for done, part in _parts(judge, records, trials, jobs):
+        for done, part in _parts(scoring, records, trials, jobs):
             for state, found in zip(states, part, strict=True):
                 _merge(state, found)
             bar.update(done)
-    return [judge.score(state) for state in states]
+    return [scoring.score(state) for state in states]
 
 
 def _parts(
-    judge: Judge, records: Sequence[Record], trials: Sequence[Trial], jobs: int
+    scoring: Scoring, records: Sequence[Record], trials: Sequence[Trial], jobs: int
 ) -> Iterator[tuple[int, list[State]]]:
     workers = joblib.effective_n_jobs(jobs)
     size = max(1, min(16, len(records) // (4 * workers)))
     chunks = [records[start : start + size] for start in range(0, len(records), size)]
     if workers == 1:
-        yield from ((len(chunk), try_on_images(judge, chunk, trials)) for chunk in chunks)
+        yield from ((len(chunk), try_on_images(scoring, chunk, trials)) for chunk in chunks)
         return
-    tasks = (joblib.delayed(try_on_images)(judge, chunk, trials) for chunk in chunks)
+    tasks = (joblib.delayed(try_on_images)(scoring, chunk, trials) for chunk in chunks)
     done = joblib.Parallel(n_jobs=workers, return_as="generator")(tasks)
     yield from ((len(chunk), states) for chunk, states in zip(chunks, done, strict=True))
 

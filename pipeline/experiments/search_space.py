@@ -190,7 +190,7 @@ def identity(point: Point) -> str:
 Measure = Callable[[Sequence[Point], str, bool], Sequence[float]]
 
 
-class Spent(Exception):  # noqa: N818 (no error: the search ends)
+class BudgetSpent(Exception):  # noqa: N818 (no error: the search ends)
     """Raised by a `Measure` when the budget is spent."""
 
 
@@ -230,7 +230,7 @@ def search(space: Space, measure: Measure, effort: Effort) -> Best:
 
     Args:
         measure: scores of points, called with the name of the phase and whether a part of the images is enough; raises
-            `Spent` when there is no budget left
+            `BudgetSpent` when there is no budget left
     """
     best = Best(space.start, measure([space.start], "start", False)[0])
     chance = np.random.default_rng(effort.seed)
@@ -244,7 +244,7 @@ def search(space: Space, measure: Measure, effort: Effort) -> Best:
             improved = best != before
         for _ in range(effort.steps):
             best = _better(best, [space.step(best.point, chance) for _ in range(effort.batch)], measure, "steps")
-    except Spent:
+    except BudgetSpent:
         pass  # the best so far is the prediction
     return best
 

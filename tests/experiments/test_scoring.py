@@ -11,7 +11,7 @@ from pipeline.core.manifest import read_manifest
 from pipeline.core.tracks import get_track
 from pipeline.evaluate.run import evaluate
 from pipeline.evaluate.scorer import Context
-from pipeline.experiments.scoring import Judge, SharedCrf, Trial, measure
+from pipeline.experiments.scoring import Scoring, SharedCrf, Trial, measure
 from pipeline.params.check import check
 from pipeline.refine.crf import refine_probabilities
 from pipeline.refine.run import refine
@@ -46,7 +46,7 @@ def _judge(run):
     settings = check(run.params)[run.track]
     manifest = read_manifest(run.folder / "data" / "manifest")
     return (
-        Judge(get_track(run.track), Context(settings["evaluate"], manifest.classes, manifest.mask_kind)),
+        Scoring(get_track(run.track), Context(settings["evaluate"], manifest.classes, manifest.mask_kind)),
         settings,
         manifest,
     )
@@ -55,7 +55,7 @@ def _judge(run):
 @pytest.mark.parametrize(("track", "score"), [("track1", "mean_iou"), ("track3", "peak_iou")])
 def test_a_trial_scores_what_the_stages_score(make_run, tmp_path, track, score):
     run = make_run(track)
-    judge, settings, manifest = _judge(run)
+    scoring, settings, manifest = _judge(run)
     data = run.folder / "data"
     refine(manifest, data / "maps", tmp_path / "refined", settings["refine"])
     metrics = evaluate(
@@ -63,7 +63,7 @@ def test_a_trial_scores_what_the_stages_score(make_run, tmp_path, track, score):
     )
     off = replace(settings["refine"], crf=replace(settings["refine"].crf, enabled=False))
     trials = [Trial(data / "maps", 90.0, settings["refine"]), Trial(data / "maps", 90.0, off)]
-    found = measure(judge, list(manifest.select("val")), trials, jobs=1, title="test")
+    found = measure(scoring, list(manifest.select("val")), trials, jobs=1, title="test")
     assert [one.value for one in found] == [metrics[score], metrics["before_crf"][score]]
     assert metrics[score] > 0.1  # not equal because both are nothing
     assert found[0].threshold == metrics.get("peak_threshold")
@@ -71,7 +71,7 @@ def test_a_trial_scores_what_the_stages_score(make_run, tmp_path, track, score):
 
 def test_trials_together_and_in_processes_score_as_each_alone(make_run):
     run = make_run(val=6)
-    judge, settings, manifest = _judge(run)
+    scoring, settings, manifest = _judge(run)
     records = list(manifest.select("val"))
     maps = run.folder / "data" / "maps"
     trials = [
@@ -79,15 +79,15 @@ def test_trials_together_and_in_processes_score_as_each_alone(make_run):
         for percentile in (80.0, 90.0, 100.0)
         for exponent in (0.5, 1.0)
     ]
-    alone = [measure(judge, records, [trial], 1, "alone")[0] for trial in trials]
-    assert measure(judge, records, trials, 1, "together") == alone
-    assert measure(judge, records, trials, 2, "in processes") == alone
+    alone = [measure(scoring, records, [trial], 1, "alone")[0] for trial in trials]
+    assert measure(scoring, records, trials, 1, "together") == alone
+    assert measure(scoring, records, trials, 2, "in processes") == alone
     assert len({one.value for one in alone}) > 1
 
 
 def test_images_of_another_split_are_refused(make_run):
     run = make_run()
-    judge, settings, manifest = _judge(run)
+    scoring, settings, manifest = _judge(run)
     trial = Trial(run.folder / "data" / "maps", 90.0, settings["refine"])
     with pytest.raises(ScoreError, match=r"expected images of split val, got \['test_6'"):
-        measure(judge, list(manifest), [trial], 1, "all")
+        measure(scoring, list(manifest), [trial], 1, "all")

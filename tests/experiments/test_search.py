@@ -6,11 +6,12 @@ import json
 import pytest
 from support.helpers import RECIPE
 
-import pipeline.experiments.search as searching
 from pipeline.core.manifest import from_rows, read_manifest, write_manifest
 from pipeline.core.settings import read_params
+from pipeline.experiments import search_scorer as searching
 from pipeline.experiments.journal import Journal
 from pipeline.experiments.search import main
+from pipeline.experiments.search_results import write_recipe
 from pipeline.params.check import check
 
 SMALL = ["--budget", "12", "--images", "3", "--jobs", "1"]
@@ -52,7 +53,7 @@ def test_a_recipe_keeps_comments_and_what_did_not_change(tmp_path):
     text = RECIPE.read_text()
     old = read_params(RECIPE)["tracks"]["track3"]
     point = {"extract.percentile": old["extract"]["percentile"], "refine.crf.iterations": 7, "refine.exponent": 3.0}
-    searching.write_recipe(RECIPE, "track3", point, tmp_path / "out.yaml", "a note")
+    write_recipe(RECIPE, "track3", point, tmp_path / "out.yaml", "a note")
     written = (tmp_path / "out.yaml").read_text()
     assert written.startswith(f"# a note\n{text[:40]}")
     changed = [

@@ -11,9 +11,9 @@ from pipeline.core.tracks import get_track
 from pipeline.experiments.search_space import (
     LEVELS,
     ONLY_SEGMENTATION,
+    BudgetSpent,
     Effort,
     Space,
-    Spent,
     canonical,
     changes,
     identity,
@@ -38,7 +38,7 @@ class Counted:
 
     def __call__(self, points, phase, few):
         if len(self.asked) >= self.most:
-            raise Spent
+            raise BudgetSpent
         self.asked += [(phase, few, identity(point)) for point in points]
         return [self.score(point) for point in points]
 
