@@ -24,12 +24,14 @@ test: environment
 test-all: environment
 	$(BIN)/python -m pytest tests pipeline
 
-# the published ladder on a recipe: two trainings a seed, the rest shared and cached. GRID=1: all 16 combinations
+# the published ablation on a recipe: two trainings a seed, the rest shared and cached. GRID=1: all 16 combinations;
+# SET="train.backbone.trained=true train.epochs=2" NAME=trained: keys of the recipe changed, in a folder of that name
 RECIPE ?= params.yaml
 TRACK ?= track3
 SEEDS ?= 0
 ablation: environment
-	$(BIN)/python -m pipeline.experiments.ablation --recipe $(RECIPE) --track $(TRACK) --seeds $(SEEDS) $(if $(GRID),--grid) $(OPTIONS)
+	$(BIN)/python -m pipeline.experiments.ablation --recipe $(RECIPE) --track $(TRACK) --seeds $(SEEDS) $(if $(GRID),--grid) \
+		$(foreach change,$(SET),--set '$(change)') $(if $(NAME),--name $(NAME)) $(OPTIONS)
 
 # the best settings behind the maps of a finished run, by split val: a recipe. Stopped, it goes on where it was
 BUDGET ?= 60

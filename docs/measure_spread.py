@@ -15,9 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.settings import read_params
+from pipeline.core.settings import read_params, write_yaml
 from pipeline.core.tracks import TRACKS
-from pipeline.experiments.ladder import write_yaml
 
 VARIANTS: dict[str, dict[str, Any]] = {  # keys of one track
     "seed1": {"train.seed": 1},

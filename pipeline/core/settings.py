@@ -7,8 +7,10 @@ The file is read with YAML 1.2 rules, as DVC reads it: `no` and `on` are words, 
 """
 
 import difflib
+import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -18,11 +20,40 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from pipeline.core.errors import SettingsError
+from pipeline.core.files import write_text
 
 T = TypeVar("T")
 
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 PARAMS = Path("params.yaml")
+UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")  # kinds of problems: a key that nobody reads
+
+
+@dataclass(frozen=True, slots=True)
+class Renamed:
+    """What a key, or its values, of an earlier version are called now.
+
+    The key below the track, such as `refine.output`.
+    """
+
+    key: str
+    values: Mapping[str, str] = field(default_factory=dict)
+
+
+RENAMED = {
+    "train.accumulate": Renamed("train.accumulation_steps"),
+    "train.select": Renamed(
+        "train.checkpoint",
+        {"accuracy": "val_accuracy", "loss": "val_loss", "held_out": "held_out_loss", "last": "last"},
+    ),
+    "extract.kept_features": Renamed("extract.diagnostic_images"),
+    "refine.decoder": Renamed(
+        "refine.output",
+        {"foreground": "score_map", "several_classes": "label_map", "one_class": "label_map_one_class"},
+    ),
+    "refine.part_size": Renamed("refine.shard_size"),
+}
+MIGRATE = "`python -m pipeline.params.migrate FILE` rewrites files of earlier versions"
 
 EXPECTED = {  # where pydantic speaks of JSON, or in another form
     "bool_type": "true or false",
@@ -59,6 +90,56 @@ def read_params(path: Path) -> dict[str, Any]:
     return values
 
 
+def to_yaml(values: Mapping[str, Any], width: int = 10**6) -> str:
+    """Plain values as YAML, in their order; text is folded at `width` columns.
+
+    >>> print(to_yaml({"b": {"x": None}, "a": [1, 2]}), end="")
+    b:
+      x: null
+    a:
+    - 1
+    - 2
+    """
+    yaml, stream = YAML(typ="safe", pure=True), io.StringIO()
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    yaml.default_flow_style = False
+    yaml.width = width
+    yaml.dump(dict(values), stream)
+    return stream.getvalue()
+
+
+def write_yaml(path: Path, values: Mapping[str, Any]) -> None:
+    """Write plain values as YAML; an equal file is left untouched."""
+    text = to_yaml(values)
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)
+
+
+def parse_value(text: str) -> Any:
+    """One value as a params file has it, by YAML 1.2 rules: `1e-4` is a number, `no` is text.
+
+    Raises:
+        SettingsError: if it is not YAML
+    """
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except YAMLError as error:
+        raise SettingsError(f"expected a value in YAML, got {text!r} ({' '.join(str(error).split())})") from error
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted key, value) of nested mappings.
+
+    >>> list(flatten({"a": {"b": 1, "c": [2]}}))
+    [('a.b', 1), ('a.c', [2])]
+    """
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
 def section(values: Mapping[str, Any], key: str, path: Path) -> Any:
     """Return what stands under the dotted `key`.
 
@@ -88,9 +169,8 @@ def build(kind: type[T], values: Any, path: Path, key: str) -> T:
     except (TypeError, ValueError) as error:  # YAML can say more: keys that are lists, loops
         raise SettingsError(f"{path}: {key}: expected plain keys and values, got {error}") from None
     try:
-        built: T = _adapter(cast(Any, kind)).validate_json(
-            text
-        )  # through JSON, whose arrays fit tuples even in strict mode
+        # through JSON, whose arrays fit tuples even in strict mode
+        built: T = _adapter(cast(Any, kind)).validate_json(text)
         return built
     except ValidationError as error:
         raise SettingsError("\n".join(_lines(error, values, path, key))) from None
@@ -109,19 +189,32 @@ def load_section(kind: type[T], key: str, path: Path = PARAMS) -> T:
 def unknown_key(path: Path, key: str, value: object, known: Iterable[str]) -> str:
     """The message about a key that nobody reads."""
     shown = repr(value) if not isinstance(value, Mapping) else "a section"
+    hint = _did_you_mean(key.rpartition(".")[2], list(known))
     key = key if key.isprintable() else repr(key)  # a line break in a key must not break the message
-    return f"{path}: {key}: expected no such key, got {shown}{_did_you_mean(key.rpartition('.')[2], list(known))}"
+    return f"{path}: {key}: expected no such key, got {shown}{hint}"
 
 
 def _lines(error: ValidationError, values: Any, path: Path, key: str) -> Iterator[str]:
     problems = error.errors(include_url=False)
     missing = {problem["loc"][-1] for problem in problems if problem["type"] == "missing"}
+    old = {str(problem["loc"][-1]) for problem in problems if problem["type"] in UNKNOWN}
+    new = {known.key.rpartition(".")[2] for name, known in RENAMED.items() if name.rpartition(".")[2] in old}
     for problem in problems:
         if problem["type"] == "too_short" and problem["input"]:
             continue  # there are entries; what is wrong with them stands in the other lines
+        if problem["type"] == "missing" and problem["loc"][-1] in new:
+            continue  # it is there under its earlier name, which has a line of its own
         where = ".".join([key, *(str(step) for step in _steps(problem["loc"], values))])
         where = where if where.isprintable() else repr(where)
-        yield f"{path}: {where}: {_say(dict(problem), missing)}"
+        yield f"{path}: {where}: {_renamed(where, problem['type']) or _say(dict(problem), missing)}"
+
+
+def _renamed(where: str, kind: str) -> str:
+    """The message about a key of an earlier version; empty for others. `where` begins with `tracks.<track>.`"""
+    old = ".".join(where.split(".")[2:])
+    if old not in RENAMED or kind not in UNKNOWN:
+        return ""
+    return f"expected {RENAMED[old].key.rpartition('.')[2]!r}, as this key is called now; {MIGRATE}"
 
 
 def _steps(location: tuple[int | str, ...], values: Any) -> Iterator[int | str]:
@@ -140,7 +233,7 @@ def _say(problem: dict[str, Any], missing: set[int | str]) -> str:
     quoted = f"; quotes make it text, write {value}" if isinstance(value, str) and _is_number(value) else ""
     if kind == "missing":
         return "expected a value, found no such key; a params file is complete, see params.yaml for every key"
-    if kind in ("unexpected_keyword_argument", "extra_forbidden"):
+    if kind in UNKNOWN:
         return f"expected no such key, got {value!r}{_did_you_mean(str(problem['loc'][-1]), missing)}"
     if kind == "literal_error":
         hint = quoted or _did_you_mean(value, _choices(context["expected"]))

@@ -1,31 +1,33 @@
 """The ablation: which part of the method is worth what, on any recipe.
 
     python -m pipeline.experiments.ablation --recipe recipes/folder.yaml --track track3 --seeds 0,1 [--grid]
+        [--set train.backbone.trained=true] [--set train.epochs=2] [--name folder-trained]
 
-Two trainings a seed (GAP, TAP), on a frozen backbone from one look at the images; everything else is shared between the
-rows, cached, and goes on where it stopped. The results lie in the folder, `ablation/<recipe>-<track>` if none is named:
-`table.md`, `table.csv`, `figure.svg`, `strip.png`, `results.json`. Choose settings by split val only: nothing here
-looks at split test.
+Two trainings a seed (GAP, TAP), on a frozen backbone from one pass over the images; everything else is shared between
+the rows, cached, and goes on where it stopped. The results lie in the folder, `ablation/<recipe>-<track>` if none is
+named: `table.md`, `table.csv`, `figure.svg`, `strip.png`, `results.json`. Choose settings by split val only: nothing
+here looks at split test.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pipeline.core.errors import PipelineError, SettingsError
+from pipeline.core.settings import parse_value
 from pipeline.core.tracks import TRACKS, get_track
 from pipeline.experiments.ablation_plan import RESULTS, Ablation, write_plan
 from pipeline.experiments.project import run_project
-from pipeline.params.check import check
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     args = _parse(arguments)
-    folder = args.out or Path("ablation") / f"{args.recipe.stem}-{args.track}"
+    folder = args.out or Path("ablation") / f"{args.name or args.recipe.stem}-{args.track}"
     try:
-        check(args.recipe)
-        write_plan(Ablation(args.recipe, get_track(args.track), _seeds(args.seeds), args.grid, folder))
+        changes = _changes(args.set)
+        write_plan(Ablation(args.recipe, get_track(args.track), _seeds(args.seeds), args.grid, folder, changes))
         if args.plan_only:
             print(f"{folder}/dvc.yaml is written; the same command without --plan-only runs it")
             return 0
@@ -44,9 +46,22 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--track", required=True, choices=sorted(TRACKS))
     parser.add_argument("--seeds", default="0", help="whole numbers with commas between them")
     parser.add_argument("--grid", action="store_true", help="all 16 combinations, too")
-    parser.add_argument("--out", type=Path, help="folder of this ablation; ablation/<recipe>-<track> if not given")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key below the track")
+    parser.add_argument("--name", help="of the folder, ablation/<name>-<track>; the recipe's if not given")
+    parser.add_argument("--out", type=Path, help="folder of this ablation, in place of the one above")
     parser.add_argument("--plan-only", action="store_true", help="write the pipeline, run nothing")
     return parser.parse_args(arguments)
+
+
+def _changes(given: Sequence[str]) -> dict[str, Any]:
+    """`train.epochs=2` to a key and its value, read as in a params file."""
+    changes = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise SettingsError(f"--set: expected KEY=VALUE, such as train.epochs=2, got {text!r}")
+        changes[key] = parse_value(value)
+    return changes
 
 
 def _seeds(text: str) -> tuple[int, ...]:

@@ -11,14 +11,14 @@ The folder is a DVC project for itself (`dvc init --no-scm`): the chain's own co
 
 import os
 import shlex
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import SettingsError
 from pipeline.core.files import write_json
-from pipeline.core.settings import read_params, section
+from pipeline.core.settings import read_params, section, write_yaml
 from pipeline.core.tracks import Track
 from pipeline.experiments.ladder import (
     Row,
@@ -29,8 +29,8 @@ from pipeline.experiments.ladder import (
     output_rows,
     variant_params,
     without_crf,
-    write_yaml,
 )
+from pipeline.params.check import check_values
 
 CHAIN = Path("dvc.yaml")  # of the project, whose stages say which files their scripts import
 PLAN = "plan.json"
@@ -56,6 +56,7 @@ class Ablation:
         seeds: of `train.seed`
         with_grid: whether all 16 combinations are wanted beside the five rows
         folder: where everything goes
+        changes: of keys of the recipe, below the track, such as `train.epochs`
     """
 
     recipe: Path
@@ -63,10 +64,25 @@ class Ablation:
     seeds: tuple[int, ...]
     with_grid: bool
     folder: Path
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+    def values(self) -> dict[str, Any]:
+        """The recipe with the changes.
+
+        Raises:
+            SettingsError: if it has not all of these keys, or the result is no valid params file
+        """
+        values = read_params(self.recipe)
+        for key, value in self.changes.items():
+            place, _, name = f"tracks.{self.track.name}.{key}".rpartition(".")
+            section(values, f"{place}.{name}", self.recipe)  # refuses a key that is not there
+            section(values, place, self.recipe)[name] = value
+        check_values(values, self.recipe)
+        return values
 
     def groups(self) -> dict[str, list[Row]]:
         """The rows by table."""
-        output = section(read_params(self.recipe), f"tracks.{self.track.name}.refine.output", self.recipe)
+        output = section(self.values(), f"tracks.{self.track.name}.refine.output", self.recipe)
         rows = {
             "ladder": ladder(output),
             "without_crf": without_crf(output),
@@ -82,7 +98,7 @@ def write_plan(ablation: Ablation) -> None:
         SettingsError: if the seeds or the recipe are wrong, or the project's dvc.yaml is not where this runs
     """
     check_seeds(ablation.seeds)
-    values = read_params(ablation.recipe)
+    values = ablation.values()
     groups = ablation.groups()
     runs = [(variant, seed) for seed in ablation.seeds for variant in _unique(groups)]
     base = ladder(runs[0][0].output)[-1].variant
@@ -123,6 +139,7 @@ def _plan(ablation: Ablation, groups: dict[str, list[Row]]) -> dict[str, Any]:
     return {
         "track": ablation.track.name,
         "recipe": ablation.recipe.name if ablation.recipe.is_absolute() else ablation.recipe.as_posix(),
+        "changes": dict(ablation.changes),
         "seeds": list(ablation.seeds),
         "groups": {name: [_plan_row(row, ablation.seeds) for row in rows] for name, rows in groups.items() if rows},
     }
@@ -159,10 +176,9 @@ class _Stages:
                 f"{CHAIN}: expected the project's pipeline, found none; run this from the project's folder"
             )
         self.chain = section(read_params(CHAIN), "stages", CHAIN)
-        self.trained = section(
-            read_params(ablation.recipe), f"tracks.{self.track}.train.backbone.trained", ablation.recipe
-        )
-        self.watch = section(read_params(ablation.recipe), f"tracks.{self.track}.preprocess.watch", ablation.recipe)
+        sections = ablation.values()["tracks"][self.track]
+        self.trained = sections["train"]["backbone"]["trained"]
+        self.watch = sections["preprocess"]["watch"]
 
     def all(self, runs: Sequence[tuple[Variant, int]], groups: dict[str, list[Row]]) -> dict[str, Any]:
         """Every stage once."""

@@ -107,7 +107,7 @@ def collect(folder: Path) -> dict[str, Any]:
             _add_gains(rows, next(iter(SCORES[task])))
     first = read_json(folder / groups["ladder"][0]["scores_in"][0] / "metrics.json")
     return {
-        **{key: plan[key] for key in ("track", "recipe", "seeds")},
+        **{key: plan[key] for key in ("track", "recipe", "changes", "seeds")},
         "task": task,
         "images": first["images"],
         "groups": groups,

@@ -6,17 +6,12 @@ that only three of the four switches ask for runs of their own.
 """
 
 import copy
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from pathlib import Path
 from typing import Any, Literal
 
-from ruamel.yaml import YAML
-
 from pipeline.core.errors import SettingsError
-from pipeline.core.files import write_text
 from pipeline.core.tracks import Track
 
 PARTS = ("CRF", "PaS", "NWC", "TAP")  # in the order of the published table
@@ -172,14 +167,3 @@ def check_seeds(seeds: Sequence[int]) -> None:
     """
     if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
         raise SettingsError(f"seeds: expected whole numbers from 0, each once, got {list(seeds)}")
-
-
-def write_yaml(path: Path, values: Mapping[str, Any]) -> None:
-    """Write plain values as YAML, in their order; an equal file is left untouched."""
-    yaml, stream = YAML(typ="safe", pure=True), io.StringIO()
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    yaml.default_flow_style = False
-    yaml.width = 10**6
-    yaml.dump(dict(values), stream)
-    if not path.is_file() or path.read_text(encoding="utf-8") != stream.getvalue():
-        write_text(path, stream.getvalue())

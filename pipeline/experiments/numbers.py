@@ -12,6 +12,7 @@ folder outside the project.
 import argparse
 import json
 import re
+import shlex
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,12 +21,12 @@ from typing import Any
 
 from pipeline.core.errors import PipelineError, StoreError
 from pipeline.core.files import read_json, write_json, write_text
-from pipeline.core.settings import PARAMS, read_params, section
+from pipeline.core.settings import PARAMS, read_params, section, to_yaml
 from pipeline.core.tracks import TRACKS, get_track
 from pipeline.experiments.compare import SCORES, TITLES, known_groups, show, table_lines, why_lines
 from pipeline.experiments.project import RUN, TIMINGS
 from pipeline.experiments.provenance import code, machine
-from pipeline.report.formatting import dump_yaml, format_count, number_table
+from pipeline.report.formatting import format_count, number_table
 
 RECORDS = Path("docs/numbers")
 PAGE = Path("docs/numbers.md")
@@ -68,6 +69,7 @@ def ablation_record(folder: Path, name: str) -> dict[str, Any]:
     results = read_json(folder / "results.json")
     seeds = ",".join(map(str, results["seeds"]))
     words = ["make ablation", f"RECIPE={results['recipe']}", f"TRACK={results['track']}", f"SEEDS={seeds}"]
+    words += _set_words(results.get("changes", {}))
     seconds = read_json(folder / TIMINGS) if (folder / TIMINGS).is_file() else {}
     groups = {key: [_slim(row) for row in rows] for key, rows in results["groups"].items()}
     found = {key: results.get(key, {}) for key in ("images", "parts", "baselines", "classification_accuracy", "why")}
@@ -80,6 +82,16 @@ def ablation_record(folder: Path, name: str) -> dict[str, Any]:
         "seconds": round(sum(seconds.values())) or None,
         "results": {**found, "groups": groups},
     }
+
+
+def _set_words(changes: Mapping[str, Any]) -> list[str]:
+    """The variable of `make ablation` that repeats the changes to the recipe.
+
+    >>> _set_words({"train.epochs": 2, "extract.sizes": [320], "train.flip": True})
+    ["SET='train.epochs=2 extract.sizes=[320] train.flip=true'"]
+    """
+    words = [f"{key}={json.dumps(value, separators=(',', ':'))}" for key, value in changes.items()]
+    return [f"SET={shlex.quote(' '.join(words))}"] if words else []
 
 
 def _slim(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -213,7 +225,7 @@ def _section(record: Mapping[str, Any]) -> list[str]:
         "<details><summary>settings</summary>",
         "",
         "```yaml",
-        dump_yaml(record["params"]).rstrip(),
+        to_yaml(record["params"], width=80).rstrip(),
         "```",
         "",
         "</details>",

@@ -38,7 +38,11 @@ def check(path: Path) -> dict[str, dict[str, Any]]:
     Raises:
         SettingsError: with one line for every mistake in the file
     """
-    values = read_params(path)
+    return check_values(read_params(path), path)
+
+
+def check_values(values: dict[str, Any], path: Path) -> dict[str, dict[str, Any]]:
+    """As `check`, of values that are read already; `path` names them in messages."""
     lines = list(_unknown_keys(values, "", ["tracks"], path))
     lines += _unknown_keys(section(values, "tracks", path), "tracks.", TRACKS, path)
     settings: dict[str, dict[str, Any]] = {}

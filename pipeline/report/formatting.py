@@ -1,15 +1,14 @@
 """Plain values: the tables and nested numbers that stages leave, and how people read them."""
 
 import csv
-import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ruamel.yaml import YAML
 
 from pipeline.core.errors import StoreError
+from pipeline.core.settings import flatten
 
 Row = Mapping[str, str]  # of a CSV file
 NONE = "–"  # what stands where there is no number
@@ -66,23 +65,6 @@ def format_count(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else NONE if value is None else str(value)
 
 
-def dump_yaml(values: Mapping[str, Any]) -> str:
-    """Settings as YAML, in the order of the file.
-
-    >>> print(dump_yaml({"b": {"x": None}, "a": [1, 2]}), end="")
-    b:
-      x: null
-    a:
-    - 1
-    - 2
-    """
-    yaml, stream = YAML(typ="safe", pure=True), io.StringIO()
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    yaml.default_flow_style = False
-    yaml.dump(dict(values), stream)
-    return stream.getvalue()
-
-
 def get(values: Mapping[str, Any], *keys: str) -> Any:
     """What stands under nested keys, None where a step is missing.
 
@@ -106,15 +88,6 @@ def number_table(metrics: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     names = [*after, *(name for name in before if name not in after)]
     rows = [(name, after.get(name), before.get(name)) for name in names]
     return [row for row in rows if number(row[1]) is not None or number(row[2]) is not None]
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """Yield (dotted key, value) of nested mappings."""
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def column_points(rows: Sequence[Row], x: str, y: str) -> list[tuple[float, float]]:

@@ -12,9 +12,10 @@ import jinja2
 
 from pipeline.core.files import write_text
 from pipeline.core.manifest import SPLITS
+from pipeline.core.settings import flatten, to_yaml
 from pipeline.report.charts import CHART, FRAME
 from pipeline.report.curves import iou_curves, phenomena, training_charts
-from pipeline.report.formatting import dump_yaml, flatten, format_count, format_score, get
+from pipeline.report.formatting import format_count, format_score, get
 from pipeline.report.gallery import gallery
 from pipeline.report.overlays import HEAT, OVERLAP_COLORS, css_color
 from pipeline.report.results import Results
@@ -50,7 +51,7 @@ def render(results: Results, settings: ReportSettings) -> str:
         chart_size=CHART,
         frame=FRAME,
         facts=facts(results),
-        params=dump_yaml(results.params),
+        params=to_yaml(results.params, width=80),
     )
     return page.strip() + "\n"
 

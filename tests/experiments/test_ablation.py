@@ -11,8 +11,8 @@ from ruamel.yaml import YAML
 from support.checkout import ROOT, Checkout, shrink
 
 from pipeline.core.errors import StoreError
+from pipeline.core.settings import write_yaml
 from pipeline.experiments.ablation import main
-from pipeline.experiments.ladder import write_yaml
 from pipeline.experiments.project import run_project
 
 OUT = "ablation/tiny-track1"

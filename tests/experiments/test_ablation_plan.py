@@ -7,10 +7,9 @@ import pytest
 from support.helpers import RECIPE, ROOT, merge
 from support.import_graph import imported_packages
 
-from pipeline.core.settings import read_params
+from pipeline.core.settings import read_params, write_yaml
 from pipeline.core.tracks import get_track
 from pipeline.experiments.ablation_plan import OWN_DEPS, Ablation, write_plan
-from pipeline.experiments.ladder import write_yaml
 
 
 @pytest.fixture

@@ -4,8 +4,9 @@ import pytest
 from support.helpers import recipe
 
 from pipeline.core.errors import SettingsError
+from pipeline.core.settings import write_yaml
 from pipeline.core.tracks import get_track
-from pipeline.experiments.ladder import Variant, check_seeds, grid, ladder, output_rows, variant_params, write_yaml
+from pipeline.experiments.ladder import Variant, check_seeds, grid, ladder, output_rows, variant_params
 from pipeline.params.check import check
 
 
@@ -44,7 +45,7 @@ def test_decoders_are_compared_in_track_1_where_the_classifier_knows_several_cla
 
 
 @pytest.mark.parametrize(
-    ("track", "output"), [("track1", "label_map"), ("track1", "label_map_one_class"), ("track3", "foreground")]
+    ("track", "output"), [("track1", "label_map"), ("track1", "label_map_one_class"), ("track3", "score_map")]
 )
 def test_the_params_of_every_row_are_a_valid_recipe_that_differs_in_the_switches_alone(tmp_path, track, output):
     base = recipe()

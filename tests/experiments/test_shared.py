@@ -14,7 +14,7 @@ from support.training import equal, head, quick, write_start
 
 from pipeline.core.errors import MapError, SettingsError
 from pipeline.core.manifest import Manifest, write_manifest
-from pipeline.experiments.ladder import write_yaml
+from pipeline.core.settings import write_yaml
 from pipeline.experiments.shared import Reading, extract_readings, fit_poolings, main
 from pipeline.extract.run import extract as extract_one
 from pipeline.models.backbones import Normalization

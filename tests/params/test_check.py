@@ -262,13 +262,13 @@ BETWEEN: list[tuple[str, Changes, str]] = [
     (
         T1,
         [("refine.output", "score_map")],
-        "refine.output: expected one of ['label_map_one_class', 'label_map'], got 'foreground'; it belongs to the "
+        "refine.output: expected one of ['label_map_one_class', 'label_map'], got 'score_map'; it belongs to the "
         "other track",
     ),
     (
         T3,
         [("refine.output", "label_map_one_class")],
-        "refine.output: expected one of ['foreground'], got 'label_map_one_class'; it belongs to the other track",
+        "refine.output: expected one of ['score_map'], got 'label_map_one_class'; it belongs to the other track",
     ),
     (
         T3,

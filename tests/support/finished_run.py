@@ -11,9 +11,9 @@ from support.helpers import extract_settings, make_tiny, merge, recipe, write_pn
 
 from pipeline.core.images import resize
 from pipeline.core.manifest import SPLITS, from_rows, write_manifest
+from pipeline.core.settings import write_yaml
 from pipeline.core.store import finish, write_shard
 from pipeline.core.tracks import get_track
-from pipeline.experiments.ladder import write_yaml
 from pipeline.extract.features import keep_features
 from pipeline.extract.scale import apply_standard, find_standard
 from pipeline.models.classifier import save_classifier

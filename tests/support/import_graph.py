@@ -50,8 +50,8 @@ def _files(name: str) -> set[Path]:
 
 
 def _is_only_docstring(file: Path) -> bool:
-    backbone = ast.parse(file.read_text(encoding="utf-8")).backbone
-    return all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in backbone)
+    statements = ast.parse(file.read_text(encoding="utf-8")).body
+    return all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in statements)
 
 
 def imported_packages(script: Path) -> set[str]:

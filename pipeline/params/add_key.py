@@ -1,0 +1,84 @@
+"""Add a key to params files, in both tracks; comments, order and layout of the rest stay.
+
+    python -m pipeline.params.add_key train.ema 0.0 --after epochs --comment "0: off" [params.yaml recipes/*.yaml]
+
+Without files: `params.yaml` and all recipes. The comment goes to the first track of each file alone.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.errors import PipelineError, SettingsError
+from pipeline.core.files import write_text
+from pipeline.core.settings import PARAMS, parse_value
+from pipeline.core.tracks import TRACKS
+from pipeline.params.migrate import read_text
+from pipeline.params.text import Place, end_of_block, load_places, places, shown
+
+RECIPES = Path("recipes")
+
+
+def add_key(text: str, path: Path, key: str, value: Any, after: str | None = None, comment: str = "") -> str:
+    """The text with `key` (below the track, such as `train.ema`) added to every track.
+
+    Args:
+        after: name of the key in the same section that it follows; None: the last one
+
+    Raises:
+        SettingsError: if the key is there, or its section or `after` is not, or the section stands inside braces
+    """
+    note = comment
+    for track in TRACKS:
+        every = {place.key: place for place in places(load_places(text, path))}
+        if f"tracks.{track}" in every:
+            words = f"{shown(value)} # {note}" if note else shown(value)
+            text = _add(text, path, every, f"tracks.{track}.{key}", words, after)
+            note = ""
+    return text
+
+
+def _add(text: str, path: Path, every: dict[str, Place], key: str, value: str, after: str | None) -> str:
+    parent, _, name = key.rpartition(".")
+    siblings = [place for place in every.values() if place.key.rpartition(".")[0] == parent]
+    chosen = [place for place in siblings if after in (None, place.key.rpartition(".")[2])]
+    if key in every:
+        raise SettingsError(f"{path}: {key}: expected a new key, found it already")
+    if not chosen or not chosen[-1].in_block:
+        names = [place.key.rpartition(".")[2] for place in siblings]
+        raise SettingsError(
+            f"{path}: {parent}: expected a section without braces that has the key {after!r}, found {names}"
+        )
+    lines = text.split("\n")
+    number = end_of_block(lines, chosen[-1].line, chosen[-1].column)
+    while number > chosen[-1].line + 1 and not lines[number - 1].strip():
+        number -= 1  # blank lines at the end of the block stay behind it
+    lines.insert(number, f"{' ' * chosen[-1].column}{name}: {value}")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("key", help="below the track, such as train.ema")
+    parser.add_argument("value", help="in YAML")
+    parser.add_argument("files", type=Path, nargs="*")
+    parser.add_argument("--after", help="the key of the same section that it follows; the last one if not given")
+    parser.add_argument("--comment", default="")
+    args = parser.parse_args(arguments)
+    try:
+        value = parse_value(args.value)
+        files = args.files or [PARAMS, *sorted(RECIPES.glob("*.yaml"))]
+        changed = {path: add_key(read_text(path), path, args.key, value, args.after, args.comment) for path in files}
+    except PipelineError as error:
+        print(error, file=sys.stderr)
+        return 1
+    for path, text in changed.items():  # all or none
+        write_text(path, text)
+        print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

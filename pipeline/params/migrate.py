@@ -1,0 +1,77 @@
+"""Rewrite a params file of an earlier version: renamed keys and values; comments, order and layout stay.
+
+    python -m pipeline.params.migrate OLD.yaml [--write]
+
+Prints the new file, or writes it in place. What was renamed is listed in `pipeline/core/settings.py`.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.core.errors import PipelineError, SettingsError
+from pipeline.core.files import write_text
+from pipeline.core.settings import RENAMED, section
+from pipeline.core.tracks import TRACKS
+from pipeline.params.text import load_places, places, replace_word
+
+
+def migrate(text: str, path: Path) -> str:
+    """The text with the keys and values of today; `path` names the file in messages.
+
+    Raises:
+        SettingsError: if an old key stands beside its new name
+    """
+    values, lines = load_places(text, path), text.split("\n")
+    every = {place.key: place for place in places(values)}
+    for track in TRACKS:
+        for old, renamed in RENAMED.items():
+            place = every.get(f"tracks.{track}.{old}")
+            if place is None:
+                continue
+            if f"tracks.{track}.{renamed.key}" in every:
+                raise SettingsError(
+                    f"{path}: tracks.{track}: expected {old!r} or {renamed.key!r}, got both; remove one"
+                )
+            value = section(values, place.key, path)
+            if value in renamed.values:  # first, so that the column of the key is not moved
+                line = lines[place.value_line]
+                lines[place.value_line] = replace_word(line, place.value_column, value, renamed.values[value])
+            names = (old.rpartition(".")[2], renamed.key.rpartition(".")[2])
+            lines[place.line] = replace_word(lines[place.line], place.column, *names)
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--write", action="store_true", help="in place, instead of printing")
+    args = parser.parse_args(arguments)
+    try:
+        old = read_text(args.file)
+        new = migrate(old, args.file)
+    except PipelineError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if args.write and new != old:
+        write_text(args.file, new)
+    elif not args.write:
+        print(new, end="")
+    return 0
+
+
+def read_text(path: Path) -> str:
+    """A params file as text.
+
+    Raises:
+        SettingsError: if there is none
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SettingsError(f"{path}: expected a params file, found none") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""A new key goes into every params file at its place, and nothing else changes."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from support.helpers import ROOT
+
+from pipeline.core.errors import SettingsError
+from pipeline.core.settings import read_params
+from pipeline.params.add_key import add_key, main
+
+TEXT = """tracks:
+  track1:
+    train:
+      epochs: 60 # of the head
+      schedule:
+        name: cosine
+        steps: []
+
+    report: {images: 24}
+  track3:
+    train:
+      epochs: 2
+"""
+
+
+def test_a_key_follows_the_one_that_is_named_or_the_last_and_its_comment_stands_once() -> None:
+    assert add_key(TEXT, Path("p.yaml"), "train.ema", 0.0, "epochs", "0: off").splitlines() == [
+        *TEXT.splitlines()[:4],
+        "      ema: 0.0 # 0: off",
+        *TEXT.splitlines()[4:],
+        "      ema: 0.0",
+    ]
+    lines = add_key(TEXT, Path("p.yaml"), "train.ema", None).splitlines()
+    assert lines.index("      ema: null") == 7  # behind the block of the last key, before the blank line
+    assert lines[8] == ""
+
+
+@pytest.mark.parametrize(
+    ("key", "after", "message"),
+    [
+        ("train.epochs", None, "tracks.track1.train.epochs: expected a new key, found it already"),
+        ("train.ema", "epoch", "expected a section without braces that has the key 'epoch', found"),
+        ("report.width", None, "tracks.track1.report: expected a section without braces"),
+        ("student.epochs", None, "tracks.track1.student: expected a section"),
+    ],
+)
+def test_what_cannot_be_added_is_refused(key: str, after: str | None, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        add_key(TEXT, Path("p.yaml"), key, 1, after)
+
+
+def test_all_shipped_files_take_a_key_in_both_tracks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
+    monkeypatch.chdir(tmp_path)
+    assert main(["refine.crf.backend", "auto", "--after", "enabled"]) == 0
+    files = [Path("params.yaml"), *sorted(Path("recipes").glob("*.yaml"))]
+    assert capsys.readouterr().out.split() == [str(path) for path in files]
+    for path in files:
+        before = (ROOT / path).read_text().splitlines()
+        after = path.read_text().splitlines()
+        assert [line for line in after if line.strip() != "backend: auto"] == before
+        for sections in read_params(path)["tracks"].values():
+            assert list(sections["refine"]["crf"])[:2] == ["enabled", "backend"]
+    assert main(["refine.crf.backend", "auto"]) == 1  # a second time
+    assert "expected a new key" in capsys.readouterr().err
