@@ -11,40 +11,18 @@ import argparse
 import subprocess
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.core.files import read_json, write_text
+from pipeline.core.tracks import TRACKS
+from pipeline.evaluate.metrics import Metric, find, ranking
 
 START, END = "<!-- results: written by `python docs/make_results.py` -->", "<!-- end of results -->"
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line of the table: a key of metrics.json, how it is called, and the keys of baselines beside it."""
-
-    key: str
-    name: str
-    disc: str = ""
-    everything: str = ""
-
-
-LINES = {
-    "track3": (
-        Line("peak_iou_pooled", "**peak IoU, pooled**", "center_disc_iou", "all_foreground_iou"),
-        Line("peak_iou_mean", "peak IoU, mean over images"),
-        Line("pxap", "PxAP, pooled"),
-        Line("classification_accuracy", "classification accuracy"),
-    ),
-    "track1": (
-        Line("mean_iou_with_background", "**mean IoU, pooled, {classes} classes with background**",
-             "top_class_disc_iou", "all_background_iou"),
-        Line("mean_iou_foreground", "mean IoU, pooled, {foreground} classes"),
-        Line("pixel_accuracy", "pixel accuracy"),
-        Line("classification_accuracy", "classification accuracy"),
-    ),
-}  # fmt: skip
+LINES = {  # the lines of the table, by track, the first one in bold
+    "track3": ("peak_iou_pooled", "peak_iou_mean", "pxap", "classification_accuracy"),
+    "track1": ("mean_iou_with_background", "mean_iou_foreground", "pixel_accuracy", "classification_accuracy"),
+}
 TITLES = {"track3": "Track 3", "track1": "Track 1"}
 HEADER = ("", "metric", "full method", "without CRF", "centered disc", "everything foreground or background")
 
@@ -70,37 +48,43 @@ def make_block(root: Path, plain: Mapping[str, Any] | None, spread: Path | None 
             "images are the same bytes on every machine, the arithmetic of a network is not, and a difference within "
             "the brackets says nothing."
         )
-    return "\n".join([START, "", textwrap.fill(about, 125), "", *table, "", END])
+    return "\n".join([START, "", textwrap.fill(about, 120), "", *table, "", END])
 
 
 def _rows(root: Path, plain: Mapping[str, Any] | None, others: Sequence[Path]) -> Iterator[tuple[str, ...]]:
-    for track, lines in LINES.items():
+    for track, keys in LINES.items():
         metrics = read_json(root / "reports" / track / "metrics.json")
-        classes = metrics.get("classes_present", 0)
         runs = [metrics, *(read_json(other / "reports" / track / "metrics.json") for other in others)]
-        for position, line in enumerate(lines):
-            name = line.name.format(classes=classes, foreground=classes - 1)
-            before = metrics["before_crf"].get(line.key)
+        disc, *_, everything = ranking(TRACKS[track].task).baselines
+        for key in keys:
+            is_first = key == keys[0]
+            before = [run["before_crf"].get(key) for run in runs]
             yield (
-                TITLES[track] if position == 0 else "",
-                name,
-                _score(
-                    metrics[line.key], _at(line, metrics) + _range([run[line.key] for run in runs]), bold=position == 0
-                ),
-                _score(
-                    before, _at(line, metrics["before_crf"]) + _range([run["before_crf"].get(line.key) for run in runs])
-                ),
-                _score(metrics.get(line.disc)),
-                _score(metrics.get(line.everything)),
+                TITLES[track] if is_first else "",
+                _name(find(key), metrics, bold=is_first),
+                _score(metrics[key], _at(key, metrics) + _range([run[key] for run in runs]), bold=is_first),
+                _score(before[0], _at(key, metrics["before_crf"]) + _range(before)),
+                _score(metrics.get(disc)) if is_first else "",
+                _score(metrics.get(everything)) if is_first else "",
             )
-            if plain and track == "track3" and position == 0:
-                without = _score(plain["before_crf"][line.key], _at(line, plain["before_crf"]))
-                yield "", "the same, plain CAM", _score(plain[line.key], _at(line, plain)), without, "", ""
+            if plain and track == "track3" and is_first:
+                without = _score(plain["before_crf"][key], _at(key, plain["before_crf"]))
+                yield "", "the same, plain CAM", _score(plain[key], _at(key, plain)), without, "", ""
 
 
-def _at(line: Line, scores: Mapping[str, Any]) -> str:
+def _name(metric: Metric, metrics: Mapping[str, Any], bold: bool) -> str:
+    """The label, and over how many classes a mean is taken."""
+    classes = {
+        "with_background": metrics.get("classes_present", 0),
+        "foreground": metrics.get("classes_present", 1) - 1,
+    }
+    label = metric.label + (f", {classes[metric.reading]} classes" if metric.reading in classes else "")
+    return f"**{label}**" if bold else label
+
+
+def _at(key: str, scores: Mapping[str, Any]) -> str:
     """At which threshold the pooled IoU peaks: metrics.json says so if pooled ranks."""
-    is_ranked = line.key == "peak_iou_pooled" and scores.get("peak_iou") == scores.get("peak_iou_pooled")
+    is_ranked = key == "peak_iou_pooled" and scores.get("peak_iou") == scores.get("peak_iou_pooled")
     return f" at t = {scores['peak_threshold']}" if is_ranked else ""
 
 

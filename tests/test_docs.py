@@ -256,7 +256,7 @@ def test_the_table_of_results_is_rewritten_in_place(tmp_path: Path) -> None:
     assert text.endswith(f"{module.END}\nafter\n")
     assert "old" not in text
     assert "| **0.500** at t = 7 | 0.500 at t = 7 |" in text
-    assert "**mean IoU, pooled, 3 classes with background**" in text
+    assert "**mean IoU with background, 3 classes**" in text
 
 
 # --- your own folder --------------------------------------------------------------------------------------------------
@@ -335,5 +335,5 @@ def test_no_page_is_empty(page: Path) -> None:
 def test_lines_are_short_and_fences_closed(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert text.count("```") % 2 == 0
-    long = [n for n, line in enumerate(text.splitlines(), 1) if len(line) > 130 and not line.startswith("|")]
-    assert not long, f"{name_of(page)}: lines {long} are longer than 130 columns"
+    long = [n for n, line in enumerate(text.splitlines(), 1) if len(line) > 120 and not line.startswith(("|", "make "))]
+    assert not long, f"{name_of(page)}: lines {long} are longer than 120 columns"

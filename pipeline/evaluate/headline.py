@@ -1,25 +1,25 @@
-"""The numbers that rank, one line a track: `python -m pipeline.evaluate.headline`, for the end of `make repro`."""
+"""The scores that rank, one line a track: `python -m pipeline.evaluate.headline`, for the end of `make repro`."""
 
 from pathlib import Path
 from typing import Any
 
 from pipeline.core.files import read_json
 from pipeline.core.tracks import TRACKS, Track
-
-SCORES = {"localization": ("peak_iou", "peak IoU"), "segmentation": ("mean_iou", "mean IoU")}
-BASELINES = ("all_foreground_iou", "center_disc_iou", "all_background_iou", "top_class_disc_iou")
+from pipeline.evaluate.metrics import named_baselines, ranking
 
 
 def headline(track: Track, metrics: dict[str, Any]) -> str:
-    """What ranks, with and without the CRF, beside the predictions that look at no pixel.
+    """The ranking score, with and without the CRF, and its baselines.
 
     >>> headline(TRACKS["track3"], {"peak_iou": 0.84, "before_crf": {"peak_iou": 0.589}, "all_foreground_iou": 0.244})
-    'track3: peak IoU on val 0.840, without CRF 0.589, all foreground 0.244'
+    'track3: peak IoU on val 0.840, without CRF 0.589, everything foreground 0.244'
     """
-    key, name = SCORES[track.task]
-    baselines = ((key.removesuffix("_iou").replace("_", " "), metrics[key]) for key in BASELINES if key in metrics)
-    scores = [(f"{name} on val", metrics[key]), ("without CRF", metrics["before_crf"][key]), *baselines]
-    return f"{track.name}: " + ", ".join(f"{what} {value:.3f}" for what, value in scores if value is not None)
+    metric = ranking(track.task)
+    baselines = [(name, metrics.get(key)) for key, name in named_baselines(metric)]
+    scores = [(f"{metric.label} on val", metrics[metric.key]), ("without CRF", metrics["before_crf"][metric.key])]
+    return f"{track.name}: " + ", ".join(
+        f"{name} {value:.3f}" for name, value in [*scores, *baselines] if value is not None
+    )
 
 
 def main() -> None:

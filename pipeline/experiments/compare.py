@@ -18,39 +18,13 @@ from pipeline.core.errors import ScoreError
 from pipeline.core.files import read_json, write_bytes, write_json, write_text
 from pipeline.core.manifest import read_manifest
 from pipeline.core.tracks import get_track
+from pipeline.evaluate.metrics import BASELINES, Task, columns_of, ranking
 from pipeline.evaluate.run import to_csv
 from pipeline.evaluate.scorer import Cell
 from pipeline.experiments.ladder import PARTS
 from pipeline.experiments.plots import Column, bars, curves, strip
 from pipeline.report.formatting import read_rows
 
-# scores by task, the ranking one first; what a set has no truth for is left out
-SCORES = {
-    "localization": {
-        "peak_iou": "peak IoU",
-        "peak_iou_mean": "mean over images",
-        "pxap": "PxAP",
-        "gt_known_loc": "GT-known Loc",
-        "top1_loc": "Top-1 Loc",
-        "max_box_acc_v2": "MaxBoxAccV2",
-        "peak_threshold": "threshold",
-    },
-    "segmentation": {
-        "mean_iou": "mean IoU",
-        "mean_iou_foreground": "without background",
-        "pixel_accuracy": "pixel accuracy",
-        "mean_accuracy": "mean accuracy",
-        "class_precision": "class precision",
-        "class_recall": "class recall",
-    },
-}
-BASELINES = {
-    "all_foreground_iou": "everything foreground",
-    "center_disc_iou": "best centered disc",
-    "all_background_iou": "everything background",
-    "top_class_everywhere_iou": "top class everywhere",
-    "top_class_disc_iou": "top class in a centered disc",
-}
 # numbers of the diagnosis that tell why, by their place in diagnostics.json
 WHY = {
     "p1.area_percentiles.10": "P1 active share of the positions, lowest tenth of the channels",
@@ -104,31 +78,32 @@ def collect(folder: Path) -> dict[str, Any]:
     groups = {name: _with_scores(folder, rows, task) for name, rows in plan["groups"].items()}
     for name, rows in groups.items():
         if name in ("ladder", "without_crf"):
-            _add_gains(rows, next(iter(SCORES[task])))
+            _add_gains(rows, ranking(task).key)
     first = read_json(folder / groups["ladder"][0]["scores_in"][0] / "metrics.json")
     return {
-        **{key: plan[key] for key in ("track", "recipe", "changes", "seeds")},
+        **{key: plan[key] for key in ("track", "recipe", "seeds")},
+        "changes": plan.get("changes", {}),  # plans of earlier versions have none
         "task": task,
         "images": first["images"],
         "groups": groups,
-        "parts": part_gains(groups["grid"], next(iter(SCORES[task]))) if "grid" in groups else {},
+        "parts": part_gains(groups["grid"], ranking(task).key) if "grid" in groups else {},
         "baselines": {key: first[key] for key in BASELINES if first.get(key) is not None},
         "classification_accuracy": _accuracies(folder, groups["ladder"]),
         "why": _why(folder, groups["ladder"]),
     }
 
 
-def _with_scores(folder: Path, rows: Iterable[Mapping[str, Any]], task: str) -> list[dict[str, Any]]:
+def _with_scores(folder: Path, rows: Iterable[Mapping[str, Any]], task: Task) -> list[dict[str, Any]]:
     done = []
     for row in rows:
         metrics = [read_json(folder / path / "metrics.json") for path in row["scores"]]
         known = [values if row["crf"] else values["before_crf"] for values in metrics]
         scores = {
             name: summary([values[name] for values in known])
-            for name in SCORES[task]
+            for name in columns_of(task)
             if all(values.get(name) is not None for values in known)
         }
-        if next(iter(SCORES[task])) not in scores:
+        if ranking(task).key not in scores:
             raise ScoreError(f"{folder / row['scores'][0]}: expected scores, got none: {metrics[0].get('note')}")
         done.append({**row, "scores_in": row["scores"], "scores": scores})
     return done
@@ -204,7 +179,7 @@ def known_groups(results: Mapping[str, Any]) -> list[str]:
 
 def csv_rows(results: Mapping[str, Any]) -> list[list[Cell]]:
     """A line for each row and seed, then one with the means and one with the spreads."""
-    names = list(SCORES[results["task"]])
+    names = list(columns_of(results["task"]))
     table: list[list[Cell]] = [["table", "row", *PARTS, "output", "seed", *names]]
     for group in known_groups(results):
         for row in results["groups"][group]:
@@ -243,7 +218,7 @@ def markdown(results: Mapping[str, Any]) -> str:
             "",
             *_part_lines(results["parts"]),
         ]
-    lines += ["", "## Beside it", "", "| prediction | IoU |", "|---|---|"]
+    lines += ["", "## Baselines", "", "| prediction | IoU |", "|---|---|"]
     lines += [f"| {BASELINES[key]} | {value:.4f} |" for key, value in results["baselines"].items()]
     for name, accuracy in results["classification_accuracy"].items():
         lines += ["", f"Classification accuracy with {name}: {show(accuracy)}."]
@@ -252,19 +227,20 @@ def markdown(results: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def table_lines(rows: Sequence[Mapping[str, Any]], task: str) -> list[str]:
+def table_lines(rows: Sequence[Mapping[str, Any]], task: Task) -> list[str]:
     """One table: the switches, the ranking score, the gain over the row before, and the other scores."""
-    names = [name for name in SCORES[task] if all(name in row["scores"] for row in rows)]
+    columns = columns_of(task)
+    names = [name for name in columns if all(name in row["scores"] for row in rows)]
     published = task == "localization" and any(row["published"] for row in rows)
     gains = any("gain" in row for row in rows)
-    titles = ["", *PARTS, SCORES[task][names[0]], *["gain"] * gains, *["published"] * published]
-    titles += [SCORES[task][name] for name in names[1:]]
+    titles = ["", *PARTS, columns[names[0]].label, *["gain"] * gains, *["published"] * published]
+    titles += [columns[name].label for name in names[1:]]
     lines = [_line(titles), _line(["---"] * len(titles))]
     for row in rows:
         cells = [row["title"], *("✓" if on else "" for on in row["parts"]), show(row["scores"][names[0]])]
         cells += [show(row["gain"], signed=True) if "gain" in row else ""] * gains
         cells += [f"{row['published']:.4f}" if row["published"] else ""] * published
-        cells += [show(row["scores"][name], digits=0 if name == "peak_threshold" else 4) for name in names[1:]]
+        cells += [show(row["scores"][name], digits=columns[name].digits) for name in names[1:]]
         lines.append(_line(cells))
     return lines
 

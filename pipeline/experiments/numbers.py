@@ -23,7 +23,8 @@ from pipeline.core.errors import PipelineError, StoreError
 from pipeline.core.files import read_json, write_json, write_text
 from pipeline.core.settings import PARAMS, read_params, section, to_yaml
 from pipeline.core.tracks import TRACKS, get_track
-from pipeline.experiments.compare import SCORES, TITLES, known_groups, show, table_lines, why_lines
+from pipeline.evaluate.metrics import BASELINES, ranking
+from pipeline.experiments.compare import TITLES, known_groups, show, table_lines, why_lines
 from pipeline.experiments.project import RUN, TIMINGS
 from pipeline.experiments.provenance import code, machine
 from pipeline.report.formatting import format_count, number_table
@@ -197,22 +198,22 @@ def _commit(record: Mapping[str, Any]) -> str:
 
 
 def _headline(record: Mapping[str, Any]) -> str:
-    scores = SCORES[get_track(record["track"]).task]
-    key = next(iter(scores))
+    metric = ranking(get_track(record["track"]).task)
     if record["kind"] == "ablation":
         rows = record["results"]["groups"]["ladder"]
-        return f"{scores[key]} {show(rows[0]['scores'][key])} → {show(rows[-1]['scores'][key])}"
-    value = record["results"].get(key)
-    return f"{scores[key]} {value:.4f}" if value is not None else "no truth to score"
+        first, last = (row["scores"][metric.key] for row in (rows[0], rows[-1]))
+        return f"{metric.label} {show(first)} → {show(last)}"
+    value = record["results"].get(metric.key)
+    return f"{metric.label} {value:.4f}" if value is not None else "no truth to score"
 
 
 def _section(record: Mapping[str, Any]) -> list[str]:
-    backbone = _ablation_lines(record) if record["kind"] == "ablation" else _chain_lines(record["results"])
+    results = _ablation_lines(record) if record["kind"] == "ablation" else _chain_lines(record["results"])
     about = record["machine"]
     memory = f", {about['memory_gib']} GiB" if about["memory_gib"] else ""
     packages = ", ".join(f"{name} {number}" for name, number in record["code"]["packages"].items())
     return [
-        *backbone,
+        *results,
         "",
         "```",
         record["command"],
@@ -248,11 +249,9 @@ def _ablation_lines(record: Mapping[str, Any]) -> list[str]:
     lines = [f"{results['images']} images of split val."]
     for name in known_groups(results):
         lines += ["", f"**{TITLES[name]}**", "", *table_lines(results["groups"][name], task)]
-    beside = [
-        f"{key.removesuffix('_iou').replace('_', ' ')} {value:.4f}" for key, value in results["baselines"].items()
-    ]
-    accuracies = [f"accuracy with {name} {show(value)}" for name, value in results["classification_accuracy"].items()]
-    lines += ["", *textwrap.wrap(f"Beside it: {'; '.join([*beside, *accuracies])}.", WIDTH)]
+    baselines = [f"{BASELINES[key]} {value:.4f}" for key, value in results["baselines"].items()]
+    accuracies = [f"Accuracy with {name} {show(value)}" for name, value in results["classification_accuracy"].items()]
+    lines += ["", *textwrap.wrap(f"Baselines: {'; '.join(baselines)}. {'; '.join(accuracies)}.", WIDTH)]
     return [*lines, "", "**Why**", "", *why_lines(results["why"])] if results.get("why") else lines
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from pipeline.core.files import write_text
+from pipeline.evaluate.metrics import ranking
 from pipeline.experiments.search_scorer import PointScorer
 from pipeline.experiments.search_space import (
     Best,
@@ -47,7 +48,7 @@ def report(scorer: PointScorer, best: Best) -> str:
     """What was found, in Markdown: the scores, what changed, and what every parameter does around the best point."""
     start = scorer.space.start
     first = next(iter(scorer.used.values()))
-    score = "peak IoU" if scorer.scoring.track.task == "localization" else "mean IoU"
+    score = ranking(scorer.scoring.track.task).label
     lines = [
         f"# Search: {scorer.run.track}, {len(scorer.records)} images of split val",
         "",

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from pipeline.evaluate.metrics import named_baselines, ranking
 from pipeline.report.charts import Chart, Point, Series, draw_chart
 from pipeline.report.formatting import Row, column_points, format_score, get, number
 from pipeline.report.results import Results
-from pipeline.report.scores import METRICS
 
 
 def iou_curves(results: Results) -> Chart | None:
@@ -40,7 +40,7 @@ def _curve(title: str, column: str, points: Sequence[Point]) -> Series:
 
 
 def _baselines(results: Results) -> list[tuple[str, float]]:
-    named = [(name, number(results.metrics.get(key))) for key, name in METRICS[results.track.task][0].baselines]
+    named = [(name, number(results.metrics.get(key))) for key, name in named_baselines(ranking(results.track.task))]
     return [(name, value) for name, value in named if value is not None]
 
 

@@ -13,6 +13,7 @@ from pipeline.core.manifest import from_rows, write_manifest
 from pipeline.core.store import finish, write_shard
 from pipeline.core.tracks import get_track
 from pipeline.evaluate import run as module
+from pipeline.evaluate.metrics import BASELINES, COUNTS, METRICS, NOTES
 from pipeline.evaluate.run import evaluate
 from pipeline.evaluate.settings import EvaluateSettings
 
@@ -73,6 +74,11 @@ TRACK1_KEYS = {
     "classification_accuracy",
     "classes_from_labels",
 }
+
+
+def test_the_registry_describes_every_key_and_no_other() -> None:
+    described = {*(metric.key for metric in METRICS), *BASELINES, *COUNTS, *NOTES}
+    assert described == TRACK3_KEYS | BOX_KEYS | DISC_BOX_KEYS | TRACK1_KEYS | {"note"}
 
 
 def image(after, before=None, truth=None, boxes=None, labels=(), top=0, split="val", of_label=None, known=False):

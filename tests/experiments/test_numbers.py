@@ -105,7 +105,7 @@ def test_an_ablation_keeps_its_own_commit_machine_and_time(make_run):
     assert (record["seconds"], record["code"]["commit"]) == (120, "abc")
     page = render([record])
     assert "peak IoU 0.5000 ± 0.0100 → 0.5000 ± 0.0100" in page
-    assert "Beside it: all foreground 0.2500; accuracy with GAP 0.5000 ± 0.0100." in page
+    assert "Baselines: everything foreground 0.2500. Accuracy with GAP 0.5000 ± 0.0100." in page
     assert "| P3 channels whose maxima share one position | 0.500 ± 0.010 |" in page
     assert "| + TAP | ✓ | ✓ | ✓ | ✓ | 0.5000 ± 0.0100 | 0.5000 |" in page
 

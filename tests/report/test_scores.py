@@ -16,7 +16,7 @@ def test_headline_puts_the_ranking_score_beside_trivial_predictions(track3: Resu
                                                                                         0.3125),
     ]  # fmt: skip
     assert shown["hero"].gain == "+0.250"
-    assert shown["about"].endswith("pooled over all pixels, reached at threshold 90")
+    assert shown["about"].endswith("pooled over the pixels of all images, reached at threshold 90")
     assert [card.name for card in shown["cards"]] == [
         "Peak IoU, mean",
         "PxAP",

@@ -1,0 +1,145 @@
+"""Every number of `metrics.json`, described once: for the headline, the report, the ablation, README and docs.
+
+All scores are shares in [0, 1] and higher is better; thresholds are score values 0..255. Those of `before_crf` have the
+same names.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+Task = Literal["localization", "segmentation"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A number that is computed from predictions and truth.
+
+    Attributes:
+        key: in `metrics.json`
+        tasks: whose files have it
+        label: as people write it in a sentence
+        about: what it measures
+        baselines: keys of the same score of predictions that use no pixel
+        reading: the value of `evaluate.average` or `evaluate.classes` that makes it the ranking score
+        in_ablation: whether it is a column of the ablation's tables
+        digits: behind the point, in tables
+        higher_is_better: None where neither is
+    """
+
+    key: str
+    tasks: tuple[Task, ...]
+    label: str
+    about: str
+    baselines: tuple[str, ...] = ()
+    reading: str = ""
+    in_ablation: bool = False
+    digits: int = 4
+    higher_is_better: bool | None = True
+
+    @property
+    def title(self) -> str:
+        """The label at the start of a line.
+
+        >>> find("peak_iou").title, find("pxap").title
+        ('Peak IoU', 'PxAP')
+        """
+        return self.label[:1].upper() + self.label[1:]
+
+
+_LOC: tuple[Task, ...] = ("localization",)
+_SEG: tuple[Task, ...] = ("segmentation",)
+
+METRICS: tuple[Metric, ...] = (  # the first one of each task ranks
+    Metric("peak_iou", _LOC, "peak IoU", "IoU of {score ≥ t} with the truth at the best t",
+           ("center_disc_iou", "all_foreground_iou"), in_ablation=True),
+    Metric("peak_iou_pooled", _LOC, "peak IoU, pooled", "pooled over the pixels of all images", reading="pooled"),
+    Metric("peak_iou_mean", _LOC, "peak IoU, mean over images", "mean over the images, at one threshold",
+           reading="mean", in_ablation=True),
+    Metric("pxap", _LOC, "PxAP", "area under the precision-recall curve of the pixels", in_ablation=True),
+    Metric("peak_iou_gt_known", _LOC, "peak IoU, true class",
+           "of the true class's map, as papers on localization report it"),
+    Metric("pxap_gt_known", _LOC, "PxAP, true class", "of the true class's map"),
+    Metric("gt_known_loc", _LOC, "GT-known Loc", "boxes with IoU ≥ 0.5 around the true class's map",
+           ("center_disc_gt_known_loc",), in_ablation=True),
+    Metric("top1_loc", _LOC, "Top-1 Loc", "the same, and the class is right", ("center_disc_top1_loc",),
+           in_ablation=True),
+    Metric("max_box_acc_v2", _LOC, "MaxBoxAccV2", "the same for any component, mean over box IoU thresholds",
+           ("center_disc_max_box_acc_v2",), in_ablation=True),
+    Metric("peak_threshold", _LOC, "peak threshold", "the highest t at which the peak IoU is reached",
+           in_ablation=True, digits=0, higher_is_better=None),
+    Metric("gt_known_threshold", _LOC, "threshold of GT-known Loc", "the highest t at which it is reached",
+           digits=0, higher_is_better=None),
+    Metric("mean_iou", _SEG, "mean IoU", "IoU of each class, pooled over all pixels",
+           ("top_class_disc_iou", "top_class_everywhere_iou", "all_background_iou"), in_ablation=True),
+    Metric("mean_iou_with_background", _SEG, "mean IoU with background",
+           "mean over the classes, background among them", reading="with_background"),
+    Metric("mean_iou_foreground", _SEG, "mean IoU without background", "mean over the classes, background left out",
+           reading="foreground", in_ablation=True),
+    Metric("pixel_accuracy", _SEG, "pixel accuracy", "share of the pixels that are right", in_ablation=True),
+    Metric("mean_accuracy", _SEG, "mean accuracy", "share of a class's pixels found, averaged", in_ablation=True),
+    Metric("class_precision", _SEG, "class precision", "predicted classes that are among the labels", in_ablation=True),
+    Metric("class_recall", _SEG, "class recall", "labels that are among the predicted classes", in_ablation=True),
+    Metric("classification_accuracy", ("localization", "segmentation"), "classification accuracy",
+           "most probable class among the labels"),
+)  # fmt: skip
+BASELINES = {  # the same scores of predictions that use no pixel, by key
+    "all_foreground_iou": "everything foreground",
+    "center_disc_iou": "best centered disc",
+    "center_disc_gt_known_loc": "best centered disc",
+    "center_disc_top1_loc": "best centered disc",
+    "center_disc_max_box_acc_v2": "best centered disc",
+    "all_background_iou": "everything background",
+    "top_class_everywhere_iou": "top class everywhere",
+    "top_class_disc_iou": "top class in a centered disc",
+}
+COUNTS = {  # what was scored, by key
+    "images": "images scored",
+    "images_without_truth": "without truth",
+    "pixels": "pixels",
+    "ignored_pixels": "ignored",
+}
+NOTES = {  # everything else that `metrics.json` says, by key
+    "images_without_foreground": "images whose truth has no foreground",
+    "images_with_boxes": "images whose truth has boxes",
+    "images_with_boxes_without_label": "images with boxes, but no label that says whose map is to be right",
+    "truth_from_boxes": "images whose filled boxes are the truth",
+    "labeled_images": "images with a label",
+    "classes_from_labels": "images whose labels chose the classes of their maps",
+    "classes_present": "how many classes are in truth or prediction, background among them",
+    "classes_absent": "class ids in neither, left out of the means",
+    "comparison": "`evaluate.comparison`",
+    "average": "`evaluate.average`",
+    "classes": "`evaluate.classes`",
+    "note": "why scores are null",
+    "before_crf": "the scores without the CRF",
+}
+
+
+def find(key: str) -> Metric:
+    """The metric with this key; there is one."""
+    return next(metric for metric in METRICS if metric.key == key)
+
+
+def metrics_of(task: Task) -> tuple[Metric, ...]:
+    """The metrics of a task, the ranking one first."""
+    return tuple(metric for metric in METRICS if task in metric.tasks)
+
+
+def ranking(task: Task) -> Metric:
+    """The score that ranks.
+
+    >>> ranking("localization").key, ranking("segmentation").key
+    ('peak_iou', 'mean_iou')
+    """
+    return metrics_of(task)[0]
+
+
+def columns_of(task: Task) -> dict[str, Metric]:
+    """The columns of the ablation's tables by key, the ranking score first."""
+    return {metric.key: metric for metric in metrics_of(task) if metric.in_ablation}
+
+
+def named_baselines(metric: Metric) -> Iterator[tuple[str, str]]:
+    """Key and name of each baseline of a metric."""
+    return ((key, BASELINES[key]) for key in metric.baselines)
