@@ -213,6 +213,18 @@ def test_the_file_tree_is_that_of_the_repository() -> None:
     assert not missing, f"the README's file tree lacks {missing}, which stages import"
 
 
+def test_every_package_and_module_stands_in_the_architecture() -> None:
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    module = load("make_modules")
+    assert page == module.rewrite(page), "modules or their docstrings changed: run python docs/make_modules.py"
+    packages = {path.parent.relative_to(ROOT).as_posix() for path in module.modules()}
+    listed = set(re.findall(r"^\| `(pipeline/[\w/]+)/` \|", page, flags=re.MULTILINE))
+    assert listed == packages
+    assert {package.split("/")[1] for package in packages} == {
+        path.name for path in (ROOT / "pipeline").iterdir() if path.is_dir() and path.name != "__pycache__"
+    }
+
+
 # --- written pages ----------------------------------------------------------------------------------------------------
 
 
@@ -229,7 +241,7 @@ def test_the_table_of_parameters_is_about_keys_that_exist() -> None:
         assert f"| `{key}` |" in page, f"docs/make_parameters.py explains {key}, which no settings class has"
 
 
-@pytest.mark.parametrize("name", ["make_parameters", "make_image", "make_results", "measure_spread"])
+@pytest.mark.parametrize("name", ["make_parameters", "make_image", "make_results", "make_modules", "measure_spread"])
 def test_examples_in_the_writing_commands_run(name: str) -> None:
     assert doctest.testmod(load(name)).failed == 0
 

@@ -1,4 +1,4 @@
-"""Many small files in one: a zip without compression, read in place, written to equal bytes.
+"""Many small files in one zip without compression, read in place.
 
 A path may lead into such a zip, `data/track1/rendered/train.zip/train_00000.jpg`: for DVC a thousand drawn images are
 one file, and nothing has to be unpacked before a stage can read them.

@@ -1,4 +1,4 @@
-"""Where the network runs and in which precision."""
+"""The device and precision of the network."""
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Every error that this project raises on purpose, one class a kind of mistake.
+"""All errors that are raised on purpose, one class a kind of mistake.
 
 A message says where (file, key, image id), what was expected, what was found, and, where it is known, the likely
 cause and the way out.

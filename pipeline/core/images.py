@@ -1,4 +1,4 @@
-"""The only place where pixels enter and leave.
+"""Decode, encode and resize images; the only module that does.
 
 Arrays are (H, W) or (H, W, 3), RGB, uint8. Sizes are (width, height), as in file headers; `shape` is (H, W), as in
 NumPy.

@@ -1,4 +1,4 @@
-"""The one table that all stages share: which images there are, and what is known of each.
+"""The table of all images, one file a split, the truth apart.
 
 On disk it is a folder with one file for each split and one with the truth, so that a stage reruns only for what it
 reads: a new test image does not train again, and neither does a corrected mask.

@@ -1,4 +1,4 @@
-"""Finished images, kept by what they were made of: nothing is computed twice that could not come out differently.
+"""Results of single images that an earlier run computed, used again if all their inputs are the same.
 
 DVC deletes the outs of a stage before it runs again. The shards of a store lie, hard-linked, in a scratch folder beside
 it; a list beside each shard says, image by image, the key under which its arrays can be used again: a digest of code,

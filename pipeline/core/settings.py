@@ -1,5 +1,4 @@
-"""params.yaml to frozen dataclasses: one loader, all mistakes at once, each with file, key, value and what was
-expected.
+"""Params files to frozen dataclasses; all mistakes are reported at once.
 
 A settings class is a frozen, slotted dataclass without defaults: a params file says everything, so that it alone
 reproduces a run. Ranges stand in the type (`Annotated[float, Field(gt=0)]`), contradictions in `__post_init__`.

@@ -1,4 +1,4 @@
-"""Arrays between stages: sharded, checked, pickle-free, read by image id.
+"""Arrays between stages: in shards, checked, read by image id.
 
 A store is a folder of `shard-00000.safetensors`, … and one `index.json` that names, for every shard, the image ids and
 the sha256. Shards are independent: workers write them side by side, and `finish` binds them together. A folder of

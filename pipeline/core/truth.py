@@ -1,4 +1,4 @@
-"""What is true of an image: its mask or its boxes, as the scorers want them."""
+"""Masks and boxes of an image as foreground and label map."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Predictions that look at no pixel: a map that does not beat them is worthless."""
+"""Predictions that do not use the image; a map that does not beat them has no value."""
 
 from functools import lru_cache
 

@@ -1,4 +1,4 @@
-"""Is the most probable class among an image's labels?"""
+"""Classification accuracy: whether the most probable class is among an image's labels."""
 
 from collections.abc import Collection
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What the numbers of the diagnosis say."""
+"""The diagnostics in sentences."""
 
 from collections.abc import Mapping
 from typing import Any

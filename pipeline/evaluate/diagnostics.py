@@ -1,4 +1,4 @@
-"""Why the method works, or does not, on a set of one's own: the three phenomena on a sample of split val.
+"""Diagnostics: the three phenomena behind TAP, NWC and PaS, measured on a sample of split val.
 
 P1 and P2 look at features that the stage `extract` has kept, P3 at its maps; no network runs. See `phenomena` for what
 is measured.

@@ -1,4 +1,4 @@
-"""The three phenomena that the method predictions, measured on one image: arrays in, numbers out.
+"""The measures of the three phenomena on one image: arrays in, numbers out.
 
 P1  The areas of the activated regions differ much between channels; global average pooling divides every channel by all
     positions, so that a channel with a small region gets a larger weight than it deserves. Prediction: TAP.

@@ -1,4 +1,4 @@
-"""From stored predictions and the truth of split val to `metrics.json`, `table.csv` and `per_image.csv`."""
+"""Stage `evaluate`: stored predictions and the truth of split val to `metrics.json` and tables."""
 
 import csv
 import io

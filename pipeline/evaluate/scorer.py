@@ -1,4 +1,4 @@
-"""What the two tasks have in common: a scorer is fed images one by one, merged, and asked for its numbers."""
+"""The interface of a task's scorer: accumulate images, merge, compute."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar

@@ -1,4 +1,4 @@
-"""Track 1: label maps against label maps."""
+"""Track 1: label maps against the truth."""
 
 from typing import Any
 

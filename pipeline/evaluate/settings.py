@@ -1,4 +1,4 @@
-"""Settings of the stage `evaluate`: which reading of the challenge's metrics ranks."""
+"""Settings of the stage `evaluate`: which variant of a metric is the ranking score."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal

@@ -1,4 +1,4 @@
-"""The ablation: which part of the method is worth what, on any recipe.
+"""The ablation: what each part of the method contributes, on any recipe.
 
     python -m pipeline.experiments.ablation --recipe recipes/folder.yaml --track track3 --seeds 0,1 [--grid]
         [--set train.backbone.trained=true] [--set train.epochs=2] [--name folder-trained]

@@ -20,12 +20,12 @@ from pipeline.core.errors import SettingsError
 from pipeline.core.files import write_json
 from pipeline.core.settings import read_params, section, write_yaml
 from pipeline.core.tracks import Track
-from pipeline.experiments.ladder import (
+from pipeline.experiments.ablation_rows import (
     Row,
     Variant,
+    additive_rows,
     check_seeds,
     grid,
-    ladder,
     output_rows,
     variant_params,
     without_crf,
@@ -84,7 +84,7 @@ class Ablation:
         """The rows by table."""
         output = section(self.values(), f"tracks.{self.track.name}.refine.output", self.recipe)
         rows = {
-            "ladder": ladder(output),
+            "additive": additive_rows(output),
             "without_crf": without_crf(output),
             "outputs": output_rows(self.track, output),
         }
@@ -101,7 +101,7 @@ def write_plan(ablation: Ablation) -> None:
     values = ablation.values()
     groups = ablation.groups()
     runs = [(variant, seed) for seed in ablation.seeds for variant in _unique(groups)]
-    base = ladder(runs[0][0].output)[-1].variant
+    base = additive_rows(runs[0][0].output)[-1].variant
     for variant, seed in runs:
         for key, known in _levels(variant, base).items():
             path = ablation.folder / params_file(key, seed)

@@ -21,7 +21,7 @@ from pipeline.core.tracks import get_track
 from pipeline.evaluate.metrics import BASELINES, Task, columns_of, ranking
 from pipeline.evaluate.run import to_csv
 from pipeline.evaluate.scorer import Cell
-from pipeline.experiments.ladder import PARTS
+from pipeline.experiments.ablation_rows import PARTS
 from pipeline.experiments.plots import Column, bars, curves, strip
 from pipeline.report.formatting import read_rows
 
@@ -42,7 +42,7 @@ WHY = {
     "p3.positions_of_half": "P3 share of the positions that holds half of the maxima",
 }
 TITLES = {
-    "ladder": "The ladder",
+    "additive": "Parts added one after another",
     "without_crf": "The same without the CRF",
     "outputs": "One class or several, on the maps of the last row",
     "grid": "All combinations",
@@ -77,9 +77,9 @@ def collect(folder: Path) -> dict[str, Any]:
     task = get_track(plan["track"]).task
     groups = {name: _with_scores(folder, rows, task) for name, rows in plan["groups"].items()}
     for name, rows in groups.items():
-        if name in ("ladder", "without_crf"):
+        if name in ("additive", "without_crf"):
             _add_gains(rows, ranking(task).key)
-    first = read_json(folder / groups["ladder"][0]["scores_in"][0] / "metrics.json")
+    first = read_json(folder / groups["additive"][0]["scores_in"][0] / "metrics.json")
     return {
         **{key: plan[key] for key in ("track", "recipe", "seeds")},
         "changes": plan.get("changes", {}),  # plans of earlier versions have none
@@ -88,8 +88,8 @@ def collect(folder: Path) -> dict[str, Any]:
         "groups": groups,
         "parts": part_gains(groups["grid"], ranking(task).key) if "grid" in groups else {},
         "baselines": {key: first[key] for key in BASELINES if first.get(key) is not None},
-        "classification_accuracy": _accuracies(folder, groups["ladder"]),
-        "why": _why(folder, groups["ladder"]),
+        "classification_accuracy": _accuracies(folder, groups["additive"]),
+        "why": _why(folder, groups["additive"]),
     }
 
 
@@ -286,7 +286,7 @@ def draw_figure(folder: Path, results: Mapping[str, Any]) -> bytes:
 
     Track 1: the five scores, and those of the outputs, as bars.
     """
-    rows = results["groups"]["ladder"]
+    rows = results["groups"]["additive"]
     if results["task"] == "segmentation":
         every = [*rows, *results["groups"].get("outputs", [])]
         return bars([(row["title"], row["scores"]["mean_iou"]["values"]) for row in every], "mean IoU")
@@ -301,7 +301,7 @@ def draw_figure(folder: Path, results: Mapping[str, Any]) -> bytes:
 def draw_strip(folder: Path, results: Mapping[str, Any], images: int) -> bytes:
     """Example images of the first seed, one column a row of the ladder."""
     columns = []
-    for row in results["groups"]["ladder"]:
+    for row in results["groups"]["additive"]:
         ious = {
             line["id"]: line["iou_after" if row["crf"] else "iou_before"]
             for line in read_rows(folder / row["scores_in"][0] / "per_image.csv")

@@ -1,4 +1,4 @@
-"""The diagnosis of a finished run on a page of its own: three figures, what they say, and every number.
+"""The diagnostics of a finished run on a page of its own.
 
     python -m pipeline.experiments.diagnosis_page --track track3
 

@@ -1,4 +1,4 @@
-"""A list of finished trials that survives: one line of JSON each, appended whole; a half line at the end is dropped."""
+"""A file of finished trials, one line of JSON each; a half line at the end is dropped."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The page of numbers: what was measured, with everything that is needed to measure it again.
+"""The page of numbers: results with everything that is needed to repeat them.
 
     python -m pipeline.experiments.numbers ablation ablation/butterflies-track3 --name "Butterflies, frozen backbone"
     python -m pipeline.experiments.numbers chain --track track3 --name "Demo" --command "make repro" [--minutes 5]
@@ -200,7 +200,7 @@ def _commit(record: Mapping[str, Any]) -> str:
 def _headline(record: Mapping[str, Any]) -> str:
     metric = ranking(get_track(record["track"]).task)
     if record["kind"] == "ablation":
-        rows = record["results"]["groups"]["ladder"]
+        rows = record["results"]["groups"]["additive"]
         first, last = (row["scores"][metric.key] for row in (rows[0], rows[-1]))
         return f"{metric.label} {show(first)} → {show(last)}"
     value = record["results"].get(metric.key)

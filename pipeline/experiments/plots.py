@@ -1,4 +1,4 @@
-"""Figures of the study: curves and bars as SVG, example images as PNG. Equal numbers give equal bytes."""
+"""Figures: curves and bars as SVG, example images as PNG; equal numbers give equal bytes."""
 
 import io
 from collections.abc import Sequence

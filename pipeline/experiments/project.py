@@ -1,4 +1,4 @@
-"""DVC in a folder of its own: start it, run it, and keep how long each stage took."""
+"""DVC in a folder of its own: run it, and record how long each stage took."""
 
 import os
 import re

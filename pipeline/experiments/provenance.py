@@ -1,4 +1,4 @@
-"""Where numbers come from: code and machine, without the name of a host or a folder."""
+"""The commit and the machine behind a number, without the name of a host or a folder."""
 
 import os
 import platform

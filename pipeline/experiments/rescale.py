@@ -1,4 +1,4 @@
-"""The same maps on another scale, without looking at an image again: PaS to MaS, one percentile to another.
+"""Stored maps on another scale, without the network: PaS to MaS, one percentile to another.
 
 The store holds, for every map, the scaled values and the standard they were scaled with, so that
 

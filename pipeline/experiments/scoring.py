@@ -1,5 +1,4 @@
-"""How good a setting of scale, CRF and output is: maps from a store, predictions in memory, scores from the
-accumulators.
+"""Score many settings of scale, CRF and output on the same maps.
 
 Nothing is written, and nothing is kept between images, so that many settings can be tried on one image while it is at
 hand: it is decoded once, its maps are scaled once for each percentile, and the lattice of the CRF, the costly part of

@@ -1,4 +1,4 @@
-"""Search for the best settings of scale, output and CRF on split val, over maps that are there: no training.
+"""Search settings of scale, output and CRF on split val, on existing maps: nothing is trained.
 
     python -m pipeline.experiments.search --track track3 --out recipes/mine.yaml [--budget 60] [--minutes 30]
         [--parameter 'extract.percentile=[85, 90, 95]'] [--parameter 'extract.sizes=[[320], [320, 448]]'] ...

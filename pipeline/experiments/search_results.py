@@ -1,4 +1,4 @@
-"""What a search leaves: the table of its trials, a page, a recipe."""
+"""The results of a search: the table of its trials, a page, a recipe."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""What the search varies, and in which order it tries.
+"""The values that a search may choose, and the order in which it tries them.
 
 A point gives every parameter one of its levels. Parameters are keys of the track's sections `extract` and `refine`;
 percentile 100 is MaS. The search is a function of space, seed and scores alone: asked again with the same scores it

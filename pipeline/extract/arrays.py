@@ -1,4 +1,4 @@
-"""What is stored of each image: the maps of its classes on a common scale, and what is needed to read them.
+"""The stored arrays of an image: maps of its classes on a common scale, and what describes them.
 
 `maps` (P, h, w) float16 at feature resolution, scaled so that 1 is the standard, not clipped; `classes` (P,) int32,
 most probable first; `standard` (P, 2) float32, the low and the unit that give the raw map back; `probabilities` (K,)

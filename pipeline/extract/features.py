@@ -1,4 +1,4 @@
-"""Features of a few val images, kept for the diagnostics: maps alone cannot say which channels a map is made of.
+"""Features of a few val images, stored for the diagnostics.
 
 What is stored for an image: `features` (C, h, w) float16, as the network gives them at the first of `extract.sizes`,
 not mirrored; `weights` (L, C) float32, the classifier's for each label of the image, in the order of the manifest.

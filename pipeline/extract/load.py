@@ -1,4 +1,4 @@
-"""Images for the network: decoded once, resized to every shape that the plan names, in batches of one shape."""
+"""Images for extraction: decoded once, resized to every size, in batches of one shape."""
 
 from collections.abc import Sequence
 from itertools import groupby

@@ -1,4 +1,4 @@
-"""Which images are extracted, in which shapes the network sees them, and which of their labels count."""
+"""Which images are extracted, the shapes of their views, and which of their labels count."""
 
 import math
 from collections.abc import Iterable

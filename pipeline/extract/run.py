@@ -1,5 +1,4 @@
-"""Stage `extract`: every image once through the network, maps of its classes on a common scale, into a store for each
-split.
+"""Stage `extract`: scaled class activation maps of every image, in a store for each split.
 
 Shards that an earlier run made of the same images, weights and settings are used again.
 """

@@ -1,4 +1,4 @@
-"""Bring maps to a common scale: by their maximum (MaS) or by a percentile (PaS).
+"""Bring maps to a common scale: by the maximum (MaS) or by a percentile (PaS).
 
 One threshold serves all images, and the unary of the CRF reads the scale: both need a 1 that means the same everywhere.
 """

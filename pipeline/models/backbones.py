@@ -1,4 +1,4 @@
-"""The backbone of the classifier: any timm network whose features are a map."""
+"""Backbones: any timm network whose features are a map."""
 
 import difflib
 from dataclasses import dataclass

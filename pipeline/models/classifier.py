@@ -1,4 +1,4 @@
-"""The classifier: backbone, pooling, linear head; and its life on disk."""
+"""The classifier: backbone, pooling, linear head; and its files."""
 
 import hashlib
 import json

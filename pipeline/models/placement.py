@@ -1,4 +1,4 @@
-"""Where the cells of a feature map look: their offset from an even division of the image, measured on mirror images."""
+"""The offset of the feature map's cells from an even grid, measured on mirror images."""
 
 from collections.abc import Callable, Iterable, Sequence
 

@@ -1,4 +1,4 @@
-"""The weights that a backbone starts from: of an installed package, a model hub, a file, or none."""
+"""The initial weights of a backbone: from an installed package, a model hub, a file, or none."""
 
 from collections.abc import Mapping
 from pathlib import Path

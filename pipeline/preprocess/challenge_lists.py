@@ -1,4 +1,4 @@
-"""Facts of the challenge that ship with the project, as tables in `lists/`: classes, and the ids of val and test.
+"""The challenge's own tables, shipped with the package: class names, and the ids of val and test.
 
 ilsvrc_cls_classes.csv: the 1,000 WNIDs of ILSVRC CLS-LOC in sorted order, as in timm's `imagenet_synsets.txt`; names
 are

@@ -1,4 +1,4 @@
-"""Downloads by torchvision, which knows address, checksum and folder of some public sets."""
+"""Downloads of public sets by torchvision, which knows their addresses and checksums."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Files that the stage `preprocess` draws itself, as outs of the stage: four zips beside the manifest.
+"""Images and masks that the stage `preprocess` renders itself: four zips beside the manifest.
 
 `train.zip`, `val.zip` and `test.zip` hold the images of the demo, `masks.zip` its masks, or those drawn from COCO's
 polygons. They are empty for a source that only lists what is there. Later stages depend on the zips that they read, so

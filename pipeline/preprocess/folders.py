@@ -1,4 +1,4 @@
-"""Finding folders, files and images of official layouts, whose copies differ in where they were unpacked.
+"""Find folders, files and images of official layouts, whose copies differ in where they were unpacked.
 
 Nothing here stats files one by one: a folder's names come from one listing. Links are followed by the operating system
 only; paths are compared by name, so that `data/raw/ilsvrc` may be a link to a disk elsewhere.

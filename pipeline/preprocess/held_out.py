@@ -1,5 +1,4 @@
-"""Splits for sets that publish fewer than three: every choice is by place in an official list, so that all get the
-same.
+"""Splits for sets that publish fewer than three, by position in the official list.
 
 Official lists are sorted by class or by number; taking every second or fifth image keeps the classes' shares.
 """

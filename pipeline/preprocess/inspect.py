@@ -1,4 +1,4 @@
-"""Look at the files behind a manifest: sizes, decodability, masks; find everything that is wrong in one pass."""
+"""Check the files behind a manifest in one pass: sizes, decodability, masks."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace

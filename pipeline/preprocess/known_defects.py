@@ -1,5 +1,4 @@
-"""The odd things that real copies of data sets hold: each a named rule, what is done about it, and how it is
-recognized.
+"""Known defects of official copies: how each is recognized, and what is done about it.
 
 `preprocess.json` has a line for each rule: how many images met it, and some of their ids.
 """

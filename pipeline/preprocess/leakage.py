@@ -1,4 +1,4 @@
-"""Truth must never become input: which images of a manifest are masks.
+"""Find images of a manifest that are masks: the truth must never become input.
 
 A network that is fed the masks scores well and says nothing. So an image is refused that is its own mask or the mask of
 another image. Files are told apart by what the file system says of them, not by their names, so that links are seen

@@ -1,4 +1,4 @@
-"""Settings of the stage `preprocess`: where images come from and how closely they are looked at.
+"""Settings of the stage `preprocess`: the source of images, and how much of each file is checked.
 
 `root` is a folder, or a link to one. Sources with official splits but without a hidden test set must say where the
 images come from that a submission predictions: `half_of_val` and `half_of_test` give every second image of the official

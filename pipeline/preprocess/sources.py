@@ -1,4 +1,4 @@
-"""Which source lists which layout: the one place to enter a new one."""
+"""The function that lists each layout; a new one is entered here."""
 
 from pathlib import Path
 

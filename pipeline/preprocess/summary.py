@@ -1,4 +1,4 @@
-"""What there is, in numbers: the report of the stage `preprocess`."""
+"""Counts for `preprocess.json`, the report of the stage `preprocess`."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Predictions in the shape of boxes, for sets whose truth is boxes."""
+"""Score maps whose level sets are boxes, for sets whose truth is boxes."""
 
 import cv2
 import numpy as np

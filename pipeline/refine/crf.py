@@ -1,4 +1,4 @@
-"""Dense CRF: let neighbors of similar color agree."""
+"""Dense CRF: pixels of similar color and position get similar labels."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""Maps to predictions: resize, decode, refine; in processes, for the CRF holds the interpreter lock.
+"""Stage `refine`: maps to predictions; in processes, because the CRF holds the interpreter lock.
 
 What is stored for an image: `before` and `after`, the bytes of a PNG of mode L at the image's size, without and with
 the CRF; where there is a map of the true class beside, `label_before` and `label_after` of that one, for scoring only.

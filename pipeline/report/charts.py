@@ -1,4 +1,4 @@
-"""Points to line charts: lines and ticks placed in a frame.
+"""Line charts: points to lines and ticks in a frame.
 
 Charts are SVG drawn by the template from coordinates computed here, so that they follow the light and dark colors of
 the page.

@@ -1,4 +1,4 @@
-"""Results to the charts of the page: IoU by threshold, training by epoch, and the phenomena behind TAP, NWC and PaS."""
+"""The charts of the page: IoU by threshold, training by epoch, the three phenomena."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""Plain values: the tables and nested numbers that stages leave, and how people read them."""
+"""Tables and nested numbers to text."""
 
 import csv
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Images from the best to the worst: which ones the page shows, and what stands beside their images."""
+"""The images of the page, from the best to the worst."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Pixels to pixels: a prediction or a truth painted over its image, and the colors for it."""
+"""Paint a prediction or the truth over its image."""
 
 import base64
 import colorsys

@@ -1,4 +1,4 @@
-"""One prediction as images: the map behind it, the prediction itself, and, where there is truth, both compared."""
+"""One prediction as images: its map, the prediction, and the comparison with the truth."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What the stages of one track left, in one place."""
+"""What the stages of one track left, in one object."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""The page that people look at: one self-contained HTML file a track, which opens from disk and loads nothing.
+"""Stage `report`: one self-contained HTML page a track.
 
 Each section of the page is one function of this package, which turns results into plain values, and one block of
 `report.html`, which lays them out. Equal results give equal bytes.

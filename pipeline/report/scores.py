@@ -1,5 +1,4 @@
-"""Metrics to the numbers of the page: the ranking score with its baselines, cards of the others, a table of the
-classes."""
+"""Metrics to the numbers of the page: the ranking score with its baselines, the other scores, the classes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

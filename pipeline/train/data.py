@@ -1,4 +1,4 @@
-"""Images for the network: decoded, brought to a square view, in batches."""
+"""Images for training: decoded, augmented, in batches."""
 
 from collections import Counter
 from collections.abc import Sequence

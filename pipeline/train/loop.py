@@ -1,4 +1,4 @@
-"""The loop: batches in, the best weights and a history out; the same for a whole network and for a head alone."""
+"""The training loop, for a whole network or a head alone: batches in, the best weights and a history out."""
 
 import copy
 import math

@@ -1,4 +1,4 @@
-"""How the weights move: the optimizer, and the factor of its learning rate over time."""
+"""The optimizer, and the factor of its learning rate over time."""
 
 import math
 

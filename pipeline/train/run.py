@@ -1,4 +1,4 @@
-"""Stage `train`: a classifier of image-level labels."""
+"""Stage `train`: fit a classifier to image-level labels."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace

@@ -1,4 +1,4 @@
-"""From image-level labels to what the loss compares with, and how often each image is seen."""
+"""Image-level labels to targets, the loss, and sampling weights."""
 
 import hashlib
 from collections import Counter

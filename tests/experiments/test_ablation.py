@@ -50,16 +50,16 @@ def test_five_rows_from_two_trainings_and_nothing_twice(checkout: Checkout) -> N
     folder = checkout.file(OUT)
     files = {name: (folder / name).read_bytes() for name in RESULTS}
     results = json.loads(files["results.json"])
-    assert [row["title"] for row in results["groups"]["ladder"]] == ["CAM", "+ CRF", "+ PaS", "+ NWC", "+ TAP"]
+    assert [row["title"] for row in results["groups"]["additive"]] == ["CAM", "+ CRF", "+ PaS", "+ NWC", "+ TAP"]
     assert len(results["groups"]["outputs"]) == 4
     assert results["images"] == 8
 
     # the row without CRF is the same run as the row with it
-    first, second = results["groups"]["ladder"][:2]
+    first, second = results["groups"]["additive"][:2]
     assert first["scores_in"] == second["scores_in"]
 
     # the last row is what the chain gives with the row's params
-    last = results["groups"]["ladder"][-1]
+    last = results["groups"]["additive"][-1]
     metrics = json.loads((folder / last["scores_in"][0] / "metrics.json").read_text())
     assert last["scores"]["mean_iou"]["values"] == [metrics["mean_iou"]]
 

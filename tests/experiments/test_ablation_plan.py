@@ -106,7 +106,7 @@ def test_all_other_lists_name_files_that_are_there():
 def test_rows_name_the_params_that_repeat_them(stages, tmp_path):
     stages(seeds=(4,))
     plan = json.loads((tmp_path / "run" / "plan.json").read_text())
-    last = plan["groups"]["ladder"][-1]
+    last = plan["groups"]["additive"][-1]
     values = read_params(tmp_path / "run" / last["params"][0])["tracks"]["track3"]
     assert (values["train"]["pooling"], values["train"]["seed"], values["extract"]["negative_weights"]) == (
         "tap",

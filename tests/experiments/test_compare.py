@@ -16,8 +16,8 @@ from pipeline.core.manifest import from_rows, write_manifest
 from pipeline.core.store import finish, write_shard
 from pipeline.evaluate.run import to_csv
 from pipeline.experiments.ablation_plan import _plan_row
+from pipeline.experiments.ablation_rows import additive_rows, grid, without_crf
 from pipeline.experiments.compare import collect, compare, csv_rows, markdown, part_gains, summary
-from pipeline.experiments.ladder import grid, ladder, without_crf
 
 WORTH = {"CRF": 0.02, "PaS": 0.04, "NWC": 0.08, "TAP": 0.16}
 SEEDS = (0, 1)
@@ -67,7 +67,11 @@ def _diagnosis(variant, seed):
 @pytest.fixture
 def folder(tmp_path):
     """A finished ablation of two images and two seeds, the grid among it."""
-    groups = {"ladder": ladder("score_map"), "without_crf": without_crf("score_map"), "grid": grid("score_map")}
+    groups = {
+        "additive": additive_rows("score_map"),
+        "without_crf": without_crf("score_map"),
+        "grid": grid("score_map"),
+    }
     rows = []
     for image_id, seed in (("a", 0), ("b", 1)):
         (tmp_path / f"{image_id}.png").write_bytes(encode_png(np.full((48, 64, 3), 90 + seed, np.uint8)))
@@ -104,7 +108,7 @@ def folder(tmp_path):
 
 
 def test_rows_without_crf_come_from_before_crf(folder):
-    rows = collect(folder)["groups"]["ladder"]
+    rows = collect(folder)["groups"]["additive"]
     expected = [0.4, 0.42, 0.46, 0.54, 0.7]
     assert [row["scores"]["peak_iou"]["values"] for row in rows] == [
         [pytest.approx(v), pytest.approx(v + 0.01)] for v in expected
@@ -112,7 +116,7 @@ def test_rows_without_crf_come_from_before_crf(folder):
 
 
 def test_gains_are_paired_by_seed(folder):
-    rows = collect(folder)["groups"]["ladder"]
+    rows = collect(folder)["groups"]["additive"]
     assert "gain" not in rows[0]
     assert [row["gain"]["mean"] for row in rows[1:]] == pytest.approx([0.02, 0.04, 0.08, 0.16])
     assert all(row["gain"]["spread"] == pytest.approx(0, abs=1e-12) for row in rows[1:])  # both seeds gain the same
@@ -148,7 +152,7 @@ def test_the_page_shows_means_spreads_gains_and_the_published_row(folder):
 def test_csv_has_a_line_for_each_row_and_seed(folder):
     table = list(csv.DictReader(io.StringIO(to_csv(csv_rows(collect(folder))))))
     assert len(table) == (5 + 4 + 16) * (len(SEEDS) + 2)
-    line = next(row for row in table if (row["table"], row["row"], row["seed"]) == ("ladder", "+ NWC", "1"))
+    line = next(row for row in table if (row["table"], row["row"], row["seed"]) == ("additive", "+ NWC", "1"))
     assert (line["CRF"], line["PaS"], line["NWC"], line["TAP"], line["peak_iou"]) == ("1", "1", "1", "0", "0.550000")
     assert line["pxap"] == ""
 
@@ -187,7 +191,7 @@ def test_the_ladder_without_the_crf_is_read_off_the_same_runs(folder):
     rows = results["groups"]["without_crf"]
     assert [row["title"] for row in rows] == ["CAM", "+ PaS", "+ NWC", "+ TAP"]
     assert [row["gain"]["mean"] for row in rows[1:]] == pytest.approx([WORTH["PaS"], WORTH["NWC"], WORTH["TAP"]])
-    assert rows[0]["scores"] == results["groups"]["ladder"][0]["scores"]
+    assert rows[0]["scores"] == results["groups"]["additive"][0]["scores"]
     assert markdown(results).count("| published |") == 1
 
 

@@ -90,7 +90,7 @@ def test_an_ablation_keeps_its_own_commit_machine_and_time(make_run):
         for title, crf in (("CAM", False), ("+ TAP", True))
     ]
     results = {
-        "track": "track3", "recipe": "recipes/a.yaml", "seeds": [0, 1], "images": 6, "groups": {"ladder": rows},
+        "track": "track3", "recipe": "recipes/a.yaml", "seeds": [0, 1], "images": 6, "groups": {"additive": rows},
         "parts": {},
         "baselines": {"all_foreground_iou": 0.25}, "classification_accuracy": {"GAP": score},
         "why": {"GAP": {"p3.top_overlap": score}},

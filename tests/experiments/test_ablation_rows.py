@@ -6,30 +6,30 @@ from support.helpers import recipe
 from pipeline.core.errors import SettingsError
 from pipeline.core.settings import write_yaml
 from pipeline.core.tracks import get_track
-from pipeline.experiments.ladder import Variant, check_seeds, grid, ladder, output_rows, variant_params
+from pipeline.experiments.ablation_rows import Variant, additive_rows, check_seeds, grid, output_rows, variant_params
 from pipeline.params.check import check
 
 
 def test_the_ladder_adds_one_part_a_row_in_the_published_order():
-    assert [row.parts for row in ladder("score_map")] == [
+    assert [row.parts for row in additive_rows("score_map")] == [
         (False, False, False, False),
         (True, False, False, False),
         (True, True, False, False),
         (True, True, True, False),
         (True, True, True, True),
     ]
-    assert [row.published for row in ladder("score_map")] == [0.5254, 0.5461, 0.5563, 0.5881, 0.6370]
+    assert [row.published for row in additive_rows("score_map")] == [0.5254, 0.5461, 0.5563, 0.5881, 0.6370]
 
 
 def test_the_grid_holds_every_combination_once_and_the_ladder_among_them():
     rows = grid("score_map")
     assert len({row.parts for row in rows}) == 16
     by_parts = {row.parts: row.variant for row in rows}
-    assert all(by_parts[row.parts] == row.variant for row in ladder("score_map"))
+    assert all(by_parts[row.parts] == row.variant for row in additive_rows("score_map"))
 
 
 def test_two_trainings_are_all_that_is_needed():
-    assert {row.variant.training for row in [*ladder("score_map"), *grid("score_map")]} == {"gap", "tap"}
+    assert {row.variant.training for row in [*additive_rows("score_map"), *grid("score_map")]} == {"gap", "tap"}
     assert len({row.variant.maps for row in grid("score_map")}) == 4
     assert len({row.variant for row in grid("score_map")}) == 8  # the CRF asks for no run of its own
 

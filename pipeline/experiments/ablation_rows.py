@@ -1,4 +1,4 @@
-"""Which runs the ablation compares: the five rows of the published table, the full grid, and the outputs of Track 1.
+"""The rows of the ablation: parts added one after another, all combinations, the outputs of Track 1.
 
 Four parts are switched: TAP in the training, NWC in the maps, PaS in their scale, the CRF behind them. A run with the
 CRF holds the prediction without it, too (`before` in the store of the stage `refine`, `before_crf` in metrics.json), so
@@ -81,7 +81,7 @@ class Row:
         return self.crf, variant.scale == "percentile", variant.negative_weights == "clamp", variant.pooling == "tap"
 
 
-def ladder(output: str) -> list[Row]:
+def additive_rows(output: str) -> list[Row]:
     """The five rows of the published table: plain CAM, then one part more in each row.
 
     Source: Bae, Noh, Seo and Kim, "Revisiting Class Activation Mapping for Learning from Imperfect Data", LID workshop,
@@ -106,7 +106,7 @@ def without_crf(output: str) -> list[Row]:
     >>> [row.title for row in without_crf("score_map")]
     ['CAM', '+ PaS', '+ NWC', '+ TAP']
     """
-    return [replace(row, crf=False, published=None) for row in ladder(output) if row.title != "+ CRF"]
+    return [replace(row, crf=False, published=None) for row in additive_rows(output) if row.title != "+ CRF"]
 
 
 def grid(output: str) -> list[Row]:
@@ -133,7 +133,7 @@ def output_rows(track: Track, output: str) -> list[Row]:
     """
     if track.task != "segmentation" or output != "label_map":
         return []
-    best = ladder(output)[-1].variant
+    best = additive_rows(output)[-1].variant
     titles = {"label_map_one_class": "one class an image", "label_map": "several classes an image"}
     return [
         Row(f"{title}{'' if crf else ', no CRF'}", replace(best, output=name), crf)
