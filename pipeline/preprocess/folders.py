@@ -12,7 +12,7 @@ from typing import TypeVar
 import pyarrow as pa
 
 from pipeline.core.errors import DataError, sample
-from pipeline.core.manifest import MaskTurn, Split, make_rows
+from pipeline.core.manifest import Manifest, MaskTurn, Split, make_rows
 
 T = TypeVar("T")
 
@@ -22,8 +22,23 @@ MASK_SUFFIXES = (".png",)
 MOST_LINES = 20  # of a message about many mistakes
 
 
+class ProblemsError(DataError):
+    """Everything that is wrong with a source.
+
+    Attributes:
+        lines: the problems, one message each
+        manifest: what could be listed all the same; None if nothing could
+    """
+
+    def __init__(self, root: Path, lines: Sequence[str], manifest: Manifest | None) -> None:
+        self.lines, self.manifest = tuple(lines), manifest
+        more = [f"  … {len(lines)} in all"] if len(lines) > MOST_LINES else []
+        shown = [f"  {line}" for line in lines[:MOST_LINES]]
+        super().__init__("\n".join([f"{root}: {len(lines)} problems:", *shown, *more]) if len(lines) > 1 else lines[0])
+
+
 class Problems:
-    """What is wrong with a data set, collected, so that all of it is said at once."""
+    """What is wrong with a source, collected while it lists, so that all of it is reported at once."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -32,26 +47,24 @@ class Problems:
     def add(self, line: str) -> None:
         self.lines.append(line)
 
-    def stop_if_any(self) -> None:
+    def stop_if_any(self, manifest: Manifest | None = None) -> None:
         """Raise what has been collected.
 
         Raises:
-            DataError: if there is a problem, with one line for each of the first `MOST_LINES`
+            ProblemsError: if there is a problem; it keeps `manifest`, what could be listed all the same
         """
-        if len(self.lines) == 1:
-            raise DataError(self.lines[0])
         if self.lines:
-            more = [f"  … {len(self.lines)} in all"] if len(self.lines) > MOST_LINES else []
-            shown = [f"  {line}" for line in self.lines[:MOST_LINES]]
-            raise DataError("\n".join([f"{self.root}: {len(self.lines)} problems:", *shown, *more]))
+            raise ProblemsError(self.root, self.lines, manifest)
 
     def attempt(self, call: Callable[[], T]) -> T | None:
         """What `call` returns; None, and a problem more, if it finds the data wrong."""
         try:
             return call()
+        except ProblemsError as error:
+            self.lines += error.lines
         except DataError as error:
             self.add(str(error))
-            return None
+        return None
 
     def need(self, what: str, split: Split, ids: Sequence[str], found: Container[str]) -> None:
         """It is a problem if an id of a split is not among those found."""
@@ -78,6 +91,12 @@ def find_file(root: Path, candidates: Sequence[str], what: str, key: str = "root
         if (root / candidate).is_file():
             return root / candidate
     raise DataError(_missing(root, candidates, what, key))
+
+
+def first_files(root: Path, candidates: Mapping[str, Sequence[str]]) -> dict[str, Path]:
+    """By split the first of its candidates below `root` that is a file; splits without one are left out."""
+    found = {split: [root / name for name in names if (root / name).is_file()] for split, names in candidates.items()}
+    return {split: paths[0] for split, paths in found.items() if paths}
 
 
 def _missing(root: Path, candidates: Sequence[str], what: str, key: str) -> str:

@@ -62,6 +62,25 @@ def _read(path: Path) -> list[tuple[str, list[str]]]:
     return rows
 
 
+def oddities(path: Path) -> list[str]:
+    """What is unusual in a list and read all the same: `expected ..., got ...; what to do`."""
+    raw = path.read_bytes()
+    lines = raw.decode("utf-8", errors="replace").splitlines()
+    blank = [n for n, line in enumerate(lines, start=1) if not line.strip()]
+    words = [line.replace(",", " ").split()[0] for line in lines if line.strip(" ,")]
+    suffixed = [word for word in words if word.lower().endswith(IMAGE_SUFFIXES)]
+    found = []
+    if ends := raw.count(b"\r\n"):
+        found.append(f"expected lines that end in \\n, got \\r\\n in {ends}; dos2unix makes them plain")
+    if raw.startswith(b"\xef\xbb\xbf"):
+        found.append("expected plain text, got a byte order mark in front; save it without one")
+    if blank:
+        found.append(f"expected one id a line, got {len(blank)} blank lines: {sample(blank)}; take them out")
+    if suffixed:
+        found.append(f"expected bare ids, got {len(suffixed)} with an extension: {sample(suffixed)}; it is dropped")
+    return found
+
+
 def _image_id(word: str) -> str:
     name = word.rsplit("/", 1)[-1]
     return stem(name) if name.lower().endswith(IMAGE_SUFFIXES) else name

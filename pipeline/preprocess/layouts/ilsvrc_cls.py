@@ -38,6 +38,7 @@ from pipeline.preprocess.folders import (
     files_by_id,
     find_file,
     find_folder,
+    first_files,
     list_names,
     masks_by_id,
     only_images,
@@ -60,17 +61,17 @@ def list_ilsvrc_cls(source: IlsvrcClsSource) -> Manifest:
     """
     root = common_root(Path(source.root), Path(source.challenge_root))
     problems = Problems(root)
-    train, wnids, other_files = problems.attempt(lambda: _list_train(source, root)) or (make_rows(0), (), 0)
+    train, wnids, other_files = problems.attempt(lambda: _list_train(source, root, problems)) or (make_rows(0), (), 0)
     test_ids = problems.attempt(lambda: _test_list(source)) or ()
     images = held_out_images(source)
     val, left_out = _list_val(source, root, wnids, images, problems)
     test = rows_of_ids(test_ids, "test", root, images, problems)
-    problems.stop_if_any()
     names = {row.wnid: row.name for row in cls_classes()}
     left_out["files_that_are_no_images"] = other_files
-    return Manifest(
-        pa.concat_tables([train, val, test]), tuple(names[wnid] for wnid in wnids), root, "foreground", left_out
-    )
+    table = pa.concat_tables([train, val, test])
+    manifest = Manifest(table, tuple(names[wnid] for wnid in wnids), root, "foreground", left_out)
+    problems.stop_if_any(manifest)
+    return manifest
 
 
 def ilsvrc_home(root: Path) -> Path:
@@ -78,13 +79,13 @@ def ilsvrc_home(root: Path) -> Path:
     return root / "ILSVRC" if (root / "ILSVRC").is_dir() else root
 
 
-def _list_train(source: IlsvrcClsSource, root: Path) -> tuple[pa.Table, tuple[str, ...], int]:
+def _list_train(source: IlsvrcClsSource, root: Path, problems: Problems) -> tuple[pa.Table, tuple[str, ...], int]:
     """The rows of split train, the WNIDs in order of their class index, and how many files are no images."""
     candidates = ("ILSVRC/Data/CLS-LOC/train", "Data/CLS-LOC/train")
     folder = find_folder(
         Path(source.root), candidates, "the CLS-LOC disk of ILSVRC, a folder of images for each class,"
     )
-    wnids = _class_folders(folder, source)
+    wnids = _class_folders(folder, source, problems)
     parts, other_files = [], 0
     for k, wnid in enumerate(wnids):
         every = list_names(folder / wnid)
@@ -97,7 +98,8 @@ def _list_train(source: IlsvrcClsSource, root: Path) -> tuple[pa.Table, tuple[st
     return pa.concat_tables(parts), wnids, other_files
 
 
-def _class_folders(train: Path, source: IlsvrcClsSource) -> tuple[str, ...]:
+def _class_folders(train: Path, source: IlsvrcClsSource, problems: Problems) -> tuple[str, ...]:
+    """The WNIDs of the known classes that have a folder, in the order of their class index."""
     with os.scandir(train) as entries:
         found = {entry.name: entry.is_dir() for entry in entries if not entry.name.startswith(".")}
     folders = {name for name, is_folder in found.items() if is_folder}
@@ -105,12 +107,12 @@ def _class_folders(train: Path, source: IlsvrcClsSource) -> tuple[str, ...]:
     unknown, absent = sorted(folders - known), sorted(known - folders)
     if unknown or not folders or (absent and source.classes == "all"):
         hint = "; likely archives that are not unpacked" if any(name.endswith(".tar") for name in found) else ""
-        raise DataError(
+        problems.add(
             f"{train}: expected {'a folder of each' if source.classes == 'all' else 'folders'} of the {len(known)} "
             f"classes, missing={sample(absent)}, unknown={sample(unknown)}{hint} (preprocess.source.classes: "
             f"{source.classes})"
         )
-    return tuple(sorted(folders))
+    return tuple(sorted(folders & known))
 
 
 def _list_val(
@@ -149,9 +151,19 @@ def _val_list(source: IlsvrcClsSource) -> dict[str, int | None]:
     return {image_id: indices.get(image_id) for image_id, _ in numbered}
 
 
+def list_files(source: IlsvrcClsSource) -> dict[str, Path]:
+    """The text files that the source reads, by split; those that are not there left out."""
+    files = {"val": () if source.val_list == "shipped" else (source.val_list,), "test": _test_lists(source)}
+    return first_files(Path(source.challenge_root), files)
+
+
+def _test_lists(source: IlsvrcClsSource) -> tuple[str, ...]:
+    return TEST_LISTS if source.test_list == "auto" else (source.test_list,)
+
+
 def _test_list(source: IlsvrcClsSource) -> tuple[str, ...]:
-    candidates = TEST_LISTS if source.test_list == "auto" else (source.test_list,)
-    return read_ids(find_file(Path(source.challenge_root), candidates, "the list of the test ids", "test_list"))
+    what = "the list of the test ids"
+    return read_ids(find_file(Path(source.challenge_root), _test_lists(source), what, "test_list"))
 
 
 def held_out_images(source: IlsvrcClsSource) -> dict[str, Path]:

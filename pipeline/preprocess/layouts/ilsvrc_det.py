@@ -41,6 +41,7 @@ from pipeline.preprocess.folders import (
     files_by_id,
     find_file,
     find_folder,
+    first_files,
     masks_by_id,
     only_images,
     rows_of_ids,
@@ -71,7 +72,7 @@ def list_ilsvrc_det(source: IlsvrcDetSource, jobs: int) -> Manifest:
     """
     root = common_root(Path(source.root), Path(source.challenge_root))
     problems = Problems(root)
-    train, left_out = problems.attempt(lambda: _list_train(source, root, jobs)) or (make_rows(0), {})
+    train, left_out = problems.attempt(lambda: _list_train(source, root, jobs, problems)) or (make_rows(0), {})
     masks = problems.attempt(lambda: _find_masks(source)) or {}
     parts = [train]
     for split in HELD_OUT:
@@ -79,11 +80,13 @@ def list_ilsvrc_det(source: IlsvrcDetSource, jobs: int) -> Manifest:
         problems.need("a mask (<id>.png)", split, ids if split == "val" and masks else (), masks)
         images = held_out_images(source, split)
         parts.append(rows_of_ids(ids, split, root, images, problems, masks=masks if split == "val" else None))
-    problems.stop_if_any()
-    return Manifest(pa.concat_tables(parts), tuple(row.name for row in det_classes()), root, "labels", left_out)
+    names = tuple(row.name for row in det_classes())
+    manifest = Manifest(pa.concat_tables(parts), names, root, "labels", left_out)
+    problems.stop_if_any(manifest)
+    return manifest
 
 
-def _list_train(source: IlsvrcDetSource, root: Path, jobs: int) -> tuple[pa.Table, dict[str, int]]:
+def _list_train(source: IlsvrcDetSource, root: Path, jobs: int, problems: Problems) -> tuple[pa.Table, dict[str, int]]:
     """The rows of split train, and how many files are left out, by rule."""
     candidates = ("ILSVRC/Data/DET/train", "Data/DET/train")
     train = find_folder(Path(source.root), candidates, "the DET disk of ILSVRC, folders of training images,")
@@ -92,7 +95,7 @@ def _list_train(source: IlsvrcDetSource, root: Path, jobs: int) -> tuple[pa.Tabl
     other_files = sum(map(len, every.values())) - sum(map(len, images.values()))
     by_annotations = source.labels == "annotations"
     kept, labels, left_out = (
-        _label_by_annotations(images, source, jobs) if by_annotations else _label_by_lists(images, source)
+        _label_by_annotations(images, source, jobs, problems) if by_annotations else _label_by_lists(images, source)
     )
     start = below(train, root)
     files = [f"{start}/{folder}/{name}" for folder, names in kept.items() for name in names]
@@ -102,18 +105,16 @@ def _list_train(source: IlsvrcDetSource, root: Path, jobs: int) -> tuple[pa.Tabl
     return rows, {"files_that_are_no_images": other_files, **left_out}
 
 
-def _label_by_annotations(images: Images, source: IlsvrcDetSource, jobs: int) -> Labelled:
+def _label_by_annotations(images: Images, source: IlsvrcDetSource, jobs: int, problems: Problems) -> Labelled:
     """Keep the images with an annotation; their labels are the classes of its objects.
 
-    Raises:
-        DataError: if an annotation has no image, cannot be read, or names another class
+    It is a problem if an annotation has no image, cannot be read, or names another class.
     """
     candidates = ("ILSVRC/Annotations/DET/train", "Annotations/DET/train")
     home = find_folder(Path(source.root), candidates, "the annotations of the training images")
     annotated = {
         folder: {stem(name) for name in names if name.endswith(".xml")} for folder, names in walk(home).items()
     }
-    problems = Problems(home)
     for folder, stems in annotated.items():
         orphans = sorted(stems - {stem(name) for name in images.get(folder, ())})
         if orphans:
@@ -126,7 +127,6 @@ def _label_by_annotations(images: Images, source: IlsvrcDetSource, jobs: int) ->
         {home / folder: [f"{stem(name)}.xml" for name in names] for folder, names in kept.items()}, position, jobs
     )
     problems.lines += labels.problems
-    problems.stop_if_any()
     without = sum(map(len, images.values())) - len(labels.counts)
     return kept, _rows_of(labels.counts, labels.values), {"images_without_annotation": without}
 
@@ -187,10 +187,17 @@ def _rows_of(counts: NDArray[Any], values: NDArray[Any]) -> pa.ListArray:
 def _ids(source: IlsvrcDetSource, split: Literal["val", "test"]) -> tuple[str, ...]:
     if source.lists == "shipped":
         return track1_ids(split)
-    candidates = [f"{folder}{split}.txt" for folder in (f"LID_track1/{split}/", "LID_track1/", f"{split}/", "")]
-    return read_ids(
-        find_file(Path(source.challenge_root), candidates, f"the list of the {split} ids", "challenge_root")
-    )
+    what = f"the list of the {split} ids"
+    return read_ids(find_file(Path(source.challenge_root), _lists(split), what, "challenge_root"))
+
+
+def _lists(split: str) -> tuple[str, ...]:
+    return tuple(f"{folder}{split}.txt" for folder in (f"LID_track1/{split}/", "LID_track1/", f"{split}/", ""))
+
+
+def list_files(source: IlsvrcDetSource) -> dict[str, Path]:
+    """The lists of the download by split, whether `lists` makes them count or not; those that are missing left out."""
+    return first_files(Path(source.challenge_root), {split: _lists(split) for split in HELD_OUT})
 
 
 def held_out_images(source: IlsvrcDetSource, split: Split) -> dict[str, Path]:
