@@ -43,14 +43,24 @@ def check(path: Path) -> dict[str, dict[str, Any]]:
 
 def check_values(values: dict[str, Any], path: Path) -> dict[str, dict[str, Any]]:
     """As `check`, of values that are read already; `path` names them in messages."""
+    settings, lines = load_sections(values, path)
+    if lines:
+        raise SettingsError("\n".join(lines))
+    return settings
+
+
+def load_sections(values: dict[str, Any], path: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """The sections without a mistake, by track, and a line for every mistake.
+
+    Raises:
+        SettingsError: if there is no key `tracks`
+    """
     lines = list(_unknown_keys(values, "", ["tracks"], path))
     lines += _unknown_keys(section(values, "tracks", path), "tracks.", TRACKS, path)
     settings: dict[str, dict[str, Any]] = {}
     for name, track in TRACKS.items():
         settings[name] = _check_track(values, track, path, lines)
-    if lines:
-        raise SettingsError("\n".join(lines))
-    return settings
+    return settings, lines
 
 
 def _check_track(values: dict[str, Any], track: Track, path: Path, lines: list[str]) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """What the checks share: the settings that could be read, and what earlier checks found out."""
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+
+import joblib
 
 from pipeline.core.errors import PipelineError
 from pipeline.params.check import SECTIONS
@@ -21,18 +22,12 @@ NOMINAL = {  # images of the challenge, where they could not be counted
 
 
 class NotCheckedError(PipelineError):
-    """Something could not be looked at, because something else is wrong; said, not dropped."""
+    """A check that could not be made, because something else is wrong."""
 
 
 @dataclass(slots=True)
 class Listing:
-    """What the source of a track said.
-
-    Attributes:
-        manifest: the table; None if the source refused
-        lines: why it refused
-        seconds: how long it took
-    """
+    """What the source of a track returned: the images it could list, its problems, and how long it took."""
 
     manifest: "Manifest | None" = None
     lines: list[str] = field(default_factory=list)
@@ -41,49 +36,28 @@ class Listing:
 
 @dataclass(slots=True)
 class Trial:
-    """What one image costs, measured here: seconds of one process, or of the device.
+    """Seconds that one image costs here, in one process or on the device."""
 
-    Attributes:
-        header: reading the header
-        decode: reading and decoding
-        learn: one training step, a share of its batch
-        validate: one pass through the network at the size of training
-        extract: all scales and mirror images of `extract`
-        refine: resize, CRF, output, PNG
-        score: reading a prediction and comparing it
-        prediction: bytes of one prediction's PNG
-    """
-
-    header: float = 0.0
-    decode: float = 0.0
-    learn: float = 0.0
-    validate: float = 0.0
-    extract: float = 0.0
-    refine: float = 0.0
-    score: float = 0.0
-    prediction: float = 0.0
+    header: float = 0.0  # reading the header
+    decode: float = 0.0  # reading and decoding
+    learn: float = 0.0  # one training step, a share of its batch
+    validate: float = 0.0  # one pass through the network at the size of training
+    extract: float = 0.0  # all scales and mirror images of `extract`
+    refine: float = 0.0  # resize, CRF, output, PNG
+    score: float = 0.0  # reading a prediction and comparing it
+    prediction: float = 0.0  # bytes of one prediction's PNG
 
 
 @dataclass(slots=True)
 class Context:
-    """One preflight.
-
-    Attributes:
-        params: the params file
-        folder: where the chain runs: `data/`, `submissions/` and `reports/` are made there
-        minutes: the trial takes about this long in all; 0: no trial
-        sample: images of each split that are decoded
-        seed: which ones
-        settings: by track and section; only sections without a mistake
-        listings, good, parameters, trials: what earlier checks found out, by track
-    """
+    """One preflight."""
 
     params: Path
-    folder: Path = Path()
-    minutes: float = 1.0
-    sample: int = 150
-    seed: int = 0
-    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    folder: Path = Path()  # where the chain runs: `data/`, `submissions/` and `reports/` are made there
+    minutes: float = 1.0  # about how long the trial takes; 0: no trial
+    sample: int = 150  # images of each split that are decoded
+    seed: int = 0  # which ones
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)  # by track; sections without a mistake
     listings: dict[str, Listing] = field(default_factory=dict)
     good: "dict[str, list[Record]]" = field(default_factory=dict)  # images that could be decoded
     parameters: dict[str, int] = field(default_factory=dict)
@@ -98,9 +72,7 @@ class Context:
         name = next(name for name, section in SECTIONS.items() if section is kind)
         found = self.settings.get(track, {}).get(name)
         if not isinstance(found, kind):
-            raise NotCheckedError(
-                f"{self.key(track, name)}: not looked at, for the section has mistakes; mend them first"
-            )
+            raise NotCheckedError(f"{self.key(track, name)}: not checked, the section has mistakes")
         return found
 
     def key(self, track: str, key: str) -> str:
@@ -108,14 +80,14 @@ class Context:
         return f"{self.params.as_posix()}: tracks.{track}.{key}"
 
     def manifest(self, track: str) -> "Manifest":
-        """The table of a track.
+        """The table of a track, without what the source had problems with.
 
         Raises:
-            NotCheckedError: if the source refused
+            NotCheckedError: if nothing could be listed
         """
         listing = self.listings.get(track)
         if listing is None or listing.manifest is None:
-            raise NotCheckedError("not looked at, for the images could not be listed; see the rows `listing`")
+            raise NotCheckedError("not checked, the images could not be listed; see the rows `listing`")
         return listing.manifest
 
     def images(self, track: str) -> dict[str, int]:
@@ -129,11 +101,6 @@ class Context:
         return {split: len(listing.manifest.select(split)) for split in ("train", "val", "test")}
 
 
-def cores() -> int:
-    """How many processes can run at once."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def processes(jobs: int) -> int:
-    """What a setting `jobs` means here."""
-    return cores() if jobs == -1 else min(jobs, cores())
+    """How many processes a setting `jobs` starts here; at most one a core."""
+    return min(joblib.effective_n_jobs(jobs), joblib.cpu_count())

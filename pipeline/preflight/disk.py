@@ -1,19 +1,20 @@
 """Disk and memory: what the run will write, where, and whether there is room."""
 
 import configparser
-import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
+from tqdm import tqdm
 
 from pipeline.core.tracks import TRACKS, Track
 from pipeline.extract.settings import ExtractSettings
+from pipeline.models.backbones import build_backbone, count_channels
 from pipeline.package.settings import PackageSettings
 from pipeline.preflight.context import Context, NotCheckedError
-from pipeline.preflight.findings import Row
+from pipeline.preflight.findings import Row, fail, ok, warn
 from pipeline.preflight.model import count_classes
 from pipeline.preprocess.settings import PreprocessSettings
 from pipeline.train.settings import TrainSettings
@@ -22,8 +23,7 @@ ROW = 160  # bytes of an image in the manifest
 CHANNELS = 2048  # of a feature map, at the most in the networks that are usual here
 ENTRY = 700  # bytes of an image in two stores beside its arrays: names, index
 REPORT = 20_000_000  # bytes of a track's page, tables and counts
-ANSWER = {"segmentation": 4_000, "localization": 40_000}  # bytes of one PNG, where there was no trial
-FICLONE = 0x40049409  # Linux: share the blocks of another file
+PNG = {"segmentation": 4_000, "localization": 40_000}  # bytes of one prediction, where there was no trial
 
 
 def check_outputs(context: Context) -> Iterator[Row]:
@@ -31,14 +31,8 @@ def check_outputs(context: Context) -> Iterator[Row]:
     names = [f"{folder}/{track}" for track in TRACKS for folder in ("data", "reports")] + ["submissions", ".dvc"]
     bad = [row for name in names if (row := _try_to_write(context.folder / name))]
     zips = [context.folder / "submissions" / f"{track}.zip" for track in TRACKS]
-    bad += [
-        Row("FAIL", "outputs", path.as_posix(), "expected a file or nothing, got a folder", f"rm -r {path}")
-        for path in zips
-        if path.is_dir()
-    ]
-    yield from bad
-    if not bad:
-        yield Row("OK", "outputs", context.folder.resolve().as_posix(), "data, submissions and reports can be written")
+    bad += [fail(path, "expected a file or nothing, got a folder", f"rm -r {path}") for path in zips if path.is_dir()]
+    yield from bad or [ok("data, submissions and reports can be written", context.folder.resolve())]
 
 
 def _try_to_write(folder: Path) -> Row | None:
@@ -48,69 +42,37 @@ def _try_to_write(folder: Path) -> Row | None:
         place = place.parent
     if not place.is_dir():
         kind = "a link that leads nowhere" if place.is_symlink() else "a file"
-        return Row(
-            "FAIL", "outputs", place.as_posix(), f"expected a folder to write to, got {kind}", f"mv {place} elsewhere"
-        )
+        return fail(place, f"expected a folder to write to, got {kind}", f"mv {place} elsewhere")
     try:
         with tempfile.TemporaryFile(dir=place):
             return None
     except OSError as error:
         hint = "chmod u+w, chown, or put the project on a disk that can be written"
-        return Row("FAIL", "outputs", place.as_posix(), f"expected a folder to write to, got {error}", hint)
+        return fail(place, f"expected a folder to write to, got {error}", hint)
 
 
-# --- disk -------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Need:
-    """Bytes that one track leaves."""
-
-    manifest: int
-    model: int
-    maps: int
-    features: int
-    predictions: int
-    zip: int
-
-    @property
-    def total(self) -> int:
-        return self.manifest + self.model + self.maps + self.features + self.predictions + self.zip + REPORT
-
-    def __str__(self) -> str:
-        parts = (
-            ("maps", self.maps),
-            ("features", self.features),
-            ("predictions", self.predictions),
-            ("zip", self.zip),
-            ("model", self.model),
-            ("table", self.manifest),
-        )
-        return ", ".join(f"{name} {gigabytes(size)}" for name, size in parts)
-
-
-def needed(context: Context, track: Track) -> Need:
-    """What a track will write, an estimate from above."""
+def needed(context: Context, track: Track) -> dict[str, int]:
+    """Bytes that a track will write, an estimate from above, by kind."""
     train, extract = context.get(track.name, TrainSettings), context.get(track.name, ExtractSettings)
     package = context.get(track.name, PackageSettings)
     context.get(track.name, PreprocessSettings)  # without it the images are not known
-    images = context.images(track.name)
+    images, classes = context.images(track.name), count_classes(context, track)
     predicted = sum(images[split] for split in extract.splits)
     predicted += images["val"] if track.task == "localization" else 0  # at the most: the map of the true class beside
     side = max(extract.sizes) // train.backbone.output_stride
-    classes = count_classes(context, track)
-    trial = context.trials.get(track.name)
-    prediction = (trial.prediction if trial else 0) or ANSWER[track.task]
-    kept = min(extract.max_classes, classes)
     cells = (extract.sizes[0] // train.backbone.output_stride) ** 2
-    return Need(
-        manifest=ROW * sum(images.values()),
-        model=4 * (context.parameters.get(track.name) or 30_000_000),
-        maps=predicted * (2 * kept * side * side + 2 * classes + ENTRY),
-        features=2 * CHANNELS * cells * min(extract.diagnostic_images, images["val"]),
-        predictions=int(predicted * (2 * prediction + ENTRY)),
-        zip=int(images[package.split] * prediction),
-    )
+    trial = context.trials.get(track.name)
+    png = (trial.prediction if trial else 0) or PNG[track.task]
+    kept = min(extract.max_classes, classes)
+    return {
+        "maps": predicted * (2 * kept * side * side + 2 * classes + ENTRY),
+        "features": 2 * CHANNELS * cells * min(extract.diagnostic_images, images["val"]),
+        "predictions": int(predicted * (2 * png + ENTRY)),
+        "zip": int(images[package.split] * png),
+        "model": 4 * (context.parameters.get(track.name) or 30_000_000),
+        "manifest": ROW * sum(images.values()),
+        "report": REPORT,
+    }
 
 
 def check_disk(context: Context) -> Iterator[Row]:
@@ -120,38 +82,31 @@ def check_disk(context: Context) -> Iterator[Row]:
         try:
             need = needed(context, track)
         except NotCheckedError as error:
-            yield Row(
-                "WARN", "disk", "", f"not counted: {error}", "mend what stands above and run this again", track.name
-            )
+            yield warn("", f"not counted: {error}", "solve the problems above and run this again")
             continue
-        total += need.total
-        yield Row("OK", "disk", "", f"about {gigabytes(need.total)}: {need}", track=track.name)
+        total += sum(need.values())
+        parts = ", ".join(f"{name} {size(count)}" for name, count in need.items())
+        yield ok(f"{track.name}: about {size(sum(need.values()))}: {parts}")
     here, cache = nearest(context.folder), cache_folder(context.folder)
     copies = keeps_copies(context.folder)
     places = {here: total}
     if copies:
         same = cache.stat().st_dev == here.stat().st_dev
         places[here if same else cache] = total * (2 if same else 1)
-    for place, bytes_needed in places.items():
-        yield _against_free(place, bytes_needed, copies)
+    for place, wanted in places.items():
+        yield _against_free(place, wanted, copies)
 
 
-def _against_free(place: Path, bytes_needed: int, copies: bool) -> Row:
-    free = free_bytes(place)
+def _against_free(place: Path, wanted: int, copies: bool) -> Row:
+    free, where = shutil.disk_usage(place).free, place.resolve()
     why = "outs, and DVC's cache a second time" if copies else "outs, which DVC's cache shares"
-    text = f"expected {gigabytes(bytes_needed)} free ({why}), found {gigabytes(free)}"
+    text = f"expected {size(wanted)} free ({why}), found {size(free)}"
     hint = "free some; or `dvc cache dir /another/disk`; or share the files, `dvc config cache.type hardlink,symlink`"
-    where = place.resolve().as_posix()
-    if free < bytes_needed:
-        return Row("FAIL", "disk", where, text, hint)
-    if free < 1.5 * bytes_needed:
-        return Row("WARN", "disk", where, f"{text}: enough for one run, not for a second with other params", hint)
-    return Row("OK", "disk", where, f"{gigabytes(bytes_needed)} needed ({why}), {gigabytes(free)} free")
-
-
-def free_bytes(place: Path) -> int:
-    """What is free for us on the disk of a folder."""
-    return shutil.disk_usage(place).free
+    if free < wanted:
+        return fail(where, text, hint)
+    if free < 1.5 * wanted:
+        return warn(where, f"{text}: enough for one run, not for a second with other params", hint)
+    return ok(f"{size(wanted)} needed ({why}), {size(free)} free", where)
 
 
 def nearest(folder: Path) -> Path:
@@ -167,10 +122,9 @@ def cache_folder(folder: Path) -> Path:
 
 
 def keeps_copies(folder: Path) -> bool:
-    """Whether DVC's cache holds every out a second time; not if it links, or the file system shares blocks."""
-    kinds = [kind.strip() for kind in (_dvc_option(folder, "type") or "reflink,copy").split(",")]
-    first = next((kind for kind in kinds if kind != "reflink" or shares_blocks(nearest(folder))), "copy")
-    return first == "copy"
+    """Whether DVC's cache holds every out a second time; reflinks, where there are any, count as copies."""
+    kinds = [kind.strip() for kind in (_dvc_option(folder, "type") or "copy").split(",")]
+    return next((kind for kind in kinds if kind != "reflink"), "copy") == "copy"
 
 
 def _dvc_option(folder: Path, name: str) -> str | None:
@@ -179,51 +133,29 @@ def _dvc_option(folder: Path, name: str) -> str | None:
     return config.get("cache", name, fallback=None)
 
 
-def shares_blocks(folder: Path) -> bool:
-    """Whether one file can share its blocks with another here (Btrfs, XFS); asked, not guessed."""
-    if not sys.platform.startswith("linux"):
-        return False
-    import fcntl
-
-    try:
-        with tempfile.TemporaryFile(dir=folder) as source, tempfile.TemporaryFile(dir=folder) as copy:
-            source.write(b"0" * 4096)
-            source.flush()
-            fcntl.ioctl(copy.fileno(), FICLONE, source.fileno())
-    except OSError:
-        return False
-    return True
-
-
-# --- memory -----------------------------------------------------------------------------------------------------------
-
-
 def check_memory(context: Context, track: Track) -> Iterator[Row]:
-    """A head that learns alone keeps the pooled features of all views in memory."""
+    """A head that is trained alone keeps the pooled features of all views in memory."""
     settings = context.get(track.name, TrainSettings)
     if settings.backbone.trained and not settings.head_epochs:
         return
-    from pipeline.models.backbones import build_backbone, count_channels
-
     channels = count_channels(build_backbone(settings.backbone.name, settings.backbone.output_stride))
-    # float16, and one view more while it is being looked at
-    bytes_needed = 2 * context.images(track.name)["train"] * (settings.views + 1) * channels
-    have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
-    text = (
-        f"features of {settings.views} views need {gigabytes(bytes_needed)} of memory, the machine has "
-        f"{gigabytes(have)}"
+    # float16, and one view more while it is computed
+    need, have = (
+        2 * context.images(track.name)["train"] * (settings.views + 1) * channels,
+        psutil.virtual_memory().total,
     )
-    if have and bytes_needed > 0.8 * have:
+    text = f"features of {settings.views} views need {size(need)} of memory, the machine has {size(have)}"
+    if need > 0.8 * have:
         hint = "fewer views, or backbone.trained: true with head_epochs: 0, which keeps none"
-        yield Row("FAIL", "memory", context.key(track.name, "train.views"), f"expected less: {text}", hint)
+        yield fail(context.key(track.name, "train.views"), f"expected less: {text}", hint)
     else:
-        yield Row("OK", "memory", "", text)
+        yield ok(text)
 
 
-def gigabytes(size: float) -> str:
+def size(count: float) -> str:
     """Bytes for people.
 
-    >>> gigabytes(1_234_000_000), gigabytes(400_000)
-    ('1.2 GB', '0.4 MB')
+    >>> size(1_234_000_000), size(400_000)
+    ('1.23GB', '400kB')
     """
-    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
+    return str(tqdm.format_sizeof(count, "B"))

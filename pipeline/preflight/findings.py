@@ -2,9 +2,10 @@
 
 import shutil
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import partial
 from typing import Literal
 
 Level = Literal["OK", "WARN", "FAIL"]
@@ -16,77 +17,65 @@ INDENT = 25
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One finding.
+    """One finding."""
 
-    Attributes:
-        level: FAIL stops the run, or would spoil it; WARN is worth a look; OK
-        check: what was looked at, in a word or two
-        where: a path, a key of the params file, or an image id; empty for what concerns all of it
-        found: what is the case; of a mistake: expected ..., got ...
-        hint: likely cause and way out; empty for OK
-        track: whose
-    """
-
-    level: Level
-    check: str
-    where: str
-    found: str
-    hint: str = ""
+    level: Level  # FAIL stops the run, or would spoil it; WARN may be a mistake
+    where: str  # a path, a key of the params file, or an image id; empty for what concerns all of it
+    found: str  # what is the case; of a mistake: expected ..., got ...
+    hint: str = ""  # likely cause and way out; empty for OK
+    check: str = ""  # what was checked, in a word; the runner fills it in
     track: str = BOTH
 
 
-def row_of_line(level: Level, check: str, line: str, hint: str = "") -> Row:
+def ok(found: str, where: object = "", check: str = "") -> Row:
+    """Nothing wrong."""
+    return Row("OK", str(where), found, "", check)
+
+
+def warn(where: object, found: str, hint: str, check: str = "") -> Row:
+    """Something that may be a mistake."""
+    return Row("WARN", str(where), found, hint, check)
+
+
+def fail(where: object, found: str, hint: str, check: str = "") -> Row:
+    """Something that stops the run, or would spoil it."""
+    return Row("FAIL", str(where), found, hint, check)
+
+
+def row_of_line(level: Level, line: str, hint: str = "", check: str = "") -> Row:
     """Take one of the project's messages apart: `where: expected ..., got ...; likely cause, way out`.
 
-    Args:
-        level: of the row
-        check: of the row
-        line: the message
-        hint: used where the message names none
+    `hint` is used where the message has none.
 
-    >>> row_of_line("FAIL", "masks", "a/b.png: expected mode L, got P; likely a palette copy")
-    Row(level='FAIL', check='masks', where='a/b.png', found='expected mode L, got P', hint='likely a palette copy',
-    track='both')
+    >>> row_of_line("FAIL", "a/b.png: expected mode L, got P; likely a palette copy").hint
+    'likely a palette copy'
     """
     where, colon, rest = line.strip().partition(": expected ")
-    if not colon:
-        where, rest = "", line.strip()
-    else:
-        rest = f"expected {rest}"
-    found, _, own = rest.partition("; ")
-    return Row(level, check, where, found, own or hint)
+    found, _, own = (f"expected {rest}" if colon else line.strip()).partition("; ")
+    return Row(level, where if colon else "", found, own or hint, check)
 
 
 def limit(rows: Iterable[Row], most: int = MOST_ROWS) -> list[Row]:
     """At most `most` rows of each level, and one that counts the rest."""
-    kept: list[Row] = []
-    counts = {"OK": 0, "WARN": 0, "FAIL": 0}
-    last: dict[str, Row] = {}
+    kept, counts = list[Row](), Counter[Level]()
     for row in rows:
         counts[row.level] += 1
-        last[row.level] = row
-        if counts[row.level] <= most:
+        if counts[row.level] == most + 1:
+            kept.append(replace(row, where="", found="", hint=""))  # filled in below
+        elif counts[row.level] <= most:
             kept.append(row)
-    for level, row in last.items():
-        if counts[level] > most:
-            kept.append(replace(row, where="", found=f"… {counts[level]} of these in all, {most} are shown", hint=""))
-    return kept
+    text = "… {} of these in all, {} are shown"
+    return [row if row.found else replace(row, found=text.format(counts[row.level], most)) for row in kept]
 
 
 def show(row: Row, width: int | None = None) -> str:
-    """A row as a few lines: level, track, check; where; what was found; the hint after an arrow."""
-    width = width or max(80, min(shutil.get_terminal_size((120, 40)).columns, 160))
-    head = f"{row.level:<5} {row.track:<7} {row.check:<10}"
+    """A row as a few lines: level, track, check; where; what was found; the hint after an arrow. Paths stay whole."""
+    width = (width or max(80, min(shutil.get_terminal_size((120, 40)).columns, 160))) - INDENT
+    wrap = partial(textwrap.wrap, break_long_words=False, break_on_hyphens=False)
     text = f"{row.where}: {row.found}" if row.where else row.found
-    lines = _wrap(text, width) + [
-        f"{'→ ' if n == 0 else '  '}{line}" for n, line in enumerate(_wrap(row.hint, width - 2))
-    ]
-    return "\n".join(f"{head if n == 0 else '':<{INDENT}}{line}" for n, line in enumerate(lines))
-
-
-def _wrap(text: str, width: int) -> list[str]:
-    # paths stay whole, so that they can be copied
-    return textwrap.wrap(text, width - INDENT, break_long_words=False, break_on_hyphens=False)
+    hint = [f"{'→ ' if n == 0 else '  '}{line}" for n, line in enumerate(wrap(row.hint, width - 2))]
+    head = f"{row.level:<5} {row.track:<7} {row.check:<10}"
+    return "\n".join(f"{head if n == 0 else '':<{INDENT}}{line}" for n, line in enumerate(wrap(text, width) + hint))
 
 
 def summary(rows: Sequence[Row], seconds: float) -> str:
@@ -95,8 +84,3 @@ def summary(rows: Sequence[Row], seconds: float) -> str:
     verdict = "the run would fail or be spoilt: see FAIL above" if counts["FAIL"] else "ready: dvc repro"
     numbers = ", ".join(f"{count} {level}" for level, count in counts.items())
     return f"{numbers} in {seconds:.0f} s; {verdict}"
-
-
-def at(path: Path | str) -> str:
-    """A path as messages show it: as given, with forward slashes."""
-    return Path(path).as_posix()

@@ -1,76 +1,68 @@
 """All checks in their order. One that breaks becomes a finding, and the others go on."""
 
 import argparse
-import importlib
-import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.core.settings import PARAMS
 from pipeline.core.tracks import TRACKS
+from pipeline.preflight import disk, durations, images, listing, machine, model, params, timing
 from pipeline.preflight.context import Context, NotCheckedError
-from pipeline.preflight.findings import Row, limit, show, summary
+from pipeline.preflight.findings import Row, fail, limit, show, summary, warn
 
-# module and function of every check, imported when its turn comes: a library that is broken breaks one check, not all
-FIRST = (  # of the machine
-    "params.check_params",
-    "machine.check_python",
-    "machine.check_packages",
-    "machine.check_opencv",
-    "machine.check_crf",
-    "machine.check_dvc",
-    "disk.check_outputs",
+Check = tuple[str, Callable[..., Iterator[Row]]]  # the name that its rows show, and what it calls
+
+OF_THE_MACHINE: tuple[Check, ...] = (
+    ("params", params.check_params),
+    ("packages", machine.check_packages),
+    ("opencv", machine.check_opencv),
+    ("dvc", machine.check_dvc),
+    ("outputs", disk.check_outputs),
 )
-EACH = (  # of each track
-    "params.check_percentile",
-    "params.check_validation_labels",
-    "params.check_processes",
-    "machine.check_hardware",
-    "listing.check_roots",
-    "listing.check_listing",
-    "listing.check_counts",
-    "lists.check_lists",
-    "listing.check_annotations",
-    "images.check_images",
-    "model.check_model",
-    "model.check_weights",
-    "disk.check_memory",
-    "timing.check_trial",
-    "durations.check_durations",
+OF_A_TRACK: tuple[Check, ...] = (
+    ("params", params.check_values),
+    ("device", machine.check_hardware),
+    ("roots", listing.check_roots),
+    ("listing", listing.check_listing),
+    ("counts", listing.check_counts),
+    ("lists", listing.check_lists),
+    ("images", images.check_images),
+    ("model", model.check_model),
+    ("weights", model.check_weights),
+    ("memory", disk.check_memory),
+    ("trial", timing.check_trial),
+    ("duration", durations.check_durations),
 )
-LAST = ("disk.check_disk",)  # of both tracks together
+OF_BOTH_TRACKS: tuple[Check, ...] = (("disk", disk.check_disk),)
 
 
 def preflight(context: Context) -> Iterator[Row]:
     """Run every check, of the machine and of both tracks; rows come as they are found."""
-    for name in FIRST:
-        yield from guarded(name, context)
+    for check in OF_THE_MACHINE:
+        yield from guarded(check, context)
     for track in TRACKS.values():
-        for name in EACH:
-            yield from (replace(row, track=track.name) for row in guarded(name, context, track))
-    for name in LAST:
-        yield from guarded(name, context)
+        for check in OF_A_TRACK:
+            yield from (replace(row, track=track.name) for row in guarded(check, context, track))
+    for check in OF_BOTH_TRACKS:
+        yield from guarded(check, context)
 
 
-def guarded(name: str, *given: Any) -> list[Row]:
+def guarded(check: Check, *given: Any) -> list[Row]:
     """The rows of one check; what it raises is its last row."""
-    module, _, function = name.partition(".")
-    short = function.removeprefix("check_")
+    name, call = check
     rows: list[Row] = []
     try:
-        for row in getattr(importlib.import_module(f"pipeline.preflight.{module}"), function)(*given):
+        for row in call(*given):
             rows.append(row)  # one by one: what came before an exception is kept
     except NotCheckedError as error:
-        rows.append(Row("WARN", short, "", str(error), "mend what stands above and run this again"))
+        rows.append(warn("", str(error), "solve the problems above and run this again"))
     except Exception as error:  # the one place that catches all: a preflight that breaks helps nobody
         text = f"expected this check to end, got {type(error).__name__}: {' '.join(str(error).split())}"
-        rows.append(
-            Row("FAIL", short, f"pipeline.preflight.{name}", text, "likely damaged data, or a mistake in the check")
-        )
-    return limit(rows)
+        rows.append(fail(call.__module__, text, "likely damaged data, or a mistake in the check"))
+    return limit(replace(row, check=row.check or name) for row in rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -90,7 +82,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows.append(row)
     print(f"\n{summary(rows, time.monotonic() - start)}")
     return int(any(row.level == "FAIL" for row in rows))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -30,11 +30,15 @@ class ProblemsError(DataError):
         manifest: what could be listed all the same; None if nothing could
     """
 
-    def __init__(self, root: Path, lines: Sequence[str], manifest: Manifest | None) -> None:
+    def __init__(
+        self, root: Path, lines: Sequence[str], manifest: Manifest | None = None, what: str = "problems"
+    ) -> None:
         self.lines, self.manifest = tuple(lines), manifest
         more = [f"  … {len(lines)} in all"] if len(lines) > MOST_LINES else []
         shown = [f"  {line}" for line in lines[:MOST_LINES]]
-        super().__init__("\n".join([f"{root}: {len(lines)} problems:", *shown, *more]) if len(lines) > 1 else lines[0])
+        heading = [f"{root}: {len(lines)} {what}:"]
+        several = len(lines) > 1 or what != "problems"
+        super().__init__("\n".join([*heading, *shown, *more]) if several else lines[0])
 
 
 class Problems:
@@ -71,6 +75,14 @@ class Problems:
         absent = [image_id for image_id in ids if image_id not in found]
         if absent:
             self.add(f"{self.root}: {split}: expected {what} of each of {len(ids)} images, missing={sample(absent)}")
+
+    def keep_apart(self, val: Sequence[str], test: Sequence[str]) -> None:
+        """It is a problem if an image is in val and in test: settings are chosen on val, and test must not see them."""
+        if both := sorted(set(val) & set(test)):
+            self.add(
+                f"{self.root}: expected no image in val and in test, got {len(both)}: {sample(both)}; "
+                "take them out of one list"
+            )
 
 
 def find_folder(root: Path, candidates: Sequence[str], what: str, key: str = "root") -> Path:

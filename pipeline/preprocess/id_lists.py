@@ -14,43 +14,43 @@ from typing import Literal
 
 from pipeline.core.errors import DataError, sample
 from pipeline.preprocess.challenge_lists import cls_classes
-from pipeline.preprocess.folders import IMAGE_SUFFIXES, stem
+from pipeline.preprocess.folders import IMAGE_SUFFIXES, Problems, ProblemsError, stem
 
 Numbers = Literal["class_index", "devkit_id", "devkit_id_minus_1"]
 READINGS: tuple[Numbers, ...] = ("class_index", "devkit_id", "devkit_id_minus_1")
 
 
-def read_ids(path: Path) -> tuple[str, ...]:
-    """Read one image id a line; what else stands on the line is left alone.
+def read_ids(path: Path, problems: Problems) -> tuple[str, ...]:
+    """Read one image id a line; what else stands on the line is left alone. An image that is named twice is a problem.
 
     Raises:
-        DataError: if the list is empty or names an image twice
+        DataError: if the list is empty
     """
-    return tuple(image_id for image_id, _ in _read(path))
+    return tuple(image_id for image_id, _ in _read(path, problems))
 
 
-def read_numbered_ids(path: Path) -> tuple[tuple[str, int | None], ...]:
+def read_numbered_ids(path: Path, problems: Problems) -> tuple[tuple[str, int | None], ...]:
     """Read `<image id> [<number>]` lines; the id may be a path, with or without extension.
 
+    An image that is named twice is a problem.
+
     Raises:
-        DataError: if the list is empty, names an image twice, or holds something else than a whole number; all bad
-            lines
+        DataError: if the list is empty, or holds something else than a whole number; all bad lines
     """
-    rows, problems = [], []
-    for line, (image_id, words) in enumerate(_read(path), start=1):
+    rows, bad = [], []
+    for line, (image_id, words) in enumerate(_read(path, problems), start=1):
         if len(words) > 1 or not all(word.isdecimal() for word in words):
-            problems.append(
-                f"  entry {line}, {image_id!r}: expected `<image id> [<whole number>]`, got {' '.join(words)!r} "
-                "after it"
+            bad.append(
+                f"entry {line}, {image_id!r}: expected `<image id> [<whole number>]`, got {' '.join(words)!r} after it"
             )
             continue
         rows.append((image_id, int(words[0]) if words else None))
-    if problems:
-        raise DataError("\n".join([f"{path}: {len(problems)} bad lines:", *problems[:20]]))
+    if bad:
+        raise ProblemsError(path, bad, what="bad lines")
     return tuple(rows)
 
 
-def _read(path: Path) -> list[tuple[str, list[str]]]:
+def _read(path: Path, problems: Problems) -> list[tuple[str, list[str]]]:
     lines = [line.replace(",", " ").split() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     rows = [(_image_id(words[0]), words[1:]) for words in lines if words]
     ids = [image_id for image_id, _ in rows]
@@ -58,14 +58,20 @@ def _read(path: Path) -> list[tuple[str, list[str]]]:
         raise DataError(f"{path}: expected one image id a line, got an empty file")
     if len(set(ids)) < len(ids):
         twice = [image_id for image_id, times in Counter(ids).items() if times > 1]
-        raise DataError(f"{path}: expected every image once, got some twice: {sample(twice)}")
-    return rows
+        problems.add(f"{path}: expected every image once, got some twice: {sample(twice)}")
+    first: dict[str, list[str]] = {}
+    for image_id, words in rows:
+        first.setdefault(image_id, words)
+    return list(first.items())
 
 
-def oddities(path: Path) -> list[str]:
-    """What is unusual in a list and read all the same: `expected ..., got ...; what to do`."""
+def oddities(path: Path, official: Sequence[str] = ()) -> list[str]:
+    """What is unusual in a list and read all the same: `expected ..., got ...; what to do`.
+
+    `official` are the challenge's own ids, if they are used instead.
+    """
     raw = path.read_bytes()
-    lines = raw.decode("utf-8", errors="replace").splitlines()
+    lines = raw.decode("utf-8-sig", errors="replace").splitlines()
     blank = [n for n, line in enumerate(lines, start=1) if not line.strip()]
     words = [line.replace(",", " ").split()[0] for line in lines if line.strip(" ,")]
     suffixed = [word for word in words if word.lower().endswith(IMAGE_SUFFIXES)]
@@ -78,6 +84,13 @@ def oddities(path: Path) -> list[str]:
         found.append(f"expected one id a line, got {len(blank)} blank lines: {sample(blank)}; take them out")
     if suffixed:
         found.append(f"expected bare ids, got {len(suffixed)} with an extension: {sample(suffixed)}; it is dropped")
+    given, known = {_image_id(word) for word in words}, set(official)
+    if known and given != known:
+        extra = f"missing={sample(sorted(known - given))}, extra={sample(sorted(given - known))}"
+        found.append(
+            f"expected the challenge's {len(known):,} ids, got {len(given):,}, {extra}; "
+            "preprocess.source.lists: shipped uses the challenge's, download would take these"
+        )
     return found
 
 

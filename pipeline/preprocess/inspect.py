@@ -14,6 +14,7 @@ from pipeline.core.archives import content_digest, file_size
 from pipeline.core.errors import DataError, sample
 from pipeline.core.images import read_mask, read_rgb
 from pipeline.core.manifest import SCHEMA, SPLITS, Box, Manifest, MaskKind, Record
+from pipeline.preprocess.folders import ProblemsError
 from pipeline.preprocess.header import read_header
 from pipeline.preprocess.known_defects import has_foreground, header_quirks, wrong_values
 from pipeline.preprocess.leakage import leaked_masks
@@ -84,9 +85,7 @@ def inspect(manifest: Manifest, settings: PreprocessSettings) -> Inspection:
 
 def _stop_if_any(manifest: Manifest, lines: Sequence[str]) -> None:
     if lines:
-        more = f"\n  … {len(lines)} in all" if len(lines) > MOST_LINES else ""
-        shown = "\n".join(f"  {line}" for line in lines[:MOST_LINES])
-        raise DataError(f"{manifest.root}: {len(lines)} bad files:\n{shown}{more}")
+        raise ProblemsError(manifest.root, lines, what="bad files")
 
 
 # --- one look at every file

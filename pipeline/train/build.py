@@ -27,19 +27,24 @@ def new_classifier(settings: TrainSettings, targets: Targets, classes: int, devi
     return classifier.to(device)
 
 
-def make_classifier(settings: TrainSettings, classes: int) -> Classifier:
-    """A new classifier with the initial weights that the settings name."""
-    tag = settings.backbone.weights_from if settings.backbone.weights == "hub" else None  # tags differ in mean and std
-    design = Design(
-        backbone=settings.backbone.name,
-        output_stride=settings.backbone.output_stride,
+def make_design(settings: TrainSettings, classes: int) -> Design:
+    """The design that the settings describe, its offset not measured yet."""
+    backbone = settings.backbone
+    tag = backbone.weights_from if backbone.weights == "hub" else None  # tags differ in mean and std
+    return Design(
+        backbone=backbone.name,
+        output_stride=backbone.output_stride,
         pooling=settings.pooling,
         tap_threshold=settings.tap_threshold,
         classes=classes,
         loss=settings.loss,
-        normalization=normalization(f"{settings.backbone.name}.{tag}" if tag else settings.backbone.name),
+        normalization=normalization(f"{backbone.name}.{tag}" if tag else backbone.name),
     )
-    classifier = Classifier(design)
+
+
+def make_classifier(settings: TrainSettings, classes: int) -> Classifier:
+    """A new classifier with the initial weights that the settings name."""
+    classifier = Classifier(make_design(settings, classes))
     load_weights(classifier.backbone, settings.backbone)
     return classifier.to(memory_format=torch.channels_last)
 

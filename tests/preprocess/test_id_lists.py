@@ -4,7 +4,8 @@ import pytest
 
 from pipeline.core.errors import DataError
 from pipeline.preprocess.challenge_lists import COUNTS, cls_classes, det_classes, track1_ids, track3_val
-from pipeline.preprocess.id_lists import READINGS, read_ids, read_numbered_ids, to_class_indices
+from pipeline.preprocess.folders import Problems
+from pipeline.preprocess.id_lists import READINGS, oddities, read_ids, read_numbered_ids, to_class_indices
 
 
 def test_the_shipped_lists_have_the_challenge_s_lengths():
@@ -41,7 +42,7 @@ def test_ids_are_read_whatever_stands_around_them(tmp_path):
         "\ufeffILSVRC2012_val_00000001.JPEG\r\n\r\nval/ILSVRC2012_val_00000003.JPEG 7\r\nILSVRC2012_val_00000006\n",
         "utf-8",
     )
-    assert read_ids(path) == tuple(f"ILSVRC2012_val_0000000{n}" for n in (1, 3, 6))
+    assert read_ids(path, Problems(tmp_path)) == tuple(f"ILSVRC2012_val_0000000{n}" for n in (1, 3, 6))
 
 
 @pytest.mark.parametrize(
@@ -53,14 +54,33 @@ def test_ids_are_read_whatever_stands_around_them(tmp_path):
 )
 def test_bad_lists_are_refused(tmp_path, text, message):
     (tmp_path / "test.txt").write_text(text)
+    problems = Problems(tmp_path)
+    problems.attempt(lambda: read_ids(tmp_path / "test.txt", problems))
     with pytest.raises(DataError, match=message):
-        read_ids(tmp_path / "test.txt")
+        problems.stop_if_any()
+
+
+def test_an_image_that_is_named_twice_is_read_once(tmp_path):
+    (tmp_path / "test.txt").write_text("a\nb\na.JPEG\nc\n")
+    assert read_ids(tmp_path / "test.txt", Problems(tmp_path)) == ("a", "b", "c")
+
+
+def test_what_is_unusual_and_read_all_the_same_is_said(tmp_path):
+    path = tmp_path / "test.txt"
+    path.write_bytes("\ufeffa.JPEG\r\n\r\nb\n".encode())
+    assert [line.partition(";")[0] for line in oddities(path, ["a", "c"])] == [
+        "expected lines that end in \\n, got \\r\\n in 2",
+        "expected plain text, got a byte order mark in front",
+        "expected one id a line, got 1 blank lines: [2]",
+        "expected bare ids, got 1 with an extension: ['a.JPEG']",
+        "expected the challenge's 2 ids, got 2, missing=['c'], extra=['b']",
+    ]
 
 
 def test_all_bad_numbers_are_named(tmp_path):
     (tmp_path / "val.txt").write_text("a 1\nb two\nc 3 4\nd\n")
     with pytest.raises(DataError) as error:
-        read_numbered_ids(tmp_path / "val.txt")
+        read_numbered_ids(tmp_path / "val.txt", Problems(tmp_path))
     assert "2 bad lines" in str(error.value)
     assert "entry 2, 'b': expected `<image id> [<whole number>]`, got 'two' after it" in str(error.value)
     assert "entry 3, 'c': expected `<image id> [<whole number>]`, got '3 4' after it" in str(error.value)

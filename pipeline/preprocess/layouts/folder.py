@@ -14,6 +14,7 @@ import pandas as pd
 
 from pipeline.core.errors import DataError, sample
 from pipeline.core.manifest import SPLITS, Manifest, MaskKind, from_rows
+from pipeline.preprocess.folders import ProblemsError
 
 REQUIRED = ("image", "labels", "split")
 OPTIONAL = ("mask", "boxes")
@@ -36,9 +37,7 @@ def list_folder(root: Path, mask_kind: MaskKind = "labels") -> Manifest:
     rows, problems = _rows(index, classes)
     problems += _listed_twice(index["image"].tolist())
     if problems:
-        raise DataError(
-            f"{root / 'index.csv'}: {len(problems)} bad rows:\n" + "\n".join(f"  {line}" for line in problems[:20])
-        )
+        raise ProblemsError(root / "index.csv", problems, what="bad rows")
     return from_rows(rows, classes, root, mask_kind)
 
 

@@ -62,9 +62,10 @@ def list_ilsvrc_cls(source: IlsvrcClsSource) -> Manifest:
     root = common_root(Path(source.root), Path(source.challenge_root))
     problems = Problems(root)
     train, wnids, other_files = problems.attempt(lambda: _list_train(source, root, problems)) or (make_rows(0), (), 0)
-    test_ids = problems.attempt(lambda: _test_list(source)) or ()
+    test_ids = problems.attempt(lambda: _test_list(source, problems)) or ()
     images = held_out_images(source)
     val, left_out = _list_val(source, root, wnids, images, problems)
+    problems.keep_apart(val["id"].to_pylist(), test_ids)
     test = rows_of_ids(test_ids, "test", root, images, problems)
     names = {row.wnid: row.name for row in cls_classes()}
     left_out["files_that_are_no_images"] = other_files
@@ -121,7 +122,7 @@ def _list_val(
     """The rows of split val, and how many images or masks are left out, by rule."""
     rank = {row.wnid: k for k, row in enumerate(cls_classes())}
     place = {rank[wnid]: k for k, wnid in enumerate(wnids or rank)}  # class index of this run by that of the challenge
-    listed = problems.attempt(lambda: _val_list(source)) or {}
+    listed = problems.attempt(lambda: _val_list(source, problems)) or {}
     ids = [image_id for image_id, k in listed.items() if k is None or k in place]
     masks = problems.attempt(lambda: _find_masks(source, ids)) or {}
     problems.need("a mask (<id>.png)", "val", ids if masks else (), masks)
@@ -140,14 +141,14 @@ def _list_val(
     return rows, {"val_images_of_absent_classes": len(listed) - len(ids), "swapped_masks": len(skipped)}
 
 
-def _val_list(source: IlsvrcClsSource) -> dict[str, int | None]:
+def _val_list(source: IlsvrcClsSource, problems: Problems) -> dict[str, int | None]:
     """Class index in the challenge's order by image id; None where it is not known."""
     official = dict(track3_val())
     if source.val_list == "shipped":
         return dict(official)
     path = find_file(Path(source.challenge_root), (source.val_list,), "the list of the val ids", "val_list")
-    numbered = read_numbered_ids(path)
-    indices = to_class_indices(numbered, source.val_numbers, official, path)
+    numbered = read_numbered_ids(path, problems)
+    indices = problems.attempt(lambda: to_class_indices(numbered, source.val_numbers, official, path)) or {}
     return {image_id: indices.get(image_id) for image_id, _ in numbered}
 
 
@@ -161,9 +162,9 @@ def _test_lists(source: IlsvrcClsSource) -> tuple[str, ...]:
     return TEST_LISTS if source.test_list == "auto" else (source.test_list,)
 
 
-def _test_list(source: IlsvrcClsSource) -> tuple[str, ...]:
+def _test_list(source: IlsvrcClsSource, problems: Problems) -> tuple[str, ...]:
     what = "the list of the test ids"
-    return read_ids(find_file(Path(source.challenge_root), _test_lists(source), what, "test_list"))
+    return read_ids(find_file(Path(source.challenge_root), _test_lists(source), what, "test_list"), problems)
 
 
 def held_out_images(source: IlsvrcClsSource) -> dict[str, Path]:

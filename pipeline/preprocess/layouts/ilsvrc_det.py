@@ -75,11 +75,12 @@ def list_ilsvrc_det(source: IlsvrcDetSource, jobs: int) -> Manifest:
     train, left_out = problems.attempt(lambda: _list_train(source, root, jobs, problems)) or (make_rows(0), {})
     masks = problems.attempt(lambda: _find_masks(source)) or {}
     parts = [train]
+    ids = {split: problems.attempt(partial(_ids, source, split, problems)) or () for split in HELD_OUT}
+    problems.keep_apart(ids["val"], ids["test"])
+    problems.need("a mask (<id>.png)", "val", ids["val"] if masks else (), masks)
     for split in HELD_OUT:
-        ids = problems.attempt(partial(_ids, source, split)) or ()
-        problems.need("a mask (<id>.png)", split, ids if split == "val" and masks else (), masks)
         images = held_out_images(source, split)
-        parts.append(rows_of_ids(ids, split, root, images, problems, masks=masks if split == "val" else None))
+        parts.append(rows_of_ids(ids[split], split, root, images, problems, masks=masks if split == "val" else None))
     names = tuple(row.name for row in det_classes())
     manifest = Manifest(pa.concat_tables(parts), names, root, "labels", left_out)
     problems.stop_if_any(manifest)
@@ -184,11 +185,11 @@ def _rows_of(counts: NDArray[Any], values: NDArray[Any]) -> pa.ListArray:
     return pa.ListArray.from_arrays(offsets, np.asarray(values, np.int32))
 
 
-def _ids(source: IlsvrcDetSource, split: Literal["val", "test"]) -> tuple[str, ...]:
+def _ids(source: IlsvrcDetSource, split: Literal["val", "test"], problems: Problems) -> tuple[str, ...]:
     if source.lists == "shipped":
         return track1_ids(split)
     what = f"the list of the {split} ids"
-    return read_ids(find_file(Path(source.challenge_root), _lists(split), what, "challenge_root"))
+    return read_ids(find_file(Path(source.challenge_root), _lists(split), what, "challenge_root"), problems)
 
 
 def _lists(split: str) -> tuple[str, ...]:

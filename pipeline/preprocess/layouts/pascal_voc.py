@@ -60,7 +60,7 @@ def _download(root: Path) -> None:
 def _splits(home: Path, source: PascalVocSource, problems: Problems) -> dict[Split, Sequence[str]]:
     def read(name: str) -> tuple[str, ...]:
         what = "an image list of Pascal VOC 2012"
-        return problems.attempt(lambda: read_ids(find_file(home / "ImageSets", (name,), what))) or ()
+        return problems.attempt(lambda: read_ids(find_file(home / "ImageSets", (name,), what), problems)) or ()
 
     val: Sequence[str] = read("Segmentation/val.txt")
     held_out = set(val)
