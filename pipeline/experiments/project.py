@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pipeline.core.errors import StoreError
 from pipeline.core.files import read_json, write_json
-from pipeline.experiments.provenance import code, machine
+from pipeline.experiments.provenance import provenance
+from pipeline.experiments.typed_json import to_json
 
 TIMINGS = "timings.json"  # seconds of the last real run of each stage
 RUN = "run.json"  # code and machine of the last run in which a stage ran
@@ -39,7 +40,7 @@ def run_project(folder: Path) -> list[str]:
         seconds = dict(list(seconds.items())[:-1])
     write_json(folder / TIMINGS, {**known, **seconds})
     if seconds:
-        write_json(folder / RUN, {"code": code(), "machine": machine()})
+        write_json(folder / RUN, to_json(provenance()))
     if failed:
         raise StoreError(
             f"{folder}: expected the pipeline to run through, `dvc repro` ended with {failed}; the reason is above"

@@ -4,17 +4,49 @@ import os
 import platform
 import re
 import subprocess
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 PACKAGES = ("torch", "timm", "opencv-python", "pydensecrf2")  # that decide numbers
 
 
-def machine() -> dict[str, Any]:
-    """The class of this machine: processor, cores that this process may use, memory. No name of a host."""
+@dataclass(frozen=True, slots=True)
+class Code:
+    """The commit, whether the code differs from it, and versions of packages; None where there is no git."""
+
+    commit: str | None
+    changed: bool | None
+    packages: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """The class of a machine: processor, cores that the process may use, memory. No name of a host."""
+
+    processor: str
+    cores: int | None
+    memory_gib: int | None
+    system: str
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where numbers were made."""
+
+    code: Code
+    machine: Machine
+
+
+def provenance() -> Provenance:
+    """This code on this machine."""
+    return Provenance(code(), machine())
+
+
+def machine() -> Machine:
+    """This machine."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"processor": _processor(), "cores": cores, "memory_gib": _memory_gib(), "system": platform.system()}
+    return Machine(_processor(), cores, _memory_gib(), platform.system())
 
 
 def _processor() -> str:
@@ -31,11 +63,11 @@ def _memory_gib() -> int | None:
         return None
 
 
-def code() -> dict[str, Any]:
-    """The commit, whether the code differs from it, and the versions of the packages that decide numbers."""
+def code() -> Code:
+    """This code, with the versions of the packages that decide numbers."""
     commit = _git("rev-parse", "--short=12", "HEAD")
     changed = None if commit is None else bool(_git("status", "--porcelain", "--", "pipeline", "stages", "dvc.yaml"))
-    return {"commit": commit, "changed": changed, "packages": {name: version(name) for name in PACKAGES}}
+    return Code(commit, changed, {name: version(name) for name in PACKAGES})
 
 
 def _git(*words: str) -> str | None:
