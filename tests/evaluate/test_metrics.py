@@ -1,9 +1,11 @@
 """The registry describes what `evaluate` writes, no more and no less; docs and DVC name nothing else."""
 
 import re
+from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
+from support.evaluation import World
 from support.helpers import ROOT
 
 from pipeline.evaluate.metrics import BASELINES, COUNTS, METRICS, NOTES, columns_of, find, metrics_of, ranking
@@ -36,10 +38,40 @@ def test_only_thresholds_are_neither_better_nor_worse() -> None:
     assert {find(key).digits for key in neither} == {0}
 
 
-def test_architecture_lists_every_key() -> None:
+@pytest.mark.parametrize("task", TASKS)
+def test_evaluate_writes_these_keys_and_no_other(task: str, request: pytest.FixtureRequest) -> None:
+    metrics = request.getfixturevalue(task).run()
+    assert set(metrics) - {*COUNTS, *NOTES} == _scores(task) | _baselines(task)
+    without_crf = _scores(task) - {"classification_accuracy"}  # the CRF does not classify
+    assert set(metrics["before_crf"]) - set(NOTES) == without_crf
+
+
+def test_every_count_and_note_is_written(localization: World, segmentation: World, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    noted = World(tmp_path / "empty", "track3", {}, "foreground")
+    written = {*localization.run(), *segmentation.run(), *noted.run()}
+    assert {*COUNTS, *NOTES} <= written
+
+
+def _scores(task: str) -> set[str]:
+    return {metric.key for metric in metrics_of(task)}
+
+
+def _baselines(task: str) -> set[str]:
+    return {key for metric in metrics_of(task) for key in metric.baselines}
+
+
+@pytest.mark.parametrize(("task", "track"), [("localization", "Track 3"), ("segmentation", "Track 1")])
+def test_architecture_lists_every_score_and_no_other(task: str, track: str) -> None:
     page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
-    words = set(re.findall(r"`(\w+)`", page))
-    assert [metric.key for metric in METRICS if metric.key not in words] == []
+    own, both = (_item(page, start) for start in (f"- `metrics.json`, {track}:", "- In both:"))
+    named = set(re.findall(r"`(\w+)`", own + both)) - {*COUNTS, *NOTES}
+    assert named == _scores(task) | _baselines(task)
+
+
+def _item(page: str, start: str) -> str:
+    """One item of a list, from its first words to the next item."""
+    return page.partition(start)[2].partition("\n- ")[0]
 
 
 def test_dvc_shows_files_that_evaluate_writes() -> None:
@@ -52,3 +84,11 @@ def test_dvc_shows_files_that_evaluate_writes() -> None:
     plots = {path for entry in chain["plots"] for path in entry if path.startswith("reports/")}
     assert set(chain["metrics"]) == {out for out in outs if out.endswith("metrics.json")}
     assert plots <= outs
+
+
+def test_dvc_plots_columns_that_evaluate_writes(localization: World) -> None:
+    localization.run()
+    columns = set(localization.rows("table.csv")[0])
+    chain = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())
+    (plot,) = (entry["reports/track3/table.csv"] for entry in chain["plots"] if "reports/track3/table.csv" in entry)
+    assert {plot["x"], *plot["y"]} <= columns

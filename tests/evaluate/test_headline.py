@@ -1,0 +1,37 @@
+"""One line a track: the ranking score beside its baselines."""
+
+import pytest
+
+from pipeline.core.files import write_json
+from pipeline.core.tracks import TRACKS
+from pipeline.evaluate.headline import headline, main
+
+TRACK1 = {
+    "mean_iou": 0.65625, "before_crf": {"mean_iou": 0.5}, "all_background_iou": 0.0625,
+    "top_class_disc_iou": 0.375, "top_class_everywhere_iou": 0.125, "pixel_accuracy": 0.9,
+}  # fmt: skip
+TRACK3 = {"peak_iou": 0.8125, "before_crf": {"peak_iou": 0.5625}, "all_foreground_iou": 0.25, "center_disc_iou": 0.375}
+LINES = {
+    "track1": "track1: mean IoU on val 0.656, without CRF 0.500, top class in a centered disc 0.375, "
+    "top class everywhere 0.125, everything background 0.062",
+    "track3": "track3: peak IoU on val 0.812, without CRF 0.562, best centered disc 0.375, everything foreground 0.250",
+}
+
+
+@pytest.mark.parametrize(("track", "metrics"), [("track1", TRACK1), ("track3", TRACK3)])
+def test_the_ranking_score_comes_first(track, metrics) -> None:
+    assert headline(TRACKS[track], metrics) == LINES[track]
+
+
+def test_what_is_null_is_left_out() -> None:
+    assert headline(TRACKS["track3"], {**TRACK3, "center_disc_iou": None, "before_crf": {"peak_iou": None}}) == (
+        "track3: peak IoU on val 0.812, everything foreground 0.250"
+    )
+
+
+def test_the_command_prints_a_line_a_track(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    for track, metrics in (("track1", TRACK1), ("track3", TRACK3)):
+        write_json(tmp_path / "reports" / track / "metrics.json", metrics)
+    main()
+    assert capsys.readouterr().out.splitlines() == list(LINES.values())
