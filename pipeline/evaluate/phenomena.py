@@ -1,11 +1,11 @@
 """The measures of the three phenomena on one image: arrays in, numbers out.
 
 P1  The areas of the activated regions differ much between channels; global average pooling divides every channel by all
-    positions, so that a channel with a small region gets a larger weight than it deserves. Prediction: TAP.
-P2  Channels with negative weights are active inside the object, too: what they subtract is missing there. Prediction:
-NWC. P3  The most activated regions of the channels overlap in a small part of the object, so that the maximum of a map
-says
-    little about the rest of it. Prediction: PaS.
+    positions, so that a channel with a small region gets a larger weight than it deserves. TAP corrects this.
+P2  Channels with negative weights are active inside the object, too: what they subtract is missing there. NWC corrects
+    this.
+P3  The most activated regions of the channels overlap in a small part of the object, so that the maximum of a map says
+    little about the rest of it. PaS corrects this.
 
 The activated region of channel c is {F_c > theta * max F_c}, with the theta of TAP.
 

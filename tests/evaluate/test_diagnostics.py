@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from support.finished_run import SHAPE, ellipse
+from support.finished_run import SHAPE
 from support.helpers import write_png
 
 from pipeline.core.errors import ScoreError
@@ -13,19 +13,8 @@ from pipeline.core.manifest import read_manifest
 from pipeline.core.store import Store, finish, write_shard
 from pipeline.core.tracks import get_track
 from pipeline.evaluate.diagnosis_text import say
-from pipeline.evaluate.diagnostics import (
-    Example,
-    Sums,
-    _p1,
-    _p2,
-    add_image,
-    cell_means,
-    choose_examples,
-    compare_standards,
-    describe,
-    diagnose,
-    write_diagnostics,
-)
+from pipeline.evaluate.diagnostic_sample import Example, cell_means
+from pipeline.evaluate.diagnostics import Sums, _p1, _p2, add_image, describe, diagnose, write_diagnostics
 from pipeline.evaluate.phenomena import Truth
 
 
@@ -45,44 +34,8 @@ def test_every_kept_image_is_measured_the_same_at_every_call(make_run, track):
     assert _values(run) == values
 
 
-def test_the_sample_is_what_was_kept_and_sorted_by_class(make_run):
-    run = make_run(val=9)
-    manifest, features = (read_manifest(run.folder / "data" / "manifest"), Store(run.folder / "data" / "features"))
-    examples = choose_examples(manifest.select("val"), features, get_track("track3"))
-    assert [example.class_index for example in examples] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
-
-
 def test_val_without_truth_is_noted(make_run):
     assert "expected val images with labels, truth and kept features" in _values(make_run(val=0))["note"]
-
-
-def test_the_truth_of_a_cell_is_what_lies_where_it_looks():
-    mask = np.zeros((4, 6), bool)
-    mask[:2, 3:] = True
-    assert cell_means(mask, (2, 3), (0, 0)).tolist() == [[0, 0.5, 1], [0, 0, 0]]
-    assert cell_means(mask, (2, 3), (0, 0.5)).tolist() == [[0, 1, 1], [0, 0, 0]]  # the last has half a cell left
-    # cells of two rows from rows -1 and 1 on: all of the first that is in the image, half of the second
-    assert cell_means(mask, (2, 3), (-0.5, 0)).tolist() == [[0, 0.5, 1], [0, 0.25, 0.5]]
-    with pytest.raises(ScoreError, match=r"cells that look at the image, got an offset of -1.5 cells"):
-        cell_means(mask, (2, 3), (-1.5, 0))
-
-
-@pytest.mark.parametrize("offset", [(0.0, 0.0), (-0.47, 0.47), (0.25, -0.3)])
-def test_cell_means_equal_a_count_of_small_parts(offset):
-    """Every pixel cut into 20 x 20 parts, every part looked up in its cell."""
-    mask = np.random.default_rng(0).random((7, 9)) < 0.5
-    fine = np.kron(mask, np.ones((20, 20)))
-    counts, totals = np.zeros((3, 4)), np.zeros((3, 4))
-    for y in range(140):
-        for x in range(180):
-            row = int(np.floor((y + 0.5) / 140 * 3 - offset[0]))
-            column = int(np.floor((x + 0.5) / 180 * 4 - offset[1]))
-            if 0 <= row < 3 and 0 <= column < 4:
-                totals[row, column] += 1
-                counts[row, column] += fine[y, x]
-    np.testing.assert_allclose(
-        cell_means(mask, (3, 4), offset), counts / totals, atol=0.02
-    )  # parts on the edge: 2 of 45
 
 
 def _two_channels(weights):
@@ -102,11 +55,11 @@ def _two_channels(weights):
 
 def test_a_negative_weight_on_the_background_is_seen_to_help():
     sums = _two_channels([1.0, -2.0])
-    (image,) = sums.images
-    assert (image["ioa_positive"], image["ioa_negative"]) == (1, 0)
-    assert image["density_negative"] == 0  # nothing of it lies on the object
-    assert image["negative_over_positive"] == 2 * 6 / 8
-    assert image["separation_keep"] == 1
+    (image,) = sums.evidence
+    assert (image.ioa_positive, image.ioa_negative) == (1, 0)
+    assert image.density_negative == 0  # nothing of it lies on the object
+    assert image.negative_over_positive == 2 * 6 / 8
+    assert image.separation_keep == 1
     p2 = _p2(sums)
     assert (p2["negative_weights"], p2["positive_weights"]) == (0.5, 0.5)
     assert p2["ioa_positive_histogram"][-1] == p2["ioa_negative_histogram"][0] == 1
@@ -114,12 +67,12 @@ def test_a_negative_weight_on_the_background_is_seen_to_help():
 
 def test_a_negative_weight_on_the_object_is_seen_to_hurt():
     sums = _two_channels([-2.0, 1.0])
-    (image,) = sums.images
-    assert (image["ioa_positive"], image["ioa_negative"]) == (0, 1)
-    assert image["separation_keep"] == image["separation_clamp"] == 0
-    sums = _two_channels([-2.0, 0.0])
-    assert sums.images[0]["separation_keep"] == 0
-    assert sums.images[0]["separation_clamp"] == 0.5  # nothing is left, so nothing is wrong
+    (image,) = sums.evidence
+    assert (image.ioa_positive, image.ioa_negative) == (0, 1)
+    assert image.separation_keep == image.separation_clamp == 0
+    (image,) = _two_channels([-2.0, 0.0]).evidence
+    assert image.separation_keep == 0
+    assert image.separation_clamp == 0.5  # nothing is left, so nothing is wrong
 
 
 def test_areas_of_the_classes_meet_their_weights():
@@ -128,45 +81,6 @@ def test_areas_of_the_classes_meet_their_weights():
     assert p1["pairs"] == 2
     assert [row["area"] for row in p1["bins"]] == [2 / 8, 6 / 8]
     assert [row["positive"] for row in p1["bins"]] == [0.25, 0.75]
-
-
-def test_percentiles_beat_the_maximum_where_peaks_differ(make_run):
-    """Maps of one shape whose peaks are 1 to 6 times as high as the plateau: one threshold of the maximum fits few."""
-    run = make_run()
-    manifest = read_manifest(run.folder / "data" / "manifest")
-    stored = Store(run.folder / "data" / "maps")
-    items = {}
-    for n, record in enumerate(manifest.select("val")):
-        cam = ellipse(int(record.id.split("_")[1])).astype(np.float32)
-        row, column = np.argwhere(cam > 0)[0]
-        cam[row, column] = 1 + n
-        arrays = {
-            **stored.read(record.id),
-            "maps": cam[None].astype(np.float16),
-            "standard": np.array([[0, 1]], np.float32),
-        }
-        items[record.id] = arrays
-    finish(run.folder / "flat", [write_shard(run.folder / "flat", 0, items)], stored.about)
-    features = Store(run.folder / "data" / "features")
-    examples = choose_examples(manifest.select("val"), features, get_track("track3"))
-    rows = compare_standards(examples, manifest, Store(run.folder / "flat"), get_track("track3"))["standards"]
-    by_level = {row["percentile"]: row for row in rows}
-    assert by_level[99.0]["peak_iou"] == 1.0  # the plateau is the standard of every map
-    assert by_level[99.0]["maximum_over_standard"] == pytest.approx(3.5)  # mean of 1 to 6
-    assert by_level[100.0]["maximum_over_standard"] == 1
-    assert max(SHAPE) <= 160  # nothing was shrunk, so that this is exact
-
-
-def test_words_follow_the_numbers(make_run):
-    values = _values(make_run())
-    values["p2"]["separation_keep"]["mean"], values["p2"]["separation_clamp"]["mean"] = 0.8, 0.9
-    values["p2"]["density_negative"]["mean"] = 1.5
-    assert "taken away from the object" in say(values)["p2"]
-    assert "NWC helps here" in say(values)["p2"]
-    values["p2"]["separation_clamp"]["mean"] = 0.7
-    values["p2"]["density_negative"]["mean"] = 0.5
-    assert "taken away from the background" in say(values)["p2"]
-    assert "NWC costs here" in say(values)["p2"]
 
 
 def test_describe_leaves_out_what_is_no_number():
