@@ -69,7 +69,7 @@ def _epochs(history: Sequence[Row], column: str, name: str, kind: str, kept: flo
 
 
 def phenomena(diagnosis: Mapping[str, Any]) -> list[tuple[str, Chart | None]]:
-    """The three phenomena that TAP, NWC and PaS prediction, on this set: what the numbers say, and a chart of each."""
+    """The three phenomena behind TAP, NWC and PaS, on this set: what the numbers say, and a chart of each."""
     bins, p2, standards = diagnosis["p1"]["bins"], diagnosis["p2"], diagnosis["p3"]["standards"]
     weights = [
         Series(f"{sign} weights", kind, [(row["area"], abs(row[sign])) for row in bins])

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.evaluate.metrics import COUNTS, Metric, metrics_of, named_baselines
-from pipeline.report.formatting import get, number, number_table
+from pipeline.report.formatting import Row, get, number, number_table
 from pipeline.report.results import Results
 
 
@@ -38,7 +38,40 @@ class Card:
         return "" if self.value is None or self.before is None else f"{self.value - self.before:+.3f}".replace("-", "−")
 
 
-def headline(results: Results) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """The first section of the page.
+
+    Attributes:
+        hero: the ranking score
+        about: what it measures, in which reading, at which threshold
+        cards: the other scores that are known
+        numbers: every number of metrics.json: (key, value, value before the CRF)
+        counts: how much was scored: (number, what it counts)
+        scored: whether any image was
+    """
+
+    hero: Card
+    about: str
+    cards: list[Card]
+    numbers: list[tuple[str, Any, Any]]
+    counts: list[tuple[int, str]]
+    scored: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ClassRow:
+    """Track 1: one class; None where it is in neither truth nor prediction."""
+
+    id: str
+    name: str
+    after: float | None
+    before: float | None
+    truth: int  # pixels
+    predicted: int  # pixels
+
+
+def headline(results: Results) -> Headline:
     """The ranking score with its baselines, the other scores as cards, every number in a table, and how much was
     scored."""
     metrics, (first, *others) = results.metrics, metrics_of(results.track.task)
@@ -48,14 +81,14 @@ def headline(results: Results) -> dict[str, Any]:
     reached = "" if threshold is None else f"reached at threshold {threshold}"
     about = [first.about, reading.about if reading else "", reached]
     cards = [_card(metric, metrics) for metric in others if metric.higher_is_better and metric != reading]
-    return {
-        "hero": _card(first, metrics),
-        "about": ", ".join(text for text in about if text),
-        "cards": [card for card in cards if card.bars],
-        "numbers": number_table(metrics),
-        "counts": [(metrics[key], name) for key, name in COUNTS.items() if number(metrics.get(key))],
-        "scored": bool(number(metrics.get("images"))),
-    }
+    return Headline(
+        hero=_card(first, metrics),
+        about=", ".join(text for text in about if text),
+        cards=[card for card in cards if card.bars],
+        numbers=number_table(metrics),
+        counts=[(metrics[key], name) for key, name in COUNTS.items() if number(metrics.get(key))],
+        scored=bool(number(metrics.get("images"))),
+    )
 
 
 def _card(metric: Metric, metrics: Mapping[str, Any]) -> Card:
@@ -66,17 +99,18 @@ def _card(metric: Metric, metrics: Mapping[str, Any]) -> Card:
     return Card(metric.title, metric.about, value, before, bars)
 
 
-def class_table(results: Results) -> list[dict[str, Any]]:
+def class_table(results: Results) -> list[ClassRow]:
     """Track 1: a row for each class, the best IoU first, classes that are nowhere last."""
-    rows = [
-        {
-            "id": row["class_id"],
-            "name": row["name"],
-            "after": number(row.get("iou_after")),
-            "before": number(row.get("iou_before")),
-            "truth": int(number(row.get("truth_pixels")) or 0),
-            "predicted": int(number(row.get("predicted_pixels")) or 0),
-        }
-        for row in results.table
-    ]
-    return sorted(rows, key=lambda row: (row["after"] is None, -(row["after"] or 0.0), int(row["id"])))
+    rows = [_class_row(row) for row in results.table]
+    return sorted(rows, key=lambda row: (row.after is None, -(row.after or 0.0), int(row.id)))
+
+
+def _class_row(row: Row) -> ClassRow:
+    return ClassRow(
+        id=row["class_id"],
+        name=row["name"],
+        after=number(row.get("iou_after")),
+        before=number(row.get("iou_before")),
+        truth=int(number(row.get("truth_pixels")) or 0),
+        predicted=int(number(row.get("predicted_pixels")) or 0),
+    )

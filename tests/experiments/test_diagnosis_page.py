@@ -1,20 +1,14 @@
-"""The page of the diagnosis, and the part of the report."""
+"""The page of the diagnosis."""
 
 import html
 import json
 
 import pytest
 
-from pipeline.core.manifest import read_manifest
 from pipeline.core.tracks import get_track
 from pipeline.evaluate.diagnosis_text import say
 from pipeline.evaluate.diagnostics import write_diagnostics
-from pipeline.evaluate.run import evaluate
 from pipeline.experiments.diagnosis_page import draw, main, numbers
-from pipeline.params.check import check
-from pipeline.refine.run import refine
-from pipeline.report.curves import phenomena
-from stages import report
 
 
 def _values(run):
@@ -50,52 +44,6 @@ def test_what_has_no_truth_has_no_page(make_run, capsys):
     _values(run)
     assert _main(run) == 1
     assert "nothing to draw: expected val images" in capsys.readouterr().err
-
-
-def test_the_report_shows_it(make_run):
-    values = _values(make_run())
-    shown = phenomena(values)
-    assert [text for text, _ in shown] == [values["words"][name] for name in ("p1", "p2", "p3")]
-    weights, overlaps, peaks = (chart for _, chart in shown)
-    assert (
-        [line.name for line in weights.lines]
-        == [line.name for line in overlaps.lines]
-        == ["positive weights", "negative weights"]
-    )
-    assert len(peaks.lines[0].path.split("L")) == len(values["p3"]["standards"])
-    values["p3"]["standards"] = []
-    assert phenomena(values)[2][1] is None  # no chart, but the words
-
-
-def test_the_stage_report_takes_it(make_run):
-    run = make_run()
-    values = _values(run)
-    data, settings = run.folder / "data", check(run.params)["track3"]
-    manifest = read_manifest(data / "manifest")
-    refine(manifest, data / "maps", data / "refined", settings["refine"])
-    predictions = (data / "manifest", data / "maps", data / "refined")
-    evaluate(*predictions, run.folder / "out", settings["evaluate"], get_track("track3"))
-    (data / "history.csv").write_text("epoch,train_loss\n1,0.5\n")
-    made = {
-        "manifest": data / "manifest",
-        "maps": data / "maps",
-        "refined": data / "refined",
-        "history": data / "history.csv",
-    }
-    made |= {"metrics": run.folder / "out" / "metrics.json", "table": run.folder / "out" / "table.csv"}
-    made |= {"diagnostics": run.folder / "out" / "diagnostics.json"}
-    made |= {"per-image": run.folder / "out" / "per_image.csv", "out": run.folder / "page.html"}
-    words = ["--track", "track3", "--params", str(run.params)]
-    words += [word for name, path in made.items() for word in (f"--{name}", str(path))]
-    report.main(words)
-    page = (run.folder / "page.html").read_text()
-    assert "Why it works" in page
-    assert all(html.escape(text, quote=False)[:40] in html.unescape(page) for text in values["words"].values())
-    made["diagnostics"].write_text('{"note": "no truth"}')
-    report.main(words)
-    page = (run.folder / "page.html").read_text()
-    assert "Not measured: no truth." in page
-    assert "measured on a sample" not in page
 
 
 def _mean_and_spread(value):

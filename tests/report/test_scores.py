@@ -11,13 +11,13 @@ from pipeline.report.scores import class_table, headline
 
 def test_headline_puts_the_ranking_score_beside_its_baselines(track3: Results) -> None:
     shown = headline(track3)
-    assert [(bar.name, bar.value) for bar in shown["hero"].bars] == [
+    assert [(bar.name, bar.value) for bar in shown.hero.bars] == [
         ("with CRF", 0.8125), ("without CRF", 0.5625), ("best centered disc", 0.4375), ("everything foreground",
                                                                                         0.3125),
     ]  # fmt: skip
-    assert shown["hero"].gain == "+0.250"
-    assert shown["about"].endswith("pooled over the pixels of all images, reached at threshold 90")
-    assert [card.name for card in shown["cards"]] == [
+    assert shown.hero.gain == "+0.250"
+    assert shown.about.endswith("pooled over the pixels of all images, reached at threshold 90")
+    assert [card.name for card in shown.cards] == [
         "Peak IoU, mean over images",
         "PxAP",
         "Classification accuracy",
@@ -25,12 +25,12 @@ def test_headline_puts_the_ranking_score_beside_its_baselines(track3: Results) -
 
 
 def test_a_score_nobody_has_heard_of_is_in_the_table(track3: Results) -> None:
-    assert ("brand_new_score", 0.123456, None) in headline(track3)["numbers"]
-    assert ("peak_iou", 0.8125, 0.5625) in headline(track3)["numbers"]
-    assert not any(key == "comparison" for key, _, _ in headline(track3)["numbers"])
+    assert ("brand_new_score", 0.123456, None) in headline(track3).numbers
+    assert ("peak_iou", 0.8125, 0.5625) in headline(track3).numbers
+    assert not any(key == "comparison" for key, _, _ in headline(track3).numbers)
     assert ">0.123456<" in render(track3, SETTINGS)
 
 
 def test_classes_stand_from_best_to_worst_and_absent_ones_last(tmp_path: Path) -> None:
     rows = class_table(make_results(tmp_path / "images", "track1"))
-    assert [(row["id"], row["after"]) for row in rows] == [("2", 0.95), ("0", 0.9), ("1", None)]
+    assert [(row.id, row.after) for row in rows] == [("2", 0.95), ("0", 0.9), ("1", None)]

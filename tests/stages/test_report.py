@@ -1,15 +1,23 @@
 """Stage `report`: what the other stages left in, one page out."""
 
+import html
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.finished_run import MadeRun
 
 from pipeline.core.errors import SettingsError
-from pipeline.core.files import write_json, write_text
+from pipeline.core.files import read_json, write_json, write_text
 from pipeline.core.images import encode_jpeg, encode_png
-from pipeline.core.manifest import from_rows, write_manifest
+from pipeline.core.manifest import from_rows, read_manifest, write_manifest
 from pipeline.core.store import finish, write_shard
+from pipeline.core.tracks import get_track
+from pipeline.evaluate.diagnostics import write_diagnostics
+from pipeline.evaluate.run import evaluate
+from pipeline.params.check import check
+from pipeline.refine.run import refine
 from stages.report import main
 
 PARAMS = "tracks: {track3: {train: {pooling: tap, tap_threshold: 0.25}, report: {images: 3, width: 64}}}"
@@ -53,6 +61,7 @@ def test_report_writes_one_page(tmp_path: Path) -> None:
     assert "TAP, θ = 0.25" in page
     assert page.count("<img") == 5
     assert "Not measured: nothing was kept." in page
+    assert "measured on a sample" not in page
     assert "4\u2009711" not in page
 
 
@@ -64,3 +73,29 @@ def test_counts_are_shown_if_given(tmp_path: Path) -> None:
 def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"tracks\.track3\.report\.width: expected"):
         main(_arguments(tmp_path, PARAMS.replace("width: 64", "width: 8")))
+
+
+def _finished(run: MadeRun) -> list[str]:
+    """Refine and evaluate a made run; return the arguments of its report."""
+    data, out, settings = run.folder / "data", run.folder / "out", check(run.params)["track3"]
+    track = get_track("track3")
+    refine(read_manifest(data / "manifest"), data / "maps", data / "refined", settings["refine"])
+    predictions = (data / "manifest", data / "maps", data / "refined")
+    evaluate(*predictions, out, settings["evaluate"], track)
+    write_diagnostics(
+        data / "manifest", data / "features", data / "maps", out / "diagnostics.json", get_track("track3")
+    )
+    write_text(data / "history.csv", "epoch,train_loss\n1,0.5\n")
+    files = [data / name for name in ("manifest", "maps", "refined", "history.csv")]
+    files += [out / name for name in ("metrics.json", "table.csv", "per_image.csv", "diagnostics.json")]
+    paths = [part for path in files for part in (f"--{path.stem.replace('_', '-')}", str(path))]
+    return ["--track", "track3", "--params", str(run.params), *paths, "--out", str(run.folder / "page.html")]
+
+
+def test_the_diagnosis_of_a_run_is_shown(make_run: Callable[..., MadeRun]) -> None:
+    run = make_run()
+    main(_finished(run))
+    page = (run.folder / "page.html").read_text(encoding="utf-8")
+    words = read_json(run.folder / "out" / "diagnostics.json")["words"]
+    assert "Why it works" in page
+    assert all(text in html.unescape(page) for text in words.values())
