@@ -31,7 +31,7 @@ from pipeline.extract.settings import ExtractSettings
 from pipeline.models.classifier import Classifier, load_classifier
 from pipeline.train.build import new_classifier
 from pipeline.train.head import fit_head, pool_views
-from pipeline.train.run import Fit, describe, find_offset, save_fit, set_offset
+from pipeline.train.run import Fit, describe, find_offset, fit, save_fit, set_offset
 from pipeline.train.settings import TrainSettings
 from pipeline.train.split import split_data
 
@@ -39,11 +39,15 @@ from pipeline.train.split import split_data
 def fit_poolings(manifest: Manifest, every: Sequence[TrainSettings]) -> list[Fit]:
     """Train heads on one frozen backbone that differ in their pooling alone, each as the stage `train` would.
 
+    A single run may train its backbone.
+
     Raises:
         TrainError: as the stage
-        SettingsError: if more than the pooling differs, or the backbone is trained
+        SettingsError: if more than the pooling differs, or the backbone of several runs is trained
     """
     settings = every[0]
+    if len(every) == 1:
+        return [fit(manifest, settings)]
     rest = [replace(other, pooling=settings.pooling, tap_threshold=settings.tap_threshold) for other in every]
     if settings.backbone.trained or any(other != settings for other in rest):
         raise SettingsError(

@@ -152,7 +152,13 @@ def test_what_differs_in_more_than_the_pooling_is_refused(colors: Manifest, star
 
 def test_a_trained_backbone_cannot_be_shared(colors: Manifest, start: str) -> None:
     with pytest.raises(SettingsError, match="expected a frozen backbone"):
-        fit_poolings(colors, [quick(start, backbone={"trained": True})])
+        fit_poolings(colors, [quick(start, backbone={"trained": True})] * 2)
+
+
+def test_a_single_run_may_train_its_backbone(colors: Manifest, start: str) -> None:
+    settings = quick(start, epochs=1, backbone={"trained": True})
+    (one,) = fit_poolings(colors, [settings])
+    assert equal(one.classifier.state_dict(), fit(colors, settings).classifier.state_dict())
 
 
 def test_a_backbone_is_measured_once(colors: Manifest, start: str, monkeypatch: pytest.MonkeyPatch) -> None:
