@@ -16,7 +16,7 @@ class Track:
     Attributes:
         name: as in params.yaml and in file names
         title: as people say it
-        task: `segmentation` predictions with class ids 0..K, `localization` with scores 0..255
+        task: `segmentation` predicts class ids 0..K, `localization` scores 0..255
         outputs: which values `refine.output` may take
     """
 

@@ -42,7 +42,10 @@ CODE = ("pipeline/", "stages/")
 # The other reads finished results and draws: of what it imports, only what decides its numbers stands here.
 OWN_DEPS = {
     "rescale": ("pipeline/core", "pipeline/extract", "pipeline/experiments/rescale.py"),
-    "compare": ("pipeline/experiments/compare.py", "pipeline/experiments/plots.py"),
+    "compare": tuple(
+        f"pipeline/experiments/{name}.py"
+        for name in ("ablation_results", "ablation_tables", "compare", "plots", "typed_json")
+    ),
 }
 
 

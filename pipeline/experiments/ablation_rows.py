@@ -19,7 +19,7 @@ PARTS = ("CRF", "PaS", "NWC", "TAP")  # in the order of the published table
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One run of the chain: three switches and a output.
+    """One run of the chain: three switches and an output.
 
     Attributes:
         pooling: `train.pooling`
@@ -100,7 +100,7 @@ def additive_rows(output: str) -> list[Row]:
 
 
 def without_crf(output: str) -> list[Row]:
-    """The rows of the ladder before the CRF, which hides what a part does to the map: the same runs, so they cost
+    """The rows of the ablation before the CRF, which hides what a part does to the map: the same runs, so they cost
     nothing.
 
     >>> [row.title for row in without_crf("score_map")]
@@ -126,7 +126,7 @@ def grid(output: str) -> list[Row]:
 
 
 def output_rows(track: Track, output: str) -> list[Row]:
-    """Track 1: the last row of the ladder with both outputs, from the same maps, before and after the CRF.
+    """Track 1: the last row of the ablation with both outputs, from the same maps, before and after the CRF.
 
     None where the recipe finds one class an image: its classifier (`train.loss`, `extract.max_classes`) may know of no
     more.

@@ -39,7 +39,7 @@ WIDTH = 120  # columns of a line
 ABOUT = (
     "Written by `python -m pipeline.experiments.numbers` from the records in `docs/numbers/`. Every number is of split "
     "val: some settings were chosen by it, so it is a little too good. ± is the standard deviation between seeds. The "
-    "column `published` is the paper's ladder, on the photographs of LID 2020: for the gain of each part, not for the "
+    "column `published` is the paper's ablation on the images of LID 2020: for the gain of each part, not for the "
     "height."
 )
 

@@ -42,8 +42,9 @@ def class_activation_maps(features: Tensor, weights: Tensor, wanted: Tensor) -> 
 
     Source: Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016, equation 2
 
-    >>> class_activation_maps(torch.tensor([[[[1.0, 2.0]], [[3.0, 0.0]]]]), torch.tensor([[1.0, -1.0]]),
-    torch.tensor([[0]])) tensor([[[[-2.,  2.]]]])
+    >>> features, weights = torch.tensor([[[[1.0, 2.0]], [[3.0, 0.0]]]]), torch.tensor([[1.0, -1.0]])
+    >>> class_activation_maps(features, weights, wanted=torch.tensor([[0]]))
+    tensor([[[[-2.,  2.]]]])
     """
     if features.ndim != 4 or weights.ndim != 2 or features.shape[1] != weights.shape[1] or len(wanted) != len(features):
         raise ValueError(

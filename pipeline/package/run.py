@@ -38,7 +38,7 @@ def package(manifest: Manifest, refined: Store, out: Path, track: Track, split: 
     missing = [image_id for image_id in expected if image_id not in refined]
     if missing:
         raise SubmissionError(
-            f"{out.name}: expected predictions to the {len(expected)} images of split {split!r} "
+            f"{out.name}: expected predictions for the {len(expected)} images of split {split!r} "
             f"in {refined.folder}, missing={sample(missing)}; likely `extract.splits` leaves the split out"
         )
     largest = track.largest_value(len(manifest.classes))

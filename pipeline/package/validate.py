@@ -226,7 +226,7 @@ def _name_problems(members: _Members, expected: Mapping[str, Any], name: str) ->
         sorted(members.predictions.keys() - expected.keys()),
     )
     if missing or extra:
-        hint = "; likely the predictions to another split" if len(missing) == len(expected) and extra else ""
+        hint = "; likely the predictions for another split" if len(missing) == len(expected) and extra else ""
         yield (
             f"{name}: expected {len(expected)} ids, got {len(members.predictions)}; "
             f"missing={sample(missing)}, extra={sample(extra)}{hint}"

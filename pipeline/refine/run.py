@@ -39,7 +39,7 @@ class Counts:
 
 
 def refine(manifest: Manifest, maps: Path, out: Path, settings: RefineSettings) -> Counts:
-    """Prediction every image that has maps, into a store for each split; return the counts.
+    """Predict every image that has maps, into a store for each split; return the counts.
 
     Raises:
         MapError: naming the image that could not be refined; or if there are more classes than a label map holds
@@ -129,7 +129,7 @@ def _refined(arrays: Arrays, file: Path, image_id: str, settings: RefineSettings
 
 
 def refine_image(arrays: Arrays, file: Path, image_id: str, settings: RefineSettings) -> Prediction:
-    """Prediction one image from its stored maps and its pixels.
+    """Predict one image from its stored maps and its pixels.
 
     Raises:
         MapError: naming the image
@@ -151,7 +151,7 @@ def _as_arrays(prediction: Prediction) -> Arrays:
 
 
 def check_output(output: str, allowed: Sequence[str], track: str) -> None:
-    """Refuse a output of the other track.
+    """Refuse an output of the other track.
 
     Raises:
         MapError: naming the ones that fit

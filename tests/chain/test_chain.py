@@ -21,7 +21,7 @@ def _sha256(path: Path) -> str:
 
 
 @pytest.mark.parametrize(("track", "largest"), [("track1", 4), ("track3", 255)])
-def test_submission_predictions_every_test_image_at_its_size(finished: Checkout, track: str, largest: int) -> None:
+def test_submission_has_every_test_image_at_its_size(finished: Checkout, track: str, largest: int) -> None:
     table = pq.read_table(finished.file(f"data/{track}/manifest/test.parquet")).to_pylist()
     sizes = {row["id"]: (row["width"], row["height"]) for row in table}
     assert len(sizes) == 6

@@ -39,7 +39,7 @@ def test_data_that_a_stage_is_given_stands_in_its_deps(stage: str) -> None:
     """
     words = " ".join(CHAIN[stage]["cmd"]).split()
     given = [word for word in words if word.startswith(("data/", "reports/", "submissions/"))]
-    known = [path for path in data_deps(stage) + CHAIN[stage]["outs"] if "/drawn/" not in path or stage == "preprocess"]
+    known = [path for path in data_deps(stage) + CHAIN[stage]["outs"] if "/drawn" not in path or stage == "preprocess"]
     assert [path for path in known if not any(inside(path, word) for word in given)] == []
     assert [word for word in given if not any(inside(path, word) for path in known)] == []
 
@@ -54,9 +54,14 @@ def inside(path: str, folder: str) -> bool:
 
 @pytest.mark.parametrize("stage", list(CHAIN)[1:])
 def test_a_stage_that_reads_rows_depends_on_the_files_drawn_for_them(stage: str) -> None:
-    """The manifest leads to them, no command line does."""
-    rows = {dep.partition("/manifest/")[2].removesuffix(".parquet") for dep in data_deps(stage) if "/manifest/" in dep}
-    drawn = {dep.partition("/drawn/")[2].removesuffix(".zip") for dep in data_deps(stage) if "/drawn/" in dep}
+    """The manifest leads to them, no command line does. The name "" stands for the whole folder."""
+    rows = {
+        dep.partition("/manifest")[2].strip("/").removesuffix(".parquet")
+        for dep in data_deps(stage)
+        if "/manifest" in dep
+    }
+    drawn = {dep.partition("/drawn")[2].strip("/").removesuffix(".zip") for dep in data_deps(stage) if "/drawn" in dep}
+    assert rows
     assert drawn == {"masks" if name == "truth" else name for name in rows}
 
 

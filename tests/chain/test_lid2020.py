@@ -194,7 +194,7 @@ def test_published_values_stand_in_the_recipe() -> None:
     for track in check(RECIPE).values():
         training, extraction = track["train"], track["extract"]
         assert (training.resize, training.crop, training.flip) == (384, 336, True)
-        assert training.batch_size * training.accumulate == 210
+        assert training.batch_size * training.accumulation_steps == 210
         assert (training.pooling, training.tap_threshold, training.loss) == ("tap", 0.05, "single_label")
         assert training.optimizer.head_multiplier == 10
         assert (extraction.negative_weights, extraction.scale, extraction.percentile) == ("clamp", "percentile", 98)

@@ -103,7 +103,7 @@ def test_the_recipes_own_value_is_a_level_even_between_the_usual_ones():
     assert list(levels) == sorted(levels)
 
 
-def test_given_levels_replace_the_usual_ones_and_one_level_fixes_a_knob():
+def test_given_levels_replace_the_usual_ones_and_one_level_fixes_a_parameter():
     space = make_space(SECTIONS, get_track("track3"), {"extract.percentile": [80, 85], "refine.exponent": [1]})
     assert set(space.levels["extract.percentile"]) == {80.0, 85.0, SECTIONS["extract"]["percentile"]}
     assert space.levels["refine.exponent"] == (1.0,)

@@ -175,7 +175,7 @@ def test_the_grid_is_the_image_over_the_stride(stride: int, shape: tuple[int, in
     assert maps.shape == (3, 1, *shape)
 
 
-def test_a_multi_label_classifier_predictions_with_sigmoids(classifier: Classifier) -> None:
+def test_a_multi_label_classifier_predicts_with_sigmoids(classifier: Classifier) -> None:
     scales = batch((64, 96))
     design = classifier.design
     try:

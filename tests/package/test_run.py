@@ -112,7 +112,7 @@ def test_a_crash_while_writing_leaves_the_old_zip_and_nothing_else(
 
 def test_a_prediction_that_is_missing_is_named(tmp_path: Path) -> None:
     refined = _refined(tmp_path / "refined", {"a": GOOD["a"]})
-    message = r"^track1\.zip: expected predictions to the 2 images .* missing=\['b'\]; likely `extract\.splits`"
+    message = r"^track1\.zip: expected predictions for the 2 images .* missing=\['b'\]; likely `extract\.splits`"
     with pytest.raises(SubmissionError, match=message):
         package(make_manifest(tmp_path, SIZES), refined, tmp_path / "track1.zip", TRACKS["track1"], "test")
     assert not (tmp_path / "track1.zip").exists()

@@ -87,7 +87,7 @@ MESSAGES = [  # defect, members, message or, before an …, its beginning
     ("missing", _members()[:1], "x.zip: expected 2 ids, got 1; missing=['b'], extra=[]"),
     ("extra", [*_members(), ("c.png", GOOD["a"])], "x.zip: expected 2 ids, got 3; missing=[], extra=['c']"),
     ("other split", [("c.png", GOOD["a"])],
-     "x.zip: expected 2 ids, got 1; missing=['a', 'b'], extra=['c']; likely the predictions to another split"),
+     "x.zip: expected 2 ids, got 1; missing=['a', 'b'], extra=['c']; likely the predictions for another split"),
     ("jpeg", _members(a=_jpeg()), WANTED + "a JPEG"),
     ("text", _members(a=b"hello"), WANTED + "a file that starts with b'hello'"),
     ("empty", _members(a=b""), WANTED + "a file that starts with b''"),
