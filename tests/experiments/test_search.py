@@ -9,7 +9,6 @@ from support.helpers import RECIPE
 from pipeline.core.manifest import from_rows, read_manifest, write_manifest
 from pipeline.core.settings import read_params
 from pipeline.experiments import search_scorer as searching
-from pipeline.experiments.journal import Journal
 from pipeline.experiments.search import main
 from pipeline.experiments.search_results import write_recipe
 from pipeline.params.check import check
@@ -204,15 +203,3 @@ def test_val_without_truth_is_refused(make_run, capsys):
     run = make_run(val=0)
     assert _main(run) == 1
     assert "expected val images with usable truth" in capsys.readouterr().err
-
-
-def test_a_journal_keeps_whole_lines_only(tmp_path):
-    path = tmp_path / "j.jsonl"
-    journal = Journal(path)
-    journal.add({"key": "a", "score": 1.0})
-    with path.open("a") as stream:
-        stream.write('{"key": "b", "sc')
-    again = Journal(path)
-    assert again.records == {"a": {"key": "a", "score": 1.0}}
-    again.add({"key": "c", "score": 2.0})
-    assert Journal(path).records.keys() == {"a", "c"}

@@ -20,8 +20,6 @@ from pipeline.core.manifest import SPLITS, Split
 from pipeline.preprocess.demo import source as demo
 from pipeline.preprocess.demo.objects import (
     MOST_CLASSES,
-    Family,
-    Kind,
     Patch,
     Placement,
     draw_object,
@@ -205,34 +203,6 @@ def test_the_files_are_the_same_bytes_on_other_machines(machine: str):
     assert done.stdout.strip() == CHECKSUM, (
         f"other bits with {MACHINES[machine]}; likely a float operation outside demo_exact's rules\n{done.stderr}"
     )
-
-
-# --- classes ----------------------------------------------------------------------------------------------------------
-
-
-def test_class_names_are_distinct_single_words():
-    names = [kind.name for kind in kinds(MOST_CLASSES)]
-    assert len(set(names)) == MOST_CLASSES == 20
-    assert all(name.isidentifier() and name.isascii() for name in names)
-
-
-@pytest.mark.parametrize("classes", range(2, MOST_CLASSES + 1))
-def test_every_family_has_a_sibling_class(classes: int):
-    members = Counter(kind.family.name for kind in kinds(classes))
-    assert sum(members.values()) == classes
-    assert min(members.values()) >= 2
-
-
-@pytest.mark.parametrize("kind", kinds(MOST_CLASSES), ids=lambda kind: kind.name)
-def test_a_class_differs_from_its_body_by_a_small_part(kind: Kind):
-    family = kind.family
-    bare = Kind(Family(family.name, family.tilt, family.body, {kind.part: list}), kind.part)
-    place = Placement(pose(kind, np.random.default_rng(1)) * 120, np.array([160.0, 160.0]))
-    whole, body = (draw_object(k, np.random.default_rng(2), place, (178, 62, 50), LIGHT) for k in (kind, bare))
-    differs = (np.abs(whole.color - body.color).max(axis=2) > 8) | (np.abs(whole.cover - body.cover) > 0.1)
-    assert 0.03 < differs.sum() / (whole.cover >= 0.5).sum() < 0.15
-    edge = np.concatenate([whole.cover[[0, -1]].ravel(), whole.cover[:, [0, -1]].ravel()])
-    assert not edge.any(), "the part sticks out of the space that `extent` promises"
 
 
 # --- labels -----------------------------------------------------------------------------------------------------------

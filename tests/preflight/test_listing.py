@@ -1,0 +1,32 @@
+"""Lists against files."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.preflight import guard, make_disks, of
+
+from pipeline.preflight import listing, params, run
+from pipeline.preflight.context import Context
+
+
+@pytest.mark.parametrize("make", [shutil.copy, os.link], ids=["same bytes", "same file"])
+def test_a_mask_in_place_of_an_image_fails_whatever_is_sampled(
+    tmp_path: Path, in_project: Callable[[Path], None], make: Callable[[Path, Path], Any]
+) -> None:
+    disks = make_disks(tmp_path)
+    in_project(tmp_path)
+    image = disks.lid / f"LID_track3/val/{disks.mask(5).stem}.JPEG"
+    image.unlink()
+    make(disks.mask(5), image)
+    context = Context(disks.write_params(), sample=0, minutes=0.0)
+    guard(params.check_params, context)
+    (row,) = of(guard(listing.check_listing, context, run.TRACKS["track3"]), "FAIL")
+    assert row.where == image.relative_to(tmp_path).as_posix()
+    assert (
+        f"expected image '{image.stem}', got its own mask {disks.mask(5).relative_to(tmp_path).as_posix()}" in row.found
+    )
+    assert row.hint.startswith("likely masks lie in a folder of images")
