@@ -49,13 +49,11 @@ def test_what_is_no_params_file_is_named(text: str) -> None:
         load_places(text, Path("mine.yaml"))
 
 
-@given(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text("abcnoyesNtrue .:#'-/_0", min_size=1)
-)
+NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+WORDS = st.text("abcnoyesNtrue .:#'-/_0", min_size=1)
+
+
+@given(st.none() | st.booleans() | NUMBERS | WORDS)
 def test_a_value_that_is_written_is_read_back(value: object) -> None:
     assert YAML(typ="safe", pure=True).load(f"key: {shown(value)}\n")["key"] == value
 

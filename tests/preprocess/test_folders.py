@@ -1,6 +1,5 @@
 """Finding folders and files of official layouts, and collecting what is wrong."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -36,7 +35,7 @@ def test_what_is_missing_is_told_with_what_is_there(tmp_path: Path) -> None:
     touch(tmp_path, "elsewhere/1.txt")
     with pytest.raises(DataError, match=r"expected the images at a or b, found .*elsewhere.*preprocess\.source\.root"):
         find_folder(tmp_path, ["a", "b"], "the images")
-    os.symlink(tmp_path / "nowhere", tmp_path / "link")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     with pytest.raises(DataError, match="found a link that leads nowhere"):
         find_folder(tmp_path / "link", ["a"], "the images")
     with pytest.raises(DataError, match=r"no such folder.*set preprocess\.source\.val_list"):
@@ -58,7 +57,7 @@ def test_masks_are_png_only_and_a_folder_without_one_is_refused(tmp_path: Path) 
 
 def test_walk_lists_names_by_folder_through_links(tmp_path: Path) -> None:
     touch(tmp_path, "disk/b/2.txt", "root/a/1.txt")
-    os.symlink(tmp_path / "disk", tmp_path / "root/link")
+    (tmp_path / "root/link").symlink_to(tmp_path / "disk")
     assert walk(tmp_path / "root") == {"a": ["1.txt"], "link/b": ["2.txt"]}
 
 

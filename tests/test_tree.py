@@ -1,0 +1,55 @@
+"""The tests mirror the packages: tests/x/test_y.py tests pipeline/x/y.py."""
+
+from pathlib import Path
+
+from support.checkout import ROOT
+
+PACKAGES = ROOT / "pipeline"
+TESTS = ROOT / "tests"
+NOT_OF_ONE_MODULE = ("chain", "stages", "support")  # the whole chain, the scripts, what tests share
+TESTED_WITH = {  # modules without a test file of their own, and the file whose tests run them
+    "evaluate/settings": "params/test_check",
+    "extract/settings": "params/test_check",
+    "models/settings": "params/test_check",
+    "package/settings": "params/test_check",
+    "preprocess/settings": "params/test_check",
+    "refine/settings": "params/test_check",
+    "report/settings": "params/test_check",
+    "train/settings": "params/test_check",
+    "experiments/project": "experiments/test_ablation",
+    "experiments/search_results": "experiments/test_search",
+    "experiments/search_scorer": "experiments/test_search",
+    "preflight/context": "preflight/test_run",
+    "preflight/machine": "preflight/test_run",
+    "preprocess/demo/scene": "preprocess/demo/test_source",
+    "preprocess/summary": "preprocess/test_inspect",
+    "report/results": "report/test_scores",
+}
+
+
+def modules() -> set[str]:
+    return {name(path, PACKAGES) for path in PACKAGES.rglob("*.py") if path.stem != "__init__"}
+
+
+def files_of_tests() -> set[str]:
+    found = {name(path, TESTS) for path in TESTS.rglob("test_*.py")}
+    return {file for file in found if "/" in file and file.split("/")[0] not in NOT_OF_ONE_MODULE}
+
+
+def name(path: Path, root: Path) -> str:
+    return path.relative_to(root).with_suffix("").as_posix()
+
+
+def own_file(module: str) -> str:
+    folder, _, last = module.rpartition("/")
+    return f"{folder}/test_{last}"
+
+
+def test_every_test_file_is_named_after_a_module() -> None:
+    assert files_of_tests() - {own_file(module) for module in modules()} == set()
+
+
+def test_every_module_has_a_test_file_or_is_listed() -> None:
+    without = {module for module in modules() if own_file(module) not in files_of_tests()}
+    assert without == set(TESTED_WITH)
+    assert set(TESTED_WITH.values()) <= files_of_tests()
