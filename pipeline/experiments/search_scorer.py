@@ -144,9 +144,8 @@ class PointScorer:
         return fingerprint([trial, self._maps_key(point), self._images_key(records), self._setting_key()])
 
     def _maps_key(self, point: Point) -> str:
-        return self._remember(
-            f"maps {identity(self._extraction(point))}", lambda: fingerprint(self._maps_identity(point))
-        )
+        extraction = {key: point[key] for key in EXTRACTION}
+        return self._remember(f"maps {identity(extraction)}", lambda: fingerprint(self._maps_identity(point)))
 
     def _images_key(self, records: Sequence[Record]) -> str:
         return self._remember(
@@ -195,9 +194,6 @@ class PointScorer:
                 assign(refine, key.removeprefix("refine."), value)
         settings = build(RefineSettings, refine, self.run.params, f"tracks.{self.run.track}.refine")
         return Trial(self._maps(point), float(point["extract.percentile"]), without_work(settings))
-
-    def _extraction(self, point: Point) -> dict[str, Any]:
-        return {key: point[key] for key in EXTRACTION}
 
     def _of_chain(self, point: Point) -> bool:
         return all(point[key] == self.sections["extract"][key.removeprefix("extract.")] for key in EXTRACTION)

@@ -32,8 +32,10 @@ def build_backbone(name: str, output_stride: int) -> nn.Module:
             f"train.backbone.name: expected a timm model, got {name!r}"
             + (f"; did you mean {close[0]!r}?" if close else "")
         )
+    # 32 is what almost every network has anyway; naming it would exclude those that take no such argument
+    stride: dict[str, Any] = {} if output_stride == 32 else {"output_stride": output_stride}
     try:
-        backbone: nn.Module = timm.create_model(name, num_classes=0, global_pool="", **_stride(output_stride))
+        backbone: nn.Module = timm.create_model(name, num_classes=0, global_pool="", **stride)
     except (TypeError, NotImplementedError, AssertionError) as error:
         hint = "set output_stride to 32" if output_stride != 32 else "likely one whose pooling cannot be taken away"
         raise TrainError(
@@ -51,11 +53,6 @@ def count_channels(backbone: nn.Module) -> int:
     )  # MobileNets widen their features before the classifier
     assert isinstance(channels, int)  # of every timm model
     return channels
-
-
-def _stride(output_stride: int) -> dict[str, Any]:
-    # 32 is what almost every network has anyway; naming it would exclude those that take no such argument
-    return {} if output_stride == 32 else {"output_stride": output_stride}
 
 
 def _check_features(backbone: nn.Module, name: str, output_stride: int) -> None:
