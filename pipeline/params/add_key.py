@@ -28,15 +28,18 @@ def add_key(text: str, path: Path, key: str, value: Any, after: str | None = Non
         after: name of the key in the same section that it follows; None: the last one
 
     Raises:
-        SettingsError: if the key is there, or its section or `after` is not, or the section stands inside braces
+        SettingsError: if the key is there, or its section, `after` or every track is not, or the section stands inside
+            braces
     """
-    note = comment
+    note, added = " ".join(comment.split()), False  # a line break would end the comment
     for track in TRACKS:
         every = {place.key: place for place in places(load_places(text, path))}
         if f"tracks.{track}" in every:
             words = f"{shown(value)} # {note}" if note else shown(value)
             text = _add(text, path, every, f"tracks.{track}.{key}", words, after)
-            note = ""
+            note, added = "", True
+    if not added:
+        raise SettingsError(f"{path}: tracks: expected one of {list(TRACKS)}, found none")
     return text
 
 
@@ -55,7 +58,8 @@ def _add(text: str, path: Path, every: dict[str, Place], key: str, value: str, a
     number = end_of_block(lines, chosen[-1].line, chosen[-1].column)
     while number > chosen[-1].line + 1 and not lines[number - 1].strip():
         number -= 1  # blank lines at the end of the block stay behind it
-    lines.insert(number, f"{' ' * chosen[-1].column}{name}: {value}")
+    end = "\r" if lines[chosen[-1].line].endswith("\r") else ""
+    lines.insert(number, f"{' ' * chosen[-1].column}{name}: {value}{end}")
     return "\n".join(lines)
 
 

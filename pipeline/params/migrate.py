@@ -9,19 +9,20 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pipeline.core.errors import PipelineError, SettingsError
 from pipeline.core.files import write_text
-from pipeline.core.settings import RENAMED, section
+from pipeline.core.settings import RENAMED, Renamed, section
 from pipeline.core.tracks import TRACKS
-from pipeline.params.text import load_places, places, replace_word
+from pipeline.params.text import Place, load_places, places, replace_word
 
 
 def migrate(text: str, path: Path) -> str:
     """The text with the keys and values of today; `path` names the file in messages.
 
     Raises:
-        SettingsError: if an old key stands beside its new name
+        SettingsError: if an old key stands beside its new name, or cannot be edited where it stands
     """
     values, lines = load_places(text, path), text.split("\n")
     every = {place.key: place for place in places(values)}
@@ -34,13 +35,20 @@ def migrate(text: str, path: Path) -> str:
                 raise SettingsError(
                     f"{path}: tracks.{track}: expected {old!r} or {renamed.key!r}, got both; remove one"
                 )
-            value = section(values, place.key, path)
-            if value in renamed.values:  # first, so that the column of the key is not moved
-                line = lines[place.value_line]
-                lines[place.value_line] = replace_word(line, place.value_column, value, renamed.values[value])
-            names = (old.rpartition(".")[2], renamed.key.rpartition(".")[2])
-            lines[place.line] = replace_word(lines[place.line], place.column, *names)
+            try:
+                _rename(lines, place, section(values, place.key, path), renamed)
+            except SettingsError as error:
+                raise SettingsError(f"{path}: line {place.line + 1}: {place.key}: {error}; edit it by hand") from None
     return "\n".join(lines)
+
+
+def _rename(lines: list[str], place: Place, value: Any, renamed: Renamed) -> None:
+    """Replace the value, then the key: in this order the column of the value still holds."""
+    if isinstance(value, str) and value in renamed.values:
+        line = lines[place.value_line]
+        lines[place.value_line] = replace_word(line, place.value_column, value, renamed.values[value])
+    names = (place.key.rpartition(".")[2], renamed.key.rpartition(".")[2])
+    lines[place.line] = replace_word(lines[place.line], place.column, *names)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,13 +70,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def read_text(path: Path) -> str:
-    """A params file as text.
+    """A params file as text, with its line ends as they are.
 
     Raises:
-        SettingsError: if there is none
+        SettingsError: if there is none, or it is not UTF-8
     """
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path}: expected text in UTF-8, got {error}") from error
     except FileNotFoundError:
         raise SettingsError(f"{path}: expected a params file, found none") from None
 

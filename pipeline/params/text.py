@@ -54,11 +54,17 @@ def places(values: CommentedMap, prefix: str = "") -> Iterator[Place]:
 def replace_word(line: str, column: int, old: str, new: str) -> str:
     """The line with the word `old`, quoted or not, at `column` replaced.
 
+    Raises:
+        SettingsError: if it is not there
+
     >>> replace_word("  decoder: 'foreground'  # of Track 3", 11, "foreground", "score_map")
     '  decoder: score_map  # of Track 3'
     """
     found = re.match(rf"(['\"]?){re.escape(old)}\1(?![\w-])", line[column:])
-    assert found, f"{old!r} is not at column {column} of {line!r}"
+    if not found:
+        raise SettingsError(
+            f"expected {old!r} at column {column + 1}, got {line!r}; likely an anchor, an alias or a tag"
+        )
     return line[:column] + new + line[column + found.end() :]
 
 
@@ -74,6 +80,8 @@ def end_of_block(lines: list[str], line: int, column: int) -> int:
 def shown(value: Any) -> str:
     """A value as one line of YAML, such as `[320, 448]` or `1.0e-4`.
 
+    >>> shown({"name": "step", "gamma": None})
+    '{name: step, gamma: null}'
     >>> shown(None), shown(True), shown([320, 448]), shown(0.0001), shown("map"), shown("no")
     ('null', 'true', '[320, 448]', '1.0e-04', 'map', "'no'")
     """
@@ -81,6 +89,8 @@ def shown(value: Any) -> str:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{shown(key)}: {shown(inner)}' for key, inner in value.items())}}}"
     if isinstance(value, list):
         return f"[{', '.join(shown(item) for item in value)}]"
     if isinstance(value, float) and (abs(value) < 1e-3 and value):

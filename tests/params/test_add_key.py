@@ -68,3 +68,13 @@ def test_all_shipped_files_take_a_key_in_both_tracks(
             assert list(sections["refine"]["crf"])[:2] == ["enabled", "backend"]
     assert main(["refine.crf.backend", "auto"]) == 1  # a second time
     assert "expected a new key" in capsys.readouterr().err
+
+
+def test_a_file_without_tracks_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"p\.yaml: tracks: expected one of \['track1', 'track3'\], found none"):
+        add_key("x: 1\n", Path("p.yaml"), "train.ema", 1)
+
+
+def test_line_ends_stay_and_a_comment_is_one_line() -> None:
+    text = add_key(TEXT.replace("\n", "\r\n"), Path("p.yaml"), "train.ema", 1, "epochs", "0:\noff")
+    assert text == add_key(TEXT, Path("p.yaml"), "train.ema", 1, "epochs", "0: off").replace("\n", "\r\n")

@@ -83,3 +83,30 @@ def test_an_old_key_is_answered_with_its_new_name_and_the_command(old: str) -> N
         build(SECTIONS[section], values, Path("params.yaml"), f"tracks.track3.{section}")
     (line,) = str(error.value).splitlines()  # no second line about the missing new key
     assert line.startswith(f"params.yaml: tracks.track3.{old}: expected {new!r}, as this key is called now; `python -m")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "tracks:\n  track1:\n    train:\n      select: &choice loss\n",
+        "tracks:\n  track1:\n    train: &same\n      select: loss\n  track3:\n    train: *same\n",
+    ],
+)
+def test_what_cannot_be_edited_in_its_place_is_named_and_not_half_written(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"x\.yaml: line 4: tracks\.track[13]\.train\.select: expected '.*by hand"):
+        migrate(text, Path("x.yaml"))
+
+
+def test_a_value_that_no_version_had_is_kept_for_the_check_to_refuse() -> None:
+    text = "tracks:\n  track1:\n    train:\n      select: [loss]\n"
+    assert migrate(text, Path("x.yaml")) == text.replace("select", "checkpoint")
+
+
+def test_line_ends_stay_and_other_encodings_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "old.yaml"
+    path.write_bytes(OLD.replace("\n", "\r\n").encode())
+    assert main([str(path), "--write"]) == 0
+    assert path.read_bytes() == NEW.replace("\n", "\r\n").encode()
+    path.write_bytes(b"\xff\xfe")
+    assert main([str(path)]) == 1
+    assert "old.yaml: expected text in UTF-8" in capsys.readouterr().err

@@ -60,5 +60,5 @@ def test_a_value_that_is_written_is_read_back(value: object) -> None:
 
 def test_a_word_is_replaced_with_its_quotes_and_nothing_else() -> None:
     assert replace_word('a: "tap" # tap', 3, "tap", "gap") == "a: gap # tap"
-    with pytest.raises(AssertionError, match="not at column 3"):
+    with pytest.raises(SettingsError, match="expected 'tap' at column 4"):
         replace_word("a: tapping", 3, "tap", "gap")
