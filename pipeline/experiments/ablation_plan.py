@@ -18,7 +18,7 @@ from typing import Any
 
 from pipeline.core.errors import SettingsError
 from pipeline.core.files import write_json
-from pipeline.core.settings import read_params, section, write_yaml
+from pipeline.core.settings import RENAMED, read_params, section, write_yaml
 from pipeline.core.tracks import Track
 from pipeline.experiments.ablation_rows import (
     Row,
@@ -77,6 +77,8 @@ class Ablation:
         """
         values = read_params(self.recipe)
         for key, value in self.changes.items():
+            if key in RENAMED:
+                raise SettingsError(f"{key}: expected {RENAMED[key].key!r}, as this key is called now")
             place, _, name = f"tracks.{self.track.name}.{key}".rpartition(".")
             section(values, f"{place}.{name}", self.recipe)  # refuses a key that is not there
             section(values, place, self.recipe)[name] = value

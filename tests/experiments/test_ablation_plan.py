@@ -7,6 +7,7 @@ import pytest
 from support.helpers import RECIPE, ROOT, merge
 from support.import_graph import imported_packages
 
+from pipeline.core.errors import SettingsError
 from pipeline.core.settings import read_params, write_yaml
 from pipeline.core.tracks import get_track
 from pipeline.experiments.ablation_plan import OWN_DEPS, Ablation, write_plan
@@ -113,3 +114,21 @@ def test_rows_name_the_params_that_repeat_them(stages, tmp_path):
         4,
         "clamp",
     )
+
+
+def test_changes_are_those_of_the_recipe_and_nothing_else_moves(tmp_path):
+    ablation = Ablation(RECIPE, get_track("track3"), (0,), False, tmp_path, {"train.epochs": 7})
+    assert ablation.values() == merge(read_params(RECIPE), {"tracks": {"track3": {"train": {"epochs": 7}}}})
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("train.epoch", 2, "train.epoch: expected this key, found .*did you mean 'epochs'"),
+        ("train.epochs", "two", "train.epochs: expected a valid integer, got 'two'"),
+        ("train.select", "loss", "train.select: expected 'train.checkpoint', as this key is called now"),
+    ],
+)
+def test_changes_that_no_params_file_could_have_are_refused(tmp_path, key, value, message):
+    with pytest.raises(SettingsError, match=message):
+        Ablation(RECIPE, get_track("track3"), (0,), False, tmp_path, {key: value}).values()
