@@ -92,17 +92,26 @@ def ablation_record(folder: Path, name: str) -> AblationRecord:
         params=_settings(folder / "params" / "preprocess.yaml", results.track),
         code=made.code,
         machine=made.machine,
-        command=_ablation_command(results),
+        command=_ablation_command(results, folder),
         seeds=results.seeds,
         seconds=round(sum(timings.values())) or None,
         results=_tables(results),
     )
 
 
-def _ablation_command(results: Results) -> str:
+def _ablation_command(results: Results, folder: Path) -> str:
     seeds = ",".join(map(str, results.seeds))
     words = ["make ablation", f"RECIPE={results.recipe}", f"TRACK={results.track}", f"SEEDS={seeds}"]
-    return " ".join([*words, *_set_words(results.changes), *["GRID=1"] * ("grid" in results.groups)])
+    words += [*_name_words(results, folder), *_set_words(results.changes)]
+    return " ".join([*words, *["GRID=1"] * ("grid" in results.groups)])
+
+
+def _name_words(results: Results, folder: Path) -> list[str]:
+    """The variable that names the folder, so that a variant is not repeated in the folder of its recipe."""
+    name, dash, track = folder.resolve().name.rpartition("-")
+    if not (name and dash) or track != results.track or name == Path(results.recipe).stem:
+        return []
+    return [f"NAME={shlex.quote(name)}"]
 
 
 def _set_words(changes: Mapping[str, Any]) -> list[str]:

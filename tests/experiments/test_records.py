@@ -83,3 +83,12 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     write_json(tmp_path / "other.json", {"kind": "chain", "name": "a"})
     with pytest.raises(StoreError, match=r"other\.json: track: expected ChainRecord"):
         read_records(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("folder", "words"),
+    [("a-track3", ""), ("a-trained-track3", "NAME=a-trained "), ("my folder-track3", "NAME='my folder' ")],
+)
+def test_a_variant_is_repeated_in_its_own_folder(make_run, tmp_path, folder: str, words: str) -> None:
+    record = ablation_record(ablation_results(tmp_path / folder, make_run().params), "a set")
+    assert record.command.startswith(f"make ablation RECIPE=recipes/a.yaml TRACK=track3 SEEDS=0,1 {words}SET=")
