@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
-from support.import_graph import ROOT, imported_files
+from support.import_graph import ORDER, ROOT, imported_files
 
 from pipeline.preprocess.layouts.folder import list_folder
 
@@ -218,11 +218,30 @@ def test_every_package_and_module_stands_in_the_architecture() -> None:
     module = load("make_modules")
     assert page == module.rewrite(page), "modules or their docstrings changed: run python docs/make_modules.py"
     packages = {path.parent.relative_to(ROOT).as_posix() for path in module.modules()}
-    listed = set(re.findall(r"^\| `(pipeline/[\w/]+)/` \|", page, flags=re.MULTILINE))
-    assert listed == packages
+    listed = re.findall(r"^\| `(pipeline/[\w/]+)/` \|", page, flags=re.MULTILINE)
+    assert sorted(listed) == sorted(packages), "every package once, and no other"
     assert {package.split("/")[1] for package in packages} == {
         path.parent.name for path in (ROOT / "pipeline").glob("*/__init__.py")
     }
+
+
+def test_the_architecture_lists_what_each_stage_depends_on() -> None:
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| `(stages/\w+\.py)` \| (.+) \|$", page, flags=re.MULTILINE)
+    listed = {stage: [script, *re.sub(r" \(.*?\)", "", packages).split(", ")] for stage, script, packages in rows}
+    code = {
+        stage: [dep.removeprefix("pipeline/") for dep in entry["deps"] if dep.startswith(("stages/", "pipeline/"))]
+        for stage, entry in chain().items()
+    }
+    assert listed == code
+
+
+def test_the_architecture_names_the_packages_in_the_order_of_imports() -> None:
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    (inside,) = re.findall(r"^order of imports: +(.+)$", page, flags=re.MULTILINE)
+    (outside,) = re.findall(r"^outside the chain: (.+) \(", page, flags=re.MULTILINE)
+    assert (*inside.split(" ◄ "), *outside.split(", ")) == load("make_modules").ORDER
+    assert tuple(inside.split(" ◄ ")) == ORDER
 
 
 # --- written pages ----------------------------------------------------------------------------------------------------

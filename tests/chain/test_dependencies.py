@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
-from support.import_graph import ROOT, imported_files, imported_packages
+from support.import_graph import ORDER, ROOT, imported_files, imported_packages
 
 STAGES = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stages"]
 CHAIN = {name: entry.get("do", entry) for name, entry in STAGES.items()}
@@ -18,9 +18,6 @@ def test_deps_equal_the_import_graph(stage: str) -> None:
     missing, superfluous = sorted(expected - listed), sorted(listed - expected)
     assert not missing, f"dvc.yaml, stage {stage}: an edit in {missing} would rerun nothing; list it"
     assert not superfluous, f"dvc.yaml, stage {stage}: an edit in {superfluous} would rerun it for nothing; remove it"
-
-
-ORDER = ("core", "models", "preprocess", "train", "extract", "refine", "evaluate", "package", "report")  # of the chain
 
 
 @pytest.mark.parametrize("package", ORDER)

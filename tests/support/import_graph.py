@@ -6,6 +6,8 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+# packages of the chain: none imports a later one
+ORDER = ("core", "models", "preprocess", "train", "extract", "refine", "evaluate", "package", "report")
 
 
 def imported_files(script: Path) -> set[Path]:
