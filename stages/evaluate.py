@@ -1,5 +1,5 @@
-"""Stage `evaluate`: score the predictions of one track for split val, before and after the CRF, and measure why they
-are so.
+"""Stage `evaluate`: score the predictions of one track for split val, before and after the CRF, and compute the
+diagnostics.
 
 Settings: `tracks.<track>.evaluate` in params.yaml. Paths: see dvc.yaml.
 """

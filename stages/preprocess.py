@@ -1,4 +1,4 @@
-"""Stage `preprocess`: list the images of one track, look at the files, and write the table that all stages share.
+"""Stage `preprocess`: list the images of one track, check the files, and write the table that all stages share.
 
 Settings: `tracks.<track>.preprocess` in params.yaml. Paths: see dvc.yaml.
 """

@@ -1,4 +1,4 @@
-"""Stage `refine`: sharpen the class activation maps of one track with a dense CRF, and predict every image.
+"""Stage `refine`: apply a dense CRF to the class activation maps of one track, and predict every image.
 
 Settings: `tracks.<track>.refine` in params.yaml. Paths: see dvc.yaml.
 """

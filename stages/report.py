@@ -1,7 +1,7 @@
-"""Stage `report`: one page a track with the numbers, the curves and the images.
+"""Stage `report`: one page for each track, with the numbers, the curves and the images.
 
-Settings: `tracks.<track>.report` in params.yaml. Paths: see dvc.yaml. What `--preprocess` to `--package` name are the
-counts of these stages, each of which may be left out.
+Settings: `tracks.<track>.report` in params.yaml. Paths: see dvc.yaml. `--preprocess` to `--package` name the counts
+of these stages; each of them may be left out.
 """
 
 import argparse

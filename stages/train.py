@@ -1,4 +1,4 @@
-"""Stage `train`: learn a classifier of one track's image-level labels.
+"""Stage `train`: fit a classifier to the image-level labels of one track.
 
 Settings: `tracks.<track>.train` in params.yaml. Paths: see dvc.yaml.
 """

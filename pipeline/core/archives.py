@@ -1,6 +1,6 @@
 """Many small files in one zip without compression, read in place.
 
-A path may lead into such a zip, `data/track1/rendered/train.zip/train_00000.jpg`: for DVC a thousand drawn images are
+A path may lead into such a zip, `data/track1/drawn/train.zip/train_00000.jpg`: for DVC a thousand drawn images are
 one file, and nothing has to be unpacked before a stage can read them.
 """
 
@@ -41,8 +41,8 @@ def write_zip(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
 def archive_of(path: Path) -> Path | None:
     """The zip that `path` leads into; None for a path of an ordinary file.
 
-    >>> archive_of(Path("rendered/train.zip/a.jpg")), archive_of(Path("images/a.jpg"))
-    (PosixPath('rendered/train.zip'), None)
+    >>> archive_of(Path("drawn/train.zip/a.jpg")), archive_of(Path("images/a.jpg"))
+    (PosixPath('drawn/train.zip'), None)
     """
     return path.parent if path.parent.suffix == SUFFIX and not path.parent.is_dir() else None
 

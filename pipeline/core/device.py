@@ -22,7 +22,7 @@ class Hardware:
     @property
     def pins_memory(self) -> bool:
         """Whether batches are read into pinned memory: for copies to a GPU that is used, not for one that is merely
-        there."""
+        present."""
         return self.device.type == "cuda"
 
     def autocast(self) -> AbstractContextManager[None]:
@@ -32,11 +32,11 @@ class Hardware:
 
 
 def choose_hardware(device: str, precision: str, learning: bool) -> Hardware:
-    """Turn `auto` into a device and a precision; what is named is taken as it is.
+    """Turn `auto` into a device and a precision; other values are used as given.
 
-    `auto` prefers CUDA to MPS to the CPU. Precision `auto` is bf16 on a CUDA device that has it. On a CPU with bfloat16
-    instructions (AVX512-BF16, AMX) it is bf16 for the forward pass alone, several times faster than float32 when tried,
-    and float32 for learning, where the depthwise backward pass was slower in bf16.
+    `auto` prefers CUDA to MPS to the CPU. Precision `auto` is bf16 on a CUDA device that has it, else fp16. On a CPU
+    with bfloat16 instructions (AVX512-BF16, AMX) it is bf16 for the forward pass alone, several times faster than
+    float32 when tried, and float32 for learning, where the depthwise backward pass was slower in bf16.
 
     Raises:
         SettingsError: if the device is unknown or not there, or cannot do the precision

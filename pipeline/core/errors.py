@@ -1,7 +1,7 @@
-"""All errors that are raised on purpose, one class a kind of mistake.
+"""All errors that are raised on purpose, one class for each kind of mistake.
 
 A message says where (file, key, image id), what was expected, what was found, and, where it is known, the likely
-cause and the way out.
+cause and the remedy.
 """
 
 import sys
@@ -13,11 +13,11 @@ class PipelineError(Exception):
 
 
 class SettingsError(PipelineError):
-    """A params file does not say what a stage needs."""
+    """A params file lacks what a stage needs, or contradicts itself."""
 
 
 class DataError(PipelineError):
-    """Images, lists, labels or masks are not as the layout promises."""
+    """Images, lists, labels or masks are not as the layout requires."""
 
 
 class StoreError(PipelineError):
@@ -62,7 +62,7 @@ def sample(items: Iterable[object], most: int = 3) -> str:
 
 
 def swap_hint(found: tuple[int, ...], expected: tuple[int, ...]) -> str:
-    """The end of a message about two sizes: a likely cause, where one is the other turned around.
+    """The end of a message about two sizes: a likely cause, if width and height are swapped.
 
     >>> swap_hint((375, 500), (500, 375))
     '; likely width and height swapped'

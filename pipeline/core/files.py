@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all; the same content gives the same bytes."""
+"""Files that are written completely or not at all; the same content gives the same bytes."""
 
 import hashlib
 import json

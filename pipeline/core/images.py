@@ -105,7 +105,7 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def encode_jpeg(pixels: NDArray[np.uint8], quality: int = 85) -> bytes:
-    """Encode (H, W, 3) RGB as a JPEG: for pages that people look at, never for predictions."""
+    """Encode (H, W, 3) RGB as a JPEG: for pages, never for predictions."""
     return _encode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
 
 
@@ -144,7 +144,7 @@ def resize(values: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.fl
 
 
 def resize_image(image: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """Resize an image to `shape` = (H, W) as the network sees it, in training and extraction alike, each axis by
+    """Resize an image to `shape` = (H, W) as input of the network, in training and extraction alike, each axis by
     itself.
 
     An axis that shrinks is averaged over the area of each new pixel, which keeps it free of aliases; an axis that grows

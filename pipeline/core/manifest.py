@@ -1,7 +1,7 @@
-"""The table of all images, one file a split, the truth apart.
+"""The table of all images: one file for each split, and one for the truth.
 
 On disk it is a folder with one file for each split and one with the truth, so that a stage reruns only for what it
-reads: a new test image does not train again, and neither does a corrected mask.
+reads: neither a new test image nor a corrected mask causes a new training.
 """
 
 import json
@@ -30,22 +30,22 @@ SCHEMA = pa.schema(
     [
         ("id", pa.string()),  # file stem: names the image in every stage and in the submission
         ("file", pa.string()),  # relative to the root
-        ("width", pa.int32()),  # stored pixels; 0 where no stage has asked yet
+        ("width", pa.int32()),  # stored pixels; 0 where not read yet
         ("height", pa.int32()),
         ("labels", pa.list_(pa.int32())),  # class indices, 0..K-1; empty where unknown
         ("split", pa.string()),
         ("mask", pa.string()),  # relative to the root; null where there is none
         ("boxes", pa.list_(pa.int32())),  # x0 y0 x1 y1, inclusive pixels, one box after the other; null where none
-        ("bytes", pa.int64()),  # size of the image file: a changed file changes the table; 0 where not asked
+        ("bytes", pa.int64()),  # size of the image file: a changed file changes the table; 0 where not read
         ("mask_turn", pa.string()),  # how a mask with width and height swapped is to be turned; null where as it is
         ("quirks", pa.list_(pa.string())),  # names of the rules that this image or its mask met; null where none
-        ("mask_sha256", pa.string()),  # of the mask file: a corrected mask changes the truth; null where not asked
+        ("mask_sha256", pa.string()),  # of the mask file: a corrected mask changes the truth; null where not read
         ("has_mask", pa.bool_()),  # filled when read: whether there is one, also for stages that do not read the truth
         ("has_boxes", pa.bool_()),
     ]
 )
 TRUTH = ("mask", "boxes", "mask_turn", "mask_sha256")  # columns of truth.parquet beside the id
-_UNWRITTEN = ("quirks", *TRUTH)  # columns that the file of a split lacks; no later stage asks for the quirks
+_UNWRITTEN = ("quirks", *TRUTH)  # columns that the file of a split lacks; no later stage uses the quirks
 _FILL: dict[str, Any] = {  # of columns that are not given; the others: null
     "width": 0,
     "height": 0,
@@ -120,7 +120,7 @@ class Manifest:
         root: where `file` of each row starts
         mask_kind: `foreground` (any class, > 128), `labels` (class ids, 255 ignored) or `trimap` (any class: 1
             foreground, 2 background, 3 ignored)
-        left_out: what the source saw and did not list, by rule: how many
+        left_out: how many files the source found but did not list, by rule
         mask_root: where `mask` of each row starts; None: at `root`
     """
 
@@ -216,8 +216,8 @@ def _column(value: Any, kind: pa.DataType, count: int) -> pa.Array | pa.ChunkedA
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write `train.parquet`, `val.parquet`, `test.parquet` and `truth.parquet`; equal rows give equal bytes.
 
-    Classes, roots and mask kind travel in the schema of each file. The truth of an image without mask and boxes is no
-    row.
+    Classes, roots and mask kind are in the schema of each file. An image without mask and boxes has no row in the
+    truth.
     """
     table = manifest.table
     table = _replace(table, "has_mask", pc.is_valid(table["mask"]))

@@ -2,8 +2,8 @@
 
 DVC deletes the outs of a stage before it runs again. The shards of a store lie, hard-linked, in a scratch folder beside
 it; a list beside each shard says, image by image, the key under which its arrays can be used again: a digest of code,
-libraries, settings, and of the contents that the image's arrays were made of. A stage asks here first. A shard that is
-damaged is not used, and what the last few runs did not need is removed.
+libraries, settings, and of the contents that the image's arrays were made of. A stage looks for them first. A shard
+that is damaged is not used, and what the last few runs did not need is removed.
 """
 
 import hashlib
@@ -60,10 +60,10 @@ class Finished:
         return path.stem
 
     def end(self, used: Iterable[str]) -> None:
-        """Say that a run is done and which names it used; shards that none of the last `KEPT_RUNS` runs used are
+        """Record that a run is finished and which names it used; shards that none of the last `KEPT_RUNS` runs used are
         removed.
 
-        Several runs, because settings are tried and taken back: then DVC brings the outs back, and no stage runs.
+        Several runs, because settings are changed and changed back: DVC then restores the outs, and no stage runs.
         """
         listed = self.folder / RUNS
         earlier = read_json(listed) if listed.is_file() else []
@@ -124,8 +124,8 @@ def arrays_digest(arrays: Arrays) -> str:
 def code_digest() -> str:
     """A digest of this package's modules and of the versions of the libraries that compute with them.
 
-    All modules, not only those of one stage: an edit that cannot matter costs a run, one that was forgotten a wrong
-    result.
+    All modules, not only those of one stage: an edit that changes no result costs a run; a module left out could cause
+    a wrong result.
     """
     home = Path(pipeline.__file__).parent
     digest = hashlib.sha256()

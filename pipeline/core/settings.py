@@ -1,6 +1,6 @@
 """Params files to frozen dataclasses; all mistakes are reported at once.
 
-A settings class is a frozen, slotted dataclass without defaults: a params file says everything, so that it alone
+A settings class is a frozen, slotted dataclass without defaults: a params file is complete, so it alone
 reproduces a run. Ranges stand in the type (`Annotated[float, Field(gt=0)]`), contradictions in `__post_init__`.
 The file is read with YAML 1.2 rules, as DVC reads it: `no` and `on` are words, `010` is ten.
 """
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 PARAMS = Path("params.yaml")
-UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")  # kinds of problems: a key that nobody reads
+UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")  # kinds of problems: a key that no stage reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ RENAMED = {
 }
 MIGRATE = "`python -m pipeline.params.migrate FILE` rewrites files of earlier versions"
 
-EXPECTED = {  # where pydantic speaks of JSON, or in another form
+EXPECTED = {  # where pydantic's message mentions JSON or has another form
     "bool_type": "true or false",
     "dataclass_type": "keys and values",
     "dict_type": "keys and values",
@@ -140,7 +140,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def section(values: Mapping[str, Any], key: str, path: Path) -> Any:
-    """Return what stands under the dotted `key`.
+    """Return the value of the dotted `key`.
 
     Raises:
         SettingsError: naming the first step that is missing, and the keys that are there
@@ -165,7 +165,7 @@ def build(kind: type[T], values: Any, path: Path, key: str) -> T:
     """
     try:
         text = json.dumps(values, default=str)
-    except (TypeError, ValueError) as error:  # YAML can say more: keys that are lists, loops
+    except (TypeError, ValueError) as error:  # YAML allows more: keys that are lists, loops
         raise SettingsError(f"{path}: {key}: expected plain keys and values, got {error}") from None
     try:
         # through JSON, whose arrays fit tuples even in strict mode
@@ -186,7 +186,7 @@ def load_section(kind: type[T], key: str, path: Path = PARAMS) -> T:
 
 
 def unknown_key(path: Path, key: str, value: object, known: Iterable[str]) -> str:
-    """The message about a key that nobody reads."""
+    """The message about a key that no stage reads."""
     shown = repr(value) if not isinstance(value, Mapping) else "a section"
     hint = _did_you_mean(key.rpartition(".")[2], list(known))
     key = key if key.isprintable() else repr(key)  # a line break in a key must not break the message

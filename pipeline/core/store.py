@@ -1,7 +1,7 @@
 """Arrays between stages: in shards, checked, read by image id.
 
 A store is a folder of `shard-00000.safetensors`, … and one `index.json` that names, for every shard, the image ids and
-the sha256. Shards are independent: workers write them side by side, and `finish` binds them together. A folder of
+the sha256. Shards are independent: workers write them in parallel, and `finish` writes their index. A folder of
 stores called `train`, `val` and `test` is read as one.
 
 An image's shard is decided by its id and, coarsely, by how many images there are: a new image changes one shard.
@@ -69,10 +69,10 @@ def write_shard(folder: Path, number: int, items: Mapping[str, Arrays]) -> Shard
 
 
 def finish(folder: Path, shards: Iterable[Shard], about: Mapping[str, Any]) -> None:
-    """Write the index: from here on `folder` is a store. `about` is what its readers must know of all images.
+    """Write the index: from here on `folder` is a store. `about` holds what applies to all images.
 
     Raises:
-        StoreError: if an image id stands in two places
+        StoreError: if an image id is in two places
     """
     ordered = sorted(shards, key=lambda shard: shard.file)
     counts = Counter(image_id for shard in ordered for image_id in shard.ids)

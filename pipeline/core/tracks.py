@@ -15,7 +15,7 @@ class Track:
 
     Attributes:
         name: as in params.yaml and in file names
-        title: as people say it
+        title: for people to read
         task: `segmentation` predicts class ids 0..K, `localization` scores 0..255
         outputs: which values `refine.output` may take
     """

@@ -16,14 +16,14 @@ FOREGROUND_ABOVE = 128  # in a foreground mask, a pixel is foreground if its val
 
 
 def has_foreground(record: Record) -> bool:
-    """Whether `read_foreground` can say which pixels are foreground."""
+    """Whether `read_foreground` can determine the foreground."""
     return record.mask is not None or bool(record.boxes)
 
 
 def has_label_map(record: Record, mask_kind: MaskKind) -> bool:
-    """Whether `read_label_map` can say which class each pixel has.
+    """Whether `read_label_map` can determine the class of each pixel.
 
-    A mask of class ids says it alone. A foreground mask, or boxes, say it for an image with exactly one label.
+    A mask of class ids does. A foreground mask, or boxes, do if the image has exactly one label.
     """
     if record.mask is not None and mask_kind == "labels":
         return True

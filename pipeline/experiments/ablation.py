@@ -4,9 +4,9 @@
         [--set train.backbone.trained=true] [--set train.epochs=2] [--name folder-trained]
 
 Two trainings a seed (GAP, TAP), on a frozen backbone from one pass over the images; everything else is shared between
-the rows, cached, and goes on where it stopped. The results lie in the folder, `ablation/<recipe>-<track>` if none is
-named: `table.md`, `table.csv`, `figure.svg`, `strip.png`, `results.json`. Choose settings by split val only: nothing
-here looks at split test.
+the rows and cached, and a stopped ablation continues where it stopped. The results are in the folder
+`ablation/<recipe>-<track>`, if no other is named: `table.md`, `table.csv`, `figure.svg`, `strip.png`, `results.json`.
+Split test is not used.
 """
 
 import argparse

@@ -1,12 +1,12 @@
 """The ablation as a DVC pipeline of its own, in a folder of its own.
 
-Every stage is one run of a script of the chain on a file of params made for it, and stands once for all rows that need
-it: two trainings a seed, maps by training and treatment of negative weights, one refinement a variant. What looks at
-the same images with the same backbone is one stage that looks once (`shared`): on a frozen backbone one training a seed
-for GAP and TAP, and one extraction for all maps. DVC skips what is done, so a killed ablation goes on where it stopped,
-and a changed CRF, another seed or the grid adds only what is new, but for that one extraction, which looks again.
+Every stage runs one script of the chain with a params file of its own, once for all rows that need it: two trainings a
+seed, maps for each training with and without NWC, one refinement for each variant. Runs of the same frozen backbone on
+the same images are one stage with one pass over the images (`shared`): one training a seed for GAP and TAP, and one
+extraction for all maps. DVC skips finished stages, so a stopped ablation continues where it stopped, and a changed CRF,
+another seed or the grid runs only new stages, except for the one extraction, which runs again.
 
-The folder is a DVC project for itself (`dvc init --no-scm`): the chain's own commands neither see it nor wait for it.
+The folder is a separate DVC project (`dvc init --no-scm`): the chain's own commands do not include it or wait for it.
 """
 
 import os
@@ -39,7 +39,7 @@ RESULTS = ("results.json", "table.csv", "table.md", "figure.svg", "strip.png")
 SCORES = ("metrics.json", "table.csv", "per_image.csv", "diagnostics.json")  # of the stage evaluate
 CODE = ("pipeline/", "stages/")
 # What the scripts of the experiments depend on. The first list is complete (a test compares it with the import graph).
-# The other reads finished results and draws: of what it imports, only what decides its numbers stands here.
+# The other reads finished results and draws: of what it imports, only what changes its numbers is listed.
 OWN_DEPS = {
     "rescale": ("pipeline/core", "pipeline/extract", "pipeline/experiments/rescale.py"),
     "compare": tuple(
@@ -58,7 +58,7 @@ class Ablation:
         track: whose sections are varied
         seeds: of `train.seed`
         with_grid: whether all 16 combinations are wanted beside the five rows
-        folder: where everything goes
+        folder: of all its files
         changes: of keys of the recipe, below the track, such as `train.epochs`
     """
 
@@ -121,8 +121,8 @@ def _unique(groups: dict[str, list[Row]]) -> list[Variant]:
 
 
 def _levels(variant: Variant, base: Variant) -> dict[str, Variant]:
-    """For each depth of the chain its key and a variant that says nothing about what comes later: other rows share the
-    file."""
+    """The params files of a variant by key, one for each depth of the chain; later settings are those of `base`, so
+    that rows share files."""
     training = replace(base, pooling=variant.pooling)
     maps = replace(training, negative_weights=variant.negative_weights)
     scaled = replace(maps, scale=variant.scale)
@@ -198,7 +198,7 @@ class _Stages:
         return {**stages, "compare": self._compare(runs)}
 
     def _trainings(self, runs: Sequence[tuple[Variant, int]]) -> dict[str, Any]:
-        """On a frozen backbone one stage a seed, whose classifiers share every look at an image.
+        """On a frozen backbone one stage a seed, whose classifiers share each pass of an image.
 
         Else one a training.
         """
@@ -209,7 +209,7 @@ class _Stages:
         return {f"train-seed{seed}": self._train(pairs) for seed, pairs in by_seed.items()}
 
     def _extractions(self, runs: Sequence[tuple[Variant, int]]) -> dict[str, Any]:
-        """On a frozen backbone one stage for all maps, whose heads share every look at an image.
+        """On a frozen backbone one stage for all maps, whose heads share each pass of an image.
 
         Else one a training.
         """
@@ -229,10 +229,10 @@ class _Stages:
     def _stage(
         self, script: str, params: str, data: dict[str, str], outs: dict[str, str], listed: Sequence[str] = ()
     ) -> Any:
-        """One stage that runs a script of the chain or of the study.
+        """One stage that runs a script of the chain or of the experiments.
 
         Args:
-            script: a stage of the chain, or a module of the study
+            script: a stage of the chain, or a module of the experiments
             params: file with its settings
             data: what it reads, by option
             outs: what it writes, by option

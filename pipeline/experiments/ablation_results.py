@@ -1,4 +1,4 @@
-"""What an ablation found: numbers over the seeds, the rows of its tables, all that stands in `results.json`."""
+"""The results of an ablation: numbers over the seeds, the rows of its tables, the contents of `results.json`."""
 
 import math
 import statistics
@@ -64,7 +64,7 @@ class ScoredRow:
     """One row of a table.
 
     Attributes:
-        title: as people read it
+        title: for people to read
         parts: which of `PARTS` are on
         output: `refine.output`
         published: the authors' score
@@ -97,7 +97,7 @@ class Tables:
         images: scored, of split val
         groups: rows by table
         parts: gains by part, if all combinations were run
-        baselines: scores of predictions that use no pixel, by key
+        baselines: scores of predictions that use no map, by key
         classification_accuracy: by pooling, `GAP` and `TAP`
         why: numbers of the diagnosis, by pooling and by their place in diagnostics.json
     """

@@ -1,8 +1,8 @@
 """The rows of the ablation: parts added one after another, all combinations, the outputs of Track 1.
 
-Four parts are switched: TAP in the training, NWC in the maps, PaS in their scale, the CRF behind them. A run with the
-CRF holds the prediction without it, too (`before` in the store of the stage `refine`, `before_crf` in metrics.json), so
-that only three of the four switches ask for runs of their own.
+Four parts are switched on or off: TAP in the training, NWC in the maps, PaS in their scale, and the CRF. A run with the
+CRF also has the prediction without it (`before` in the store of the stage `refine`, `before_crf` in metrics.json), so
+only three of the four switches need runs of their own.
 """
 
 import copy
@@ -63,7 +63,7 @@ class Row:
     """One row of the table.
 
     Attributes:
-        title: as people read it
+        title: for people to read
         variant: the run whose numbers stand here
         crf: whether the numbers are those after the CRF
         published: the authors' peak IoU on the 23,151 validation images of Track 3
@@ -100,8 +100,8 @@ def additive_rows(output: str) -> list[Row]:
 
 
 def without_crf(output: str) -> list[Row]:
-    """The rows of the ablation before the CRF, which hides what a part does to the map: the same runs, so they cost
-    nothing.
+    """The rows of the ablation before the CRF, which show the effect of a part on the map. They are from the same
+    runs.
 
     >>> [row.title for row in without_crf("score_map")]
     ['CAM', '+ PaS', '+ NWC', '+ TAP']
@@ -128,7 +128,7 @@ def grid(output: str) -> list[Row]:
 def output_rows(track: Track, output: str) -> list[Row]:
     """Track 1: the last row of the ablation with both outputs, from the same maps, before and after the CRF.
 
-    None where the recipe finds one class an image: its classifier (`train.loss`, `extract.max_classes`) may know of no
+    None where the recipe finds one class an image: its classifier (`train.loss`, `extract.max_classes`) may not support
     more.
     """
     if track.task != "segmentation" or output != "label_map":
@@ -143,7 +143,7 @@ def output_rows(track: Track, output: str) -> list[Row]:
 
 
 def variant_params(params: Mapping[str, Any], track: str, variant: Variant, seed: int) -> dict[str, Any]:
-    """A complete params file of one run: the recipe with the switches thrown; only split val is extracted.
+    """A complete params file of one run: the recipe with the switches set; only split val is extracted.
 
     >>> given = {"tracks": {"t": {"train": {}, "extract": {}, "refine": {"crf": {}}, "package": {}}}}
     >>> variant_params(given, "t", Variant("tap", "keep", "max", "score_map"), 1)["tracks"]["t"]["train"]

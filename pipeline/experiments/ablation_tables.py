@@ -1,4 +1,4 @@
-"""The results of an ablation as people read them: tables in CSV and Markdown."""
+"""The results of an ablation as tables in CSV and Markdown."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -13,7 +13,7 @@ TITLES = {
     "outputs": "One class or several, on the maps of the last row",
     "grid": "All combinations",
 }
-# numbers of the diagnosis that tell why, by their place in diagnostics.json
+# numbers of the diagnosis that explain the gains, by their place in diagnostics.json
 WHY = {
     "p1.area_percentiles.10": "P1 active share of the positions, lowest tenth of the channels",
     "p1.area_percentiles.90": "P1 active share of the positions, highest tenth of the channels",

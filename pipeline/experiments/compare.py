@@ -2,8 +2,8 @@
 
     python -m pipeline.experiments.compare --folder F
 
-reads `F/plan.json` and what it names, and writes `results.json` (everything), `table.csv` (a line a row and seed),
-`table.md`, `figure.svg` and `strip.png`.
+reads `F/plan.json` and the files that it names, and writes `results.json` (everything), `table.csv` (a line a row and
+seed), `table.md`, `figure.svg` and `strip.png`.
 """
 
 import argparse
@@ -109,7 +109,7 @@ def _differences(values: Sequence[Number], others: Sequence[Number]) -> list[Num
 
 
 def part_gains(rows: Sequence[ScoredRow], score: str) -> dict[str, PartGain]:
-    """What each part is worth: its gain over the same combination without it, in all 8 combinations of the others.
+    """The gain of each part over the same combination without it, in all 8 combinations of the others.
 
     Returns:
         by part: mean over combinations and seeds, spread between seeds of the mean over combinations, and the smallest

@@ -2,7 +2,7 @@
 
     python -m pipeline.experiments.diagnosis_page --track track3
 
-The stage `evaluate` has measured it, `reports/<track>/diagnostics.json`, and the report shows the gist of it. This
+The stage `evaluate` writes the numbers to `reports/<track>/diagnostics.json`, and the report shows a summary. This
 writes `p1.svg`, `p2.svg`, `p3.svg` and a page with all of it, `index.html`, to `reports/<track>/diagnostics`.
 """
 

@@ -1,4 +1,4 @@
-"""A file of finished trials, one line of JSON each; a half line at the end is dropped."""
+"""A file of finished trials, one line of JSON each; an incomplete last line is dropped."""
 
 import hashlib
 import json
@@ -36,7 +36,7 @@ class Journal:
             record = json.loads(line)
             self.records[record["key"]] = record
         kept = "".join(f"{line}\n" for line in whole)
-        if kept != text:  # the last line is half: the machine stopped while it was written
+        if kept != text:  # the last line is incomplete: the process stopped while writing it
             write_text(self.path, kept)
 
     def add(self, record: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The page of numbers, made of the records of finished runs and nothing else.
+"""The page of numbers, made from the records of finished runs only.
 
     python -m pipeline.experiments.numbers ablation ablation/butterflies-track3 --name "Butterflies, frozen backbone"
     python -m pipeline.experiments.numbers chain --track track3 --name "Demo" --command "make repro" [--minutes 5]
@@ -120,7 +120,7 @@ def _machine(machine: Machine) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as people say them.
+    """Seconds as text for people.
 
     >>> duration(59), duration(3720), duration(None)
     ('59 s', '62 min', 'not recorded')

@@ -22,7 +22,7 @@ from pipeline.core.truth import read_foreground, read_label_map
 from pipeline.report.gallery import evenly
 from pipeline.report.overlays import class_colors, cut_out, paint, paint_heat, shrink
 
-# Okabe and Ito, told apart in every color blindness; the last row, the full method, is black
+# Okabe and Ito: distinguishable with every color blindness; the last row, the full method, is black
 COLORS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#000000", "#0072B2", "#D55E00")
 STYLE: Any = {  # typed by matplotlib as its several hundred keys
     "svg.hashsalt": "lid",
@@ -45,7 +45,7 @@ def new_axes(width: float, height: float, columns: int = 1) -> tuple[Figure, lis
 
 
 def to_svg(figure: Figure) -> bytes:
-    """The figure as SVG, without clock and version."""
+    """The figure as SVG, without time and version."""
     stream = io.BytesIO()
     with mpl.rc_context(STYLE):
         figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
@@ -137,7 +137,7 @@ def strip(manifest: Manifest, track: Track, columns: Sequence[Column], images: i
 def _cells(
     record: Record, manifest: Manifest, track: Track, columns: Sequence[Column], stores: dict[Path, Store]
 ) -> list[tuple[Pixels, str]]:
-    """Images and what stands below them."""
+    """Images and the text below them."""
     image = read_rgb(record.file)
     if track.task == "localization":
         truth = cut_out(image, *read_foreground(record, manifest.mask_kind))

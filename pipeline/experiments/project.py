@@ -21,7 +21,7 @@ def run_project(folder: Path) -> list[str]:
     """Run what is not up to date in the DVC project of `folder`, in the foreground; return the stages that ran.
 
     Raises:
-        StoreError: if a stage failed; its own message stands above
+        StoreError: if a stage failed; its own message is printed above
     """
     environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "PYTHONUNBUFFERED": "1"}
     environment["PATH"] = os.pathsep.join(
@@ -36,7 +36,7 @@ def run_project(folder: Path) -> list[str]:
     process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
     seconds = _follow(process)
     known = read_json(folder / TIMINGS) if (folder / TIMINGS).is_file() else {}
-    if failed := process.wait():  # the last stage is the one that failed: how long it took says nothing
+    if failed := process.wait():  # the last stage is the one that failed: its duration is not recorded
         seconds = dict(list(seconds.items())[:-1])
     write_json(folder / TIMINGS, {**known, **seconds})
     if seconds:
@@ -49,7 +49,7 @@ def run_project(folder: Path) -> list[str]:
 
 
 def _follow(process: "subprocess.Popen[str]") -> dict[str, float]:
-    """Print what DVC says as it says it, and time its stages: each lasts until the next begins."""
+    """Print the output of DVC at once, and time its stages: each lasts until the next begins."""
     seconds: dict[str, float] = {}
     stage, start = "", 0.0
     assert process.stdout is not None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-PACKAGES = ("torch", "timm", "opencv-python", "pydensecrf2")  # that decide numbers
+PACKAGES = ("torch", "timm", "opencv-python", "pydensecrf2")  # that can change numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Code:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """The class of a machine: processor, cores that the process may use, memory. No name of a host."""
+    """The class of a machine: processor, cores that the process may use, memory. No host name."""
 
     processor: str
     cores: int | None
@@ -64,7 +64,7 @@ def _memory_gib() -> int | None:
 
 
 def code() -> Code:
-    """This code, with the versions of the packages that decide numbers."""
+    """This code, with the versions of the packages that can change numbers."""
     commit = _git("rev-parse", "--short=12", "HEAD")
     changed = None if commit is None else bool(_git("status", "--porcelain", "--", "pipeline", "stages", "dvc.yaml"))
     return Code(commit, changed, {name: version(name) for name in PACKAGES})

@@ -1,7 +1,7 @@
 """Records of finished runs: the results, with everything that is needed to repeat them.
 
 Each finished run becomes one record, `docs/numbers/<slug>.json`, which is committed. A record with the same name
-replaces the older one. Records name no host and no folder outside the project.
+replaces the older one. Records contain no host name and no folder outside the project.
 """
 
 import json
@@ -30,7 +30,7 @@ class Record:
     """A finished run.
 
     Attributes:
-        name: as people call it
+        name: for people to read
         kind: what was run
         track: `track1` or `track3`
         params: the settings of the track

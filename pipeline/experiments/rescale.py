@@ -53,7 +53,7 @@ def _rescale_maps(
 ) -> dict[str, NDArray[np.generic]]:
     raw = raw_maps(arrays, prefix)
     standards = [find_standard(resize(cam, shape), scale, percentile) for cam in raw]
-    # a constant map stays one: what is left of it after the rounding must not be blown up
+    # a constant map stays one: its rounding errors must not be scaled up
     constant = arrays[f"{prefix}standard"][:, 1] == 0
     standards = [Standard(s.low, 0.0) if flat else s for s, flat in zip(standards, constant, strict=True)]
     return scale_maps(raw, standards, prefix)

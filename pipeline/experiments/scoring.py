@@ -1,8 +1,8 @@
 """Score many settings of scale, CRF and output on the same maps.
 
-Nothing is written, and nothing is kept between images, so that many settings can be tried on one image while it is at
-hand: it is decoded once, its maps are scaled once for each percentile, and the lattice of the CRF, the costly part of
-it, is built once for each pair of kernels.
+Nothing is written, and nothing is kept between images, so that many settings can be tried on one image while it is in
+memory: it is decoded once, its maps are scaled once for each percentile, and the lattice of the CRF, which takes most
+of its time, is built once for each pair of kernels.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -62,7 +62,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
-    """What every worker needs to know; small, for it travels to each of them."""
+    """What every worker needs; small, because it is sent to each of them."""
 
     track: Track
     context: Context
@@ -88,7 +88,7 @@ class Scoring:
         return lambda state, prediction: _add_label_map(state, prediction, truth, record.id)
 
     def score(self, state: State) -> Score:
-        """The ranking score, as the stage `evaluate` reads it off the same state."""
+        """The ranking score, as the stage `evaluate` computes it from the same state."""
         settings = self.context.settings
         if isinstance(state, PeakIoU):
             peak = (state.compute if settings.average == "pooled" else state.compute_mean)(settings.comparison)
@@ -141,7 +141,7 @@ def kernels(trial: Trial) -> str:
 
 
 def try_on_images(scoring: Scoring, records: Sequence[Record], trials: Sequence[Trial]) -> list[State]:
-    """Prediction some images under every setting: one piece of work, in a process of its own.
+    """Predict some images with every setting: one task, in a process of its own.
 
     States in the order of `trials`.
     """
@@ -170,7 +170,7 @@ def _prediction(evidence: Evidence, settings: RefineSettings, crf: SharedCrf, im
 def _evidence(known: Evidences, store: Store, trial: Trial, image_id: str, shape: tuple[int, int]) -> Evidence:
     """Maps of an image at its own size, scaled at the percentile of the trial.
 
-    Those of the store where they are that.
+    Those of the store if it has this percentile.
     """
     key = (trial.maps, trial.percentile)
     if key not in known:
@@ -228,5 +228,5 @@ def _merge(state: State, other: State) -> None:
 
 
 def without_work(settings: RefineSettings) -> RefineSettings:
-    """The settings without what only says how the work is split: equal ones give equal predictions."""
+    """The settings without those that only divide the work: equal ones give equal predictions."""
     return replace(settings, jobs=1, shard_size=1)

@@ -3,13 +3,12 @@
     python -m pipeline.experiments.search --track track3 --out recipes/mine.yaml [--budget 60] [--minutes 30]
         [--parameter 'extract.percentile=[85, 90, 95]'] [--parameter 'extract.sizes=[[320], [320, 448]]'] ...
 
-Needs a finished run (`dvc repro refine@track3`). Every trial is written to a journal as soon as it is known: a search
-that was stopped goes on where it stopped, and a longer budget uses the trials of a shorter one. Levels of
-`extract.negative_weights`, `extract.sizes` and `extract.flip` make maps of their own with the trained model, once, of
-split val alone.
+Needs a finished run (`dvc repro refine@track3`). Every trial is written to a journal at once: a search that was stopped
+continues where it stopped, and a longer budget uses the trials of a shorter one. Levels of `extract.negative_weights`,
+`extract.sizes` and `extract.flip` need other maps, which are computed once with the trained model, for split val alone.
 
-The choice is made by split val only; images of split test are never opened. A score that was chosen among many is a
-little too good: what it is worth is seen on images that took no part.
+Settings are selected by split val only; images of split test are never opened. The best of many scores is a little too
+high: images that were not used for the selection give an unbiased score.
 """
 
 import argparse
@@ -44,7 +43,7 @@ from pipeline.params.check import check
 
 FIRST_SHARE = 0.4  # of the budget for the random points
 MOST_DRAWS = 300
-BATCH = 6  # points that are scored together: what a kill can cost
+BATCH = 6  # points that are scored together: the most that is lost when the search is killed
 
 
 def prepare(
@@ -59,7 +58,7 @@ def prepare(
 
     Raises:
         SettingsError: if the params or the levels are wrong
-        StoreError: if the run is not finished, or is one of other params
+        StoreError: if the run is not finished, or has other params
         ScoreError: if no val image has truth
     """
     track = get_track(run.track)
@@ -106,7 +105,7 @@ def _records(manifest: Manifest, scoring: Scoring, maps: Path) -> list[Record]:
 
 
 def effort_for(scorer: PointScorer, seed: int) -> Effort:
-    """How many random points the budget allows, at the price of the images of the first pass."""
+    """How many random points the budget allows, given the number of images of the first pass."""
     price = len(scorer.small) / len(scorer.records)
     draws = int(FIRST_SHARE * scorer.budget.trials / price)
     return Effort(min(MOST_DRAWS, draws), BATCH, seed, len(scorer.small) < len(scorer.records))

@@ -45,7 +45,7 @@ def _cell(value: Any) -> str:
 
 
 def report(scorer: PointScorer, best: Best) -> str:
-    """What was found, in Markdown: the scores, what changed, and what every parameter does around the best point."""
+    """The results in Markdown: scores, changed keys, and the effect of every parameter around the best point."""
     start = scorer.space.start
     first = next(iter(scorer.used.values()))
     score = ranking(scorer.scoring.track.task).label
@@ -70,7 +70,7 @@ def report(scorer: PointScorer, best: Best) -> str:
 def along(scorer: PointScorer, best: Point, key: str) -> list[tuple[Any, float]]:
     """Levels of a parameter whose other parameters are as in the best point, with their scores on all images.
 
-    None for the best alone.
+    None if only the best point has one.
     """
     images = len(scorer.records)
     scores = {

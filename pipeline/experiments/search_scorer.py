@@ -1,4 +1,4 @@
-"""Scores of points of the search: measured once, kept in a journal, within a budget."""
+"""Scores of points of the search: computed once, kept in a journal, within a budget."""
 
 import json
 import time
@@ -27,7 +27,7 @@ from pipeline.extract.settings import ExtractSettings
 from pipeline.models.classifier import load_classifier
 from pipeline.refine.settings import RefineSettings
 
-CODE = (  # what a score is made of; an edit makes old trials worthless
+CODE = (  # what a score depends on; after an edit, old trials are not used
     "core/images.py",
     "core/truth.py",
     "evaluate/mean_iou.py",
@@ -90,10 +90,10 @@ class PointScorer:
     used: dict[str, dict[str, Any]] = field(default_factory=dict)  # trials of this search, by key, in order
     spent: float = 0.0  # scorings of the whole split
     seconds: float = 0.0
-    _known: dict[str, str] = field(default_factory=dict)  # fingerprints that cost something to find
+    _known: dict[str, str] = field(default_factory=dict)  # fingerprints that take time to compute
 
     def __call__(self, points: Sequence[Point], phase: str, few: bool) -> list[float]:
-        """Score points; what the journal holds is taken from there, and counts as if it were done now.
+        """Score points; scores in the journal are used, and count as if computed now.
 
         Raises:
             BudgetSpent: if the budget is

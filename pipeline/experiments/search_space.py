@@ -1,8 +1,8 @@
 """The values that a search may choose, and the order in which it tries them.
 
 A point gives every parameter one of its levels. Parameters are keys of the track's sections `extract` and `refine`;
-percentile 100 is MaS. The search is a function of space, seed and scores alone: asked again with the same scores it
-proposes the same points, which is what lets a killed run go on from its journal.
+percentile 100 is MaS. The search is a function of space, seed and scores alone: with the same scores it proposes the
+same points, so that a stopped search can continue from its journal.
 """
 
 import json
@@ -18,7 +18,7 @@ from pipeline.core.tracks import Track
 Point = Mapping[str, Any]
 
 LEVELS: dict[str, tuple[Any, ...]] = {  # in the order in which they are tried one by one
-    "extract.negative_weights": (),  # () is: only the start's, unless levels are given; others ask for other maps
+    "extract.negative_weights": (),  # (): the recipe's level, unless given; others need other maps
     "extract.sizes": (),
     "extract.flip": (),
     "extract.percentile": (75.0, 80.0, 85.0, 90.0, 93.0, 95.0, 97.0, 98.0, 99.0, 99.5, 100.0),
@@ -41,7 +41,7 @@ PROMOTED = 4  # points of the first pass that are scored on all images
 
 
 def lookup(values: Mapping[str, Any], key: str) -> Any:
-    """What stands under a dotted key.
+    """The value of a dotted key.
 
     >>> lookup({"a": {"b": 1}}, "a.b")
     1
@@ -53,7 +53,7 @@ def lookup(values: Mapping[str, Any], key: str) -> Any:
 
 
 def assign(values: dict[str, Any], key: str, value: Any) -> None:
-    """Put `value` under a dotted key that is there."""
+    """Set the value of a dotted key that exists."""
     *steps, last = key.split(".")
     here: Any = values
     for step in steps:
@@ -164,9 +164,10 @@ def changes(point: Point) -> dict[str, Any]:
 
 
 def canonical(point: Point, start: Point) -> Point:
-    """The point with every parameter that has no effect put back to the recipe's level, so that equals are found equal.
+    """The point with every parameter that has no effect put back to the recipe's level, so that equal points are the
+    same.
 
-    Without iterations no kernel acts; a kernel with compat 0 has no width; one class an image asks for no probability.
+    Without iterations no kernel acts; a kernel with compat 0 has no width; one class an image needs no probability.
     """
     idle = []
     if point["refine.crf.iterations"] == 0:
@@ -202,7 +203,7 @@ class Effort:
         draws: random points of the first pass
         batch: points that are scored together
         seed: of the random points
-        small: whether the first pass looks at a part of the images only
+        small: whether the first pass uses only a part of the images
         steps: random neighbors that are tried when no single parameter helps any more
     """
 
@@ -222,11 +223,11 @@ class Best:
 
 
 def search(space: Space, measure: Measure, effort: Effort) -> Best:
-    """Look for the best point: random ones first, then parameter by parameter, then random neighbors, until the budget
-    is spent.
+    """Search for the best point: random ones first, then parameter by parameter, then random neighbors, until the
+    budget is spent.
 
     A point replaces the best one only if it is better on all images of the split; ties stay with the earlier one, so
-    that the recipe's own settings win against an equal.
+    the recipe's own settings are kept if another point has the same score.
 
     Args:
         measure: scores of points, called with the name of the phase and whether a part of the images is enough; raises
@@ -245,7 +246,7 @@ def search(space: Space, measure: Measure, effort: Effort) -> Best:
         for _ in range(effort.steps):
             best = _better(best, [space.step(best.point, chance) for _ in range(effort.batch)], measure, "steps")
     except BudgetSpent:
-        pass  # the best so far is the prediction
+        pass  # the best so far is the result
     return best
 
 

@@ -76,7 +76,7 @@ class Reading:
 
 
 def extract_readings(manifest: Manifest, readings: Sequence[Reading], with_true: bool) -> list[Counts]:
-    """Write the maps of several readings, each as the stage `extract` would; each image passes the backbone once.
+    """Write several sets of maps, each as the stage `extract` would; each image passes the backbone once.
 
     Raises:
         MapError, DataError: as the stage; MapError, too, if the backbones differ, or the settings of the views

@@ -1,4 +1,4 @@
-"""Dataclasses to plain JSON values and back, so that only the edge of the program sees nested dictionaries."""
+"""Dataclasses to plain JSON values and back, so that nested dictionaries occur only when files are read or written."""
 
 from pathlib import Path
 from typing import Any, TypeVar

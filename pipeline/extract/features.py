@@ -51,8 +51,8 @@ def keep_features(
 def choose_sample(val: Manifest, most: int, track: Track) -> Sequence[Record]:
     """At most `most` images whose object is known, evenly spaced in the order of their labels: the same at every call.
 
-    A mask of foreground, or a box, says where the object of an image with one label is; where there are several labels,
-    only a label map does, and only segmentation reads it as one.
+    A mask of foreground, or a box, shows the object of an image with one label. If there are several labels, only a
+    label map does, and only segmentation reads a mask as a label map.
     """
     several = track.task == "segmentation" and val.mask_kind == "labels"
     known = [

@@ -28,7 +28,7 @@ class Job:
 def plan(manifest: Manifest, settings: ExtractSettings, output_stride: int, with_true: bool = False) -> list[Job]:
     """All images of the wanted splits, those of one shape side by side.
 
-    Labels of test images choose no classes: a submission would know what it has to find.
+    Labels of test images choose no classes: a submission must not use them.
     """
     jobs = []
     for split in settings.splits:
@@ -70,8 +70,8 @@ def view_shape(shape: Shape, size: int, kind: str, multiple: int) -> Shape:
 
     `square` makes both sides `size`; `long_side` the longer one, the other in proportion; `area` keeps the proportion,
     too, and gives every image the area of such a square: a panorama is not shrunk to a strip of a few positions.
-    Rounding to multiples bends the aspect ratio by a few percent at the most and makes every feature stand for the same
-    share of the image.
+    Rounding to multiples changes the aspect ratio by a few percent at most, and every feature covers the same share of
+    the image.
 
     >>> view_shape((375, 500), 320, "long_side", 16), view_shape((200, 800), 320, "long_side", 16)
     ((240, 320), (80, 320))

@@ -44,8 +44,8 @@ def extract(
 ) -> Counts:
     """Write the maps of all images as a store for each split, those of unwanted splits empty.
 
-    Images of the same shape go through the network together, and never with padding: a batch gives what each image
-    alone would give.
+    Images of the same shape go through the network together, and never with padding: an image has the same
+    result in a batch as alone.
 
     Args:
         with_true: whether maps of the labels of val images are stored beside those of other classes, for scoring
@@ -87,7 +87,7 @@ def compute_batches(
 
 
 def warn_of_test_labels(manifest: Manifest, settings: ExtractSettings) -> int:
-    """Count the labels of test images that are ignored, and say so."""
+    """Count the labels of test images that are ignored, and print a note."""
     ignored = count_test_labels(manifest, settings)
     if ignored:
         print(
@@ -144,7 +144,7 @@ class MapStores:
         self.reused += len(items) if reused else 0
 
     def finish(self, split: Split, classes: Sequence[str]) -> None:
-        """Bind the shards of a split together."""
+        """Write the index of the shards of a split."""
         about = {
             "classes": list(classes),
             "scale": self.settings.scale,
@@ -154,14 +154,14 @@ class MapStores:
         finish(self.out / split, self.shards[split], about)
 
     def counts(self, test_labels_ignored: int) -> Counts:
-        """Count what was written; what earlier runs made and none of the last ones used is removed."""
+        """Count the shards that were written; remove those of earlier runs that none of the last runs used."""
         self.finished.end(self.kept)
         store, maps, constant = Store(self.out), 0, 0
         for _, arrays in store.items():
             maps += len(arrays["classes"])
             constant += int((arrays["standard"][:, 1] == 0).sum())
         if maps and constant == maps:
-            print(f"warning: all {maps} maps are constant; likely the classifier has learnt nothing", file=sys.stderr)
+            print(f"warning: all {maps} maps are constant; likely the classifier has learned nothing", file=sys.stderr)
         return Counts(
             images=len(store),
             images_reused=self.reused,

@@ -1,6 +1,7 @@
 """Bring maps to a common scale: by the maximum (MaS) or by a percentile (PaS).
 
-One threshold serves all images, and the unary of the CRF reads the scale: both need a 1 that means the same everywhere.
+One threshold is used for all images, and the unary of the CRF depends on the scale: in both, the value 1 must mean the
+same in every map.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +19,7 @@ LARGEST = 1.0e4  # of a scaled map, so that float16 (65504) holds it; everything
 
 @dataclass(frozen=True, slots=True)
 class Standard:
-    """What a map is measured by.
+    """The standard of a map: the values that are scaled to 0 and 1.
 
     Attributes:
         low: its minimum, which becomes 0
@@ -33,8 +34,8 @@ def find_standard(cam: NDArray[np.float32], scale: Literal["max", "percentile"],
     """Find the standard of one map M' at the size of its image.
 
     `low = min M'`; `unit = max(M' - low)` for `max`, `unit = per_i(M' - low)` for `percentile`, the i-th percentile
-    over all pixels, linear between neighbors as in numpy. percentile = 100 is `max`. Where so few pixels rise above the
-    minimum that the percentile is 0, the maximum stands in: a map that is not constant must not become one.
+    over all pixels, linearly interpolated as in numpy. percentile = 100 is `max`. Where so few pixels rise above the
+    minimum that the percentile is 0, the maximum is used instead: a map that is not constant must not become constant.
 
     Args:
         cam: one map, resized to the image. Shape: (H, W)

@@ -32,7 +32,7 @@ def build_backbone(name: str, output_stride: int) -> nn.Module:
             f"train.backbone.name: expected a timm model, got {name!r}"
             + (f"; did you mean {close[0]!r}?" if close else "")
         )
-    # 32 is what almost every network has anyway; naming it would exclude those that take no such argument
+    # almost every network has 32 by default; passing it would exclude networks without such an argument
     stride: dict[str, Any] = {} if output_stride == 32 else {"output_stride": output_stride}
     try:
         backbone: nn.Module = timm.create_model(name, num_classes=0, global_pool="", **stride)

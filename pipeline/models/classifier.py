@@ -35,7 +35,7 @@ class Design:
     offset: Offset = (
         0.0,
         0.0,
-    )  # cells; (y, x), from the even share of a cell to where it looks, as training has measured it
+    )  # cells; (y, x): the offset of a cell from an even grid, as measured after training
 
 
 class Classifier(nn.Module):
@@ -82,7 +82,7 @@ class Classifier(nn.Module):
         return logits.softmax(dim=1) if self.design.loss == "single_label" else logits.sigmoid()
 
     def parameter_count(self) -> int:
-        """Numbers that are learnt or loaded; the challenge allows under 150 million."""
+        """Trained or loaded numbers; the challenge allows under 150 million."""
         return sum(parameter.numel() for parameter in self.parameters())
 
 
@@ -106,7 +106,7 @@ def load_classifier(folder: Path) -> Classifier:
     """Read what `save_classifier` wrote, ready to predict.
 
     Raises:
-        TrainError: if weights and design do not fit each other, or the design does not say where cells look
+        TrainError: if weights and design do not fit each other, or the design has no offset of the cells
     """
     values: dict[str, Any] = read_json(folder / "design.json")
     if "offset" not in values:

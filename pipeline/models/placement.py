@@ -6,35 +6,36 @@ import torch
 from torch import Tensor
 
 Offset = tuple[float, float]  # y, x
-RIM = 2  # cells on every side that are left out: what padding does to them is not displaced
+RIM = 2  # cells on every side that are left out, because padding changes them
 LAGS = range(-3, 4)  # cells by which a map and that of the mirror image are displaced against each other
 FEWEST_CELLS = 14  # along an axis: at the largest lag, too, most of what is left of the two maps overlaps
-LEAST_LIKENESS = 0.5  # below it, the map of the mirror image is another map, and no displaced one
+LEAST_LIKENESS = 0.5  # below it, the map of the mirror image is too different to be a displaced one
 
 
 def measure_offset(features: Callable[[Tensor], Tensor], images: Iterable[Tensor]) -> Offset:
-    """Offset (y, x) of where a cell looks from the middle of its even share of the image, in cells; right and down
-    positive.
+    """Offset (y, x) of the cells of a feature map from an even grid, in cells; right and down positive.
 
-    A network whose cells look d cells to the right of their share does so in the mirror image, too, which is to the
-    left when its map is mirrored back: the two maps are displaced by 2 d. Per image and axis, with E the sum of the
-    features over channels and E' that of the mirror image, mirrored back, the likeness
+    A cell is displaced by d if it responds to image content d cells to the right of its place on the even grid. The map
+    of the mirror image is displaced to the right, too, which is to the left after it is mirrored back: the two maps are
+    displaced by 2 d. Per image and axis, with E the sum of the features over channels and E' that of the mirror image,
+    mirrored back, the similarity
 
         r(n) = 1 - mean((E[i] - E'[i + n])^2) / (var(E) + var(E'))
 
-    is found for whole lags n inside a rim of two cells, averaged over the images, and its peak interpolated by the
-    parabola that it is for a smooth map: d is half of the peak's lag. For y the image is turned upside down.
+    is computed for whole lags n without a rim of two cells and averaged over the images. Its peak is interpolated by a
+    parabola, which is its form for a smooth map: d is half of the peak's lag. For y the image is turned upside down.
 
-    Padding alone does not say it: a window that is padded on one side learns weights that make up for it, and a network
-    that was learnt with a stride and is used without it looks beside its place though its padding is even on both
-    sides.
+    The offset does not follow from the padding: weights that are trained with padding on one side compensate for it,
+    and a layer that is trained with a stride and used without it displaces its cells even if its padding is the same on
+    both sides.
 
     Args:
         features: images (1, 3, H, W) to features (1, C, h, w), not negative
-        images: photographs of the kind that the network was learnt on. Shape: (1, 3, H, W) each, uint8
+        images: photographs like those that the network was trained on. Shape: (1, 3, H, W) each, uint8
 
     Returns:
-        offset; 0.0 along an axis that says nothing: maps of fewer than 14 cells, r below 0.5, a peak at the largest lag
+        offset; 0.0 along an axis where it cannot be measured: maps of fewer than 14 cells, r below 0.5, a peak at the
+        largest lag
     """
     curves = [curve for image in images if (curve := _mirror_curves(features, image)) is not None]
     if not curves:
@@ -73,7 +74,7 @@ def _likeness(one: Tensor, other: Tensor, axis: int) -> Tensor:
 
 
 def _peak(curve: Sequence[float]) -> float:
-    """Lag of the highest point of the parabola through the three highest points; 0 where the curve says nothing."""
+    """Lag of the highest point of the parabola through the three highest points; 0 where the curve has no such peak."""
     top = max(range(len(curve)), key=curve.__getitem__)
     if curve[top] < LEAST_LIKENESS or top in (0, len(curve) - 1):
         return 0.0

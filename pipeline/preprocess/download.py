@@ -1,4 +1,4 @@
-"""Downloads of public sets by torchvision, which knows their addresses and checksums."""
+"""Downloads of public sets by torchvision, which has their addresses and checksums."""
 
 from collections.abc import Callable
 from pathlib import Path

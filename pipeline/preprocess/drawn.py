@@ -1,8 +1,8 @@
 """Images and masks that the stage `preprocess` renders itself: four zips beside the manifest.
 
 `train.zip`, `val.zip` and `test.zip` hold the images of the demo, `masks.zip` its masks, or those drawn from COCO's
-polygons. They are empty for a source that only lists what is there. Later stages depend on the zips that they read, so
-that a pulled or checked-out run has all that it needs, and a new test image is no news to the training.
+polygons. They are empty for a source that only lists existing files. Later stages depend on the zips that they read,
+so a run from `dvc pull` or `dvc checkout` is complete, and a new test image does not rerun the training.
 """
 
 import uuid
@@ -32,7 +32,7 @@ def pack_drawn(manifest: Manifest, source: Source, folder: Path) -> Manifest:
 
 
 def _pack(path: Path, files: Iterable[Path]) -> None:
-    """Write the files as a zip, in the order of their names, whole or not at all."""
+    """Write the files as a zip, in the order of their names, completely or not at all."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         write_zip(temporary, ((file.name, file.read_bytes()) for file in sorted(files, key=lambda file: file.name)))

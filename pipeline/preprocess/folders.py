@@ -42,7 +42,7 @@ class ProblemsError(DataError):
 
 
 class Problems:
-    """What is wrong with a source, collected while it lists, so that all of it is reported at once."""
+    """The problems of a source, collected while it is listed, so that all are reported at once."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -61,7 +61,7 @@ class Problems:
             raise ProblemsError(self.root, self.lines, manifest)
 
     def attempt(self, call: Callable[[], T]) -> T | None:
-        """What `call` returns; None, and a problem more, if it finds the data wrong."""
+        """What `call` returns; None, and one more problem, if it raises a data error."""
         try:
             return call()
         except ProblemsError as error:
@@ -89,7 +89,7 @@ def find_folder(root: Path, candidates: Sequence[str], what: str, key: str = "ro
     """The first of `candidates` below `root` that is a folder.
 
     Raises:
-        DataError: if there is none, naming `what` is expected and the setting `key` that says where
+        DataError: if there is none, naming `what` is expected and the setting `key` of the place
     """
     for candidate in candidates:
         if (root / candidate).is_dir():
@@ -112,7 +112,7 @@ def first_files(root: Path, candidates: Mapping[str, Sequence[str]]) -> dict[str
 
 
 def _missing(root: Path, candidates: Sequence[str], what: str, key: str) -> str:
-    """The message about something that none of the places holds where downloads have it."""
+    """The message about something that is in none of the usual places."""
     if not root.is_dir():
         kind = "a link that leads nowhere" if root.is_symlink() else "no such folder"
         return (
@@ -127,7 +127,7 @@ def _missing(root: Path, candidates: Sequence[str], what: str, key: str) -> str:
 
 
 def list_names(folder: Path) -> list[str]:
-    """The names in a folder, in any order; a Path for each would take three times as long."""
+    """The names in a folder, in any order; creating a Path for each would take three times as long."""
     return os.listdir(folder)  # noqa: PTH208
 
 
@@ -257,7 +257,7 @@ def rows_of_splits(
 ) -> pa.Table:
     """Rows of a set whose truth is public: train gets labels, val labels and truth, test nothing.
 
-    The challenge forbids masks and boxes in training, and a submission predictions for images that it knows nothing of.
+    The challenge forbids masks and boxes in training, and a submission predicts images without any labels or masks.
     A val image without a mask, where masks are given, is a problem. Arguments as in `rows_of_ids`.
     """
     parts = []

@@ -1,4 +1,4 @@
-"""What the header of an image says beside its size, in one opening."""
+"""The size and other properties in the header of an image, read with one opening."""
 
 import struct
 import warnings
@@ -33,7 +33,7 @@ def read_header(path: Path) -> Header:
     """Read the header of an image; nothing is decoded.
 
     Raises:
-        DataError: as `read_size`, which words what is wrong with a file
+        DataError: as `read_size`, whose messages describe what is wrong with a file
     """
     try:
         with warnings.catch_warnings():
@@ -41,7 +41,7 @@ def read_header(path: Path) -> Header:
             with Image.open(opened(path)) as image:
                 header = Header(*image.size, image.format or "", image.mode, _orientation(image))
     except (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError):
-        read_size(path)  # opens it again, and says what is wrong
+        read_size(path)  # opens it again, and raises an error that describes the problem
         raise
     if header.width * header.height > MAX_PIXELS:
         read_size(path)
@@ -53,5 +53,5 @@ def _orientation(image: Image.Image) -> int:
         return 1
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
-    except (OSError, ValueError, TypeError, SyntaxError, struct.error):  # damaged EXIF data say nothing
+    except (OSError, ValueError, TypeError, SyntaxError, struct.error):  # damaged EXIF data are ignored
         return 1

@@ -2,9 +2,9 @@
 
 ILSVRC counts its 1,000 classes in two orders. The *class index* is the rank of the WNID in sorted order, from 0: the
 order of the training folders, of every pretrained network, and of this pipeline. The *devkit id*, ILSVRC2012_ID of the
-development kit, runs from 1 in another order; not one class has the same place in both. Val lists found in the wild
-carry devkit id - 1: numbers of the right range, all of them wrong. So a list of yours says what its numbers are, and
-where it names images of the challenge's own list it is compared with that.
+development kit, runs from 1 in another order; not one class has the same place in both. Some published val lists
+have devkit id - 1: numbers in the right range, all of them wrong. So a setting says what the numbers of your list mean,
+and images that are also in the challenge's own list are compared with it.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ READINGS: tuple[Numbers, ...] = ("class_index", "devkit_id", "devkit_id_minus_1"
 
 
 def read_ids(path: Path, problems: Problems) -> tuple[str, ...]:
-    """Read one image id a line; what else stands on the line is left alone. An image that is named twice is a problem.
+    """Read one image id a line; the rest of the line is ignored. An image that is named twice is a problem.
 
     Raises:
         DataError: if the list is empty
@@ -66,7 +66,7 @@ def _read(path: Path, problems: Problems) -> list[tuple[str, list[str]]]:
 
 
 def oddities(path: Path, official: Sequence[str] = ()) -> list[str]:
-    """What is unusual in a list and read all the same: `expected ..., got ...; what to do`.
+    """What is unusual in a list but accepted: `expected ..., got ...; what to do`.
 
     `official` are the challenge's own ids, if they are used instead.
     """

@@ -32,7 +32,7 @@ _HINTS = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one look at an image and its mask gave."""
+    """The result of the check of an image and its mask."""
 
     width: int = 0
     height: int = 0
@@ -57,9 +57,9 @@ def inspect(manifest: Manifest, settings: PreprocessSettings) -> Inspection:
     """Check a manifest and, unless `check` is `list`, every file behind it.
 
     `check: list` opens no file, `header` reads sizes and masks, `decode` also every pixel of every image.
-    `on_bad_image: skip` leaves unreadable train images out and names them; val and test images are never left out, for
-    a prediction is owed for each. An image that is a mask is refused in any case, see `leaked_masks`; `list` finds it
-    by its path, not by its bytes.
+    `on_bad_image: skip` leaves unreadable train images out and names them; val and test images are never left out,
+    because each needs a prediction. An image that is a mask is always an error, see `leaked_masks`; `list` finds it by
+    its path, not by its bytes.
 
     Raises:
         DataError: naming up to `MOST_LINES` of all problems
@@ -94,14 +94,14 @@ def _stop_if_any(manifest: Manifest, lines: Sequence[str]) -> None:
 
 def _inspect_all(manifest: Manifest, settings: PreprocessSettings) -> list[Finding]:
     decode, cut_boxes = settings.check == "decode", settings.cuts_boxes
-    if len(manifest) <= CHUNK:  # starting processes would take longer than looking
+    if len(manifest) <= CHUNK:  # starting processes would take longer than the checks
         return _look_at(list(manifest), decode, cut_boxes)
     tasks = (joblib.delayed(_look_at)(chunk, decode, cut_boxes) for chunk in _chunks(manifest))
     return [finding for chunk in joblib.Parallel(n_jobs=settings.jobs)(tasks) for finding in chunk]
 
 
 def _chunks(manifest: Manifest) -> Iterator[list[Record]]:
-    """All records, some at a time: a list of a million would take a gigabyte."""
+    """All records, in chunks: a list of a million would take a gigabyte."""
     records = iter(manifest)
     while chunk := list(islice(records, CHUNK)):
         yield chunk
@@ -112,7 +112,7 @@ def _look_at(records: Sequence[Record], decode: bool, cut_boxes: bool) -> list[F
 
 
 def look(record: Record, decode: bool, cut_boxes: bool) -> Finding:
-    """Look at one image and its mask: the header, or every pixel; what is wrong is a part of the finding."""
+    """Check one image and its mask: the header, or every pixel; problems are part of the finding."""
     try:
         header = read_header(record.file)
         size = (header.width, header.height)

@@ -14,7 +14,7 @@ FOREGROUND_ABOVE = 128  # in a foreground mask
 IGNORE_INDEX = 255  # in a mask of class ids
 FOREGROUND, BACKGROUND, BORDER = 1, 2, 3  # in a trimap
 
-# rules that the table itself shows, at any level of checking, or from the sizes on
+# rules that need only the table, at any level of checking, or only the sizes
 TABLE_RULES = {
     "images_without_label": (
         "train images without a label: a multi-label loss sees them as background, a single-label one not"
@@ -22,7 +22,7 @@ TABLE_RULES = {
     "swapped_masks": "masks with width and height swapped: turned as preprocess.source.swapped_masks says",
     "long_sides": f"images with a side over {LONG_SIDE} pixels: used as they are, resized where a stage resizes",
 }
-# rules that only opening the files shows
+# rules that need the files to be opened
 FILE_RULES = {
     "other_format_than_name": "files of another format than their name says (a PNG named .JPEG): decoded by content",
     "cmyk_images": "CMYK images: converted to RGB",

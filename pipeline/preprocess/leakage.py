@@ -1,8 +1,7 @@
 """Find images of a manifest that are masks: the truth must never become input.
 
-A network that is fed the masks scores well and says nothing. So an image is refused that is its own mask or the mask of
-another image. Files are told apart by what the file system says of them, not by their names, so that links are seen
-through.
+A network that gets masks as input has high scores that mean nothing. So an image that is its own mask or the mask of
+another image is an error. Files are identified by device and inode, not by name, so that links are detected.
 """
 
 import os
@@ -27,15 +26,15 @@ class _File:
 
 
 def leaked_masks(manifest: Manifest, compare_bytes: bool) -> list[str]:
-    """Which images are masks, a line each; empty if none is.
+    """The images that are masks, a line each; empty if there are none.
 
     An image is a mask if both are one file: the same path, or links to the same file. This holds for val and test
     images, and for train images with a mask; of the other train images, which may be a million, the path alone is
-    compared, as the table has it. With `compare_bytes`, a copy of its own mask is one, too; contents are read only
+    compared, as it is in the table. With `compare_bytes`, a copy of its own mask is one, too; contents are read only
     where both sizes are equal and not 0.
 
     Args:
-        manifest: with or without sizes; sizes are asked of the files
+        manifest: with or without sizes; missing sizes are read from the files
         compare_bytes: whether files may be opened
 
     Returns:
@@ -70,7 +69,7 @@ def _lines(manifest: Manifest, compare_bytes: bool) -> Iterator[str]:
 def _identify(path: Path) -> _File:
     try:
         about = path.stat()
-    except OSError:  # that it is missing is for the look at all files to say
+    except OSError:  # the check of all files reports that it is missing
         return _File(path, os.path.realpath(path), 0)
     return _File(path, (about.st_dev, about.st_ino), about.st_size)
 
@@ -83,5 +82,5 @@ def _sameness(image: _File, mask: _File, compare_bytes: bool) -> str:
         return ""
     try:
         return "the same bytes" if image.path.read_bytes() == mask.path.read_bytes() else ""
-    except OSError:  # the look at all files says what is wrong
+    except OSError:  # the check of all files reports what is wrong
         return ""

@@ -1,8 +1,8 @@
 """Settings of the stage `preprocess`: the source of images, and how much of each file is checked.
 
-`root` is a folder, or a link to one. Sources with official splits but without a hidden test set must say where the
-images come from that a submission predictions: `half_of_val` and `half_of_test` give every second image of the official
-list, in its order, to split test, without its labels and masks.
+`root` is a folder, or a link to one. Sources with official splits but without a hidden test set must define the images
+that a submission predicts: `half_of_val` and `half_of_test` give every second image of the official list, in its order,
+to split test, without its labels and masks.
 """
 
 from dataclasses import dataclass
@@ -166,7 +166,7 @@ class PreprocessSettings:
 
     @property
     def finds_mask_kind(self) -> bool:
-        """Whether the kind of the masks is to be found out by looking at them."""
+        """Whether the kind of the masks is to be determined from their values."""
         return isinstance(self.source, FolderSource) and self.source.masks == "auto"
 
     @property

@@ -1,4 +1,4 @@
-"""The function that lists each layout; a new one is entered here."""
+"""The function that lists each layout; new layouts are added here."""
 
 from pathlib import Path
 

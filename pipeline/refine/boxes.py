@@ -11,15 +11,15 @@ def fill_boxes(score: NDArray[np.uint8]) -> NDArray[np.uint8]:
         S'(x) = max {t: x in box(A_t)},    A_t = the 8-connected part of {S >= t} that holds the peak
 
     The parts are nested, A_t in A_s for t > s, so their boxes are, and {S' >= t} is the box of A_t at every t: what a
-    threshold cuts out is the box that localization draws around an object. The peak is a position of the largest part
+    threshold selects is the box that localization draws around an object. The peak is a position of the largest part
     of {S = max S}. A map of zeros stays one.
 
     Args:
         score: 0..255. Shape: (H, W)
 
     Returns:
-        scores with the same largest value, at least t on all of A_t; a second hill is lowered to the level at which it
-        joins the part with the peak. Shape: (H, W)
+        scores with the same largest value, at least t on all of A_t; a second maximum is lowered to the level at which
+        it joins the part with the peak. Shape: (H, W)
 
     Source: one box from the largest part of a thresholded map: Zhou et al., "Learning Deep Features for Discriminative
     Localization", CVPR 2016, section 3.2; here for all thresholds at once
@@ -35,7 +35,7 @@ def fill_boxes(score: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return filled
     row, column = _peak(score == levels[-1])
     left, top, right, bottom = 0, 0, score.shape[1], score.shape[0]
-    for level in levels:  # a part lies inside the box of the one below it: look no further
+    for level in levels:  # a part lies inside the box of the one below it, so only this box is searched
         inside = (score[top:bottom, left:right] >= level).astype(np.uint8)
         _, parts, stats, _ = cv2.connectedComponentsWithStats(inside, connectivity=8)
         x, y, width, height, _ = stats[parts[row - top, column - left]]

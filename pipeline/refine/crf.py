@@ -7,7 +7,7 @@ from pydensecrf.densecrf import DenseCRF2D
 from pipeline.core.errors import MapError
 from pipeline.refine.settings import CrfSettings
 
-SMALLEST = 1.0e-5  # probability that a unary is made of: -log 0 would decide for ever
+SMALLEST = 1.0e-5  # the smallest probability of a unary: -log 0 is infinite
 
 
 def unary_energy(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -20,13 +20,12 @@ def refine_probabilities(
 ) -> NDArray[np.float32]:
     """Mean-field inference in a fully connected CRF with Gaussian edge potentials.
 
-        E(x) = sum_i -log p_i(x_i) + sum_{i<j} [x_i != x_j] * (w1 * exp(-|s_i - s_j|^2 / (2 a^2) - |c_i - c_j|^2 / (2
-        b^2))
-                                                            + w2 * exp(-|s_i - s_j|^2 / (2 g^2)))
+        E(x) = sum_i -log p_i(x_i) + sum_{i<j} [x_i != x_j] * k(i, j)
+        k(i, j) = w1 * exp(-|s_i - s_j|^2 / (2 a^2) - |c_i - c_j|^2 / (2 b^2)) + w2 * exp(-|s_i - s_j|^2 / (2 g^2))
 
     with positions s, colors c, the bilateral kernel (w1 = compat, a = spatial_std, b = color_std) and the Gaussian
-    kernel (w2, g). Kernels are normalized symmetrically. With 0 iterations, or no kernel, the probabilities come back
-    as given.
+    kernel (w2, g). Kernels are normalized symmetrically. With 0 iterations, or no kernel, the probabilities are
+    returned as given.
 
     Args:
         image: the original colors. Shape: (H, W, 3), uint8 RGB
@@ -58,7 +57,7 @@ def changes_nothing(settings: CrfSettings) -> bool:
 
 
 def make_crf(image: NDArray[np.uint8], labels: int, settings: CrfSettings) -> DenseCRF2D:
-    """The model of one image with its kernels, whose lattices are the costly part; it has no unary yet."""
+    """The model of one image with its kernels, whose lattices take most of the time; it has no unary yet."""
     height, width = image.shape[:2]
     gaussian, bilateral = settings.gaussian, settings.bilateral
     crf = DenseCRF2D(width, height, labels)  # the library counts in (width, height)

@@ -27,7 +27,7 @@ class Evidence:
     scaled: NDArray[np.float32]
     classes: NDArray[np.int32]
     probabilities: NDArray[np.float32]
-    known: bool = False  # the classes are the image's labels: all of them are there, however improbable
+    known: bool = False  # the classes are the image's labels: all of them are present, however improbable
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,8 @@ def make_score_map(evidence: Evidence, exponent: float, refine: Refine | None) -
     """Track 3: the map of the most probable class as scores 0..255.
 
     Before the CRF: S = round(255 * clip(M, 0, 1)). The CRF starts from the foreground probability p = clip(M, 0, 1) ^
-    exponent against 1 - p, and its foreground marginal times 255 is the refined score. The exponent changes nothing
-    without the CRF but the quantization: thresholds sweep all values.
+    exponent against 1 - p, and its foreground marginal times 255 is the refined score. Without the CRF,
+    the exponent would change the quantization only, because every threshold is tried.
     """
     score = np.clip(evidence.scaled[0], 0.0, 1.0)
     before = score_to_uint8(score)

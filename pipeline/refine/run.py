@@ -1,7 +1,7 @@
 """Stage `refine`: maps to predictions; in processes, because the CRF holds the interpreter lock.
 
 What is stored for an image: `before` and `after`, the bytes of a PNG of mode L at the image's size, without and with
-the CRF; where there is a map of the true class beside, `label_before` and `label_after` of that one, for scoring only.
+the CRF; where there is also a map of the true class, `label_before` and `label_after` of that one, for scoring only.
 """
 
 from collections.abc import Sequence

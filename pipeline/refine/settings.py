@@ -27,7 +27,7 @@ class ColorKernelSettings:
     """The pairwise term over position and color; compat 0 leaves it out."""
 
     spatial_std: Positive  # pixels
-    color_std: Positive  # grey levels, 0..255
+    color_std: Positive  # gray levels, 0..255
     compat: NotNegative
 
 
@@ -51,12 +51,12 @@ class RefineSettings:
     shape: Literal[
         "free", "box"
     ]  # box: every level set of a score map becomes a box, for sets whose truth is boxes (Track 3)
-    exponent: Positive  # the scaled map is raised to it before the unary; below 1 lifts weak positions
-    background: Share  # Track 1: score of the background, against which the scaled maps stand
+    exponent: Positive  # the scaled map is raised to it before the unary; below 1 raises weak positions
+    background: Share  # Track 1: score of the background, compared with the scaled maps
     min_probability: Annotated[float, Field(ge=0, le=1)]  # label_map: of every class but the most probable
     crf: CrfSettings
     jobs: Annotated[int, Field(ge=-1)]  # processes; -1: all cores
-    shard_size: Annotated[int, Field(ge=1)]  # images in one file and one piece of work, at least: 16 files are the most
+    shard_size: Annotated[int, Field(ge=1)]  # images in one file and one task, at least; at most 8 files a split
 
     def __post_init__(self) -> None:
         if self.jobs == 0:

@@ -1,4 +1,4 @@
-"""Random views of an image; the one module that knows albumentations."""
+"""Random views of an image; the only module that uses albumentations."""
 
 import os
 import random
@@ -22,7 +22,7 @@ def random_view(resize: int, crop: int, flip: bool) -> View:
     """Resize to `resize` x `resize` pixels, take a random square of side `crop`, mirror one time in two.
 
     The aspect ratio is not kept, as in the published setting (resize 384 x 384, crop 336 x 336). The view depends on
-    the image and the seed alone, so that it is the same in any process and any order.
+    the image and the seed alone, so it is the same in any process and any order.
     """
     steps: list[Any] = [albumentations.RandomCrop(crop, crop)]
     steps += [albumentations.HorizontalFlip(p=0.5)] if flip else []
@@ -30,7 +30,7 @@ def random_view(resize: int, crop: int, flip: bool) -> View:
 
 
 def plain_view(resize: int) -> View:
-    """Resize to `resize` x `resize` pixels and nothing else: what validation looks at."""
+    """Resize to `resize` x `resize` pixels and nothing else, for validation."""
     return partial(_whole, resize)
 
 

@@ -16,7 +16,7 @@ def new_classifier(settings: TrainSettings, targets: Targets, classes: int, devi
     With `multi_label` the bias starts at the log odds of each class.
 
     Raises:
-        TrainError: if weights cannot be had, or it is too large
+        TrainError: if weights cannot be loaded, or it is too large
     """
     torch.manual_seed(settings.seed)
     classifier = make_classifier(settings, classes)
@@ -50,7 +50,7 @@ def make_classifier(settings: TrainSettings, classes: int) -> Classifier:
 
 
 def check_size(classifier: Classifier, limit: int) -> None:
-    """Print how large the classifier is, and refuse one that the challenge would not take.
+    """Print how large the classifier is, and refuse one that is too large for the challenge.
 
     Raises:
         TrainError: if it has `limit` parameters or more; 0 is no limit

@@ -22,8 +22,8 @@ Item = tuple[NDArray[np.uint8], int]
 class ViewDataset(Dataset[Item]):
     """Views of image files, by position or by (position, draw).
 
-    The view of an image depends on seed, epoch, its position and how often the epoch has drawn it before, not on who
-    reads it.
+    The view of an image depends on seed, epoch, its position and how often the epoch has drawn it before, not on the
+    process that reads it.
     """
 
     def __init__(self, files: Sequence[Path], view: View, seed: int, epoch: int = 0) -> None:
@@ -54,7 +54,7 @@ def batches(
 
 
 def _count_draws(order: Sequence[int]) -> list[tuple[int, int]]:
-    """(position, how often it came before): drawn twice, an image is seen in two views."""
+    """(position, how often it came before): an image that is drawn twice has two views."""
     seen: Counter[int] = Counter()
     draws = []
     for position in order:

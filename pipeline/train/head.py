@@ -1,7 +1,7 @@
 """Train the head alone, on features of a frozen backbone that are computed once and kept.
 
 A frozen backbone gives the same features for the same view in every epoch. They are pooled once for a few random views
-of every image; the head then learns from them in seconds.
+of every image; the head is then trained on them in seconds.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ VALIDATION_BATCH = 1024  # pooled features, not images
 
 @dataclass(frozen=True, slots=True)
 class PooledFeatures:
-    """What a head learns from, in float16: rounded far below what it can tell apart.
+    """The features that a head is trained on, in float16, whose rounding is too small to matter.
 
     Attributes:
         train: of each random view of each image. Shape: (V, N, C)

@@ -1,9 +1,9 @@
 """Train the whole network: every epoch decodes the images again, in new random views.
 
-The head can be trained first (`head_epochs`): a head of zeros sends the backbone gradients that say nothing yet, and
-the features lose the object within the first epoch. Source: Kumar et al., "Fine-Tuning can Distort Pretrained Features
-and Underperform Out-of-Distribution", ICLR 2022, section 3. The head learns on batch norms as loaded; with
-`batch_norm: trained` they move afterwards, and a part of the start is lost.
+The head can be trained first (`head_epochs`): the first gradients of a head of zeros contain only the mean image
+of each class, and the features lose the object within the first epoch. Source: Kumar et al., "Fine-Tuning can Distort
+Pretrained Features and Underperform Out-of-Distribution", ICLR 2022, section 3. The head is trained with batch norms as
+loaded; with `batch_norm: trained` they change afterwards, and part of the effect is lost.
 """
 
 from collections.abc import Iterator

@@ -10,7 +10,7 @@ from pipeline.train.settings import ScheduleSettings, TrainSettings
 
 
 def make_optimizer(module: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
-    """SGD (Nesterov) or AdamW; the head, the last group, learns `head_multiplier` times as fast as the backbone."""
+    """SGD (Nesterov) or AdamW; the head, the last group, has `head_multiplier` times the rate of the backbone."""
     options = settings.optimizer
     head = module.head if isinstance(module, Classifier) else module
     backbone = list(module.backbone.parameters()) if isinstance(module, Classifier) else []
@@ -23,7 +23,7 @@ def make_optimizer(module: nn.Module, settings: TrainSettings) -> torch.optim.Op
 
 
 def rate_factor(schedule: ScheduleSettings, progress: float) -> float:
-    """What the learning rate is multiplied with after a share `progress` in [0, 1] of all steps.
+    """The factor of the learning rate after a share `progress` in [0, 1] of all steps.
 
     During warm-up: progress / warmup (never 0). Then constant: 1; cosine: half a cosine from 1 to 0; step: a tenth for
     each of `steps` that has passed.

@@ -27,7 +27,7 @@ OFFSET_IMAGES = 32  # of split train, at most: they give the offset of the cells
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What `train.json` says beside the best epoch; the last two are None where the head was not trained first."""
+    """The contents of `train.json` beside the best epoch; the last two are None if the head was not trained first."""
 
     device: str
     precision: str
@@ -42,7 +42,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """A trained classifier and how it came about."""
+    """A trained classifier and the record of its training."""
 
     classifier: Classifier
     training: Training
@@ -53,7 +53,7 @@ def fit(manifest: Manifest, settings: TrainSettings) -> Fit:
     """Train the classifier that the settings describe on split train, choose its epoch as `settings.checkpoint` says.
 
     Raises:
-        TrainError: if there is nothing to learn from or to choose by, or the loss is no longer a number
+        TrainError: if there are no images to train on or to select by, or the loss is no longer a number
     """
     data = split_data(manifest, settings)
     hardware = choose_hardware(settings.device, settings.precision, learning=settings.backbone.trained)
@@ -69,11 +69,11 @@ def fit(manifest: Manifest, settings: TrainSettings) -> Fit:
 
 
 def find_offset(classifier: Classifier, files: Sequence[Path], settings: TrainSettings, hardware: Hardware) -> Offset:
-    """Where the cells of the trained backbone look, measured on train images of the size `resize`."""
+    """The offset of the cells of the trained backbone, measured on train images of the size `resize`."""
     stride = classifier.design.output_stride
     side = (
         max(FEWEST_CELLS, round(settings.resize / stride)) * stride
-    )  # whole cells: else mirror images are divided otherwise
+    )  # whole cells: else mirror images are divided differently
     places = np.unique(np.linspace(0, len(files) - 1, OFFSET_IMAGES).round().astype(int))
     views = (resize_image(read_rgb(files[place]), (side, side)) for place in places)
     images = (torch.from_numpy(view).permute(2, 0, 1)[None].to(hardware.device) for view in views)
@@ -93,7 +93,7 @@ def describe(
     hardware: Hardware,
     start: Training | None = None,
 ) -> Facts:
-    """What is to be known of a training; `start` is that of the head alone."""
+    """The summary of a training; `start` is the training of the head alone."""
     return Facts(
         device=str(hardware.device),
         precision=hardware.precision,
@@ -108,7 +108,7 @@ def describe(
 
 
 def save_fit(trained: Fit, model: Path, history: Path, report: Path) -> None:
-    """Write the classifier, its history as a table, and what is to be known of the training."""
+    """Write the classifier, its history as a table, and the summary of the training."""
     save_classifier(trained.classifier, model)
     rows = pd.DataFrame(history_rows(trained.training))
     write_text(history, rows.to_csv(index=False, lineterminator="\n"))

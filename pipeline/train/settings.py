@@ -1,4 +1,4 @@
-"""Settings of the stage `train`: the classifier and how it learns."""
+"""Settings of the stage `train`: the classifier and its training."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -18,7 +18,7 @@ Count = Annotated[int, Field(ge=0)]
 @settings_class
 @dataclass(frozen=True, slots=True)
 class OptimizerSettings:
-    """How the weights move."""
+    """How the weights are updated."""
 
     name: Literal["sgd", "adamw"]
     learning_rate: Positive  # of the backbone; of the head: times head_multiplier
@@ -31,7 +31,7 @@ class OptimizerSettings:
 @settings_class
 @dataclass(frozen=True, slots=True)
 class ScheduleSettings:
-    """How the learning rate moves."""
+    """How the learning rate changes."""
 
     name: Literal["constant", "cosine", "step"]
     warmup: Share  # share of all steps with a rate that rises from 0
@@ -67,7 +67,7 @@ class TrainSettings:
     flip: bool  # left-right, one time in two
     epochs: AtLeastOne
     head_epochs: (
-        Count  # trained backbone only: epochs of the head alone before the backbone moves; 0: both from the start
+        Count  # trained backbone only: epochs of the head alone before the backbone is trained; 0: both from the start
     )
     views: AtLeastOne  # head alone: random views of each image whose features are computed once and kept
     batch_size: AtLeastOne

@@ -35,7 +35,7 @@ def split_data(manifest: Manifest, settings: TrainSettings) -> TrainingData:
     """The images of the manifest as the settings use them.
 
     Raises:
-        TrainError: if there is nothing to learn from or to choose by
+        TrainError: if there are no images to train on or to select by
     """
     classes = len(manifest.classes)
     if classes == 1 and settings.loss == "single_label":

@@ -22,7 +22,7 @@ def training_step(
     settings: TrainSettings,
     hardware: Hardware,
 ) -> float:
-    """Move the weights by one step over `accumulation_steps` batches or fewer; return the loss summed over their
+    """Update the weights by one step over `accumulation_steps` batches or fewer; return the loss summed over their
     images.
 
     Each batch is weighted by its images, so that the sum of the gradients is that of one large batch.

@@ -22,7 +22,7 @@ HELD_OUT = 10  # with `train.checkpoint: held_out_loss`, one train image in so m
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """Which images are learnt from, and their targets.
+    """The images that are trained on, and their targets.
 
     Attributes:
         kept: positions of the images that have a target
@@ -52,8 +52,8 @@ def choose_held_out(ids: Sequence[str], labels: Labels, seed: int) -> NDArray[np
     """Which train images take no part in training and choose its epoch instead of split val: about one in `HELD_OUT`.
     Shape: (N,)
 
-    A function of seed and image id, so that another image moves none of the others. An image without a label stays in,
-    and so do all images of a class that would lose every one.
+    A function of seed and image id, so a new image does not change the choice for the others. An image without a
+    label stays in, and so do all images of a class that would lose all of its images.
     """
     digests = [hashlib.sha256(f"{seed} {image_id}".encode()).digest() for image_id in ids]
     drawn = np.array([int.from_bytes(digest[:4], "big") % HELD_OUT == 0 for digest in digests], np.bool_)
@@ -107,8 +107,8 @@ def classification_loss(logits: Tensor, targets: Tensor, loss: Loss, label_smoot
     `single_label`: cross entropy with a class index (N,), or with 0/1 rows (N, K) whose classes share the target
     equally.
     `multi_label`: binary cross entropy with 0/1 rows (N, K), summed over classes. Its gradient at a logit is sigmoid -
-    target, as it is softmax - target in cross entropy: both losses move the features on one scale, and a learning rate
-    that trains with one trains with the other. The mean over classes would divide it by K, 200 in the challenge.
+    target, as it is softmax - target in cross entropy: both losses change the features on one scale, and a learning
+    rate that fits one fits the other. The mean over classes would divide it by K, 200 in the challenge.
     """
     if loss == "multi_label":
         return functional.binary_cross_entropy_with_logits(logits, targets, reduction="sum") / len(logits)
@@ -120,10 +120,10 @@ def log_odds(targets: Tensor) -> Tensor:
     """Where the bias of each class starts with `multi_label`: log(f / (1 - f)), f its share of the images. Shape: (N,
     K) to (K,)
 
-    From zeros, all K sigmoids would say one half, and K gradients of one half would push the features of every image
-    the same way before anything is told apart: with 200 classes the training of a whole network collapses. From the log
-    odds, the first gradients are those of cross entropy, whose softmax starts at 1 / K. Half an image is added to both
-    sides, so that a class of no image, or of all, has finite odds.
+    From zeros, all K sigmoids would be one half, and K gradients of one half would change the features of all images
+    in the same direction before the classes differ: with 200 classes the training of a whole network collapses. From
+    the log odds, the first gradients are those of cross entropy, whose softmax starts at 1 / K. Half an image is added
+    to both sides, so that a class of no image, or of all, has finite odds.
     """
     share = (targets.sum(dim=0) + 0.5) / (len(targets) + 1)
     return torch.log(share / (1 - share))

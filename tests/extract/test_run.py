@@ -82,7 +82,7 @@ def test_constant_maps_are_zeros_and_counted(
     counts, store = run(manifest, tmp_path, classifier, max_classes=2)
     assert counts["constant_maps"] == counts["maps"] == 10
     assert not any(arrays["maps"].any() for _, arrays in store.items())
-    assert "warning: all 10 maps are constant; likely the classifier has learnt nothing" in capsys.readouterr().err
+    assert "warning: all 10 maps are constant; likely the classifier has learned nothing" in capsys.readouterr().err
 
 
 # --- finished parts --------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The demo's arithmetic: equal bits on every x86-64 machine, with any thread count and version of the libraries.
 
 Allowed are integers, and of floats what IEEE 754 rounds correctly, element by element: + - * / and the square root,
-floor, comparison. Not allowed is what libraries prediction with other last bits on another CPU: OpenCV's filters, IPP,
+floor, comparison. Not allowed are functions whose last bits differ between CPUs: OpenCV's filters, IPP,
 BLAS (a fused multiply-add rounds once, not twice), the C library's and NumPy's sine, exponential and power, a sum of
 floats in an order that depends on the width of the registers, and NumPy's normal numbers, whose tail asks the C library
 for logarithms.

@@ -2,7 +2,7 @@
 
 An object is a list of patches, polygons in a frame of its own (x right, y down, the body within about -1..1).
 `draw_object` places the frame in an image and rasterizes the patches at twice the resolution; image and mask come
-from the same coverage, so masks are exact. All arithmetic keeps to the rules of `demo_exact`.
+from the same coverage, so masks are exact. All arithmetic follows the rules of `exact`.
 """
 
 import math

@@ -1,7 +1,7 @@
 """The demo's images: cluttered grounds, objects laid out on them, shadows, light and sensor.
 
 Images are float32 RGB, 0..255, until `compose` rounds them. Lengths are shares of the image's long side, so that a
-scene looks alike at every size. All arithmetic keeps to the rules of `demo_exact`.
+scene looks alike at every size. All arithmetic follows the rules of `exact`.
 """
 
 import math

@@ -1,11 +1,11 @@
 """The embedded data set: the challenge in miniature, rendered on demand, any number of images.
 
 Classes come in families that share a large body and differ by one small part, so that plain CAM shows its known
-failure: it lights up the part instead of the object. Track 3 has one object an image; Track 1 has the challenge's mix
+weakness: its map covers the part, not the object. Track 3 has one object an image; Track 1 has the challenge's mix
 of class counts. `render` leaves a folder in the `folder` layout.
 
 Every image depends on its plan, split and number alone, so that a larger set begins with the smaller one's images. Its
-bytes are the same on every x86-64 machine: see `demo_exact`.
+bytes are the same on every x86-64 machine: see `exact`.
 """
 
 import csv
@@ -34,7 +34,7 @@ from pipeline.preprocess.demo.scene import compose
 
 Row: TypeAlias = dict[str, str]  # one line of index.csv
 
-RENDERER = 2  # counts up whenever the same plan gives other pixels
+RENDERER = 2  # raised whenever the same plan gives other pixels
 COLUMNS = ("image", "labels", "mask", "split")
 
 # Track 1: share of images with 0, 1, 2, ... classes. Published: 87.6 % of train and 72.0 % of val have one, 20 % of val
@@ -86,7 +86,7 @@ class DemoPlan:
 
     @property
     def fingerprint(self) -> str:
-        """Names this plan's folder; another plan or another renderer, another name."""
+        """The name of this plan's folder; another plan or renderer has another name."""
         text = json.dumps([RENDERER, asdict(self)], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -98,7 +98,7 @@ class DemoPlan:
 def render_image(
     plan: DemoPlan, split: Split, number: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], tuple[int, ...]]:
-    """Render image `number` (from 0) of a split; the counts in the plan play no role.
+    """Render image `number` (from 0) of a split; it does not depend on the counts in the plan.
 
     Returns:
         RGB, shape (H, W, 3); class ids 1..K, 0 background, shape (H, W); class indices 0..K-1, rising
@@ -130,8 +130,8 @@ def draw_labels(plan: DemoPlan, split: Split, number: int) -> tuple[int, ...]:
 
 
 def _weights(classes: int) -> NDArray[np.int64]:
-    """How often each class is drawn, falling evenly from `IMBALANCE` to 1, in thousandths: whole numbers hide the last
-    bits."""
+    """How often each class is drawn, falling evenly from `IMBALANCE` to 1, in thousandths: whole numbers do not depend
+    on the last bits."""
     return np.round(1000 * np.geomspace(IMBALANCE, 1.0, classes)).astype(np.int64)
 
 
@@ -222,7 +222,7 @@ def _table(rows: Sequence[Row]) -> str:
 
 
 def _complete(folder: Path, plan: DemoPlan) -> bool:
-    """Whether `folder` holds all of `plan`: its marker was written and still says what is found."""
+    """Whether `folder` holds all of `plan`: its marker was written and still matches the files."""
     try:
         return bool(read_json(folder / _MARKER) == _marker(plan, folder))
     except (StoreError, OSError):
@@ -240,7 +240,7 @@ def _move_in(building: Path, folder: Path, plan: DemoPlan) -> None:
                 folder.rename(damaged)
             building.rename(folder)
             return
-        except OSError:  # another process was faster: look again
+        except OSError:  # another process was faster: check again
             continue
         finally:
             shutil.rmtree(damaged, ignore_errors=True)

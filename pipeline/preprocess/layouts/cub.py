@@ -1,15 +1,15 @@
 """CUB-200-2011 in its official layout.
 
-    <root>/CUB_200_2011/images.txt                `<n> <folder>/<name>.jpg`        <root> may also be CUB_200_2011
-    itself <root>/CUB_200_2011/image_class_labels.txt    `<n> <class>`, class from 1
+    <root>/CUB_200_2011/images.txt                `<n> <folder>/<name>.jpg`; <root> may also be CUB_200_2011 itself
+    <root>/CUB_200_2011/image_class_labels.txt    `<n> <class>`, class from 1
     <root>/CUB_200_2011/train_test_split.txt      `<n> <1: train, 0: test>`
     <root>/CUB_200_2011/bounding_boxes.txt        `<n> <x> <y> <width> <height>`, pixels with decimals
     <root>/CUB_200_2011/classes.txt               `<class> <name>`
     <root>/CUB_200_2011/images/<folder>/<name>.jpg
     <root>/segmentations/<folder>/<name>.png      a download of its own, also inside CUB_200_2011: foreground above 128
 
-A box in pixels holds all that the official one touches. Source: Wah et al., "The Caltech-UCSD Birds-200-2011 Dataset",
-2011
+A box holds all pixels that the official one touches.
+Source: Wah et al., "The Caltech-UCSD Birds-200-2011 Dataset", 2011
 """
 
 import math

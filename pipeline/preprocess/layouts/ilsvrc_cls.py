@@ -12,7 +12,7 @@ An image of val or test is a `.JPEG` or `.jpg`, a mask is a `.png`, so that both
 The class index is the rank of the WNID in sorted order; see `id_lists` for the numbers of other lists.
 
 Two masks of the challenge, `SWAPPED_MASKS`, have width and height of their images swapped. Which way they are turned is
-not published: `swapped_masks` offers each reading. Only these two are turned, and only if their sizes are indeed
+not published: `swapped_masks` offers each possibility. Only these two are turned, and only if their sizes are indeed
 swapped; any other mask of another size is an error.
 """
 
@@ -219,7 +219,7 @@ def is_swapped(image: Path, mask: Path) -> bool:
     """Whether a mask has the size of its image with width and height swapped."""
     try:
         size, mask_size = read_size(image), read_size(mask)
-    except DataError:  # the look at all files says what is wrong
+    except DataError:  # the check of all files reports what is wrong
         return False
     return size != mask_size and size == mask_size[::-1]
 

@@ -1,10 +1,10 @@
 """Pascal VOC 2012 in its official layout, which is torchvision's.
 
     <root>/VOCdevkit/VOC2012/JPEGImages/<id>.jpg                       <root> may also be VOCdevkit or VOC2012
-    <root>/VOCdevkit/VOC2012/Annotations/<id>.xml                      labels: the classes of all objects, difficult
-    ones too <root>/VOCdevkit/VOC2012/SegmentationClass/<id>.png                palette files; the index is the class
-    id, 255 ignored <root>/VOCdevkit/VOC2012/ImageSets/Segmentation/{train,val}.txt    and test.txt with the test
-    download <root>/VOCdevkit/VOC2012/ImageSets/Main/trainval.txt
+    <root>/VOCdevkit/VOC2012/Annotations/<id>.xml                      labels: all objects, difficult ones too
+    <root>/VOCdevkit/VOC2012/SegmentationClass/<id>.png                palette; the index is the class id, 255 ignored
+    <root>/VOCdevkit/VOC2012/ImageSets/Segmentation/{train,val}.txt    and test.txt with the test download
+    <root>/VOCdevkit/VOC2012/ImageSets/Main/trainval.txt
 
 The class id is the rank of the name in alphabetical order, from 1.
 Source: Everingham et al., "The Pascal Visual Object Classes Challenge: A Retrospective", IJCV 2015

@@ -1,12 +1,13 @@
 """Tiny ImageNet in its official layout.
 
-    <root>/tiny-imagenet-200/wnids.txt                    200 WNIDs: the order of the classes    <root> may also be the
-    inner one <root>/tiny-imagenet-200/words.txt                    `<wnid><tab><name>, …`, names for people
+    <root>/tiny-imagenet-200/wnids.txt                    200 WNIDs: the order of the classes
+    <root>/tiny-imagenet-200/words.txt                    `<wnid><tab><name>, …`, names for people
     <root>/tiny-imagenet-200/train/<wnid>/images/*.JPEG
     <root>/tiny-imagenet-200/val/images/val_<n>.JPEG
     <root>/tiny-imagenet-200/val/val_annotations.txt      `<file> <wnid> <x0> <y0> <x1> <y1>`, inclusive
     <root>/tiny-imagenet-200/test/images/test_<n>.JPEG    without labels
 
+<root> may also be tiny-imagenet-200 itself.
 Source: Le and Yang, "Tiny ImageNet Visual Recognition Challenge", CS231N 2015
 """
 
