@@ -47,7 +47,7 @@ YELLOW: Color = (250, 208, 40)
 BLUE: Color = (36, 92, 214)
 GLASS: Color = (150, 190, 214)
 
-# Coats of all families: a body's color says nothing about its class.
+# Coats of all families: a color is no hint of the class.
 PALETTE: tuple[Color, ...] = (
     (178, 62, 50), (206, 122, 48), (206, 172, 74), (122, 150, 62), (54, 128, 92), (52, 138, 150),
     (62, 98, 160), (112, 84, 154), (174, 84, 126), (132, 92, 64), (206, 196, 178), (78, 84, 96),
@@ -60,7 +60,7 @@ class Patch:
 
     points: Points
     color: Color
-    dome: bool = False  # shaded as a rounded body of its own; otherwise it keeps the shading beneath
+    dome: bool = False  # shaded as a rounded part of its own; otherwise it keeps the shading beneath
     inside: bool = False  # painted only where the object already is; otherwise it adds to the outline
 
 
@@ -574,7 +574,7 @@ def fill(canvas: NDArray[Any], polygons: Sequence[Points] | Points, color: Seque
 
 
 def _round(shade: Floats, points: Points, light: Points) -> None:
-    """Shade a polygon as a rounded body: flat along its middle, steep at its rim. Writes into `shade`."""
+    """Shade a polygon as rounded: flat along its middle, steep at its rim. Writes into `shade`."""
     rows, columns = _around(points)
     view = shade[rows, columns]
     inside = np.zeros(view.shape, np.uint8)
