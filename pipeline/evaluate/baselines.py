@@ -1,4 +1,4 @@
-"""Predictions that do not use the image; a map that does not beat them has no value."""
+"""Predictions made without a map; a map that does not beat them has no value."""
 
 from functools import lru_cache
 

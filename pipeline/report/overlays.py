@@ -32,9 +32,8 @@ def overlap(truth: Pixels, prediction: Pixels, ignored: NDArray[np.bool_]) -> Pi
     """Compare two label maps, or two masks of 0 and 1, pixel by pixel.
 
     Returns:
-        HIT: the same class; MISSED: the truth has a class, the prediction none; FALSE: the prediction has a class that
-            the truth has
-        not there, be it another class or background; IGNORED; 0: background in both. Shape: (H, W)
+        HIT: the same class; MISSED: the truth has a class, the prediction background; FALSE: the prediction has a class
+        where the truth has another one or background; IGNORED; 0: background in both. Shape: (H, W)
 
     >>> truth, prediction = np.array([[0, 1, 1, 0, 2, 1]], np.uint8), np.array([[0, 1, 0, 1, 1, 0]], np.uint8)
     >>> overlap(truth, prediction, np.array([[False] * 5 + [True]])).tolist()

@@ -20,7 +20,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One score: after the CRF, before it, and predictions that look at no pixel, as bars."""
+    """One score: after the CRF, before it, and the baselines, as bars."""
 
     name: str
     about: str
