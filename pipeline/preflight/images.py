@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pyarrow as pa
 from PIL import Image
@@ -16,7 +17,7 @@ from pipeline.preflight.context import Context
 from pipeline.preflight.findings import Row, fail, ok, row_of_line, warn
 from pipeline.preprocess.inspect import Finding, look
 from pipeline.preprocess.known_defects import RULES, wrong_values
-from pipeline.preprocess.layouts.ilsvrc_det import RAW
+from pipeline.preprocess.layouts.ilsvrc_det import HELD_OUT, RAW
 from pipeline.preprocess.settings import DemoSource, IlsvrcDetSource, PreprocessSettings
 
 SECONDS = 20.0  # at most, for the images of one track
@@ -34,6 +35,7 @@ def check_images(context: Context, track: Track) -> Iterator[Row]:
     checked = _decode(choose(manifest, context), settings.cuts_boxes)
     context.good[track.name] = [record for record, finding in checked if finding.problem is None]
     yield from _broken(checked, manifest)
+    yield from _empty(manifest, {record.file for record, _ in checked})
     if isinstance(settings.source, IlsvrcDetSource):
         yield from _palettes(checked)
     counts = Counter(record.split for record, _ in checked)
@@ -74,6 +76,15 @@ def _broken(checked: Checked, manifest: Manifest) -> Iterator[Row]:
             yield fail(record.mask, f"expected mask values {right}, got {sample(wrong)}", hint, "masks")
         for rule in sorted(set(finding.quirks) & set(NOTABLE)):
             yield warn(record.file, RULES[rule], "nothing to do; real copies hold a few")
+
+
+def _empty(manifest: Manifest, decoded: set[Path]) -> Iterator[Row]:
+    """Every file of val and test, sampled or not: a prediction is owed for each, and to see its size is cheap."""
+    for split in HELD_OUT:
+        for name in manifest.select(split).table["file"].to_pylist():
+            path = manifest.root / name
+            if path not in decoded and path.is_file() and not path.stat().st_size:
+                yield fail(path, "expected an image, got an empty file", DOWNLOAD)
 
 
 def _palettes(checked: Checked) -> Iterator[Row]:
