@@ -131,7 +131,8 @@ def check_counts(context: Context, track: Track) -> Iterator[Row]:
                 text = f"expected {expected:,} images in split {split}, as in the challenge, found {found:,}"
                 yield warn(manifest.root, text, f"{COPY_AGAIN}; or lists of your own")
     yield from _per_class(manifest, getattr(source, "empty_classes", "error") == "allow")
-    yield from _without_label(manifest, isinstance(source, IlsvrcDetSource))
+    if isinstance(source, IlsvrcDetSource) and source.labels == "annotations":
+        yield from _without_label(manifest)
     for rule, images in sorted(manifest.left_out.items()):
         if images:
             text = f"left out: {images:,} ({rule.replace('_', ' ')})"
@@ -152,11 +153,12 @@ def _per_class(manifest: Manifest, may_be_empty: bool) -> Iterator[Row]:
         yield ok(found, manifest.root)
 
 
-def _without_label(manifest: Manifest, by_annotations: bool) -> Iterator[Row]:
+def _without_label(manifest: Manifest) -> Iterator[Row]:
     """Track 1: how many training images have an annotation that names no object; 4.5 % in the challenge."""
     train = manifest.select("train")
     without = int(pc.sum(pc.equal(pc.list_value_length(train.table["labels"]), 0)).as_py() or 0)
-    text = f"{without:,} of {len(train):,} annotations name no object"
-    if by_annotations and without > 0.1 * len(train):
-        hint = "expected in about 4.5 %; a single-label loss leaves these images out"
-        yield warn(manifest.root, text, hint, "labels")
+    if without > 0.1 * len(train):
+        text = f"{without:,} of {len(train):,} annotations name no object"
+        yield warn(
+            manifest.root, text, "expected in about 4.5 %; a single-label loss leaves these images out", "labels"
+        )

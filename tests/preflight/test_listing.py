@@ -30,3 +30,22 @@ def test_a_mask_in_place_of_an_image_fails_whatever_is_sampled(
         f"expected image '{image.stem}', got its own mask {disks.mask(5).relative_to(tmp_path).as_posix()}" in row.found
     )
     assert row.hint.startswith("likely masks lie in a folder of images")
+
+
+@pytest.mark.parametrize(("labels", "warned"), [("annotations", True), ("image_sets", False)])
+def test_annotations_without_object_are_counted_where_labels_come_from_annotations(
+    tmp_path: Path, in_project: Callable[[Path], None], labels: str, warned: bool
+) -> None:
+    disks = make_disks(tmp_path)
+    in_project(tmp_path)
+    for number in (7, 8, 9):
+        disks.xml(disks.det_train(number)).write_text("<annotation></annotation>")
+    for path in disks.ilsvrc.glob("ImageSets/DET/train_*.txt"):
+        path.write_text(path.read_text().replace(" 1\n", " -1\n"))  # no image has a class
+    disks.set("track1.preprocess.source.labels", labels)
+    context = Context(disks.write_params(), minutes=0.0)
+    guard(params.check_params, context)
+    guard(listing.check_listing, context, run.TRACKS["track1"])
+    found = [row.found for row in of(guard(listing.check_counts, context, run.TRACKS["track1"]), "WARN")]
+    assert ("4 of 19 annotations name no object" in found) is warned
+    assert any("annotations name no object" in text for text in found) is warned
