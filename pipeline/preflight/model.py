@@ -1,9 +1,13 @@
 """The network: can it be built, is it small enough, and are there weights to start from."""
 
 import os
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 
 import timm
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.constants import ENDPOINT
 
 from pipeline.core.errors import TrainError
 from pipeline.core.tracks import Track
@@ -90,13 +94,24 @@ def _hub_weights(backbone: BackboneSettings, where: str) -> Row:
         return ok(f"{name} is in the hub's cache", where)
     command = f"python -c \"import timm; timm.create_model('{name}', pretrained=True)\""
     hint = f"without a network: run `{command}` elsewhere and copy ~/.cache/huggingface here; or weights: file"
-    if os.environ.get("HF_HUB_OFFLINE", "") in ("", "0"):
-        return warn(where, f"expected {name} in the hub's cache, found none: it will be downloaded", hint)
-    return fail(where, f"expected {name} in the hub's cache, for HF_HUB_OFFLINE is set, found none", hint)
+    offline = os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
+    if not offline and can_reach(ENDPOINT):
+        return ok(f"{name} will be downloaded from {ENDPOINT}", where)
+    reason = "HF_HUB_OFFLINE is set" if offline else f"{ENDPOINT} cannot be reached"
+    return fail(where, f"expected {name} in the hub's cache, found none, and {reason}", hint)
 
 
 def is_cached(repository: str) -> bool:
     """Whether the hub's weights have been downloaded before."""
-    from huggingface_hub import try_to_load_from_cache
-
     return any(isinstance(try_to_load_from_cache(repository, name), str) for name in FILES)
+
+
+def can_reach(address: str) -> bool:
+    """Whether a server responds within five seconds, with an error or without."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=5):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
