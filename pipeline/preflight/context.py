@@ -2,23 +2,16 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import joblib
+from typing import Any, TypeVar
 
 from pipeline.core.errors import PipelineError
+from pipeline.core.manifest import SPLITS, Manifest, Record
+from pipeline.core.tracks import TRACKS
 from pipeline.params.check import SECTIONS
+from pipeline.preprocess.challenge_lists import COUNTS
 from pipeline.preprocess.settings import DemoSource
 
-if TYPE_CHECKING:
-    from pipeline.core.manifest import Manifest, Record
-
 T = TypeVar("T")
-
-NOMINAL = {  # images of the challenge, where they could not be counted
-    "track1": {"train": 349_319, "val": 4_690, "test": 10_000},
-    "track3": {"train": 1_281_167, "val": 23_151, "test": 21_120},
-}
 
 
 class NotCheckedError(PipelineError):
@@ -29,7 +22,7 @@ class NotCheckedError(PipelineError):
 class Listing:
     """What the source of a track returned: the images it could list, its problems, and how long it took."""
 
-    manifest: "Manifest | None" = None
+    manifest: Manifest | None = None
     lines: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -58,8 +51,8 @@ class Context:
     sample: int = 150  # images of each split that are decoded
     seed: int = 0  # which ones
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)  # by track; sections without a mistake
-    listings: dict[str, Listing] = field(default_factory=dict)
-    good: "dict[str, list[Record]]" = field(default_factory=dict)  # images that could be decoded
+    listings: dict[str, Listing] = field(default_factory=lambda: {track: Listing() for track in TRACKS})
+    good: dict[str, list[Record]] = field(default_factory=dict)  # images that could be decoded
     parameters: dict[str, int] = field(default_factory=dict)
     trials: dict[str, Trial] = field(default_factory=dict)
 
@@ -79,28 +72,21 @@ class Context:
         """A key of the params file as messages name it."""
         return f"{self.params.as_posix()}: tracks.{track}.{key}"
 
-    def manifest(self, track: str) -> "Manifest":
+    def manifest(self, track: str) -> Manifest:
         """The table of a track, without what the source had problems with.
 
         Raises:
             NotCheckedError: if nothing could be listed
         """
-        listing = self.listings.get(track)
-        if listing is None or listing.manifest is None:
+        listed = self.listings[track].manifest
+        if listed is None:
             raise NotCheckedError("not checked, the images could not be listed; see the rows `listing`")
-        return listing.manifest
+        return listed
 
     def images(self, track: str) -> dict[str, int]:
         """How many images each split has; where they could not be listed, how many the challenge's has."""
         preprocess = self.settings.get(track, {}).get("preprocess")
         if preprocess is not None and isinstance(preprocess.source, DemoSource):
-            return {"train": preprocess.source.train, "val": preprocess.source.val, "test": preprocess.source.test}
-        listing = self.listings.get(track)
-        if listing is None or listing.manifest is None:
-            return NOMINAL[track]
-        return {split: len(listing.manifest.select(split)) for split in ("train", "val", "test")}
-
-
-def processes(jobs: int) -> int:
-    """How many processes a setting `jobs` starts here; at most one a core."""
-    return min(joblib.effective_n_jobs(jobs), joblib.cpu_count())
+            return {split: getattr(preprocess.source, split) for split in SPLITS}
+        listed = self.listings[track].manifest
+        return {split: len(listed.select(split)) for split in SPLITS} if listed is not None else COUNTS[track]

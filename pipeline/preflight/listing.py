@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 from pipeline.core.errors import DataError, sample
 from pipeline.core.manifest import Manifest
 from pipeline.core.tracks import Track
-from pipeline.preflight.context import NOMINAL, Context, Listing
+from pipeline.preflight.context import Context, Listing
 from pipeline.preflight.findings import Level, Row, fail, ok, row_of_line, warn
-from pipeline.preprocess.challenge_lists import track1_ids
+from pipeline.preprocess.challenge_lists import COUNTS, track1_ids
 from pipeline.preprocess.folders import Problems, ProblemsError
 from pipeline.preprocess.id_lists import oddities
 from pipeline.preprocess.inspect import inspect
@@ -125,7 +125,7 @@ def check_counts(context: Context, track: Track) -> Iterator[Row]:
         return
     manifest = context.manifest(track.name)
     if isinstance(source, IlsvrcClsSource | IlsvrcDetSource):
-        for split, expected in NOMINAL[track.name].items():
+        for split, expected in COUNTS[track.name].items():
             found = context.images(track.name)[split]
             if found != expected:
                 text = f"expected {expected:,} images in split {split}, as in the challenge, found {found:,}"
@@ -159,6 +159,5 @@ def _without_label(manifest: Manifest) -> Iterator[Row]:
     without = int(pc.sum(pc.equal(pc.list_value_length(train.table["labels"]), 0)).as_py() or 0)
     if without > 0.1 * len(train):
         text = f"{without:,} of {len(train):,} annotations name no object"
-        yield warn(
-            manifest.root, text, "expected in about 4.5 %; a single-label loss leaves these images out", "labels"
-        )
+        hint = "expected in about 4.5 %; a single-label loss leaves these images out"
+        yield warn(manifest.root, text, hint, "labels")

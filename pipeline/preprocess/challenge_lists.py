@@ -17,7 +17,10 @@ from pathlib import Path
 from typing import Literal
 
 LISTS = Path(__file__).parent / "lists"
-COUNTS = {"track1": {"val": 4_690, "test": 10_000}, "track3": {"val": 23_151, "test": 21_120}}
+COUNTS = {  # images of each split in the challenge
+    "track1": {"train": 349_319, "val": 4_690, "test": 10_000},
+    "track3": {"train": 1_281_167, "val": 23_151, "test": 21_120},
+}
 
 
 @dataclass(frozen=True, slots=True)
