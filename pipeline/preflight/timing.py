@@ -32,7 +32,6 @@ from pipeline.train.settings import TrainSettings
 from pipeline.train.step import make_scaler, set_mode, training_step
 
 SHAPE = (375, 500)  # (H, W) of most images of ILSVRC
-ON_CPU = 2  # images of a batch there: enough to know what one costs
 
 
 def check_trial(context: Context, track: Track) -> Iterator[Row]:
@@ -128,8 +127,7 @@ def _time_network(context: Context, track: Track, trial: Trial, seconds: float) 
 
 def _time_training(settings: TrainSettings, classifier: Classifier, trial: Trial, seconds: float) -> None:
     trained = settings.backbone.trained
-    hardware = _hardware(settings.device, settings.precision, trained)
-    batch = _batch(settings.batch_size, hardware)
+    hardware, batch, wait = _device(settings, trained)
     classifier.to(hardware.device).eval()
     images = torch.randint(0, 256, (batch, 3, settings.crop, settings.crop), dtype=torch.uint8)
     crops_to_images = (settings.resize / settings.crop) ** 2  # validation uses whole images
@@ -139,7 +137,7 @@ def _time_training(settings: TrainSettings, classifier: Classifier, trial: Trial
         with hardware.autocast():
             classifier(images.to(hardware.device))
 
-    forward = mean_seconds(validate, 0.3 * seconds, _waiting(hardware)) / batch
+    forward = mean_seconds(validate, 0.3 * seconds, wait) / batch
     trial.validate, trial.learn = forward * crops_to_images, forward
     if trained:  # a frozen backbone only runs forward, and the head's steps are short
         one_label = settings.loss == "single_label"
@@ -147,30 +145,25 @@ def _time_training(settings: TrainSettings, classifier: Classifier, trial: Trial
         targets = torch.zeros(shape, dtype=torch.int64 if one_label else torch.float32)
         optimizer, scaler = make_optimizer(classifier, settings), make_scaler(hardware)
         set_mode(classifier, settings)
-        step = lambda: training_step(classifier, [(images, targets)], optimizer, scaler, settings, hardware)  # noqa: E731
-        trial.learn = mean_seconds(step, 0.7 * seconds, _waiting(hardware)) / batch
+        step = partial(training_step, classifier, [(images, targets)], optimizer, scaler, settings, hardware)
+        trial.learn = mean_seconds(step, 0.7 * seconds, wait) / batch
 
 
 def _time_extraction(settings: ExtractSettings, classifier: Classifier, trial: Trial, seconds: float) -> None:
-    hardware = _hardware(settings.device, settings.precision, False)
-    batch = _batch(settings.batch_size, hardware)
+    hardware, batch, wait = _device(settings, False)
     shapes = [view_shape(SHAPE, size, settings.resize, classifier.design.output_stride) for size in settings.sizes]
     scales = [torch.randint(0, 256, (batch, 3, *shape), dtype=torch.uint8) for shape in shapes]
     classifier.eval().to(hardware.device)
-    call = lambda: predict(classifier, scales, [()] * batch, settings, hardware)  # noqa: E731
-    trial.extract = mean_seconds(call, seconds, _waiting(hardware)) / batch
+    call = partial(predict, classifier, scales, [()] * batch, settings, hardware)
+    trial.extract = mean_seconds(call, seconds, wait) / batch
 
 
-def _hardware(device: str, precision: str, learning: bool) -> Hardware:
+def _device(settings: TrainSettings | ExtractSettings, learning: bool) -> tuple[Hardware, int, Callable[[], Any]]:
+    """The hardware, how many images a batch has in the trial, and what returns when the device has done its work."""
     try:
-        return choose_hardware(device, precision, learning)
+        hardware = choose_hardware(settings.device, settings.precision, learning)
     except SettingsError as error:
         raise NotCheckedError(f"not timed, there is no such device or precision here: {error}") from None
-
-
-def _batch(size: int, hardware: Hardware) -> int:
-    return size if hardware.device.type == "cuda" else min(size, ON_CPU)
-
-
-def _waiting(hardware: Hardware) -> Callable[[], Any]:
-    return torch.cuda.synchronize if hardware.device.type == "cuda" else lambda: None
+    if hardware.device.type == "cuda":
+        return hardware, settings.batch_size, torch.cuda.synchronize
+    return hardware, min(settings.batch_size, 2), lambda: None  # 2 images are enough to know what one costs
