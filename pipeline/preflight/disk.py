@@ -13,7 +13,7 @@ from pipeline.core.tracks import TRACKS, Track
 from pipeline.extract.settings import ExtractSettings
 from pipeline.models.backbones import build_backbone, count_channels
 from pipeline.package.settings import PackageSettings
-from pipeline.preflight.context import Context, NotCheckedError
+from pipeline.preflight.context import Context, NotCheckedError, Trial
 from pipeline.preflight.findings import Row, fail, ok, warn
 from pipeline.preflight.model import count_classes
 from pipeline.preprocess.settings import PreprocessSettings
@@ -61,8 +61,7 @@ def needed(context: Context, track: Track) -> dict[str, int]:
     predicted += images["val"] if track.task == "localization" else 0  # at the most: the map of the true class beside
     side = max(extract.sizes) // train.backbone.output_stride
     cells = (extract.sizes[0] // train.backbone.output_stride) ** 2
-    trial = context.trials.get(track.name)
-    png = (trial.prediction if trial else 0) or PNG[track.task]
+    png = context.trials.get(track.name, Trial()).prediction or PNG[track.task]
     kept = min(extract.max_classes, classes)
     return {
         "maps": predicted * (2 * kept * side * side + 2 * classes + ENTRY),
@@ -111,14 +110,12 @@ def _against_free(place: Path, wanted: int, copies: bool) -> Row:
 
 def nearest(folder: Path) -> Path:
     """The folder itself, or the first one above it that is there."""
-    folder = folder.absolute()
-    return next(place for place in (folder, *folder.parents) if place.is_dir())
+    return next(place for place in (folder.absolute(), *folder.absolute().parents) if place.is_dir())
 
 
 def cache_folder(folder: Path) -> Path:
     """Where DVC keeps its copies."""
-    given = _dvc_option(folder, "dir")
-    return nearest(folder / ".dvc" / (given or "cache"))
+    return nearest(folder / ".dvc" / (_dvc_option(folder, "dir") or "cache"))
 
 
 def keeps_copies(folder: Path) -> bool:
@@ -139,11 +136,8 @@ def check_memory(context: Context, track: Track) -> Iterator[Row]:
     if settings.backbone.trained and not settings.head_epochs:
         return
     channels = count_channels(build_backbone(settings.backbone.name, settings.backbone.output_stride))
-    # float16, and one view more while it is computed
-    need, have = (
-        2 * context.images(track.name)["train"] * (settings.views + 1) * channels,
-        psutil.virtual_memory().total,
-    )
+    images, have = context.images(track.name)["train"], psutil.virtual_memory().total
+    need = 2 * images * (settings.views + 1) * channels  # float16, and one view more while it is computed
     text = f"features of {settings.views} views need {size(need)} of memory, the machine has {size(have)}"
     if need > 0.8 * have:
         hint = "fewer views, or backbone.trained: true with head_epochs: 0, which keeps none"

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 
+import joblib
 from tqdm import tqdm
 
 from pipeline.core.tracks import Track
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.extract.settings import ExtractSettings
 from pipeline.package.settings import PackageSettings
-from pipeline.preflight.context import Context, Trial, processes
+from pipeline.preflight.context import Context, Trial
 from pipeline.preflight.findings import Row, ok, warn
 from pipeline.preprocess.settings import PreprocessSettings
 from pipeline.refine.settings import RefineSettings
@@ -23,11 +24,7 @@ def check_durations(context: Context, track: Track) -> Iterator[Row]:
     if trial is None:
         yield ok("not estimated: there was no trial")
         return
-    seconds = {
-        "preprocess": _preprocess(context, track, trial),
-        "train": _train(context, track, trial),
-        **_others(context, track, trial),
-    }
+    seconds = _by_stage(context, track, trial)
     for stage, duration in seconds.items():
         yield ok(f"about {tqdm.format_interval(duration)}", stage)
     total = sum(seconds.values())
@@ -39,6 +36,11 @@ def check_durations(context: Context, track: Track) -> Iterator[Row]:
         yield ok(f"about {text}", "all stages")
 
 
+def processes(jobs: int) -> int:
+    """How many processes a setting `jobs` starts here; at most one a core."""
+    return min(joblib.effective_n_jobs(jobs), joblib.cpu_count())
+
+
 def reading(decode: float, device: float, workers: int) -> float:
     """Seconds an image where `workers` processes read beside the device; with none, one waits for the other."""
     return decode + device if workers == 0 else max(decode / processes(workers), device)
@@ -47,9 +49,9 @@ def reading(decode: float, device: float, workers: int) -> float:
 def _preprocess(context: Context, track: Track, trial: Trial) -> float:
     settings, images = context.get(track.name, PreprocessSettings), context.images(track.name)
     file = {"list": 0.0, "header": trial.header, "decode": trial.header + trial.decode}[settings.check]
-    listing = context.listings.get(track.name)
     masks = images["val"] * trial.score if file else 0.0
-    return (listing.seconds if listing else 0.0) + (sum(images.values()) * file + masks) / processes(settings.jobs)
+    opened = (sum(images.values()) * file + masks) / processes(settings.jobs)
+    return context.listings[track.name].seconds + opened
 
 
 def _train(context: Context, track: Track, trial: Trial) -> float:
@@ -66,12 +68,14 @@ def _train(context: Context, track: Track, trial: Trial) -> float:
     return start + settings.epochs * (learn + validate)
 
 
-def _others(context: Context, track: Track, trial: Trial) -> dict[str, float]:
-    """The short stages cost a multiple of reading one prediction."""
+def _by_stage(context: Context, track: Track, trial: Trial) -> dict[str, float]:
+    """Seconds of every stage; the short ones cost a multiple of reading one prediction."""
     extract, refine = context.get(track.name, ExtractSettings), context.get(track.name, RefineSettings)
     images, jobs = context.images(track.name), processes(context.get(track.name, EvaluateSettings).jobs)
     extracted = sum(images[split] for split in extract.splits)
     return {
+        "preprocess": _preprocess(context, track, trial),
+        "train": _train(context, track, trial),
         "extract": extracted * reading(trial.decode, trial.extract, extract.workers),
         "refine": extracted * trial.refine / processes(refine.jobs),
         "evaluate": 6 * images["val"] * trial.score / jobs,

@@ -11,7 +11,6 @@ from typing import Literal
 Level = Literal["OK", "WARN", "FAIL"]
 
 MOST_ROWS = 20  # of one check at one level; the rest is counted
-BOTH = "both"  # the track of a row about the machine
 INDENT = 25
 
 
@@ -24,7 +23,7 @@ class Row:
     found: str  # what is the case; of a mistake: expected ..., got ...
     hint: str = ""  # likely cause and way out; empty for OK
     check: str = ""  # what was checked, in a word; the runner fills it in
-    track: str = BOTH
+    track: str = "both"  # of a row about the machine
 
 
 def ok(found: str, where: object = "", check: str = "") -> Row:

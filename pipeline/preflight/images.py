@@ -81,8 +81,7 @@ def _broken(checked: Checked, manifest: Manifest) -> Iterator[Row]:
 def _empty(manifest: Manifest, decoded: set[Path]) -> Iterator[Row]:
     """Every file of val and test, sampled or not: a prediction is owed for each, and to see its size is cheap."""
     for split in HELD_OUT:
-        for name in manifest.select(split).table["file"].to_pylist():
-            path = manifest.root / name
+        for path in (record.file for record in manifest.select(split)):
             if path not in decoded and path.is_file() and not path.stat().st_size:
                 yield fail(path, "expected an image, got an empty file", DOWNLOAD)
 

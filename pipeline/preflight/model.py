@@ -22,8 +22,6 @@ from pipeline.preprocess.settings import DemoSource, PreprocessSettings
 from pipeline.train.build import make_design
 from pipeline.train.settings import TrainSettings
 
-FILES = ("model.safetensors", "pytorch_model.bin")  # a hub repository holds one of them
-
 
 def build_classifier(context: Context, track: Track) -> Classifier:
     """The classifier of a track with random weights."""
@@ -32,9 +30,9 @@ def build_classifier(context: Context, track: Track) -> Classifier:
 
 def count_classes(context: Context, track: Track) -> int:
     """K, as listed; where that failed, the challenge's."""
-    listing = context.listings.get(track.name)
-    if listing is not None and listing.manifest is not None:
-        return max(1, len(listing.manifest.classes))
+    listed = context.listings[track.name].manifest
+    if listed is not None:
+        return max(1, len(listed.classes))
     source = context.get(track.name, PreprocessSettings).source
     if isinstance(source, DemoSource):
         return source.classes
@@ -103,7 +101,8 @@ def _hub_weights(backbone: BackboneSettings, where: str) -> Row:
 
 def is_cached(repository: str) -> bool:
     """Whether the hub's weights have been downloaded before."""
-    return any(isinstance(try_to_load_from_cache(repository, name), str) for name in FILES)
+    files = ("model.safetensors", "pytorch_model.bin")  # a repository holds one of them
+    return any(isinstance(try_to_load_from_cache(repository, name), str) for name in files)
 
 
 def can_reach(address: str) -> bool:
@@ -111,7 +110,5 @@ def can_reach(address: str) -> bool:
     try:
         with urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=5):
             return True
-    except urllib.error.HTTPError:
-        return True
-    except OSError:
-        return False
+    except OSError as error:
+        return isinstance(error, urllib.error.HTTPError)  # an error of the server is a response

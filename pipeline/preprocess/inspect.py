@@ -21,7 +21,6 @@ from pipeline.preprocess.leakage import leaked_masks
 from pipeline.preprocess.settings import PreprocessSettings
 
 CHUNK = 512  # images in one piece of work
-MOST_LINES = 20  # of a message about many files
 
 _HINTS = {
     "labels": "likely a mask of other classes, or set preprocess.source.masks to 'foreground'",
@@ -62,7 +61,7 @@ def inspect(manifest: Manifest, settings: PreprocessSettings) -> Inspection:
     its path, not by its bytes.
 
     Raises:
-        DataError: naming up to `MOST_LINES` of all problems
+        DataError: with all problems, of which the message shows some
     """
     _check_ids(manifest)
     _stop_if_any(manifest, leaked_masks(manifest, compare_bytes=settings.check != "list"))
