@@ -160,8 +160,7 @@ def _escape(cell: str) -> str:
     return "`".join(part if n % 2 else part.replace("<", "&lt;").replace(">", "&gt;") for n, part in enumerate(parts))
 
 
-# --- types and comments as words
-# ---------------------------------------------------------------------------------------------
+# --- types and comments as words --------------------------------------------------------------------------------------
 
 
 def _values(hint: Any) -> str:

@@ -5,7 +5,8 @@ cause and the remedy.
 """
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
 
 
 class PipelineError(Exception):
@@ -46,6 +47,21 @@ def run(main: Callable[[], None]) -> None:
         main()
     except PipelineError as error:
         sys.exit(f"error: {error}")
+
+
+def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
+    """Decorate a program that returns its exit code: as `run`, an error raised on purpose is printed, and the code is
+    1."""
+
+    @wraps(main)
+    def guarded(arguments: Sequence[str] | None = None) -> int:
+        try:
+            return main(arguments)
+        except PipelineError as error:
+            print(error, file=sys.stderr)
+            return 1
+
+    return guarded
 
 
 def sample(items: Iterable[object], most: int = 3) -> str:

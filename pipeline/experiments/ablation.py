@@ -15,26 +15,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.errors import PipelineError, SettingsError
+from pipeline.core.errors import SettingsError, command
 from pipeline.core.settings import parse_value
 from pipeline.core.tracks import TRACKS, get_track
 from pipeline.experiments.ablation_plan import RESULTS, Ablation, write_plan
 from pipeline.experiments.project import run_project
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     args = _parse(arguments)
     folder = args.out or Path("ablation") / f"{args.name or args.recipe.stem}-{args.track}"
-    try:
-        changes = _changes(args.set)
-        write_plan(Ablation(args.recipe, get_track(args.track), _seeds(args.seeds), args.grid, folder, changes))
-        if args.plan_only:
-            print(f"{folder}/dvc.yaml is written; the same command without --plan-only runs it")
-            return 0
-        ran = run_project(folder)
-    except PipelineError as error:
-        print(error, file=sys.stderr)
-        return 1
+    changes = _changes(args.set)
+    write_plan(Ablation(args.recipe, get_track(args.track), _seeds(args.seeds), args.grid, folder, changes))
+    if args.plan_only:
+        print(f"{folder}/dvc.yaml is written; the same command without --plan-only runs it")
+        return 0
+    ran = run_project(folder)
     print((folder / "table.md").read_text(encoding="utf-8"))
     print(f"{len(ran)} stages ran. In {folder}: {', '.join(RESULTS)}")
     return 0

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.core.errors import PipelineError, ScoreError
+from pipeline.core.errors import ScoreError, command
 from pipeline.core.files import read_json, write_bytes, write_text
 from pipeline.core.tracks import TRACKS
 from pipeline.evaluate.run import DIAGNOSTICS
@@ -119,6 +119,7 @@ def write_diagnosis(values: Mapping[str, Any], out: Path) -> Path:
     return out / "index.html"
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--track", required=True, choices=sorted(TRACKS))
@@ -126,14 +127,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="diagnostics in that folder if not given")
     args = parser.parse_args(arguments)
     reports = args.reports or Path("reports") / args.track
-    try:
-        values = read_json(reports / DIAGNOSTICS)
-        if "note" in values:
-            raise ScoreError(f"{reports / DIAGNOSTICS}: nothing to draw: {values['note']}")
-        print(write_diagnosis(values, args.out or reports / "diagnostics"))
-    except PipelineError as error:
-        print(error, file=sys.stderr)
-        return 1
+    values = read_json(reports / DIAGNOSTICS)
+    if "note" in values:
+        raise ScoreError(f"{reports / DIAGNOSTICS}: nothing to draw: {values['note']}")
+    print(write_diagnosis(values, args.out or reports / "diagnostics"))
     return 0
 
 

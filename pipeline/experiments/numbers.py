@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.errors import PipelineError
+from pipeline.core.errors import command
 from pipeline.core.files import write_text
 from pipeline.core.settings import PARAMS, to_yaml
 from pipeline.core.tracks import TRACKS
@@ -160,15 +160,12 @@ def _cell(value: Any) -> str:
 # --- command line ----------------------------------------------------------------------------------------------------
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     args = _parse(arguments)
-    try:
-        for record in _records(args):
-            print(add(record, args.records))
-        write_text(args.page, render(read_records(args.records)))
-    except PipelineError as error:
-        print(error, file=sys.stderr)
-        return 1
+    for record in _records(args):
+        print(add(record, args.records))
+    write_text(args.page, render(read_records(args.records)))
     print(args.page)
     return 0
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.core.errors import PipelineError, ScoreError, SettingsError, StoreError, sample
+from pipeline.core.errors import ScoreError, SettingsError, StoreError, command, sample
 from pipeline.core.files import write_text
 from pipeline.core.manifest import Manifest, Record, read_manifest
 from pipeline.core.settings import read_params
@@ -114,6 +114,7 @@ def effort_for(scorer: PointScorer, seed: int) -> Effort:
 # --- command line -----------------------------------------------------------------------------------------------------
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     args = _parse(arguments)
     data = args.data or Path("data") / args.track
@@ -121,23 +122,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run = replace(
         run, maps=args.maps or run.maps, model=args.model or run.model, manifest=args.manifest or run.manifest
     )
-    try:
-        scorer = prepare(
-            run, _parameters(args.parameter), Budget(args.budget, args.minutes), args.images, args.seed, args.jobs
-        )
-        scorer.window = (args.thresholds[0], args.thresholds[1])
-        best = search(scorer.space, scorer, effort_for(scorer, args.seed))
-        table = args.table or Path("reports") / args.track / "search.csv"
-        write_table(table, scorer)
-        write_text(table.with_suffix(".md"), report(scorer, best))
-        score = scorer.score(best.point)
-        note = (
-            f"{args.params.name} with the settings that `make search` found for {args.track}: {score:.4f} on split val"
-        )
-        write_recipe(args.params, args.track, canonical(best.point, scorer.space.start), args.out, note)
-    except PipelineError as error:
-        print(error, file=sys.stderr)
-        return 1
+    scorer = prepare(
+        run, _parameters(args.parameter), Budget(args.budget, args.minutes), args.images, args.seed, args.jobs
+    )
+    scorer.window = (args.thresholds[0], args.thresholds[1])
+    best = search(scorer.space, scorer, effort_for(scorer, args.seed))
+    table = args.table or Path("reports") / args.track / "search.csv"
+    write_table(table, scorer)
+    write_text(table.with_suffix(".md"), report(scorer, best))
+    score = scorer.score(best.point)
+    note = f"{args.params.name} with the settings that `make search` found for {args.track}: {score:.4f} on split val"
+    write_recipe(args.params, args.track, canonical(best.point, scorer.space.start), args.out, note)
     print(report(scorer, best))
     print(f"recipe: {args.out}, trials: {table}")
     return 0

@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.errors import PipelineError, SettingsError
+from pipeline.core.errors import SettingsError, command
 from pipeline.core.files import write_text
 from pipeline.core.settings import PARAMS, parse_value
 from pipeline.core.tracks import TRACKS
-from pipeline.params.migrate import read_text
-from pipeline.params.text import Place, end_of_block, load_places, places, shown
+from pipeline.params.text import Place, end_of_block, load_places, places, read_text, shown
 
 RECIPES = Path("recipes")
 
@@ -63,6 +62,7 @@ def _add(text: str, path: Path, every: dict[str, Place], key: str, value: str, a
     return "\n".join(lines)
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("key", help="below the track, such as train.ema")
@@ -71,13 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--after", help="the key of the same section that it follows; the last one if not given")
     parser.add_argument("--comment", default="")
     args = parser.parse_args(arguments)
-    try:
-        value = parse_value(args.value)
-        files = args.files or [PARAMS, *sorted(RECIPES.glob("*.yaml"))]
-        changed = {path: add_key(read_text(path), path, args.key, value, args.after, args.comment) for path in files}
-    except PipelineError as error:
-        print(error, file=sys.stderr)
-        return 1
+    value = parse_value(args.value)
+    files = args.files or [PARAMS, *sorted(RECIPES.glob("*.yaml"))]
+    changed = {path: add_key(read_text(path), path, args.key, value, args.after, args.comment) for path in files}
     for path, text in changed.items():  # all or none
         write_text(path, text)
         print(path)

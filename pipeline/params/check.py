@@ -10,14 +10,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.errors import SettingsError
+from pipeline.core.errors import SettingsError, command
 from pipeline.core.settings import PARAMS, build, read_params, section, unknown_key
 from pipeline.core.tracks import TRACKS, Track
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.extract.settings import ExtractSettings
 from pipeline.package.settings import PackageSettings
 from pipeline.preprocess.settings import PreprocessSettings
-from pipeline.refine.settings import RefineSettings
+from pipeline.refine.settings import RefineSettings, wrong_output
 from pipeline.report.settings import ReportSettings
 from pipeline.train.settings import TrainSettings
 
@@ -96,10 +96,7 @@ def _contradictions(found: dict[str, Any], track: Track) -> list[str]:
     lines = []
     train, extract, refine, package = found["train"], found["extract"], found["refine"], found["package"]
     if refine.output not in track.outputs:
-        lines.append(
-            f"refine.output: expected one of {list(track.outputs)}, got {refine.output!r}; it belongs to the "
-            "other track"
-        )
+        lines.append(wrong_output(refine.output, track.outputs))
     if refine.shape == "box" and track.task == "segmentation":
         lines.append("refine.shape: expected 'free', got 'box'; only score maps have level sets")
     if package.split not in extract.splits:
@@ -128,13 +125,10 @@ def _contradictions(found: dict[str, Any], track: Track) -> list[str]:
     return lines
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else list(arguments)
-    try:
-        check(Path(given[0]) if given else PARAMS)
-    except SettingsError as error:
-        print(error, file=sys.stderr)
-        return 1
+    check(Path(given[0]) if given else PARAMS)
     return 0
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.errors import PipelineError
+from pipeline.core.errors import command
 from pipeline.core.settings import PARAMS, flatten, read_params
 
 MISSING = "(missing)"
@@ -30,17 +30,14 @@ def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator
             yield f"{key}: {before} -> {after}"
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("first", type=Path)
     parser.add_argument("second", type=Path, nargs="?", default=PARAMS)
     args = parser.parse_args(arguments)
-    try:
-        for line in differences(read_params(args.first), read_params(args.second)):
-            print(line)
-    except PipelineError as error:
-        print(error, file=sys.stderr)
-        return 1
+    for line in differences(read_params(args.first), read_params(args.second)):
+        print(line)
     return 0
 
 

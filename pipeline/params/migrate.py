@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.errors import PipelineError, SettingsError
+from pipeline.core.errors import SettingsError, command
 from pipeline.core.files import write_text
 from pipeline.core.settings import RENAMED, Renamed, section
 from pipeline.core.tracks import TRACKS
-from pipeline.params.text import Place, load_places, places, replace_word
+from pipeline.params.text import Place, load_places, places, read_text, replace_word
 
 
 def migrate(text: str, path: Path) -> str:
@@ -51,36 +51,19 @@ def _rename(lines: list[str], place: Place, value: Any, renamed: Renamed) -> Non
     lines[place.line] = replace_word(lines[place.line], place.column, *names)
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path)
     parser.add_argument("--write", action="store_true", help="in place, instead of printing")
     args = parser.parse_args(arguments)
-    try:
-        old = read_text(args.file)
-        new = migrate(old, args.file)
-    except PipelineError as error:
-        print(error, file=sys.stderr)
-        return 1
+    old = read_text(args.file)
+    new = migrate(old, args.file)
     if args.write and new != old:
         write_text(args.file, new)
     elif not args.write:
         print(new, end="")
     return 0
-
-
-def read_text(path: Path) -> str:
-    """A params file as text, with its line ends as they are.
-
-    Raises:
-        SettingsError: if there is none, or it is not UTF-8
-    """
-    try:
-        return path.read_bytes().decode()
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"{path}: expected text in UTF-8, got {error}") from error
-    except FileNotFoundError:
-        raise SettingsError(f"{path}: expected a params file, found none") from None
 
 
 if __name__ == "__main__":

@@ -25,6 +25,20 @@ class Place:
     in_block: bool  # on a line of its own, not inside braces
 
 
+def read_text(path: Path) -> str:
+    """A params file as text, with its line ends as they are.
+
+    Raises:
+        SettingsError: if there is none, or it is not UTF-8
+    """
+    try:
+        return path.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path}: expected text in UTF-8, got {error}") from error
+    except FileNotFoundError:
+        raise SettingsError(f"{path}: expected a params file, found none") from None
+
+
 def load_places(text: str, path: Path) -> CommentedMap:
     """The file with the positions of its keys.
 
