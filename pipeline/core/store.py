@@ -22,12 +22,12 @@ from safetensors.numpy import save
 
 from pipeline.core.errors import StoreError, sample
 from pipeline.core.files import read_json, sha256, write_bytes, write_json
+from pipeline.core.manifest import SPLITS
 
 Arrays = Mapping[str, NDArray[Any]]
 
 INDEX = "index.json"
 MOST_SHARDS = 8  # of one store, so that a track leaves few files for DVC to track, whatever its size
-SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from pipeline.core.store import Arrays, Shard, Store, divide, finish, write_shar
 from pipeline.core.tracks import MOST_CLASSES
 from pipeline.refine.crf import refine_probabilities
 from pipeline.refine.outputs import Prediction, predict_image, read_evidence
-from pipeline.refine.settings import RefineSettings
+from pipeline.refine.settings import RefineSettings, wrong_output
 
 Work = dict[str, Path]  # image files by id
 
@@ -157,7 +157,4 @@ def check_output(output: str, allowed: Sequence[str], track: str) -> None:
         MapError: naming the ones that fit
     """
     if output not in allowed:
-        raise MapError(
-            f"tracks.{track}.refine.output: expected one of {list(allowed)}, got {output!r}; it belongs to the "
-            "other track"
-        )
+        raise MapError(f"tracks.{track}.{wrong_output(output, allowed)}")

@@ -1,5 +1,6 @@
 """Settings of the stage `refine`: from scaled maps through the dense CRF to predictions."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -61,3 +62,8 @@ class RefineSettings:
     def __post_init__(self) -> None:
         if self.jobs == 0:
             raise ValueError("jobs: expected a number of processes, or -1 for all cores, got 0")
+
+
+def wrong_output(output: str, allowed: Sequence[str]) -> str:
+    """The message about an output that the track does not allow."""
+    return f"refine.output: expected one of {list(allowed)}, got {output!r}; it belongs to the other track"
