@@ -8,14 +8,14 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from support.extraction import make_shapes, written
+from support.extraction import written
 from support.helpers import TINY, color_set, extract_settings, make_tiny, merge, recipe
 from support.training import equal, head, quick, write_start
 
 from pipeline.core.errors import MapError, SettingsError
 from pipeline.core.manifest import Manifest, write_manifest
 from pipeline.core.settings import write_yaml
-from pipeline.experiments.shared import Reading, extract_readings, fit_poolings, main
+from pipeline.experiments.shared import Extraction, extract_together, fit_poolings, main
 from pipeline.extract.run import extract as extract_one
 from pipeline.models.backbones import Normalization
 from pipeline.train.run import fit
@@ -115,21 +115,6 @@ def test_in_one_go_equals_one_by_one(tmp_path: Path) -> None:
     assert _bytes(tmp_path / "maps" / names[0]) != _bytes(tmp_path / "maps" / names[1])
 
 
-@pytest.fixture(scope="module")
-def colors(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    return color_set(tmp_path_factory.mktemp("colors"))
-
-
-@pytest.fixture(scope="module")
-def start(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_start(tmp_path_factory.mktemp("start"))
-
-
-@pytest.fixture(scope="module")
-def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    return make_shapes(tmp_path_factory.mktemp("images"))
-
-
 def test_poolings_learnt_together_equal_those_learnt_alone(colors: Manifest, start: str) -> None:
     every = [
         quick(start, pooling=pooling, tap_threshold=theta, epochs=2)
@@ -175,35 +160,35 @@ def test_a_backbone_is_measured_once(colors: Manifest, start: str, monkeypatch: 
     assert seen == [[(1, 3, 224, 224)] * 4]
 
 
-def test_readings_in_one_go_equal_extractions_one_by_one(manifest: Manifest, tmp_path: Path) -> None:
+def test_extractions_in_one_go_equal_extractions_one_by_one(manifest: Manifest, tmp_path: Path) -> None:
     heads = [make_tiny(classes=4, pooling="gap"), make_tiny(classes=4), make_tiny(classes=4)]
     torch.nn.init.normal_(heads[1].head.weight, std=0.5)
     changes = [{"negative_weights": "keep"}, {"negative_weights": "clamp"}, {"scale": "max"}]
-    readings = [
-        Reading(head, extract_settings(**change), tmp_path / f"together{n}")
+    extractions = [
+        Extraction(head, extract_settings(**change), tmp_path / f"together{n}")
         for n, (head, change) in enumerate(zip(heads, changes, strict=True))
     ]
-    counts = extract_readings(manifest, readings, with_true=False)
-    for n, reading in enumerate(readings):
-        alone = extract_one(manifest, reading.classifier, tmp_path / f"alone{n}", reading.settings)
+    counts = extract_together(manifest, extractions, with_true=False)
+    for n, one in enumerate(extractions):
+        alone = extract_one(manifest, one.classifier, tmp_path / f"alone{n}", one.settings)
         assert counts[n] == alone
-        assert written(reading.out) == written(tmp_path / f"alone{n}")
+        assert written(one.out) == written(tmp_path / f"alone{n}")
 
 
-def test_readings_of_different_backbones_or_looks_are_refused(manifest: Manifest, tmp_path: Path) -> None:
+def test_extractions_of_different_backbones_or_views_are_refused(manifest: Manifest, tmp_path: Path) -> None:
     first, other = make_tiny(classes=4), make_tiny(classes=4)
     torch.nn.init.normal_(next(other.backbone.parameters()))
     pair = [
-        Reading(first, extract_settings(), tmp_path / "a"),
-        Reading(other, extract_settings(), tmp_path / "b"),
+        Extraction(first, extract_settings(), tmp_path / "a"),
+        Extraction(other, extract_settings(), tmp_path / "b"),
     ]
     with pytest.raises(MapError, match="expected the backbone and settings"):
-        extract_readings(manifest, pair, with_true=False)
+        extract_together(manifest, pair, with_true=False)
     other = make_tiny(classes=4)
     other.design = replace(other.design, normalization=Normalization((0.1, 0.1, 0.1), (1.0, 1.0, 1.0)))
-    pair[1] = Reading(other, extract_settings(), tmp_path / "b")
+    pair[1] = Extraction(other, extract_settings(), tmp_path / "b")
     with pytest.raises(MapError, match="expected the backbone and settings"):
-        extract_readings(manifest, pair, with_true=False)
-    pair[1] = Reading(first, extract_settings(flip=not extract_settings().flip), tmp_path / "b")
+        extract_together(manifest, pair, with_true=False)
+    pair[1] = Extraction(first, extract_settings(flip=not extract_settings().flip), tmp_path / "b")
     with pytest.raises(MapError, match="expected the backbone and settings"):
-        extract_readings(manifest, pair, with_true=False)
+        extract_together(manifest, pair, with_true=False)

@@ -1,22 +1,5 @@
-"""Images of several shapes, and one thread for PyTorch: the sums come in one order."""
+"""Images of several shapes, and one thread for PyTorch."""
 
-from collections.abc import Iterator
+from support.fixtures import manifest, single_thread
 
-import pytest
-import torch
-from support.extraction import make_shapes
-
-from pipeline.core.manifest import Manifest
-
-
-@pytest.fixture(autouse=True, scope="package")
-def single_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="package")
-def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    return make_shapes(tmp_path_factory.mktemp("images"))
+__all__ = ["manifest", "single_thread"]
