@@ -21,7 +21,7 @@ class Metric:
         label: as people write it in a sentence
         about: what it measures
         baselines: keys of the same score of predictions that use no pixel
-        reading: the value of `evaluate.average` or `evaluate.classes` that makes it the ranking score
+        setting: the value of `evaluate.average` or `evaluate.classes` that makes it the ranking score
         in_ablation: whether it is a column of the ablation's tables
         digits: behind the point, in tables
         higher_is_better: None where neither is
@@ -32,7 +32,7 @@ class Metric:
     label: str
     about: str
     baselines: tuple[str, ...] = ()
-    reading: str = ""
+    setting: str = ""
     in_ablation: bool = False
     digits: int = 4
     higher_is_better: bool | None = True
@@ -53,9 +53,9 @@ _SEG: tuple[Task, ...] = ("segmentation",)
 METRICS: tuple[Metric, ...] = (  # the first one of each task ranks
     Metric("peak_iou", _LOC, "peak IoU", "IoU of {score ≥ t} with the truth at the best t",
            ("center_disc_iou", "all_foreground_iou"), in_ablation=True),
-    Metric("peak_iou_pooled", _LOC, "peak IoU, pooled", "pooled over the pixels of all images", reading="pooled"),
+    Metric("peak_iou_pooled", _LOC, "peak IoU, pooled", "pooled over the pixels of all images", setting="pooled"),
     Metric("peak_iou_mean", _LOC, "peak IoU, mean over images", "mean over the images, at one threshold",
-           reading="mean", in_ablation=True),
+           setting="mean", in_ablation=True),
     Metric("pxap", _LOC, "PxAP", "area under the precision-recall curve, pooled over the pixels of all images",
            in_ablation=True),
     Metric("peak_iou_gt_known", _LOC, "peak IoU, true class",
@@ -76,9 +76,9 @@ METRICS: tuple[Metric, ...] = (  # the first one of each task ranks
     Metric("mean_iou", _SEG, "mean IoU", "IoU of each class, pooled over all pixels",
            ("top_class_disc_iou", "top_class_everywhere_iou", "all_background_iou"), in_ablation=True),
     Metric("mean_iou_with_background", _SEG, "mean IoU with background",
-           "mean over the classes, background among them", reading="with_background"),
+           "mean over the classes, background among them", setting="with_background"),
     Metric("mean_iou_foreground", _SEG, "mean IoU without background", "mean over the classes, background left out",
-           reading="foreground", in_ablation=True),
+           setting="foreground", in_ablation=True),
     Metric("pixel_accuracy", _SEG, "pixel accuracy", "share of the pixels of all images that are right",
            in_ablation=True),
     Metric("mean_accuracy", _SEG, "mean accuracy", "share of each class's pixels that are found, mean over the classes",

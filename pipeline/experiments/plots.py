@@ -90,8 +90,7 @@ def bars(rows: Sequence[tuple[str, Sequence[float]]], label: str) -> bytes:
     return to_svg(figure)
 
 
-# --- example images
-# ----------------------------------------------------------------------------------------------------
+# --- example images ---------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,7 @@ def fit_poolings(manifest: Manifest, every: Sequence[TrainSettings]) -> list[Fit
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Extraction:
     """One way to make maps of the features: a head, its settings, and where the maps go."""
 
     classifier: Classifier
@@ -75,26 +75,26 @@ class Reading:
     out: Path
 
 
-def extract_readings(manifest: Manifest, readings: Sequence[Reading], with_true: bool) -> list[Counts]:
+def extract_together(manifest: Manifest, extractions: Sequence[Extraction], with_true: bool) -> list[Counts]:
     """Write several sets of maps, each as the stage `extract` would; each image passes the backbone once.
 
     Raises:
         MapError, DataError: as the stage; MapError, too, if the backbones differ, or the settings of the views
     """
-    _check_alike(readings)
-    classifier, settings = readings[0].classifier, readings[0].settings
+    _check_alike(extractions)
+    classifier, settings = extractions[0].classifier, extractions[0].settings
     hardware = choose_hardware(settings.device, settings.precision, learning=False)
-    for reading in readings:
-        reading.classifier.to(hardware.device).eval()
-    stores = [MapStores(one.classifier, one.settings, hardware, one.out) for one in readings]
+    for one in extractions:
+        one.classifier.to(hardware.device).eval()
+    stores = [MapStores(one.classifier, one.settings, hardware, one.out) for one in extractions]
     shards = plan_shards(manifest, settings, classifier.design.output_stride, with_true)
     with progress_bar(shards) as bar:
         for split in SPLITS:
             for jobs in shards[split]:
-                items: list[dict[str, Arrays]] = [{} for _ in readings]
+                items: list[dict[str, Arrays]] = [{} for _ in extractions]
                 for batch, views in compute_batches(jobs, classifier, settings, hardware):
-                    for reading, made in zip(readings, items, strict=True):
-                        made |= image_arrays(batch, views, reading.classifier, reading.settings)
+                    for one, made in zip(extractions, items, strict=True):
+                        made |= image_arrays(batch, views, one.classifier, one.settings)
                     bar.update(len(batch))
                 for store, made in zip(stores, items, strict=True):
                     store.add(split, store.keys(jobs), made, reused=False)
@@ -104,11 +104,11 @@ def extract_readings(manifest: Manifest, readings: Sequence[Reading], with_true:
     return [store.counts(ignored) for store in stores]
 
 
-def _check_alike(readings: Sequence[Reading]) -> None:
-    """Refuse readings that cannot share features."""
-    first = readings[0]
+def _check_alike(extractions: Sequence[Extraction]) -> None:
+    """Refuse extractions that cannot share features."""
+    first = extractions[0]
     free = {name: getattr(first.settings, name) for name in ("negative_weights", "scale", "percentile")}
-    for other in readings[1:]:
+    for other in extractions[1:]:
         if not _same_features(first.classifier, other.classifier) or replace(other.settings, **free) != first.settings:
             raise MapError(
                 f"{other.out}: expected the backbone and settings of {first.out} but for negative_weights, scale and "
@@ -140,12 +140,12 @@ def extract(args: argparse.Namespace) -> None:
     models = {path: load_classifier(path) for path in dict.fromkeys(args.model)}
     track = get_track(args.track)
     each = zip(args.model, every, args.out, strict=True)
-    readings = [Reading(models[path], settings, out) for path, settings, out in each]
+    extractions = [Extraction(models[path], settings, out) for path, settings, out in each]
     manifest = read_manifest(args.manifest, truth=False)
-    found = extract_readings(manifest, readings, with_true=track.task == "localization")
+    found = extract_together(manifest, extractions, with_true=track.task == "localization")
     kept = {
-        folder: keep_features(manifest, reading.classifier, folder, reading.settings, track)
-        for folder, reading in dict(zip(args.features, readings, strict=True)).items()
+        folder: keep_features(manifest, one.classifier, folder, one.settings, track)
+        for folder, one in dict(zip(args.features, extractions, strict=True)).items()
     }
     for counts, folder, report in zip(found, args.features, args.report, strict=True):
         write_json(report, {**asdict(counts), "diagnostic_images": kept[folder]})

@@ -77,10 +77,7 @@ def raw_maps_of(
 
 
 def cell_offset(classifier: Classifier, settings: ExtractSettings) -> Offset:
-    """Offset (y, x) of the cells of a view from their even share of the image, in cells.
-
-    None for the published placement.
-    """
+    """Offset (y, x) of a view's cells from their even share of the image, in cells; 0 for the published placement."""
     return classifier.design.offset if settings.placement == "receptive_field" else (0.0, 0.0)
 
 

@@ -41,7 +41,7 @@ def processes(jobs: int) -> int:
     return min(joblib.effective_n_jobs(jobs), joblib.cpu_count())
 
 
-def reading(decode: float, device: float, workers: int) -> float:
+def seconds_an_image(decode: float, device: float, workers: int) -> float:
     """Seconds an image where `workers` processes read beside the device; with none, one waits for the other."""
     return decode + device if workers == 0 else max(decode / processes(workers), device)
 
@@ -56,15 +56,15 @@ def _preprocess(context: Context, track: Track, trial: Trial) -> float:
 
 def _train(context: Context, track: Track, trial: Trial) -> float:
     settings, images = context.get(track.name, TrainSettings), context.images(track.name)
-    learn = images["train"] * reading(trial.decode, trial.learn, settings.workers)
-    validate = images["val"] * reading(trial.decode, trial.validate, settings.workers)
+    learn = images["train"] * seconds_an_image(trial.decode, trial.learn, settings.workers)
+    validate = images["val"] * seconds_an_image(trial.decode, trial.validate, settings.workers)
     if not settings.backbone.trained:
         return settings.views * learn + validate
     if not settings.head_epochs:
         return settings.epochs * (learn + validate)
     # the head's own epochs take seconds, but every view passes the backbone once: forward only, and crops
     forward = trial.validate * (settings.crop / settings.resize) ** 2
-    start = settings.views * images["train"] * reading(trial.decode, forward, settings.workers) + validate
+    start = settings.views * images["train"] * seconds_an_image(trial.decode, forward, settings.workers) + validate
     return start + settings.epochs * (learn + validate)
 
 
@@ -76,7 +76,7 @@ def _by_stage(context: Context, track: Track, trial: Trial) -> dict[str, float]:
     return {
         "preprocess": _preprocess(context, track, trial),
         "train": _train(context, track, trial),
-        "extract": extracted * reading(trial.decode, trial.extract, extract.workers),
+        "extract": extracted * seconds_an_image(trial.decode, trial.extract, extract.workers),
         "refine": extracted * trial.refine / processes(refine.jobs),
         "evaluate": 6 * images["val"] * trial.score / jobs,
         "package": 3 * images[context.get(track.name, PackageSettings).split] * trial.score,

@@ -15,7 +15,7 @@ from pipeline.core.manifest import SPLITS, Manifest, Record
 from pipeline.core.tracks import Track
 from pipeline.preflight.context import Context
 from pipeline.preflight.findings import Row, fail, ok, row_of_line, warn
-from pipeline.preprocess.inspect import Finding, look
+from pipeline.preprocess.inspect import Finding, inspect_record
 from pipeline.preprocess.known_defects import RULES, wrong_values
 from pipeline.preprocess.layouts.ilsvrc_det import HELD_OUT, RAW
 from pipeline.preprocess.settings import DemoSource, IlsvrcDetSource, PreprocessSettings
@@ -61,7 +61,7 @@ def _decode(records: Sequence[Record], cuts_boxes: bool) -> Checked:
     for record in sorted(records, key=lambda record: record.id):  # all splits, should the time be up
         if time.monotonic() > deadline:
             break
-        checked.append((record, look(record, True, cuts_boxes)))
+        checked.append((record, inspect_record(record, True, cuts_boxes)))
     return checked
 
 

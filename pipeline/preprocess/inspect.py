@@ -49,7 +49,7 @@ class Inspection:
 
     manifest: Manifest
     skipped: list[str] = field(default_factory=list)
-    looked: bool = False  # whether the files have been opened
+    opened: bool = False  # whether the files have been opened
 
 
 def inspect(manifest: Manifest, settings: PreprocessSettings) -> Inspection:
@@ -79,7 +79,7 @@ def inspect(manifest: Manifest, settings: PreprocessSettings) -> Inspection:
     wanted[list(bad)] = False
     kept = _with_findings(manifest, findings, kind, settings).keep(pa.array(wanted))
     _check_splits(kept, settings)
-    return Inspection(kept, list(bad.values()), looked=True)
+    return Inspection(kept, list(bad.values()), opened=True)
 
 
 def _stop_if_any(manifest: Manifest, lines: Sequence[str]) -> None:
@@ -87,15 +87,14 @@ def _stop_if_any(manifest: Manifest, lines: Sequence[str]) -> None:
         raise ProblemsError(manifest.root, lines, what="bad files")
 
 
-# --- one look at every file
-# ----------------------------------------------------------------------------------------------------
+# --- every file, opened once ------------------------------------------------------------------------------------------
 
 
 def _inspect_all(manifest: Manifest, settings: PreprocessSettings) -> list[Finding]:
     decode, cut_boxes = settings.check == "decode", settings.cuts_boxes
     if len(manifest) <= CHUNK:  # starting processes would take longer than the checks
-        return _look_at(list(manifest), decode, cut_boxes)
-    tasks = (joblib.delayed(_look_at)(chunk, decode, cut_boxes) for chunk in _chunks(manifest))
+        return _inspect_records(list(manifest), decode, cut_boxes)
+    tasks = (joblib.delayed(_inspect_records)(chunk, decode, cut_boxes) for chunk in _chunks(manifest))
     return [finding for chunk in joblib.Parallel(n_jobs=settings.jobs)(tasks) for finding in chunk]
 
 
@@ -106,11 +105,11 @@ def _chunks(manifest: Manifest) -> Iterator[list[Record]]:
         yield chunk
 
 
-def _look_at(records: Sequence[Record], decode: bool, cut_boxes: bool) -> list[Finding]:
-    return [look(record, decode, cut_boxes) for record in records]
+def _inspect_records(records: Sequence[Record], decode: bool, cut_boxes: bool) -> list[Finding]:
+    return [inspect_record(record, decode, cut_boxes) for record in records]
 
 
-def look(record: Record, decode: bool, cut_boxes: bool) -> Finding:
+def inspect_record(record: Record, decode: bool, cut_boxes: bool) -> Finding:
     """Check one image and its mask: the header, or every pixel; problems are part of the finding."""
     try:
         header = read_header(record.file)
@@ -159,8 +158,7 @@ def _check_boxes(record: Record, size: tuple[int, int], cut: bool) -> tuple[Box,
     return None if boxes == record.boxes else boxes
 
 
-# --- what the looks say together
-# ----------------------------------------------------------------------------------------------
+# --- the findings of all files together -------------------------------------------------------------------------------
 
 
 def _find_mask_kind(manifest: Manifest, findings: Sequence[Finding]) -> MaskKind:
@@ -207,7 +205,7 @@ def _with_findings(
     if any(finding.boxes is not None for finding in findings):
         pairs = zip(columns["boxes"].to_pylist(), findings, strict=True)
         columns["boxes"] = [
-            old if look.boxes is None else [x for box in look.boxes for x in box] for old, look in pairs
+            old if finding.boxes is None else [x for box in finding.boxes for x in box] for old, finding in pairs
         ]
     if settings.labels_val_by_masks and kind == "labels":
         columns["labels"] = _labels_from_masks(columns, findings, quirks)
@@ -228,8 +226,7 @@ def _labels_from_masks(
     return labels
 
 
-# --- the table as a whole
-# ------------------------------------------------------------------------------------------------------
+# --- the table as a whole ---------------------------------------------------------------------------------------------
 
 
 def _check_ids(manifest: Manifest) -> None:

@@ -72,7 +72,7 @@ def _quirks(inspection: Inspection) -> dict[str, Any]:
     for image_id, rules in zip(odd["id"].to_pylist(), odd["quirks"].to_pylist(), strict=True):
         for rule in rules:
             found[rule].append(image_id)
-    known = set(RULES) if inspection.looked else set(TABLE_RULES) - {"long_sides"}
+    known = set(RULES) if inspection.opened else set(TABLE_RULES) - {"long_sides"}
     return {
         rule: {"rule": RULES[rule], "images": len(ids) if rule in known else None, "ids": ids[:MOST_IDS]}
         for rule, ids in found.items()

@@ -1,1 +1,1 @@
-"""Results to the page that people look at."""
+"""Results to the page of the run."""

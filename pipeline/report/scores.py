@@ -44,7 +44,7 @@ class Headline:
 
     Attributes:
         hero: the ranking score
-        about: what it measures, in which reading, at which threshold
+        about: what it measures, averaged how, at which threshold
         cards: the other scores that are known
         numbers: every number of metrics.json: (key, value, value before the CRF)
         counts: how much was scored: (number, what it counts)
@@ -76,11 +76,11 @@ def headline(results: Results) -> Headline:
     scored."""
     metrics, (first, *others) = results.metrics, metrics_of(results.track.task)
     ranked_by = str(metrics.get("average", metrics.get("classes")))
-    reading = next((metric for metric in others if metric.reading == ranked_by), None)
+    chosen = next((metric for metric in others if metric.setting == ranked_by), None)
     threshold = metrics.get("peak_threshold")
     reached = "" if threshold is None else f"reached at threshold {threshold}"
-    about = [first.about, reading.about if reading else "", reached]
-    cards = [_card(metric, metrics) for metric in others if metric.higher_is_better and metric != reading]
+    about = [first.about, chosen.about if chosen else "", reached]
+    cards = [_card(metric, metrics) for metric in others if metric.higher_is_better and metric != chosen]
     return Headline(
         hero=_card(first, metrics),
         about=", ".join(text for text in about if text),

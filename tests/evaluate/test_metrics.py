@@ -27,7 +27,7 @@ def test_the_ranking_score_is_a_column_with_a_reading_beside_it(task: str) -> No
     first = ranking(task)
     assert next(iter(columns_of(task))) == first.key
     assert first.higher_is_better
-    readings = [metric for metric in metrics_of(task) if metric.reading]
+    readings = [metric for metric in metrics_of(task) if metric.setting]
     assert len(readings) == 2  # pooled or mean; with background or without
     assert first not in readings
 

@@ -44,7 +44,7 @@ def _ablate(checkout: Checkout, *words: str, out: str = OUT) -> set[str]:
 @pytest.mark.slow
 def test_five_rows_from_two_trainings_and_nothing_twice(checkout: Checkout) -> None:
     ran = _ablate(checkout, "--track", "track1")
-    # on a frozen backbone both heads learn from one look, and all maps are made in another
+    # on a frozen backbone both heads learn from one pass over the images, and all maps are made in another
     assert {name for name in ran if name.startswith(("train", "extract"))} == {"train-seed0", "extract"}
     assert {path.name for path in checkout.file(f"{OUT}/models").iterdir()} == {"gap-seed0", "tap-seed0"}
     folder = checkout.file(OUT)
@@ -79,7 +79,7 @@ def test_five_rows_from_two_trainings_and_nothing_twice(checkout: Checkout) -> N
     recipe.write_text(recipe.read_text().replace("iterations: 10", "iterations: 3"))
     assert {name.split("-")[0] for name in _ablate(checkout, "--track", "track1")} == {"refine", "evaluate", "compare"}
 
-    # another seed: what is there stays, but for the look that is shared
+    # another seed: what is there stays, but for the extraction that is shared
     ran = _ablate(checkout, "--track", "track1", "--seeds", "0,1")
     assert {name for name in ran if not name.endswith("seed1")} == {"compare", "extract"}
     with (folder / "table.csv").open(newline="") as stream:

@@ -51,7 +51,7 @@ def test_heads_on_a_frozen_backbone_share_their_looks(stages):
     assert len(made["extract"]["outs"]) == 3 * (4 * 2 + 2)
 
 
-def test_trained_backbones_are_looked_at_one_by_one(stages):
+def test_trained_backbones_are_extracted_one_by_one(stages):
     made = stages(trained=True, seeds=(0, 1))
     assert {verb: _count(made, verb) for verb in VERBS} == {
         "preprocess": 1, "train": 4, "extract": 4, "rescale": 2, "refine": 8, "evaluate": 8,
@@ -82,7 +82,7 @@ def test_every_path_is_made_by_one_stage_or_lies_in_the_project(stages, tmp_path
 def test_another_seed_and_the_grid_leave_what_was_there(stages):
     before = stages()
     after = stages(seeds=(0, 1), grid=True)
-    for name in before.keys() - {"compare", "extract"}:  # one look for all maps: more maps are another look
+    for name in before.keys() - {"compare", "extract"}:  # one pass for all maps: more maps are another pass
         assert after[name] == before[name], name
 
 

@@ -27,7 +27,7 @@ def test_what_is_stored_is_the_map_on_the_scale_of_the_image(scale: str, manifes
     for job in plan(manifest, settings, 16):
         arrays, shape = store.read(job.id), SHAPES[job.id]
         image = read_rgb(job.file)
-        scales = [torch.from_numpy(resize_image(image, look)).permute(2, 0, 1)[None] for look in job.view_shapes]
+        scales = [torch.from_numpy(resize_image(image, size)).permute(2, 0, 1)[None] for size in job.view_shapes]
         raw, wanted, probabilities = predict(classifier, scales, [()], settings, CPU)
         assert arrays["maps"].shape == raw.shape[1:] == (4, job.view_shapes[1][0] // 16, job.view_shapes[1][1] // 16)
         assert {name: array.dtype.name for name, array in arrays.items()} == {

@@ -21,6 +21,6 @@ def test_a_plan_puts_images_of_one_shape_side_by_side(manifest: Manifest) -> Non
         "tall": ((64, 32), (96, 64)),
         "small": ((48, 64), (64, 96)),  # 2.6 and 3.9
     }
-    looks = [job.view_shapes for job in jobs]
-    assert looks == sorted(looks)
+    shapes = [job.view_shapes for job in jobs]
+    assert shapes == sorted(shapes)
     assert [job.id for job in jobs] == [job.id for job in plan(manifest, extract_settings(sizes=[64, 96]), 16)]

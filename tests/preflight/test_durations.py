@@ -10,8 +10,8 @@ from pipeline.preflight.context import Context, Trial
 
 
 def test_durations_are_counts_times_costs() -> None:
-    assert durations.reading(decode=0.01, device=0.002, workers=0) == pytest.approx(0.012)
-    assert durations.reading(decode=0.01, device=0.02, workers=1) == pytest.approx(0.02)
+    assert durations.seconds_an_image(decode=0.01, device=0.002, workers=0) == pytest.approx(0.012)
+    assert durations.seconds_an_image(decode=0.01, device=0.02, workers=1) == pytest.approx(0.02)
     context = Context(RECIPE)
     context.settings = recipe_settings()
     context.trials["track3"] = Trial(learn=0.01, decode=0.0, validate=0.001)

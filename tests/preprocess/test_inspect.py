@@ -1,11 +1,11 @@
-"""What the look at the files finds, on small folders made by hand."""
+"""What the inspection of the files finds, on small folders made by hand."""
 
 import csv
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from support.looking import inspected, listed, preprocess_settings
+from support.inspection import inspected, listed, preprocess_settings
 from support.trees import write_image, write_mask
 
 from pipeline.core.errors import DataError, SettingsError

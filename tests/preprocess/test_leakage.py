@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.looking import inspected, preprocess_settings
+from support.inspection import inspected, preprocess_settings
 from support.trees import (
     make_coco,
     make_ilsvrc_cls,
@@ -42,7 +42,7 @@ class Rows:
             row["mask"] = f"masks/{row['id']}.png"
             write_mask(root / row["mask"], np.full((6, 8), 255, np.uint8))
 
-    def view_shape(self, check="list", **changes):
+    def inspected_with(self, check="list", **changes):
         source = {"name": "folder", "root": str(self.root), "masks": "foreground"}
         manifest = from_rows(self.rows, ["cat"], self.root, "foreground")
         return inspect(manifest, preprocess_settings(source, check=check, **changes))
@@ -77,7 +77,7 @@ def _mask_links_to_image(image, mask):
 def test_an_image_that_links_to_its_own_mask_is_refused(rows, level, make):
     make(rows.root / "b.png", rows.root / "masks/b.png")
     with pytest.raises(DataError) as error:
-        rows.view_shape(level)
+        rows.inspected_with(level)
     expected = (
         f"{rows.root}/b.png: expected image 'b', got its own mask {rows.root}/masks/b.png (the same file); likely "
         "masks lie"
@@ -92,7 +92,7 @@ def test_one_path_for_image_and_mask_is_refused_however_it_is_written(rows, leve
     (rows.root / "linked").symlink_to(rows.root / "masks")
     rows.rows[1]["file"] = file
     with pytest.raises(DataError, match=r"expected image 'b', got its own mask .*masks/b.png \(the same file\)"):
-        rows.view_shape(level)
+        rows.inspected_with(level)
 
 
 def test_one_path_is_refused_by_a_listing_even_where_no_file_is(rows):
@@ -100,15 +100,15 @@ def test_one_path_is_refused_by_a_listing_even_where_no_file_is(rows):
     with pytest.raises(
         DataError, match=r"nowhere.png: expected image 'b', got its own mask .*nowhere.png \(the same file\)"
     ):
-        rows.view_shape("list")
+        rows.inspected_with("list")
 
 
 @pytest.mark.parametrize("level", FILES_ARE_READ)
 def test_a_copy_of_the_mask_is_refused_where_files_are_read(rows, level):
     shutil.copy(rows.root / "masks/c.png", rows.root / "c.png")
-    rows.view_shape("list")  # opens nothing
+    rows.inspected_with("list")  # opens nothing
     with pytest.raises(DataError) as error:
-        rows.view_shape(level)
+        rows.inspected_with(level)
     expected = (
         f"{rows.root}/c.png: expected image 'c', got its own mask {rows.root}/masks/c.png (the same bytes); likely "
         "masks"
@@ -122,7 +122,7 @@ def test_files_of_equal_size_and_other_bytes_are_an_image_and_its_mask(rows, lev
     longest = max(image.stat().st_size, mask.stat().st_size) + 1
     for path in (image, mask):
         path.write_bytes(path.read_bytes().ljust(longest, b"\0"))  # decoders stop at the end of the PNG
-    assert len(rows.view_shape(level).manifest) == 4
+    assert len(rows.inspected_with(level).manifest) == 4
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -130,7 +130,7 @@ def test_files_of_equal_size_and_other_bytes_are_an_image_and_its_mask(rows, lev
 def test_an_image_that_is_the_mask_of_another_is_refused(rows, level, where):
     rows.rows[where]["file"] = "masks/c.png"
     with pytest.raises(DataError) as error:
-        rows.view_shape(level)
+        rows.inspected_with(level)
     expected = (
         f"expected image {'abcd'[where]!r}, got the mask of 'c', {rows.root}/masks/c.png (the same file); likely "
         "masks lie"
@@ -144,14 +144,14 @@ def test_a_held_out_image_that_links_to_the_mask_of_another_is_refused(rows, lev
     with pytest.raises(
         DataError, match=r"d.png: expected image 'd', got the mask of 'c', .*masks/c.png \(the same file\)"
     ):
-        rows.view_shape(level)
+        rows.inspected_with(level)
 
 
 def test_all_of_them_are_named(rows):
     for name in "bc":
         _link(rows.root / f"{name}.png", rows.root / f"masks/{name}.png")
     with pytest.raises(DataError, match=r"2 bad files:\n.*image 'b'.*\n.*image 'c'"):
-        rows.view_shape("list")
+        rows.inspected_with("list")
 
 
 @pytest.mark.parametrize("make", [_link, _copy])
@@ -161,20 +161,20 @@ def test_skipping_unreadable_images_does_not_skip_over_a_mask(rows, make):
     write_mask(rows.root / "e.png", np.zeros((6, 8), np.uint8))
     make(rows.root / "a.png", rows.root / "masks/b.png")
     with pytest.raises(DataError, match=r"a.png: expected image 'a', got its own mask"):
-        rows.view_shape("header", on_bad_image="skip")
+        rows.inspected_with("header", on_bad_image="skip")
 
 
 def test_two_empty_files_are_called_unreadable(rows):
     for path in (rows.root / "b.png", rows.root / "masks/b.png"):
         path.write_bytes(b"")
     with pytest.raises(DataError, match=r"b.png: expected an image, got a file that cannot be read as one"):
-        rows.view_shape("header")
+        rows.inspected_with("header")
 
 
 def test_missing_files_of_different_names_are_no_leak(rows):
     for path in (rows.root / "b.png", rows.root / "masks/b.png", rows.root / "d.png"):
         path.unlink()
-    assert len(rows.view_shape("list").manifest) == 4
+    assert len(rows.inspected_with("list").manifest) == 4
 
 
 def test_only_files_of_equal_size_are_read(rows, monkeypatch):
@@ -195,11 +195,10 @@ def test_only_files_of_equal_size_are_read(rows, monkeypatch):
 
 def test_one_mask_for_two_images_is_no_leak(rows):
     rows.rows[1]["mask"] = "masks/c.png"
-    assert len(rows.view_shape("decode").manifest) == 4
+    assert len(rows.inspected_with("decode").manifest) == 4
 
 
-# --- every source
-# ----------------------------------------------------------------------------------------------------------
+# --- every source -----------------------------------------------------------------------------------------------------
 
 MAKERS = {
     "track1": lambda root: make_ilsvrc_det(root / "ilsvrc", root / "lid"),

@@ -1,7 +1,7 @@
 """Other public sets from trees in their official layouts."""
 
 import pytest
-from support.looking import ids_by_split, inspected, labels_by_id, listed
+from support.inspection import ids_by_split, inspected, labels_by_id, listed
 from support.trees import make_coco, make_cub, make_oxford_pet, make_pascal_voc, make_tiny_imagenet
 
 from pipeline.core.errors import DataError, SettingsError

@@ -163,8 +163,7 @@ def _coat(rng: Generator, color: Color, x: float, y: float, rx: float, ry: float
     return [Patch(ellipse(px, py, size, size), tint(color, gain), inside=True) for px, py in spots]
 
 
-# --- beetle: seen from above, head up
-# -----------------------------------------------------------------------------------
+# --- beetle: seen from above, head up ---------------------------------------------------------------------------------
 
 
 def _beetle(rng: Generator, color: Color) -> list[Patch]:
@@ -232,8 +231,7 @@ def _back_star() -> list[Patch]:
     return [Patch(star(0, 0.3, 0.31), INK, inside=True), Patch(star(0, 0.3, 0.26), YELLOW, inside=True)]
 
 
-# --- fish: from the side, facing right
-# ----------------------------------------------------------------------------------
+# --- fish: from the side, facing right --------------------------------------------------------------------------------
 
 
 def _fish(rng: Generator, color: Color) -> list[Patch]:
@@ -296,8 +294,7 @@ def _spines() -> list[Patch]:
     ]
 
 
-# --- bird: from the side, facing right
-# ----------------------------------------------------------------------------------
+# --- bird: from the side, facing right --------------------------------------------------------------------------------
 
 
 def _bird(rng: Generator, color: Color) -> list[Patch]:
@@ -365,8 +362,7 @@ def _cap() -> list[Patch]:
     return [Patch(cap, INK, dome=True), *dots]
 
 
-# --- truck: from the side, facing right
-# ---------------------------------------------------------------------------------
+# --- truck: from the side, facing right -------------------------------------------------------------------------------
 
 
 def _truck(rng: Generator, color: Color) -> list[Patch]:
@@ -478,8 +474,7 @@ def kinds(classes: int) -> tuple[Kind, ...]:
     return tuple(Kind(family, part) for family, part in turns[:classes])
 
 
-# --- drawing
-# -------------------------------------------------------------------------------------------------------------
+# --- drawing ----------------------------------------------------------------------------------------------------------
 
 
 @cache

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from support.looking import ids_by_split, inspected, listed
+from support.inspection import ids_by_split, inspected, listed
 from support.trees import make_coco
 
 from pipeline.core.errors import DataError

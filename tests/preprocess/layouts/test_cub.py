@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from support.looking import inspected, listed
+from support.inspection import inspected, listed
 from support.trees import make_cub
 
 from pipeline.core.errors import DataError

@@ -1,7 +1,7 @@
 """The `folder` layout: what it lists, and what it says about mistakes."""
 
 import pytest
-from support.looking import ids_by_split
+from support.inspection import ids_by_split
 
 from pipeline.core.errors import DataError
 from pipeline.preprocess.layouts.folder import list_folder, parse_boxes

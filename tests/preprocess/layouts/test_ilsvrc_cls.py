@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from support.looking import ids_by_split, inspected, labels_by_id, listed
+from support.inspection import ids_by_split, inspected, labels_by_id, listed
 from support.trees import RIFLE, SWAPPED, draw_image, make_ilsvrc_cls, write_image, write_mask
 
 from pipeline.core.errors import DataError
@@ -94,8 +94,7 @@ def test_a_listing_opens_nothing_and_says_so(tree, tmp_path):
     assert report["quirks"]["images_without_label"]["images"] == 0
 
 
-# --- swapped masks
-# ---------------------------------------------------------------------------------------------------------
+# --- swapped masks ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -168,8 +167,7 @@ def test_another_mask_with_its_sides_swapped_is_an_error(tree, tmp_path):
         inspected(tree.source)
 
 
-# --- images and masks in one place
-# -----------------------------------------------------------------------------------------
+# --- images and masks in one place ------------------------------------------------------------------------------------
 
 
 def _move_masks(tmp_path, to):

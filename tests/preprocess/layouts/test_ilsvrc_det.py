@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from support.looking import ids_by_split, inspected, labels_by_id, listed
+from support.inspection import ids_by_split, inspected, labels_by_id, listed
 from support.trees import make_ilsvrc_det, write_image, write_mask
 
 from pipeline.core.errors import DataError

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from support.looking import inspected, listed
+from support.inspection import inspected, listed
 from support.trees import make_oxford_pet
 
 from pipeline.core.errors import DataError

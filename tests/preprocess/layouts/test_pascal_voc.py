@@ -1,7 +1,7 @@
 """Pascal VOC 2012."""
 
 import numpy as np
-from support.looking import ids_by_split, inspected, listed
+from support.inspection import ids_by_split, inspected, listed
 from support.trees import make_pascal_voc
 
 from pipeline.core.truth import read_label_map

@@ -1,7 +1,7 @@
 """Tiny ImageNet."""
 
 import pytest
-from support.looking import inspected, listed
+from support.inspection import inspected, listed
 from support.trees import make_tiny_imagenet
 
 from pipeline.core.errors import DataError

@@ -1,4 +1,4 @@
-"""What the tests of sources share: from plain settings to a manifest that has been looked at."""
+"""What the tests of sources share: from plain settings to a manifest that has been inspected."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ from pipeline.preprocess.sources import list_images
 
 
 def preprocess_settings(source: Mapping[str, Any], **changes: Any) -> PreprocessSettings:
-    """Settings of the stage with a source, one process, every pixel looked at, and `changes`."""
+    """Settings of the stage with a source, one process, every pixel decoded, and `changes`."""
     values = {"source": dict(source), "watch": "", "check": "decode", "on_bad_image": "error", "jobs": 1, **changes}
     return build(PreprocessSettings, values, Path("params.yaml"), "preprocess")
 
@@ -24,7 +24,7 @@ def listed(source: Mapping[str, Any], track: str = "track3") -> Manifest:
 
 
 def inspected(source: Mapping[str, Any], track: str = "track3", **changes: Any) -> Inspection:
-    """The manifest after the look at the files."""
+    """The manifest after the inspection of the files."""
     settings = preprocess_settings(source, **changes)
     return inspect(list_images(settings.source, get_track(track), settings.jobs), settings)
 
