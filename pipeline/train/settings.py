@@ -54,8 +54,8 @@ class TrainSettings:
     device: str  # auto, cpu, cuda, cuda:1, mps
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     backbone: BackboneSettings
-    method: str  # a file of pipeline/models/methods: baseline
-    method_options: dict[str, bool | int | float | str]  # of this method; {}: its defaults
+    method: str  # the training method: baseline, or another module of pipeline/models/methods
+    method_options: dict[str, bool | int | float | str]  # options of the method by name; {}: its defaults
     pooling: Literal["gap", "tap"]
     tap_threshold: Share  # theta: share of each channel's own maximum
     loss: Literal["single_label", "multi_label"]

@@ -57,7 +57,7 @@ def test_loggers_are_off_by_default_and_change_nothing(colors: Manifest, start: 
 
 @pytest.mark.parametrize("name", ["dvclive", "tensorboard"])
 def test_a_package_that_is_not_installed_is_named(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "dvclive", None)
+    monkeypatch.setitem(sys.modules, "dvclive.live", None)
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(TrainError, match=f"train.loggers: expected the package '{name}', found none"):
         make_loggers([name], tmp_path)
