@@ -131,13 +131,13 @@ MUTATIONS = (
     Mutation(
         "accum",
         "train/step.py",
-        "scaler.scale(loss * len(inputs) / images).backward()",
-        "scaler.scale(loss).backward()",
+        "state.scaler.scale(mean * len(inputs) / images).backward()",
+        "state.scaler.scale(mean).backward()",
         ("train",),
     ),
     Mutation(
         "best",
-        "train/loop.py",
+        "train/trainer.py",
         "return new.val_loss < best.val_loss",
         "return new.val_loss <= best.val_loss",
         ("train",),

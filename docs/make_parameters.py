@@ -168,6 +168,8 @@ def _values(hint: Any) -> str:
 
     >>> _values(Literal["gap", "tap"]), _values(tuple[float, ...]), _values(str | None)
     ('`gap`, `tap`', 'list of: number', 'text or `null`')
+    >>> _values(dict[str, float])
+    'keys and values'
     """
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
@@ -178,6 +180,8 @@ def _values(hint: Any) -> str:
         return " or ".join("`null`" if value is type(None) else _values(value) for value in arguments)
     if origin is tuple:
         return f"list of: {_values(arguments[0])}"
+    if origin is dict:
+        return "keys and values"
     return {int: "whole number", float: "number", str: "text", bool: "`true`, `false`"}.get(hint, str(hint))
 
 

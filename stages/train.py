@@ -21,10 +21,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--track", required=True, choices=sorted(TRACKS))
     for name in ("--manifest", "--model", "--history", "--report"):
         parser.add_argument(name, required=True, type=Path)
+    parser.add_argument("--logs", type=Path, default=Path("logs"), help="folder for what `train.loggers` write")
     args = parser.parse_args(arguments)
     settings = load_section(TrainSettings, f"tracks.{args.track}.train", args.params)
     manifest = read_manifest(args.manifest, ("train", "val"), truth=False)
-    save_fit(fit(manifest, settings), args.model, args.history, args.report)
+    save_fit(fit(manifest, settings, args.logs), args.model, args.history, args.report)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ NOT_OF_ONE_MODULE = ("chain", "stages", "support")  # the whole chain, the scrip
 TESTED_WITH = {  # modules without a test file of their own, and the file whose tests run them
     "evaluate/settings": "params/test_check",
     "extract/settings": "params/test_check",
+    "models/methods/baseline": "models/methods/test_base",
     "models/settings": "params/test_check",
     "package/settings": "params/test_check",
     "preprocess/settings": "params/test_check",

@@ -64,16 +64,19 @@ def raw_maps_of(
     classifier: Classifier, views: Sequence[View], wanted: Tensor, settings: ExtractSettings
 ) -> NDArray[np.float32]:
     """Raw maps of the wanted classes, the mean over views on the grid of the finest. Shapes: (N, P) to (N, P, h, w)"""
-    weights = classifier.head.weight
-    weights = clamp_negative_weights(weights) if settings.negative_weights == "clamp" else weights
+    cam = _clamped_cam if settings.negative_weights == "clamp" else class_activation_maps
     y, x = cell_offset(classifier, settings)
     maps, offsets = [], []
     for features, mirrored in views:
-        cams = class_activation_maps(features, weights, wanted)
+        cams = classifier.maps(features, wanted, cam)
         maps.append(cams.flip(3) if mirrored else cams)
         offsets.append((y, -x if mirrored else x))
     means: NDArray[np.float32] = mean_over_views(maps, offsets).cpu().numpy()
     return means
+
+
+def _clamped_cam(features: Tensor, weights: Tensor, wanted: Tensor) -> Tensor:
+    return class_activation_maps(features, clamp_negative_weights(weights), wanted)
 
 
 def cell_offset(classifier: Classifier, settings: ExtractSettings) -> Offset:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,8 @@ from torch.nn import functional
 from pipeline.core.errors import TrainError
 from pipeline.core.files import read_json, write_bytes, write_json
 from pipeline.models.backbones import Normalization, build_backbone, count_channels
+from pipeline.models.methods import make_method
+from pipeline.models.methods.base import Cam, Criterion
 from pipeline.models.placement import Offset
 from pipeline.models.pooling import make_pool
 
@@ -32,16 +34,16 @@ class Design:
     classes: int
     loss: Loss
     normalization: Normalization
-    offset: Offset = (
-        0.0,
-        0.0,
-    )  # cells; (y, x): the offset of a cell from an even grid, as measured after training
+    offset: Offset = (0.0, 0.0)  # cells; (y, x): of a cell from an even grid, as measured after training
+    method: str = "baseline"  # `train.method`
+    method_options: dict[str, Any] = field(default_factory=dict)
 
 
 class Classifier(nn.Module):
     """Images to class logits by way of a feature map that is never negative.
 
-    The classifier weights of the paper are `head.weight`, (K, C); its feature map is what `features` returns.
+    The classifier weights of the paper are `head.weight`, (K, C); its feature map is what `features` returns. What
+    depends on the training method (loss, logits, maps, extra layers) is asked of it.
     """
 
     mean: Tensor
@@ -52,10 +54,13 @@ class Classifier(nn.Module):
         self.design = design
         self.backbone = build_backbone(design.backbone, design.output_stride)
         self.pool = make_pool(design.pooling, design.tap_threshold)
-        self.head = nn.Linear(count_channels(self.backbone), design.classes)
+        self.method = make_method(design.method, design.method_options)
+        channels = count_channels(self.backbone)
+        self.head = nn.Linear(channels, design.classes)
         # zeros: the first logits are equal for all classes, whatever the number of channels
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
+        self.extra = nn.ModuleDict(dict(self.method.extra_layers(channels, design.classes)))
         self.register_buffer("mean", torch.tensor(design.normalization.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(design.normalization.std).view(1, 3, 1, 1), persistent=False)
 
@@ -73,9 +78,15 @@ class Classifier(nn.Module):
 
     def logits(self, features: Tensor) -> Tensor:
         """Features (N, C, h, w) to logits (N, K), in float32 whatever the precision of the backbone."""
-        with torch.autocast(features.device.type, enabled=False):
-            logits: Tensor = self.head(self.pool(features))
-        return logits
+        return self.method.logits(self, features)
+
+    def loss(self, images: Tensor, targets: Tensor, criterion: Criterion) -> Tensor:
+        """The mean loss of a batch of training images, as the method defines it; a scalar."""
+        return self.method.loss(self, images, targets, criterion)
+
+    def maps(self, features: Tensor, wanted: Tensor, cam: Cam) -> Tensor:
+        """Raw maps of the wanted classes (N, P), as the method defines them. Shape: (N, P, h, w)"""
+        return self.method.maps(self, features, wanted, cam)
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Softmax over classes (single label) or a sigmoid each (multi label). Shape: (N, K)"""

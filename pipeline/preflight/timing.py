@@ -27,9 +27,9 @@ from pipeline.preflight.model import build_classifier
 from pipeline.preprocess.header import read_header
 from pipeline.refine.run import refine_image
 from pipeline.refine.settings import RefineSettings
-from pipeline.train.optimizer import make_optimizer
 from pipeline.train.settings import TrainSettings
-from pipeline.train.step import make_scaler, set_mode, training_step
+from pipeline.train.step import set_mode, training_step
+from pipeline.train.trainer import make_criterion, new_state
 
 SHAPE = (375, 500)  # (H, W) of most images of ILSVRC
 
@@ -140,12 +140,13 @@ def _time_training(settings: TrainSettings, classifier: Classifier, trial: Trial
     forward = mean_seconds(validate, 0.3 * seconds, wait) / batch
     trial.validate, trial.learn = forward * crops_to_images, forward
     if trained:  # a frozen backbone only runs forward, and the head's steps are short
+        state = new_state(classifier, batch, settings, hardware)
         one_label = settings.loss == "single_label"
         shape = (batch,) if one_label else (batch, classifier.design.classes)
         targets = torch.zeros(shape, dtype=torch.int64 if one_label else torch.float32)
-        optimizer, scaler = make_optimizer(classifier, settings), make_scaler(hardware)
+        loss = partial(classifier.loss, criterion=make_criterion(settings))
         set_mode(classifier, settings)
-        step = partial(training_step, classifier, [(images, targets)], optimizer, scaler, settings, hardware)
+        step = partial(training_step, state, [(images, targets)], batch, loss, settings, hardware)
         trial.learn = mean_seconds(step, 0.7 * seconds, wait) / batch
 
 

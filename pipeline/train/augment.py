@@ -10,12 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.images import resize_image
+from pipeline.models.methods.base import TrainingMethod
+from pipeline.train.settings import TrainSettings
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network for a newer release at import
 
 import albumentations
 
 View = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
+
+
+def training_view(settings: TrainSettings, method: TrainingMethod) -> View:
+    """A random view as the settings say, changed as the method does it."""
+    return partial(_changed, random_view(settings.resize, settings.crop, settings.flip), method)
 
 
 def random_view(resize: int, crop: int, flip: bool) -> View:
@@ -35,6 +42,10 @@ def plain_view(resize: int) -> View:
 
 
 # bound by `partial`, not by closures: reading processes that are spawned (macOS) get a copy
+
+
+def _changed(view: View, method: TrainingMethod, image: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
+    return method.change_image(view(image, seed), np.random.default_rng((seed, 1)))  # not the numbers of crop and flip
 
 
 def _whole(side: int, image: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:

@@ -39,6 +39,8 @@ def make_design(settings: TrainSettings, classes: int) -> Design:
         classes=classes,
         loss=settings.loss,
         normalization=normalization(f"{backbone.name}.{tag}" if tag else backbone.name),
+        method=settings.method,
+        method_options=dict(settings.method_options),
     )
 
 

@@ -39,17 +39,18 @@ class ViewDataset(Dataset[Item]):
 
 
 def batches(
-    dataset: Dataset[Any], order: Sequence[int], settings: TrainSettings, hardware: Hardware
+    dataset: Dataset[Any], order: Sequence[int], settings: TrainSettings, hardware: Hardware, start: int = 0
 ) -> DataLoader[Any]:
-    """Batches of (images (N, 3, H, W) uint8, positions (N,)) in the given order."""
+    """Batches of (images (N, 3, H, W) uint8, positions (N,)) in the given order, from its place `start` on."""
     return DataLoader(
         dataset,
         batch_size=settings.batch_size,
-        sampler=_count_draws(order),
+        sampler=_count_draws(order)[start:],
         num_workers=settings.workers,
         collate_fn=collate,
         pin_memory=hardware.pins_memory,
         worker_init_fn=single_thread,
+        generator=torch.Generator(),  # else it draws from torch's own, on which dropout depends
     )
 
 

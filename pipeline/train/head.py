@@ -14,12 +14,13 @@ from tqdm import tqdm
 
 from pipeline.core.device import Hardware
 from pipeline.models.classifier import Classifier
-from pipeline.train.augment import plain_view, random_view
+from pipeline.train.augment import plain_view, training_view
 from pipeline.train.data import ViewDataset, batches
-from pipeline.train.loop import Training, run_epochs
+from pipeline.train.observers import Observer, ProgressBar
 from pipeline.train.settings import TrainSettings
 from pipeline.train.split import TrainingData, draw_order
 from pipeline.train.step import Batch
+from pipeline.train.trainer import Task, Trainer, Training, make_criterion
 
 VALIDATION_BATCH = 1024  # pooled features, not images
 
@@ -45,7 +46,7 @@ def pool_views(
     hardware: Hardware,
 ) -> list[PooledFeatures]:
     """Run the backbone once over all views; pool its features with each of `pools`."""
-    view = random_view(settings.resize, settings.crop, settings.flip)
+    view = training_view(settings, classifier.method)
     files = [data.train_files[n] for n in data.train.kept]
     val_files = [data.val_files[n] for n in data.val.kept]
     # filled view by view: stacking a list would need twice the memory
@@ -82,16 +83,21 @@ def _pool_all(
 
 
 def fit_head(
-    head: nn.Module, features: PooledFeatures, data: TrainingData, settings: TrainSettings, hardware: Hardware
+    head: nn.Module,
+    features: PooledFeatures,
+    data: TrainingData,
+    settings: TrainSettings,
+    hardware: Hardware,
+    loggers: Sequence[Observer] = (),
 ) -> Training:
     """Train a head on pooled features; each epoch draws one view of each image."""
 
-    def train_batches(epoch: int) -> Iterator[Batch]:
+    def train_batches(epoch: int, start: int) -> Iterator[Batch]:
         order = torch.from_numpy(draw_order(data.train.values, settings, epoch))
         chance = np.random.default_rng((settings.seed, epoch, 1))
         views = torch.from_numpy(chance.integers(settings.views, size=len(order)))
-        for start in range(0, len(order), settings.batch_size):
-            chosen = slice(start, start + settings.batch_size)
+        for first in range(start, len(order), settings.batch_size):
+            chosen = slice(first, first + settings.batch_size)
             rows = order[chosen]
             yield features.train[views[chosen], rows].float(), data.train.values[rows]
 
@@ -100,5 +106,14 @@ def fit_head(
             features.val.float().split(VALIDATION_BATCH), data.val.values.split(VALIDATION_BATCH), strict=True
         )
 
+    criterion, images = make_criterion(settings), len(data.train.kept)
+    task = Task(
+        module=head,
+        loss=lambda inputs, targets: criterion(head(inputs), targets),
+        logits=head,
+        train_batches=train_batches,
+        val_batches=val_batches,
+        images=images,
+    )
     in_float32 = Hardware(hardware.device, "fp32")  # the precision is the backbone's; logits are float32 everywhere
-    return run_epochs(head, train_batches, val_batches, len(data.train.kept), settings, in_float32)
+    return Trainer(task, settings, in_float32, [ProgressBar(settings.epochs, images), *loggers]).run()

@@ -6,7 +6,7 @@ Pretrained Features and Underperform Out-of-Distribution", ICLR 2022, section 3.
 loaded; with `batch_norm: trained` they change afterwards, and part of the effect is lost.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,37 +14,63 @@ import torch
 from torch import Tensor
 
 from pipeline.core.device import Hardware
+from pipeline.core.errors import TrainError
 from pipeline.models.classifier import Classifier
-from pipeline.train.augment import plain_view, random_view
+from pipeline.train.augment import plain_view, training_view
 from pipeline.train.data import ViewDataset, batches
 from pipeline.train.head import fit_head, pool_views
-from pipeline.train.loop import Training, run_epochs
+from pipeline.train.observers import Observer, ProgressBar
 from pipeline.train.settings import TrainSettings
 from pipeline.train.split import TrainingData, draw_order
 from pipeline.train.step import Batch
 from pipeline.train.targets import Targets
+from pipeline.train.trainer import Task, Trainer, Training, make_criterion
 
 
 def fit_network(
-    classifier: Classifier, data: TrainingData, settings: TrainSettings, hardware: Hardware
+    classifier: Classifier,
+    data: TrainingData,
+    settings: TrainSettings,
+    hardware: Hardware,
+    loggers: Sequence[Observer] = (),
 ) -> tuple[Training, Training | None]:
-    """Train backbone and head; return the history, and that of the head alone where it was trained first."""
-    start = _fit_head_first(classifier, data, settings, hardware) if settings.head_epochs else None
-    view = random_view(settings.resize, settings.crop, settings.flip)
+    """Train everything that is not frozen; return the history, and that of the head alone where it was trained first.
 
-    def train_batches(epoch: int) -> Iterator[Batch]:
+    Raises:
+        TrainError: if the head cannot be trained first, or the loss is no longer a finite number
+    """
+    if settings.head_epochs and not classifier.method.uses_pooled_features:
+        raise TrainError(
+            f"train.head_epochs: expected 0 with train.method {settings.method!r}, got {settings.head_epochs}; "
+            "its loss needs more than pooled features"
+        )
+    start = _fit_head_first(classifier, data, settings, hardware) if settings.head_epochs else None
+    view, images = training_view(settings, classifier.method), len(data.train.kept)
+
+    def train_batches(epoch: int, start: int) -> Iterator[Batch]:
         dataset = ViewDataset(data.train_files, view, settings.seed, epoch)
         order = draw_order(data.train.values, settings, epoch)
-        for images, drawn in batches(dataset, data.train.kept[order].tolist(), settings, hardware):
-            yield images, _rows(data.train, drawn)
+        for inputs, drawn in batches(dataset, data.train.kept[order].tolist(), settings, hardware, start):
+            yield inputs, _rows(data.train, drawn)
 
     def val_batches() -> Iterator[Batch]:
         dataset = ViewDataset(data.val_files, plain_view(settings.resize), settings.seed)
-        for images, drawn in batches(dataset, data.val.kept.tolist(), settings, hardware):
-            yield images, _rows(data.val, drawn)
+        for inputs, drawn in batches(dataset, data.val.kept.tolist(), settings, hardware):
+            yield inputs, _rows(data.val, drawn)
 
+    classifier.backbone.requires_grad_(settings.backbone.trained)
+    criterion = make_criterion(settings)
+    task = Task(
+        module=classifier,
+        loss=lambda inputs, targets: classifier.loss(inputs, targets, criterion),
+        logits=classifier,
+        train_batches=train_batches,
+        val_batches=val_batches,
+        images=images,
+    )
     torch.manual_seed(settings.seed)
-    return run_epochs(classifier, train_batches, val_batches, len(data.train.kept), settings, hardware), start
+    observers = [ProgressBar(settings.epochs, images), *loggers]
+    return Trainer(task, settings, hardware, observers).run(), start
 
 
 def _fit_head_first(

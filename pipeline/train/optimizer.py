@@ -10,16 +10,26 @@ from pipeline.train.settings import ScheduleSettings, TrainSettings
 
 
 def make_optimizer(module: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
-    """SGD (Nesterov) or AdamW; the head, the last group, has `head_multiplier` times the rate of the backbone."""
+    """SGD (Nesterov) or AdamW; the head, the last group, has `head_multiplier` times the rate of the backbone.
+
+    Extra layers of the method belong to the head; a frozen backbone is left out.
+    """
     options = settings.optimizer
-    head = module.head if isinstance(module, Classifier) else module
-    backbone = list(module.backbone.parameters()) if isinstance(module, Classifier) else []
+    backbone, head = _parameters(module)
     groups = [{"params": backbone, "lr": options.learning_rate}] if backbone else []
-    groups.append({"params": list(head.parameters()), "lr": options.learning_rate * options.head_multiplier})
+    groups.append({"params": head, "lr": options.learning_rate * options.head_multiplier})
     if options.name == "adamw":
         return torch.optim.AdamW(groups, weight_decay=options.weight_decay)
     nesterov = options.momentum > 0
     return torch.optim.SGD(groups, momentum=options.momentum, nesterov=nesterov, weight_decay=options.weight_decay)
+
+
+def _parameters(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Those of the backbone, if it is trained, and those of the head."""
+    if not isinstance(module, Classifier):
+        return [], list(module.parameters())
+    backbone = [value for value in module.backbone.parameters() if value.requires_grad]
+    return backbone, [*module.head.parameters(), *module.extra.parameters()]
 
 
 def rate_factor(schedule: ScheduleSettings, progress: float) -> float:

@@ -17,10 +17,11 @@ from pipeline.models.classifier import Classifier, save_classifier
 from pipeline.models.placement import FEWEST_CELLS, Offset, measure_offset
 from pipeline.train.build import new_classifier
 from pipeline.train.head import fit_head, pool_views
-from pipeline.train.loop import Training
 from pipeline.train.network import fit_network
+from pipeline.train.observers import make_loggers
 from pipeline.train.settings import TrainSettings
 from pipeline.train.split import TrainingData, split_data
+from pipeline.train.trainer import Training
 
 OFFSET_IMAGES = 32  # of split train, at most: they give the offset of the cells to some hundredths of a cell
 
@@ -49,8 +50,11 @@ class Fit:
     facts: Facts
 
 
-def fit(manifest: Manifest, settings: TrainSettings) -> Fit:
+def fit(manifest: Manifest, settings: TrainSettings, logs: Path = Path("logs")) -> Fit:
     """Train the classifier that the settings describe on split train, choose its epoch as `settings.checkpoint` says.
+
+    Args:
+        logs: folder for what `settings.loggers` write
 
     Raises:
         TrainError: if there are no images to train on or to select by, or the loss is no longer a number
@@ -58,12 +62,12 @@ def fit(manifest: Manifest, settings: TrainSettings) -> Fit:
     data = split_data(manifest, settings)
     hardware = choose_hardware(settings.device, settings.precision, learning=settings.backbone.trained)
     classifier = new_classifier(settings, data.train, data.classes, hardware.device)
-    start = None
-    if settings.backbone.trained:
-        training, start = fit_network(classifier, data, settings, hardware)
+    start, loggers = None, make_loggers(settings.loggers, logs)
+    if settings.backbone.trained or not classifier.method.uses_pooled_features:
+        training, start = fit_network(classifier, data, settings, hardware, loggers)
     else:
         (features,) = pool_views(classifier, [classifier.pool], data, settings, hardware)
-        training = fit_head(classifier.head, features, data, settings, hardware)
+        training = fit_head(classifier.head, features, data, settings, hardware, loggers)
     set_offset(classifier, find_offset(classifier, data.train_files, settings, hardware))
     return Fit(classifier, training, describe(classifier, data, settings, hardware, start))
 

@@ -54,6 +54,8 @@ class TrainSettings:
     device: str  # auto, cpu, cuda, cuda:1, mps
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     backbone: BackboneSettings
+    method: str  # the training method: baseline, or another module of pipeline/models/methods
+    method_options: dict[str, bool | int | float | str]  # options of the method by name; {}: its defaults
     pooling: Literal["gap", "tap"]
     tap_threshold: Share  # theta: share of each channel's own maximum
     loss: Literal["single_label", "multi_label"]
@@ -77,6 +79,7 @@ class TrainSettings:
     # which epoch is kept: by split val, by the loss of a tenth of the train images that then do not train, or the last
     checkpoint: Literal["val_accuracy", "val_loss", "held_out_loss", "last"]
     workers: Count  # processes that read images; 0: none
+    loggers: tuple[Literal["dvclive", "tensorboard"], ...]  # write the course of training beside the model; []: none
 
     def __post_init__(self) -> None:
         if self.crop > self.resize:

@@ -1,7 +1,7 @@
 """One step of the optimizer: the gradient of one effective batch, in pieces that fit into memory."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -9,42 +9,41 @@ from torch import Tensor, nn
 from pipeline.core.device import Hardware
 from pipeline.core.errors import TrainError
 from pipeline.train.settings import TrainSettings
-from pipeline.train.targets import classification_loss
+from pipeline.train.state import TrainState
 
 Batch = tuple[Tensor, Tensor]  # inputs (N, …), targets (N,) or (N, K)
+BatchLoss = Callable[[Tensor, Tensor], Tensor]  # inputs and targets to their mean loss, a scalar
 
 
 def training_step(
-    module: nn.Module,
-    batches: Sequence[Batch],
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
+    state: TrainState,
+    batches: Iterable[Batch],
+    images: int,
+    loss: BatchLoss,
     settings: TrainSettings,
     hardware: Hardware,
-) -> float:
-    """Update the weights by one step over `accumulation_steps` batches or fewer; return the loss summed over their
-    images.
+) -> None:
+    """Update the weights by one step over a few batches that hold so many images together.
 
-    Each batch is weighted by its images, so that the sum of the gradients is that of one large batch.
-
-    Raises:
-        TrainError: if the loss is not a finite number
+    Each batch is weighted by its share of the images, so that the sum of the gradients is that of one large batch, also
+    where the last ones of an epoch are smaller or fewer. The losses are summed on the device, which nothing waits for.
     """
-    optimizer.zero_grad(set_to_none=True)
-    images, total = sum(len(inputs) for inputs, _ in batches), 0.0
+    state.optimizer.zero_grad(set_to_none=True)
     for inputs, targets in batches:
         with hardware.autocast():
-            logits = module(inputs.to(hardware.device, non_blocking=True))
-        loss = classification_loss(logits.float(), targets.to(hardware.device), settings.loss, settings.label_smoothing)
-        scaler.scale(loss * len(inputs) / images).backward()
-        total += loss.item() * len(inputs)
-    check_finite("train_loss", total)
+            mean = loss(
+                inputs.to(hardware.device, non_blocking=True), targets.to(hardware.device, non_blocking=True)
+            ).float()
+        state.scaler.scale(mean * len(inputs) / images).backward()
+        state.loss_sum += mean.detach().to(state.loss_sum.dtype) * len(inputs)
     if settings.optimizer.gradient_clip:
-        scaler.unscale_(optimizer)
-        nn.utils.clip_grad_norm_(module.parameters(), settings.optimizer.gradient_clip)
-    scaler.step(optimizer)
-    scaler.update()
-    return total
+        state.scaler.unscale_(state.optimizer)
+        nn.utils.clip_grad_norm_(state.module.parameters(), settings.optimizer.gradient_clip)
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+    state.schedule.step()
+    state.step += 1
+    state.images += images
 
 
 def make_scaler(hardware: Hardware) -> torch.amp.GradScaler:

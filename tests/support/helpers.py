@@ -116,11 +116,18 @@ def random_images(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def make_tiny(
-    classes: int = 3, pooling: str = "tap", loss: str = "single_label", stride: int = 16, name: str = TINY
+    classes: int = 3,
+    pooling: str = "tap",
+    loss: str = "single_label",
+    stride: int = 16,
+    name: str = TINY,
+    method: str = "baseline",
 ) -> Classifier:
     """A classifier whose backbone and head are random, the same at every call."""
     torch.manual_seed(0)
-    design = Design(name, stride, cast(Any, pooling), 0.05, classes, cast(Any, loss), normalization(name))
+    design = Design(
+        name, stride, cast(Any, pooling), 0.05, classes, cast(Any, loss), normalization(name), method=method
+    )
     classifier = Classifier(design)
     torch.nn.init.normal_(classifier.head.weight, std=0.3)
     torch.nn.init.normal_(classifier.head.bias)

@@ -1,15 +1,18 @@
 """What tests of the training loop share: a linear head, drawn inputs, gradient descent that can be redone by hand."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from support.helpers import CPU, train_settings
 from torch import nn
 
-from pipeline.train.loop import Epoch, run_epochs
+from pipeline.models.classifier import Classifier
+from pipeline.train.observers import Observer
 from pipeline.train.settings import TrainSettings
+from pipeline.train.state import Epoch
 from pipeline.train.step import Batch
+from pipeline.train.trainer import Task, Trainer, make_criterion
 
 C, K = 6, 3  # inputs and classes of a head
 
@@ -19,8 +22,10 @@ def draw(count: int, seed: int = 0) -> Batch:
     return torch.randn(count, C, generator=generator), torch.randint(0, K, (count,), generator=generator)
 
 
-def split(batch: Batch, size: int) -> Callable[[int], Iterable[Batch]]:
-    return lambda epoch: zip(batch[0].split(size), batch[1].split(size), strict=True)
+def split(batch: Batch, size: int) -> Callable[[int, int], Iterable[Batch]]:
+    """The same batches in every epoch, without its first images."""
+    inputs, targets = batch
+    return lambda epoch, start: zip(inputs[start:].split(size), targets[start:].split(size), strict=True)
 
 
 def one_hot(batch: Batch) -> Batch:
@@ -43,5 +48,22 @@ def plain(**changes: Any) -> TrainSettings:
 
 def run(settings: TrainSettings, data: Batch, module: nn.Module | None = None) -> tuple[nn.Module, tuple[Epoch, ...]]:
     module = module or new_head()
-    training = run_epochs(module, split(data, settings.batch_size), list, len(data[0]), settings, CPU)
-    return module, training.history
+    return module, make_trainer(settings, data, module).run().history
+
+
+def make_trainer(
+    settings: TrainSettings,
+    data: Batch,
+    module: nn.Module,
+    val_batches: Callable[[], Iterable[Batch]] = list,
+    observers: Sequence[Observer] = (),
+) -> Trainer:
+    """A trainer of a head, or of a whole classifier, on these inputs."""
+    criterion = make_criterion(settings)
+    if isinstance(module, Classifier):
+        classifier = module
+        loss = lambda inputs, targets: classifier.loss(inputs, targets, criterion)  # noqa: E731
+    else:
+        loss = lambda inputs, targets: criterion(module(inputs), targets)  # noqa: E731
+    task = Task(module, loss, module, split(data, settings.batch_size), val_batches, len(data[0]))
+    return Trainer(task, settings, CPU, observers)

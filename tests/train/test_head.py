@@ -41,11 +41,11 @@ def test_the_head_learns_in_float32_whatever_the_precision_of_the_backbone(
 ) -> None:
     seen = []
 
-    def see(module: Any, train: Any, val: Any, images: int, settings: TrainSettings, hardware: Any) -> None:
+    def see(task: Any, settings: TrainSettings, hardware: Any, observers: Any) -> None:
         seen.append(hardware.precision)
         raise StopIteration
 
-    monkeypatch.setattr("pipeline.train.head.run_epochs", see)
+    monkeypatch.setattr("pipeline.train.head.Trainer", see)
     with pytest.raises(StopIteration):
         fit(colors, quick(start, precision="bf16"))
     assert seen == ["fp32"]

@@ -10,6 +10,7 @@ from support.training import equal, quick
 from pipeline.core.manifest import Manifest, from_rows
 from pipeline.train.build import make_classifier
 from pipeline.train.run import fit
+from pipeline.train.trainer import Task
 
 
 def test_the_whole_network_learns(colors: Manifest) -> None:
@@ -53,8 +54,8 @@ def test_images_and_targets_stay_together(
     gaps = from_rows(rows, colors.classes, colors.root, colors.mask_kind)
     counts = []
 
-    def see(module: Any, train_batches: Any, val_batches: Any, images: int, *rest: Any) -> None:
-        for batches in (train_batches(1), train_batches(2), val_batches()):
+    def see(task: Task, *rest: Any) -> None:
+        for batches in (task.train_batches(1, 0), task.train_batches(2, 0), task.val_batches()):
             pairs = [pair for inputs, targets in batches for pair in zip(inputs, targets, strict=True)]
             for image, target in pairs:
                 color = int(image.float().mean(dim=(1, 2)).argmax())
@@ -62,7 +63,7 @@ def test_images_and_targets_stay_together(
             counts.append(len(pairs))
         raise Seen
 
-    monkeypatch.setattr("pipeline.train.network.run_epochs", see)
+    monkeypatch.setattr("pipeline.train.network.Trainer", see)
     with pytest.raises(Seen):
         fit(gaps, quick(start, backbone={"trained": True}, sampling=sampling))
     assert counts == [15, 15, 5]

@@ -78,7 +78,7 @@ def test_validation_sees_whole_images_and_no_chance(
     settings = quick(start, backbone={"trained": trains}, epochs=2, views=1)
     views: list[tuple[str, int]] = []
     module = network_module if trains else head_module
-    plain, crop = module.plain_view, module.random_view
+    plain, crop = module.plain_view, module.training_view
 
     def watched(view: View, name: str) -> View:
         def see(image: Any, seed: int) -> Any:
@@ -88,7 +88,7 @@ def test_validation_sees_whole_images_and_no_chance(
         return see
 
     monkeypatch.setattr(module, "plain_view", lambda *given: watched(plain(*given), "plain"))
-    monkeypatch.setattr(module, "random_view", lambda *given: watched(crop(*given), "random"))
+    monkeypatch.setattr(module, "training_view", lambda *given: watched(crop(*given), "random"))
     fit(colors, settings)
     assert Counter(name for name, _ in views) == {
         "random": 18 * (2 if trains else 1),

@@ -4,11 +4,10 @@ import math
 
 import pytest
 import torch
-from support.helpers import CPU, make_tiny, random_images
+from support.helpers import make_tiny, random_images
 from support.loop import C, K, draw, new_head, plain, run, split
 from torch import Tensor
 
-from pipeline.train.loop import run_epochs
 from pipeline.train.step import Batch
 
 
@@ -43,7 +42,7 @@ def test_three_steps_by_hand() -> None:
     trained, _ = run(plain(batch_size=4, optimizer={"momentum": momentum}), data)
     weight, bias = new_head().weight.detach().double(), new_head().bias.detach().double()
     velocity = [torch.zeros_like(weight), torch.zeros_like(bias)]
-    for inputs, labels in split(data, 4)(1):
+    for inputs, labels in split(data, 4)(1, 0):
         gradients = slow_gradient(weight, bias, (inputs, labels))
         velocity = [momentum * v + g for v, g in zip(velocity, gradients, strict=True)]
         weight = weight - rate * (gradients[0] + momentum * velocity[0])
@@ -83,7 +82,7 @@ def test_frozen_batch_norms_keep_their_statistics(batch_norm: str) -> None:
     images, labels = random_images(8, 3, 48, 64), torch.tensor([0, 1, 2, 0, 1, 2, 0, 1])
     before = {name: value.clone() for name, value in classifier.state_dict().items()}
     settings = plain(batch_size=4, backbone={"trained": True, "batch_norm": batch_norm, "weights": "none"})
-    run_epochs(classifier, split((images, labels), 4), list, 8, settings, CPU)
+    run(settings, (images, labels), classifier)
     running = [name for name in before if "running_" in name]
     assert len(running) > 10
     same = [torch.equal(classifier.state_dict()[name], before[name]) for name in running]

@@ -1,16 +1,18 @@
 """The loop: steps redone by hand, the rate at every point, what is kept, and when it stops."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 import torch
 from support.helpers import CPU, make_tiny, random_images
-from support.loop import K, draw, new_head, one_hot, plain, run, split
+from support.loop import K, draw, make_trainer, new_head, one_hot, plain, run, split
 from torch import Tensor, nn
 
 from pipeline.core.errors import TrainError
-from pipeline.train.loop import Epoch, is_better, run_epochs, validate
-from pipeline.train.step import Batch, set_mode
+from pipeline.train.state import Epoch, TrainState
+from pipeline.train.step import Batch
+from pipeline.train.trainer import is_better, make_criterion, validate
 
 
 def test_accumulated_batches_follow_the_same_schedule() -> None:
@@ -25,7 +27,7 @@ def test_the_training_loss_is_the_mean_over_images() -> None:
     _, history = run(plain(batch_size=4, optimizer={"learning_rate": 1e-12}), data)
     expected = nn.functional.cross_entropy(start(data[0]), data[1]).item()
     assert history[0].train_loss == pytest.approx(expected, rel=1e-6)
-    by_batch = [nn.functional.cross_entropy(start(x), y).item() for x, y in split(data, 4)(1)]
+    by_batch = [nn.functional.cross_entropy(start(x), y).item() for x, y in split(data, 4)(1, 0)]
     assert history[0].train_loss != pytest.approx(sum(by_batch) / 3, rel=1e-3)
 
 
@@ -79,7 +81,7 @@ def test_the_module_is_left_with_the_weights_of_the_best_epoch(checkpoint: str) 
         return [wrong]
 
     settings = plain(batch_size=4, epochs=5, checkpoint=checkpoint, optimizer={"learning_rate": 0.2})
-    training = run_epochs(head, split(data, 4), val_batches, 16, settings, CPU)
+    training = make_trainer(settings, data, head, val_batches).run()
     history, best = training.history, training.best
     assert len(history) == len(seen) == 5
     losses = [row.val_loss or 0.0 for row in history]
@@ -97,21 +99,24 @@ def test_validate_by_hand() -> None:
     logits = torch.tensor([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 3.0]])
     rows = torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 1.0], [1.0, 0.0, 1.0]])
     batches = [(logits[:2], rows[:2]), (logits[2:], rows[2:])]  # uneven: the mean is over images, not batches
-    loss, accuracy = validate(identity, batches, "single_label", CPU)
+    criterion = make_criterion(plain(loss="single_label"))
+    loss, accuracy = validate(identity, batches, criterion, CPU)
     log = logits.log_softmax(dim=1)
     expected = -(log[0, 0] + (log[1, 0] + log[1, 2]) / 2 + (log[2, 0] + log[2, 2]) / 2) / 3
     assert loss == pytest.approx(expected.item(), rel=1e-6)
     assert accuracy == pytest.approx(2 / 3)
-    assert validate(identity, [], "single_label", CPU) == (None, None)
+    assert validate(identity, [], criterion, CPU) == (None, None)
 
 
 def test_validation_changes_no_statistics_and_training_resumes_after_it() -> None:
-    classifier = make_tiny()
-    set_mode(classifier, plain(backbone={"trained": True, "batch_norm": "trained", "weights": "none"}))
-    before = {name: value.clone() for name, value in classifier.state_dict().items()}
-    images, rows = random_images(4, 3, 48, 64), torch.eye(3)[[0, 1, 2, 0]]
-    validate(classifier, [(images, rows)], "single_label", CPU)
-    assert all(torch.equal(value, before[name]) for name, value in classifier.state_dict().items())
+    """Every batch norm counts the batches of training, and none of validation."""
+    classifier, images, labels = make_tiny(), random_images(4, 3, 48, 64), torch.tensor([0, 1, 2, 0])
+    settings = plain(batch_size=2, epochs=2, backbone={"trained": True, "batch_norm": "trained", "weights": "none"})
+    val: list[Batch] = [(images, torch.eye(3)[labels])]
+    make_trainer(settings, (images, labels), classifier, lambda: val).run()
+    counts = [value.item() for name, value in classifier.state_dict().items() if "num_batches" in name]
+    assert len(counts) > 5
+    assert set(counts) == {4}
 
 
 def test_a_rate_that_is_too_high_stops_with_the_cause() -> None:
@@ -130,4 +135,68 @@ def test_a_last_step_that_diverges_is_seen_by_validation() -> None:
     data = draw(4)
     settings = plain(batch_size=4, optimizer={"learning_rate": 3.3e37}, checkpoint="val_accuracy")
     with pytest.raises(TrainError, match="val_loss: expected a finite number"):
-        run_epochs(new_head(), split(data, 4), lambda: [one_hot(data)], 4, settings, CPU)
+        make_trainer(settings, data, new_head(), lambda: [one_hot(data)]).run()
+
+
+# --- observers -------------------------------------------------------------------------------------------------------
+
+
+class Recorder:
+    """What an observer is told."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[int, int, int]] = []
+        self.epochs: list[Epoch] = []
+        self.closed = 0
+
+    def step(self, state: TrainState, images: int) -> None:
+        self.steps.append((state.epoch, state.step, images))
+
+    def epoch(self, row: Epoch) -> None:
+        self.epochs.append(row)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_observers_hear_of_every_step_and_epoch() -> None:
+    recorder = Recorder()
+    settings = plain(batch_size=4, accumulation_steps=2, epochs=2)
+    training = make_trainer(settings, draw(11), new_head(), observers=[recorder]).run()
+    assert recorder.steps == [(1, 1, 8), (1, 2, 3), (2, 3, 8), (2, 4, 3)]
+    assert tuple(recorder.epochs) == training.history
+    assert recorder.closed == 1
+
+
+def test_observers_are_closed_after_an_error_too() -> None:
+    recorder = Recorder()
+    settings = plain(batch_size=4, epochs=20, optimizer={"learning_rate": 1e3, "weight_decay": 1.0})
+    with pytest.raises(TrainError):
+        make_trainer(settings, draw(16), new_head(), observers=[recorder]).run()
+    assert recorder.closed == 1
+
+
+def test_a_step_reads_a_batch_only_when_its_turn_comes() -> None:
+    """No list of micro-batches: the gradient of one is computed before the next is read."""
+    data, order, head = draw(12), list[str](), new_head()
+    head.register_forward_hook(lambda *_: order.append("forward"))
+
+    def train_batches(epoch: int, start: int) -> Iterable[Batch]:
+        for batch in split(data, 4)(epoch, start):
+            order.append("read")
+            yield batch
+
+    trainer = make_trainer(plain(batch_size=4, accumulation_steps=3), data, head)
+    trainer.task = replace(trainer.task, train_batches=train_batches)
+    trainer.advance()
+    assert order == ["read", "forward"] * 3
+
+
+def test_no_loss_is_read_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU each reading waits for the device."""
+    readings = []
+    plain_float = Tensor.__float__
+    monkeypatch.setattr(Tensor, "__float__", lambda value: readings.append(1) or plain_float(value))
+    monkeypatch.setattr(Tensor, "item", lambda value: readings.append(1) or plain_float(value))
+    make_trainer(plain(batch_size=1, epochs=1), draw(40), new_head()).run()
+    assert len(readings) <= 3  # the end of the epoch, for the check and the history

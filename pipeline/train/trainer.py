@@ -1,0 +1,181 @@
+"""The training loop, for a whole network or a head alone: batches in, the best weights and a history out."""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.core.device import Hardware
+from pipeline.models.methods.base import Criterion
+from pipeline.train.observers import Observer
+from pipeline.train.optimizer import make_optimizer, rate_factor
+from pipeline.train.settings import TrainSettings
+from pipeline.train.state import Epoch, TrainState, zero_loss
+from pipeline.train.step import Batch, BatchLoss, check_finite, make_scaler, set_mode, training_step
+from pipeline.train.targets import classification_loss, hits
+
+STEPS_BETWEEN_CHECKS = 50  # of the loss, which must be finite; reading it waits for the device
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is trained, and on what.
+
+    Attributes:
+        module: its parameters are trained
+        loss: inputs and targets of a batch to their mean loss
+        logits: inputs to logits (N, K), for validation
+        train_batches: the batches of an epoch, from 1, without its first so many images
+        val_batches: the batches of every validation
+        images: of an epoch
+    """
+
+    module: nn.Module
+    loss: BatchLoss
+    logits: Callable[[Tensor], Tensor]
+    train_batches: Callable[[int, int], Iterable[Batch]]
+    val_batches: Callable[[], Iterable[Batch]]
+    images: int
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """The history of a training, and the epoch whose weights were kept."""
+
+    history: tuple[Epoch, ...]
+    best: Epoch
+
+
+class Trainer:
+    """Trains the module of a task from any state on; `run` is the whole of it, `advance` a single step."""
+
+    def __init__(
+        self, task: Task, settings: TrainSettings, hardware: Hardware, observers: Sequence[Observer] = ()
+    ) -> None:
+        self.task, self.settings, self.hardware, self.observers = task, settings, hardware, observers
+        self.state = new_state(task.module, task.images, settings, hardware)
+        self._batches: Iterator[Batch] | None = None  # of the current epoch; not part of the state, which has a place
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done."""
+        return self.state.epoch > self.settings.epochs
+
+    def run(self) -> Training:
+        """Train to the end and leave the module with the weights of the epoch that `settings.checkpoint` prefers.
+
+        Raises:
+            TrainError: if the loss is no longer a finite number
+        """
+        try:
+            while not self.finished:
+                self.advance()
+        finally:
+            for observer in self.observers:
+                observer.close()
+        best, weights = self.state.best, self.state.best_weights
+        assert best is not None
+        assert weights is not None  # epochs is at least 1
+        self.task.module.load_state_dict(weights)
+        return Training(tuple(self.state.history), best)
+
+    def advance(self) -> None:
+        """Make one step of the optimizer; after the last one of an epoch, validate and begin the next.
+
+        Raises:
+            TrainError: if the loss is no longer a finite number
+        """
+        start, state = time.perf_counter(), self.state
+        if self._batches is None:
+            set_mode(self.task.module, self.settings)
+            self._batches = iter(self.task.train_batches(state.epoch, state.images))
+        effective = self.settings.batch_size * self.settings.accumulation_steps
+        images = min(effective, self.task.images - state.images)
+        batches = islice(self._batches, self.settings.accumulation_steps)
+        training_step(state, batches, images, self.task.loss, self.settings, self.hardware)
+        last = state.images == self.task.images
+        if last or state.step % STEPS_BETWEEN_CHECKS == 0:
+            check_finite("train_loss", state.mean_loss())
+        state.seconds += time.perf_counter() - start
+        for observer in self.observers:
+            observer.step(state, images)
+        if last:
+            self._end_epoch()
+
+    def _end_epoch(self) -> None:
+        """Validate, note the epoch, keep its weights if they are the best, and go to the start of the next."""
+        state, checkpoint = self.state, self.settings.checkpoint
+        self.task.module.eval()
+        criterion = make_criterion(replace(self.settings, label_smoothing=0.0))
+        val_loss, val_accuracy = validate(self.task.logits, self.task.val_batches(), criterion, self.hardware)
+        check_finite("val_loss", val_loss or 0.0)
+        row = Epoch(
+            epoch=state.epoch,
+            train_loss=state.mean_loss(),
+            val_loss=val_loss,
+            val_accuracy=val_accuracy,
+            learning_rate=state.optimizer.param_groups[-1]["lr"],
+            seconds=round(state.seconds, 3),
+            images_per_second=round(self.task.images / state.seconds, 1),
+        )
+        state.history.append(row)
+        if state.best is None or is_better(row, state.best, checkpoint):
+            state.best, state.best_weights = row, copy.deepcopy(self.task.module.state_dict())
+        state.epoch, state.images, state.seconds = state.epoch + 1, 0, 0.0
+        state.loss_sum = zero_loss(self.hardware)
+        self._batches = None
+        for observer in self.observers:
+            observer.epoch(row)
+
+
+def new_state(module: nn.Module, images: int, settings: TrainSettings, hardware: Hardware) -> TrainState:
+    """The state of a training that has not begun."""
+    optimizer = make_optimizer(module, settings)
+    steps = settings.epochs * math.ceil(images / (settings.batch_size * settings.accumulation_steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_factor(settings.schedule, step / steps))
+    return TrainState(module, optimizer, schedule, make_scaler(hardware), zero_loss(hardware))
+
+
+def make_criterion(settings: TrainSettings) -> Criterion:
+    """The loss that the settings name, with their label smoothing."""
+    return partial(classification_loss, loss=settings.loss, label_smoothing=settings.label_smoothing)
+
+
+@torch.inference_mode()
+def validate(
+    logits_of: Callable[[Tensor], Tensor], val_batches: Iterable[Batch], criterion: Criterion, hardware: Hardware
+) -> tuple[float | None, float | None]:
+    """Mean loss per image over its labels, and the share of images whose most probable class is one of them.
+
+    With a single-label loss the labels of an image share its target equally. The trainer validates without label
+    smoothing.
+    """
+    losses, right, seen = 0.0, 0, 0
+    for inputs, targets in val_batches:
+        with hardware.autocast():
+            logits = logits_of(inputs.to(hardware.device, non_blocking=True)).float().cpu()
+        losses += float(criterion(logits, targets)) * len(targets)
+        right += int(hits(logits, targets).sum())
+        seen += len(targets)
+    return (losses / seen, right / seen) if seen else (None, None)
+
+
+def is_better(new: Epoch, best: Epoch, checkpoint: str) -> bool:
+    """Whether a later epoch replaces the best so far: higher accuracy and, if equal, lower loss; or lower loss; or
+    always.
+
+    `held_out_loss` is lower loss, on other images.
+    """
+    if checkpoint == "last":
+        return True
+    assert new.val_loss is not None
+    assert best.val_loss is not None  # `fit` refuses to select without validation images
+    if checkpoint in ("val_loss", "held_out_loss"):
+        return new.val_loss < best.val_loss
+    return (-(new.val_accuracy or 0.0), new.val_loss) < (-(best.val_accuracy or 0.0), best.val_loss)
