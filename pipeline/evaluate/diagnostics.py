@@ -50,7 +50,7 @@ class Evidence:
         density_positive: density of positive evidence on the object over that beside it
         density_negative: the same, negative evidence
         negative_over_positive: sum of negative evidence over that of positive evidence
-        separation_keep: chance that a cell of the object beats one beside it, all weights
+        separation_keep: pixel-level ROC AUC of the map, object against background, on feature cells, all weights
         separation_clamp: the same, negative weights clamped
     """
 
