@@ -40,8 +40,8 @@ ABOUT = (
     "Written by `python -m pipeline.experiments.numbers` from the records in `docs/numbers/`. Every number is of split "
     "val, by which some settings were chosen: the scores are optimistically biased. ± is the standard deviation "
     "between seeds. The column `published` is the paper's ablation on the images of LID 2020: compare the gain of each "
-    "part, not the absolute scores (different data). A cell is a position of the feature map. The scores are defined in the "
-    "[README](../README.md#how-to-read-the-numbers)."
+    "part, not the absolute scores (different data). A cell is a position of the feature map. The scores are "
+    "defined in the [README](../README.md#how-to-read-the-numbers)."
 )
 
 
