@@ -17,8 +17,8 @@ from pipeline.core.files import write_json
 from pipeline.core.manifest import Manifest, read_manifest
 from pipeline.core.store import Store
 from pipeline.core.tracks import Track
-from pipeline.evaluate.diagnosis_text import say
-from pipeline.evaluate.diagnostic_sample import Example, choose_examples, read_truth, stored_maps
+from pipeline.evaluate.diagnostics_sample import Example, choose_examples, read_truth, stored_maps
+from pipeline.evaluate.diagnostics_text import say
 from pipeline.evaluate.phenomena import (
     Array,
     Floats,

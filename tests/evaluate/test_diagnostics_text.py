@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.evaluate.diagnosis_text import say
+from pipeline.evaluate.diagnostics_text import say
 
 
 def _values():
