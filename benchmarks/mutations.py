@@ -144,7 +144,7 @@ MUTATIONS = (
     ),
     Mutation(
         "mirror-offset",
-        "models/placement.py",
+        "models/cell_offset.py",
         "return _peak(y) / 2, _peak(x) / 2",
         "return _peak(y), _peak(x)",
         ("models",),

@@ -3,7 +3,8 @@
     python docs/make_image.py [--root .] [--out docs/images/chain.png]
 
 The rows are not chosen by hand: landscape images of split val, ranked by IoU, at fixed shares of the ranking, no class
-twice; in Track 1 only images with two classes or more. Equal runs give equal bytes.
+twice; in Track 1 only images with two classes or more. Each row shows one CAM, of the most probable class, which is
+named beside it. Equal runs give equal bytes.
 """
 
 import argparse
@@ -33,7 +34,10 @@ Pixels = NDArray[np.uint8]
 RANKS = {"track3": (0.15, 0.45, 0.75), "track1": (0.0, 0.15)}  # shares of the ranking, 0 the best
 TITLES = {
     "track3": ("Track 3 · localization", "one class an image; the prediction is a score for every pixel"),
-    "track1": ("Track 1 · segmentation", "several classes an image; the prediction is a class for every pixel"),
+    "track1": (
+        "Track 1 · segmentation",
+        "several classes an image, one CAM shown; the prediction is a class for every pixel",
+    ),
 }
 COLUMNS = (
     ("image", "what goes in"),
@@ -56,6 +60,7 @@ class Line:
     """One row of the image: what was asked, how well it went, and the five images."""
 
     names: list[tuple[str, tuple[int, int, int]]]  # class name and color
+    cam: str  # name of the class whose CAM is shown
     before: float
     after: float
     tiles: list[Pixels]
@@ -111,9 +116,10 @@ def make_line(results: Results, record: Record, row: Row) -> Line:
     heat = paint_heat(image, scaled_map(stored["maps"], image.shape[:2]))
     many = results.track.task == "segmentation"
     colors = [tuple(map(int, class_colors()[k + 1])) if many else INK for k in record.labels]
-    names = [results.manifest.classes[k].replace("_", " ") for k in record.labels]
+    classes = [name.replace("_", " ") for name in results.manifest.classes]
     return Line(
-        names=list(zip(names, colors, strict=True)),
+        names=list(zip([classes[k] for k in record.labels], colors, strict=True)),
+        cam=classes[int(stored["classes"][0])],
         before=float(row["iou_before"]),
         after=float(row["iou_after"]),
         tiles=[fill(pixels) for pixels in (image, heat, *(pixels for _, pixels in drawn))],
@@ -181,6 +187,7 @@ def draw_line(page: Image.Image, pen: ImageDraw.ImageDraw, line: Line, top: int)
         pen.text((MARGIN, y), f"{value:.2f}", ink, font(15))
         pen.text((MARGIN + 38, y + 1), words, FAINT, font(13))
         y += 20
+    pen.text((MARGIN, y + 1), f"CAM: {line.cam}", FAINT, font(13))
     for position, pixels in enumerate(line.tiles):
         page.paste(Image.fromarray(pixels), (MARGIN + SIDE + position * (CELL[0] + GAP), top))
 

@@ -26,9 +26,10 @@ OUT = ROOT / "docs" / "parameters.md"
 # What the method's authors published for a key, and what nobody has found published. Keys without an entry are ours.
 PUBLISHED = {
     "train.backbone.name": 'ResNet50-SE "with slight modification for CAM"; in timm: `seresnet50`',
-    "train.backbone.output_stride": "not stated; their closest relative, ADL's ResNet50-SE, has 16",
+    "train.backbone.output_stride": "not stated; the most similar published model, ADL's ResNet50-SE, has 16",
     "train.backbone.weights": "the challenge allows classifiers of ILSVRC CLS-LOC",
     "train.backbone.trained": "`true`",
+    "train.backbone.batch_norm": "not stated",
     "train.pooling": "TAP: `tap`",
     "train.tap_threshold": "0.05",
     "train.loss": "`single_label`, in both tracks",
@@ -40,14 +41,19 @@ PUBLISHED = {
     "train.epochs": "not stated",
     "train.optimizer.name": "not stated",
     "train.optimizer.learning_rate": "not stated",
-    "train.optimizer.head_multiplier": "10 with a pretrained backbone (the authors' code)",
-    "train.schedule.name": "not stated",
+    "train.optimizer.head_multiplier": "10 with a pretrained backbone (the authors' ECCV code)",
+    "train.optimizer.momentum": "not stated; ADL: Nesterov, 0.9",
+    "train.optimizer.weight_decay": "not stated; ADL: 0.0001",
+    "train.schedule.name": "not stated; ADL: `step`",
+    "train.schedule.steps": "not stated; ADL: 0.286, 0.571, 0.857",
+    "train.checkpoint": "not stated; ADL: `val_accuracy`",
     "extract.resize": "not stated",
     "extract.sizes": "not stated",
     "extract.placement": "`grid`, as every CAM is resized",
     "extract.flip": "not stated",
     "extract.negative_weights": "NWC: `clamp`",
     "extract.classes": "not stated",
+    "extract.max_classes": "1",
     "extract.scale": "PaS: `percentile`",
     "extract.percentile": "98",
     "refine.output": "Track 1: `label_map_one_class`",
@@ -69,7 +75,7 @@ MEANINGS = {
     "preprocess.source.val": "images",
     "preprocess.source.test": "images",
     "preprocess.source.classes": "how many classes",
-    "preprocess.source.seed": "another seed, other images",
+    "preprocess.source.seed": "random seed of the rendered images",
     "preprocess.source.truth": "what val images are scored against",
     "train.seed": "of all random choices of this stage",
     "train.precision": "of the backbone; `auto` takes bf16 where it is faster",
@@ -78,7 +84,10 @@ MEANINGS = {
     ),
     "train.backbone.batch_norm": "whether the statistics of batch norms follow the training images",
     "train.pooling": "global or thresholded average pooling",
-    "train.loss": "softmax over classes, or a sigmoid for each class, summed over classes: one learning rate fits both",
+    "train.loss": (
+        "softmax over classes, or a sigmoid for each class, summed over classes: its first gradients then have the "
+        "scale of cross entropy, but the usable range of learning rates is narrower"
+    ),
     "train.checkpoint": (
         "which epoch is kept: by split val (in Track 1's official layout its labels come from pixel masks); "
         "`held_out_loss`: by the loss of a tenth of the train images, which then do not train; or the last one"
@@ -89,13 +98,17 @@ MEANINGS = {
     "train.batch_size": "images",
     "train.optimizer.name": "Nesterov SGD or AdamW",
     "train.optimizer.head_multiplier": "learning rate of the head over that of the backbone",
-    "train.optimizer.weight_decay": "pull towards 0",
+    "train.optimizer.weight_decay": "weight decay (L2 for SGD, decoupled for AdamW)",
     "train.schedule.name": "how the learning rate falls",
     "extract.precision": "of the backbone; `auto` takes bf16 where it is faster",
     "extract.batch_size": "images",
     "extract.splits": "which splits get maps; split val is scored, one split is packaged",
     "extract.percentile": "with `scale: percentile`: which percentile becomes 1",
-    "refine.crf.enabled": "`false`: the prediction is the map",
+    "refine.exponent": (
+        "power of the scaled map before the unary (the −log probability of each class at each pixel); below 1 raises "
+        "low values; in Track 1 also without the CRF"
+    ),
+    "refine.crf.enabled": "`false`: the prediction is made from the scaled maps without the CRF",
     "refine.crf.iterations": "of mean-field inference; 0 returns what was given",
     "refine.crf.bilateral.compat": "weight of the Potts penalty",
 }
@@ -106,9 +119,11 @@ HEAD = """\
 Every key of `params.yaml`, by stage. Each stands under `tracks.track1.` and `tracks.track3.`; all have to be there,
 none has a default. Written by `python docs/make_parameters.py` from the settings classes of the stages: do not edit.
 
-*Demo*: the value in `params.yaml`; two values are those of Track 1 and Track 3. *Published*: what the authors of the
-method published for their own runs, or "not stated" where nobody has found it published; empty where the key is ours
-alone.
+*Demo*: the value in `params.yaml`; two values are those of Track 1 (segmentation) and Track 3 (localization).
+*Published*: what the authors of the method published for their own runs; "not stated" where every run needs a value and
+none was found published, "ADL" being the most similar published model (Choe and Shim, CVPR 2019); empty where the
+published method has no such part. Sources: [lid2020.md](lid2020.md#published-settings-and-our-choices). Peak IoU,
+GT-known Loc and MaxBoxAccV2 are defined in the [README](../README.md#how-to-read-the-numbers).
 """
 
 Row = tuple[str, str, str, str, str]  # key, values, meaning, demo, published
@@ -221,14 +236,15 @@ def _module(path: Path) -> tuple[ast.Module, dict[int, str]]:
 
 
 def _comments(kind: Any) -> dict[str, str]:
-    """The comment beside each field of a settings class."""
+    """The comment beside each field of a settings class, or inside it where the formatter has wrapped its type."""
     tree, comments = _module(ROOT.joinpath(*kind.__module__.split(".")).with_suffix(".py"))
     members = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == kind.__name__)
     placed = [node for node in members if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)]
     found = {}
     for node in placed:
         assert isinstance(node.target, ast.Name)
-        found[node.target.id] = comments.get(node.end_lineno or node.lineno, "")
+        lines = range(node.lineno, (node.end_lineno or node.lineno) + 1)
+        found[node.target.id] = " ".join(comments[line] for line in lines if line in comments)
     return {name: comment for name, comment in found.items() if comment}
 
 

@@ -3,7 +3,7 @@
     python docs/make_results.py [--root .] [--plain metrics.json] [--spread spread] [--readme README.md]
 
 `--plain` is the metrics.json of Track 3 from a run with `train.pooling: gap`, `extract.negative_weights: keep` and
-`extract.scale: max`: it adds the line of plain CAM. `--spread` is what `python docs/measure_spread.py` left: it adds
+`extract.scale: max`: it adds the line of CAM. `--spread` is what `python docs/measure_spread.py` left: it adds
 how far each number moves.
 """
 
@@ -24,7 +24,8 @@ LINES = {  # the lines of the table, by track, the first one in bold
     "track1": ("mean_iou_with_background", "mean_iou_foreground", "pixel_accuracy", "classification_accuracy"),
 }
 TITLES = {"track3": "Track 3", "track1": "Track 1"}
-HEADER = ("", "metric", "full method", "without CRF", "centered disc", "everything foreground or background")
+HEADER = ("", "metric", "with CRF", "without CRF", "centered disc", "everything foreground or background")
+PLAIN = "the same, CAM (GAP, no NWC, MaS)"
 
 
 def make_block(root: Path, plain: Mapping[str, Any] | None, spread: Path | None = None) -> str:
@@ -38,17 +39,29 @@ def make_block(root: Path, plain: Mapping[str, Any] | None, spread: Path | None 
     about = f"The demo as it ships: `make repro`, split val, {images} images a track, one seed{_commit(root)}."
     if plain:
         about += (
-            " Plain CAM is the same run with `train.pooling: gap`, `extract.negative_weights: keep` and "
-            "`extract.scale: max`; t is the threshold that the peak is reached at."
+            " All rows are of the full method but CAM, the same run with `train.pooling: gap`, "
+            "`extract.negative_weights: keep` and `extract.scale: max`; without the CRF it is plain CAM. t is the "
+            "threshold that the peak is reached at."
         )
     if others:
-        names = ", ".join(path.name for path in others)
         about += (
-            f" In brackets the lowest and the highest score of this run and of {len(others)} more ({names}): the "
-            "images are the same bytes on every machine, the arithmetic of a network is not, and a difference within "
-            "the brackets says nothing."
+            f" In brackets: minimum and maximum over {1 + len(others)} runs "
+            f"({_names_of_runs([path.name for path in others])}). Differences within this range are not significant. "
+            "The images have the same bytes on x86-64 with the pinned libraries; networks round differently between "
+            "machines."
         )
     return "\n".join([START, "", textwrap.fill(about, 120), "", *table, "", END])
+
+
+def _names_of_runs(variants: Sequence[str]) -> str:
+    """The run as it ships and its variants, which are named as in docs/measure_spread.py.
+
+    >>> _names_of_runs(["fp32", "seed1", "seed2"]), _names_of_runs(["seed1"])
+    ('default; fp32; seeds 1 and 2', 'default; seed 1')
+    """
+    seeds = [name.removeprefix("seed") for name in variants if name.startswith("seed")]
+    others = [name for name in variants if not name.startswith("seed")]
+    return "; ".join(["default", *others, *[f"seed{'s' * (len(seeds) > 1)} {' and '.join(seeds)}"] * bool(seeds)])
 
 
 def _rows(root: Path, plain: Mapping[str, Any] | None, others: Sequence[Path]) -> Iterator[tuple[str, ...]]:
@@ -69,7 +82,7 @@ def _rows(root: Path, plain: Mapping[str, Any] | None, others: Sequence[Path]) -
             )
             if plain and track == "track3" and is_first:
                 without = _score(plain["before_crf"][key], _at(key, plain["before_crf"]))
-                yield "", "the same, plain CAM", _score(plain[key], _at(key, plain)), without, "", ""
+                yield "", PLAIN, _score(plain[key], _at(key, plain)), without, "", ""
 
 
 def _name(metric: Metric, metrics: Mapping[str, Any], bold: bool) -> str:
@@ -78,7 +91,7 @@ def _name(metric: Metric, metrics: Mapping[str, Any], bold: bool) -> str:
         "with_background": metrics.get("classes_present", 0),
         "foreground": metrics.get("classes_present", 1) - 1,
     }
-    label = metric.label + (f", {classes[metric.reading]} classes" if metric.reading in classes else "")
+    label = metric.label + (f", {classes[metric.setting]} classes" if metric.setting in classes else "")
     return f"**{label}**" if bold else label
 
 
@@ -115,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     home = Path(__file__).resolve().parent.parent
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, default=home, help="the folder of the finished run")
-    parser.add_argument("--plain", type=Path, help="metrics.json of Track 3, plain CAM")
+    parser.add_argument("--plain", type=Path, help="metrics.json of Track 3, CAM")
     parser.add_argument("--spread", type=Path, help="the folder that docs/measure_spread.py left")
     parser.add_argument("--readme", type=Path, default=home / "README.md")
     args = parser.parse_args(arguments)

@@ -252,6 +252,13 @@ def test_the_table_of_parameters_is_up_to_date() -> None:
     assert page == module.make_page(), "settings or params.yaml changed: run python docs/make_parameters.py"
 
 
+def test_every_parameter_has_a_meaning() -> None:
+    rows = re.findall(r"^\| `([\w.]+)` \| .+? \| (.*?) \|", load("make_parameters").make_page(), flags=re.MULTILINE)
+    assert len(rows) > 90
+    without = [key for key, meaning in rows if not meaning.strip()]
+    assert not without, f"docs/parameters.md does not say what {without} mean: a comment beside the field, or MEANINGS"
+
+
 def test_the_table_of_parameters_is_about_keys_that_exist() -> None:
     module = load("make_parameters")
     page = module.make_page()

@@ -1,4 +1,4 @@
-"""What differs between Track 1 and Track 3, and nothing else."""
+"""Each track's task and allowed outputs; stages branch on `track.task`."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Predictions made without a map; a map that does not beat them has no value."""
+"""Predictions made without a map; a map that does not exceed their scores is not better than a baseline."""
 
 from functools import lru_cache
 

@@ -17,8 +17,8 @@ from pipeline.core.files import write_json
 from pipeline.core.manifest import Manifest, read_manifest
 from pipeline.core.store import Store
 from pipeline.core.tracks import Track
-from pipeline.evaluate.diagnosis_text import say
-from pipeline.evaluate.diagnostic_sample import Example, choose_examples, read_truth, stored_maps
+from pipeline.evaluate.diagnostics_sample import Example, choose_examples, read_truth, stored_maps
+from pipeline.evaluate.diagnostics_text import say
 from pipeline.evaluate.phenomena import (
     Array,
     Floats,
@@ -50,7 +50,7 @@ class Evidence:
         density_positive: density of positive evidence on the object over that beside it
         density_negative: the same, negative evidence
         negative_over_positive: sum of negative evidence over that of positive evidence
-        separation_keep: chance that a cell of the object beats one beside it, all weights
+        separation_keep: pixel-level ROC AUC of the map, object against background, on feature cells, all weights
         separation_clamp: the same, negative weights clamped
     """
 

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from pipeline.core.images import score_to_uint8
-from pipeline.evaluate.diagnostic_sample import StoredMap
+from pipeline.evaluate.diagnostics_sample import StoredMap
 from pipeline.evaluate.peak_iou import PeakIoU
 from pipeline.evaluate.phenomena import Floats
 from pipeline.extract.scale import apply_standard, find_standard

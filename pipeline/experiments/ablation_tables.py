@@ -15,8 +15,8 @@ TITLES = {
 }
 # numbers of the diagnosis that explain the gains, by their place in diagnostics.json
 WHY = {
-    "p1.area_percentiles.10": "P1 active share of the positions, lowest tenth of the channels",
-    "p1.area_percentiles.90": "P1 active share of the positions, highest tenth of the channels",
+    "p1.area_percentiles.10": "P1 active share of the cells, 10th percentile over the channels",
+    "p1.area_percentiles.90": "P1 active share of the cells, 90th percentile over the channels",
     "p1.correlation_positive": "P1 rank correlation of active share and positive weight",
     "p2.object_share": "P2 object's share of the image",
     "p2.ioa_positive": "P2 intersection over area with the object, positive weights",
@@ -24,10 +24,10 @@ WHY = {
     "p2.density_positive": "P2 density of positive evidence on the object over beside it",
     "p2.density_negative": "P2 density of negative evidence on the object over beside it",
     "p2.negative_over_positive": "P2 negative evidence over positive evidence",
-    "p2.separation_keep": "P2 chance that the object beats the background, all weights",
+    "p2.separation_keep": "P2 pixel-level ROC AUC, object against background, on feature cells, all weights",
     "p2.separation_clamp": "P2 the same, negative weights clamped",
-    "p3.top_overlap": "P3 channels whose maxima share one position",
-    "p3.positions_of_half": "P3 share of the positions that holds half of the maxima",
+    "p3.top_overlap": "P3 channels whose maxima share one cell",
+    "p3.positions_of_half": "P3 share of the cells that holds half of the maxima",
 }
 
 
@@ -72,7 +72,7 @@ def markdown(results: Results) -> str:
     for name, accuracy in results.classification_accuracy.items():
         lines += ["", f"Classification accuracy with {name}: {accuracy.show()}."]
     if results.why:
-        lines += ["", "## Why", "", *why_lines(results.why)]
+        lines += ["", "## Diagnostics", "", *why_lines(results.why)]
     return "\n".join(lines) + "\n"
 
 

@@ -38,9 +38,10 @@ PAGE = Path("docs/numbers.md")
 WIDTH = 120  # columns of a line
 ABOUT = (
     "Written by `python -m pipeline.experiments.numbers` from the records in `docs/numbers/`. Every number is of split "
-    "val: some settings were chosen by it, so it is a little too good. ± is the standard deviation between seeds. The "
-    "column `published` is the paper's ablation on the images of LID 2020: for the gain of each part, not for the "
-    "height."
+    "val, by which some settings were chosen: the scores are optimistically biased. ± is the standard deviation "
+    "between seeds. The column `published` is the paper's ablation on the images of LID 2020: compare the gain of each "
+    "part, not the absolute scores (different data). A cell is a position of the feature map. The scores are "
+    "defined in the [README](../README.md#how-to-read-the-numbers)."
 )
 
 
@@ -135,7 +136,7 @@ def _ablation_lines(tables: Tables, task: Task) -> list[str]:
     for name in known_groups(tables):
         lines += ["", f"**{TITLES[name]}**", "", *table_lines(tables.groups[name], task)]
     lines += ["", *textwrap.wrap(" ".join(_sentences(tables)), WIDTH)]
-    return [*lines, "", "**Why**", "", *why_lines(tables.why)] if tables.why else lines
+    return [*lines, "", "**Diagnostics**", "", *why_lines(tables.why)] if tables.why else lines
 
 
 def _sentences(tables: Tables) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pipeline.models.placement import Offset
+from pipeline.models.cell_offset import Offset
 
 
 def clamp_negative_weights(weights: Tensor) -> Tensor:

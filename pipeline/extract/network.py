@@ -10,8 +10,8 @@ from torch import Tensor
 from pipeline.core.device import Hardware
 from pipeline.extract.cam import clamp_negative_weights, class_activation_maps, mean_over_views
 from pipeline.extract.settings import ExtractSettings
+from pipeline.models.cell_offset import Offset
 from pipeline.models.classifier import Classifier
-from pipeline.models.placement import Offset
 
 View = tuple[Tensor, bool]  # features (N, C, h, w), and whether they are of the mirrored images
 

@@ -26,7 +26,7 @@ class ExtractSettings:
     ]  # pixels; maps are averaged over them
     placement: Literal[
         "receptive_field", "grid"
-    ]  # position of the cells: corrected by their measured offset; dividing the image evenly
+    ]  # place of the cells in the image: corrected by their measured offset; dividing it evenly
     flip: bool  # average with the mirrored image
     negative_weights: Literal["keep", "clamp"]  # clamp: NWC
     classes: Literal["prediction", "label"]  # label: where labels are known, else as for prediction

@@ -15,9 +15,9 @@ from torch.nn import functional
 from pipeline.core.errors import TrainError
 from pipeline.core.files import read_json, write_bytes, write_json
 from pipeline.models.backbones import Normalization, build_backbone, count_channels
+from pipeline.models.cell_offset import Offset
 from pipeline.models.methods import make_method
 from pipeline.models.methods.base import Cam, Criterion
-from pipeline.models.placement import Offset
 from pipeline.models.pooling import make_pool
 
 Loss = Literal["single_label", "multi_label"]

@@ -1,4 +1,4 @@
-"""Check a submission as strictly as the evaluation server does.
+"""Check a submission against the published rules.
 
 A submission is a flat zip of one `<id>.png` per image: 8-bit, mode L, original size; class ids 0..K in Track 1, scores
 0..255 in Track 3. Any zip can be checked, also one made elsewhere:

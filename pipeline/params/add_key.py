@@ -15,7 +15,7 @@ from pipeline.core.errors import SettingsError, command
 from pipeline.core.files import write_text
 from pipeline.core.settings import PARAMS, parse_value
 from pipeline.core.tracks import TRACKS
-from pipeline.params.text import Place, end_of_block, load_places, places, read_text, shown
+from pipeline.params.yaml_text import Place, end_of_block, load_places, places, read_text, shown
 
 RECIPES = Path("recipes")
 

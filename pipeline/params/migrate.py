@@ -15,7 +15,7 @@ from pipeline.core.errors import SettingsError, command
 from pipeline.core.files import write_text
 from pipeline.core.settings import RENAMED, Renamed, section
 from pipeline.core.tracks import TRACKS
-from pipeline.params.text import Place, load_places, places, read_text, replace_word
+from pipeline.params.yaml_text import Place, load_places, places, read_text, replace_word
 
 
 def migrate(text: str, path: Path) -> str:

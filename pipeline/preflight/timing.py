@@ -24,7 +24,7 @@ from pipeline.models.classifier import Classifier
 from pipeline.preflight.context import Context, NotCheckedError, Trial
 from pipeline.preflight.findings import Row, fail, ok
 from pipeline.preflight.model import build_classifier
-from pipeline.preprocess.header import read_header
+from pipeline.preprocess.image_header import read_header
 from pipeline.refine.run import refine_image
 from pipeline.refine.settings import RefineSettings
 from pipeline.train.settings import TrainSettings

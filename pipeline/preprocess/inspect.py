@@ -15,7 +15,7 @@ from pipeline.core.errors import DataError, sample
 from pipeline.core.images import read_mask, read_rgb
 from pipeline.core.manifest import SCHEMA, SPLITS, Box, Manifest, MaskKind, Record
 from pipeline.preprocess.folders import ProblemsError
-from pipeline.preprocess.header import read_header
+from pipeline.preprocess.image_header import read_header
 from pipeline.preprocess.known_defects import has_foreground, header_quirks, wrong_values
 from pipeline.preprocess.leakage import leaked_masks
 from pipeline.preprocess.settings import PreprocessSettings

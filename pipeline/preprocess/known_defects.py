@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from pipeline.core.manifest import MaskKind
-from pipeline.preprocess.header import Header
+from pipeline.preprocess.image_header import Header
 
 LONG_SIDE = 1000  # pixels
 FOREGROUND_ABOVE = 128  # in a foreground mask

@@ -28,7 +28,7 @@ class FolderSource:
 @settings_class
 @dataclass(frozen=True, slots=True)
 class DemoSource:
-    """The challenge in miniature, rendered into `root`."""
+    """A synthetic demo data set, rendered locally into `root`."""
 
     name: Literal["demo"]
     root: str
@@ -43,10 +43,10 @@ class DemoSource:
 @settings_class
 @dataclass(frozen=True, slots=True)
 class IlsvrcClsSource:
-    """Track 3: the ILSVRC CLS-LOC disk and the challenge's download."""
+    """Track 3: ILSVRC CLS-LOC (`root`) and the challenge's own files (`challenge_root`, "the download")."""
 
     name: Literal["ilsvrc_cls"]
-    root: str  # holds ILSVRC/, or is it
+    root: str  # the folder ILSVRC or its parent
     challenge_root: str  # the download: masks and lists
     classes: Literal["all", "present"]  # present: of the 1,000 only those with a training folder; for small trees
     val_list: str  # shipped: the challenge's 23,151 ids; or a file below challenge_root, `<id> [<number>]` a line
@@ -62,10 +62,10 @@ class IlsvrcClsSource:
 @settings_class
 @dataclass(frozen=True, slots=True)
 class IlsvrcDetSource:
-    """Track 1: the ILSVRC DET disk and the challenge's download."""
+    """Track 1: ILSVRC DET (`root`) and the challenge's own files (`challenge_root`, "the download")."""
 
     name: Literal["ilsvrc_det"]
-    root: str  # holds ILSVRC/, or is it
+    root: str  # the folder ILSVRC or its parent
     challenge_root: str  # the download: LID_track1/, LID_track1_annotations/
     labels: Literal["annotations", "image_sets"]  # from the XML files, or from ImageSets/DET/train_<k>.txt
     partial_labels: Literal["positive", "ignore"]  # what 0 in the ImageSets lists means (between 1 and -1)
@@ -79,8 +79,8 @@ class OxfordPetSource:
     """Oxford-IIIT Pet: 37 breeds, trimaps."""
 
     name: Literal["oxford_pet"]
-    root: str  # holds oxford-iiit-pet/, or is it
-    val: Literal["half_of_test", "fifth_of_train"]  # the official splits are trainval and test
+    root: str  # the folder oxford-iiit-pet or its parent
+    val: Literal["half_of_test", "fifth_of_train"]  # where split val is taken from; the set has only trainval and test
     download: bool  # 800 MB, if it is not there
 
 
@@ -90,7 +90,7 @@ class PascalVocSource:
     """Pascal VOC 2012: 20 classes, label maps."""
 
     name: Literal["pascal_voc"]
-    root: str  # holds VOCdevkit/VOC2012/, or is VOC2012
+    root: str  # the folder VOC2012, or the parent of VOCdevkit/VOC2012
     train: Literal["segmentation", "trainval"]  # trainval: every image with a label that is not in split val or test
     test: Literal["half_of_val", "official"]  # official: ImageSets/Segmentation/test.txt of the test download
     download: bool  # 2 GB, if it is not there
@@ -102,8 +102,8 @@ class CubSource:
     """CUB-200-2011: 200 birds, one box an image, perhaps segmentations."""
 
     name: Literal["cub"]
-    root: str  # holds CUB_200_2011/, or is it
-    val: Literal["half_of_test", "fifth_of_train"]  # the official split is train and test
+    root: str  # the folder CUB_200_2011 or its parent
+    val: Literal["half_of_test", "fifth_of_train"]  # where split val is taken from; the set has only train and test
     truth: Literal["boxes", "segmentations"]  # segmentations: the separate download, segmentations/
 
 
@@ -113,7 +113,7 @@ class TinyImagenetSource:
     """Tiny ImageNet: 200 classes, one box an image, 64 x 64 pixels."""
 
     name: Literal["tiny_imagenet"]
-    root: str  # holds tiny-imagenet-200/, or is it
+    root: str  # the folder tiny-imagenet-200 or its parent
 
 
 @settings_class
@@ -122,7 +122,7 @@ class CocoSource:
     """COCO 2017: 80 classes, boxes or label maps drawn from the polygons."""
 
     name: Literal["coco"]
-    root: str  # holds annotations/, train2017/, val2017/
+    root: str  # the folder that contains annotations/, train2017/ and val2017/
     test: Literal["half_of_val", "official"]  # official: test2017/ with image_info_test2017.json
     truth: Literal["boxes", "masks"]
     mask_cache: str  # folder for the masks that are drawn with truth: masks

@@ -1,4 +1,4 @@
-"""Score maps whose level sets are boxes, for sets whose truth is boxes."""
+"""Score maps whose level sets are boxes, for sets with box annotations only."""
 
 import cv2
 import numpy as np

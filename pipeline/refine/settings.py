@@ -51,8 +51,8 @@ class RefineSettings:
     output: Literal["score_map", "label_map", "label_map_one_class"]  # Track 3: score_map; Track 1: the others
     shape: Literal[
         "free", "box"
-    ]  # box: every level set of a score map becomes a box, for sets whose truth is boxes (Track 3)
-    exponent: Positive  # the scaled map is raised to it before the unary; below 1 raises weak positions
+    ]  # box: every level set of a score map becomes a box, for sets with box annotations only (Track 3)
+    exponent: Positive
     background: Share  # Track 1: score of the background, compared with the scaled maps
     min_probability: Annotated[float, Field(ge=0, le=1)]  # label_map: of every class but the most probable
     crf: CrfSettings

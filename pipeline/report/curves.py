@@ -81,7 +81,7 @@ def phenomena(diagnosis: Mapping[str, Any]) -> list[tuple[str, Chart | None]]:
     ]
     peaks = [Series("peak IoU without CRF", "before", [(row["percentile"], row["peak_iou"]) for row in standards])]
     charts = {
-        "p1": draw_chart("Mean size of a channel's weight", "activated share of the positions", weights),
+        "p1": draw_chart("Mean size of a channel's weight", "activated share of the cells", weights),
         "p2": draw_chart(
             "Share of the channels", "share of the activated region that lies on the object", overlaps, (0, 1)
         ),

@@ -13,8 +13,8 @@ from pipeline.core.device import Hardware, choose_hardware
 from pipeline.core.files import write_json, write_text
 from pipeline.core.images import read_rgb, resize_image
 from pipeline.core.manifest import Manifest
+from pipeline.models.cell_offset import FEWEST_CELLS, Offset, measure_offset
 from pipeline.models.classifier import Classifier, save_classifier
-from pipeline.models.placement import FEWEST_CELLS, Offset, measure_offset
 from pipeline.train.build import new_classifier
 from pipeline.train.head import fit_head, pool_views
 from pipeline.train.network import fit_network

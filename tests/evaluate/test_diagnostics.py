@@ -12,9 +12,9 @@ from pipeline.core.images import read_mask
 from pipeline.core.manifest import read_manifest
 from pipeline.core.store import Store, finish, write_shard
 from pipeline.core.tracks import get_track
-from pipeline.evaluate.diagnosis_text import say
-from pipeline.evaluate.diagnostic_sample import Example, cell_means
 from pipeline.evaluate.diagnostics import Sums, _p1, _p2, add_image, describe, diagnose, write_diagnostics
+from pipeline.evaluate.diagnostics_sample import Example, cell_means
+from pipeline.evaluate.diagnostics_text import say
 from pipeline.evaluate.phenomena import Truth
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from support.finished_run import ellipse
 
-from pipeline.evaluate.diagnostic_sample import StoredMap
+from pipeline.evaluate.diagnostics_sample import StoredMap
 from pipeline.evaluate.standards import LEVELS, compare_standards, own_threshold
 
 

@@ -65,11 +65,11 @@ def test_the_diagnosis_stands_beside_the_rows(ablation: Path) -> None:
 def test_a_number_of_one_pooling_leaves_the_other_cell_empty() -> None:
     lines = why_lines({"GAP": {}, "TAP": {"p3.top_overlap": summarize([0.5])}})
     assert lines[0] == "| phenomenon | GAP | TAP |"
-    assert lines[2:] == ["| P3 channels whose maxima share one position |  | 0.500 |"]
+    assert lines[2:] == ["| P3 channels whose maxima share one cell |  | 0.500 |"]
 
 
 def test_what_is_not_known_has_no_heading(ablation: Path) -> None:
     page = markdown(replace(collect(ablation), why={}, parts={}, seeds=(3,)))
-    assert "## Why" not in page
+    assert "## Diagnostics" not in page
     assert "What each part is worth" not in page
     assert "2 images of split val, seed 3." in page

@@ -6,8 +6,8 @@ import json
 import pytest
 
 from pipeline.core.tracks import get_track
-from pipeline.evaluate.diagnosis_text import say
 from pipeline.evaluate.diagnostics import write_diagnostics
+from pipeline.evaluate.diagnostics_text import say
 from pipeline.experiments.diagnosis_page import draw, main, numbers
 
 

@@ -54,7 +54,7 @@ def test_an_ablation_shows_its_tables(make_run, tmp_path) -> None:
     page = render([record])
     assert "peak IoU 0.5000 ± 0.0100 → 0.5000 ± 0.0100" in page
     assert "\nBaselines: everything foreground 0.2500. Classification accuracy with GAP 0.5000 ± 0.0100.\n" in page
-    assert "| P3 channels whose maxima share one position | 0.500 ± 0.010 |" in page
+    assert "| P3 channels whose maxima share one cell | 0.500 ± 0.010 |" in page
     assert "| + TAP | ✓ | ✓ | ✓ | ✓ | 0.5000 ± 0.0100 | 0.5000 |" in page
 
 
@@ -63,7 +63,7 @@ def test_numbers_that_are_not_known_leave_no_words(make_run, tmp_path) -> None:
     page = render([replace(record, results=replace(RESULTS, baselines={}, classification_accuracy={}, why={}))])
     assert "Baselines" not in page
     assert "accuracy with" not in page
-    assert "**Why**" not in page
+    assert "**Diagnostics**" not in page
 
 
 def test_the_command_adds_a_record_and_writes_the_page(make_run, tmp_path, capsys) -> None:

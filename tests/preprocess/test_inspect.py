@@ -10,7 +10,7 @@ from support.trees import write_image, write_mask
 
 from pipeline.core.errors import DataError, SettingsError
 from pipeline.core.manifest import Manifest, from_rows, make_rows
-from pipeline.preprocess.header import read_header
+from pipeline.preprocess.image_header import read_header
 from pipeline.preprocess.inspect import inspect
 from pipeline.preprocess.known_defects import RULES
 from pipeline.preprocess.summary import summarize

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.manifest import MaskKind
-from pipeline.preprocess.header import Header
+from pipeline.preprocess.image_header import Header
 from pipeline.preprocess.known_defects import FILE_RULES, has_foreground, header_quirks, wrong_values
 
 

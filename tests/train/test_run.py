@@ -14,7 +14,7 @@ from support.training import equal, head, quick, relabeled
 from pipeline.core.errors import SettingsError, TrainError
 from pipeline.core.images import read_rgb, resize_image
 from pipeline.core.manifest import Manifest, from_rows
-from pipeline.models.placement import measure_offset
+from pipeline.models.cell_offset import measure_offset
 from pipeline.train import head as head_module
 from pipeline.train import network as network_module
 from pipeline.train.augment import View

@@ -2,7 +2,7 @@
 
 An object is a list of patches, polygons in a frame of its own (x right, y down, the body within about -1..1).
 `draw_object` places the frame in an image and rasterizes the patches at twice the resolution; image and mask come
-from the same coverage, so masks are exact. All arithmetic follows the rules of `exact`.
+from the same coverage, so masks are exact. All arithmetic follows the rules of `arithmetic`.
 """
 
 import math
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from pipeline.preprocess.demo.exact import (
+from pipeline.preprocess.demo.arithmetic import (
     Floats,
     Points,
     blur,

@@ -1,7 +1,7 @@
 """The demo's images: cluttered grounds, objects laid out on them, shadows, light and sensor.
 
 Images are float32 RGB, 0..255, until `compose` rounds them. Lengths are shares of the image's long side, so that a
-scene looks alike at every size. All arithmetic follows the rules of `exact`.
+scene looks alike at every size. All arithmetic follows the rules of `arithmetic`.
 """
 
 import math
@@ -12,7 +12,18 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from pipeline.preprocess.demo.exact import Floats, Points, blur, cosine, linear, normal, quarter, resample, rgb, sine
+from pipeline.preprocess.demo.arithmetic import (
+    Floats,
+    Points,
+    blur,
+    cosine,
+    linear,
+    normal,
+    quarter,
+    resample,
+    rgb,
+    sine,
+)
 from pipeline.preprocess.demo.objects import (
     PALETTE,
     Color,

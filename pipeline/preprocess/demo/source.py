@@ -5,7 +5,7 @@ weakness: its map covers the part, not the object. Track 3 has one object an ima
 of class counts. `render` leaves a folder in the `folder` layout.
 
 Every image depends on its plan, split and number alone, so that a larger set begins with the smaller one's images. Its
-bytes are the same on every x86-64 machine: see `exact`.
+bytes are the same on x86-64 with the pinned libraries: see `arithmetic`.
 """
 
 import csv

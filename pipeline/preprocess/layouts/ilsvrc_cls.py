@@ -1,4 +1,4 @@
-"""Track 3 in its official layout: the ILSVRC CLS-LOC disk, and the challenge's download beside it.
+"""Track 3 in its official layout: ILSVRC CLS-LOC ("the disk") and the challenge's own files ("the download").
 
     <root>/ILSVRC/Data/CLS-LOC/train/<wnid>/*.JPEG          1,281,167 images; <root> may also be ILSVRC itself
     <root>/ILSVRC/Data/CLS-LOC/val/<id>.JPEG                the images of val and test, unless the download has its own

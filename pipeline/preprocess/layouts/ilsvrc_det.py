@@ -1,4 +1,4 @@
-"""Track 1 in its official layout: the ILSVRC DET disk, and the challenge's download beside it.
+"""Track 1 in its official layout: ILSVRC DET ("the disk") and the challenge's own files ("the download").
 
     <root>/ILSVRC/Data/DET/train/ILSVRC2013_train/<wnid>/*.JPEG            <root> may also be ILSVRC itself
     <root>/ILSVRC/Data/DET/train/ILSVRC2013_train_extra0 … 10/*.JPEG

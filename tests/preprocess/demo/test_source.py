@@ -201,7 +201,8 @@ def test_the_files_are_the_same_bytes_on_other_machines(machine: str):
     threads = MACHINES[machine].get("OMP_NUM_THREADS", "1")
     done = subprocess.run([sys.executable, script, threads], env=settings, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == CHECKSUM, (
-        f"other bits with {MACHINES[machine]}; likely a float operation outside the rules of exact.py\n{done.stderr}"
+        f"other bits with {MACHINES[machine]}; likely a float operation outside the rules of "
+        f"arithmetic.py\n{done.stderr}"
     )
 
 

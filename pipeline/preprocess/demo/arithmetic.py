@@ -1,4 +1,4 @@
-"""The demo's arithmetic: equal bits on every x86-64 machine, with any thread count and version of the libraries.
+"""The demo's arithmetic: equal bits on x86-64 with the pinned libraries, whatever the CPU and the thread count.
 
 Allowed are integers, and of floats what IEEE 754 rounds correctly, element by element: + - * / and the square root,
 floor, comparison. Not allowed are functions whose last bits differ between CPUs: OpenCV's filters, IPP,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.evaluate.diagnosis_text import say
+from pipeline.evaluate.diagnostics_text import say
 
 
 def _values():
@@ -26,14 +26,14 @@ def _values():
 
 def test_all_three_are_said():
     assert say(_values()) == {
-        "p1": "One channel in ten is active on at most 1% of the positions, one in ten on at least 50%. Rank "
-        "correlation of area and positive weight, trained with GAP: -0.25, so small regions get larger weights: what "
-        "TAP is against.",
+        "p1": "One channel in ten is active on at most 1% of the cells, one in ten on at least 50%. Rank "
+        "correlation of area and positive weight, trained with GAP: -0.25, so small regions get larger weights, "
+        "which TAP is meant to correct.",
         "p2": "25% of the weights are negative. Positive evidence is 4.00 times as dense on the object as beside it, "
-        "negative 1.50 times: it is taken away from the object. A cell of the object beats one beside it with a chance "
-        "of 0.800, without negative weights of 0.900: NWC helps here.",
-        "p3": "The strongest regions of 20% of the positively weighted channels share one position; 5% of the "
-        "positions hold half of all maxima. Best standard without the CRF: percentile 90 with 0.600; the maximum "
+        "negative 1.50 times: it is taken away from the object. Pixel-level ROC AUC, object against background, on "
+        "feature cells: 0.800 with all weights, 0.900 with the negative ones clamped: NWC helps here.",
+        "p3": "The strongest regions of 20% of the positively weighted channels share one cell; 5% of the "
+        "cells hold half of all maxima. Best standard without the CRF: percentile 90 with 0.600; the maximum "
         "reaches 0.500.",
     }
 

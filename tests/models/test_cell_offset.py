@@ -10,7 +10,7 @@ from timm.layers.pool2d_same import AvgPool2dSame, MaxPool2dSame
 from torch import Tensor, nn
 
 from pipeline.models.backbones import build_backbone
-from pipeline.models.placement import measure_offset
+from pipeline.models.cell_offset import measure_offset
 
 NORMS = ("BatchNorm", "LayerNorm", "GroupNorm", "GlobalResponseNorm")
 ACTIVATIONS = ("ReLU", "ReLU6", "SiLU", "Hardswish", "GELU", "GELUTanh")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from pipeline.core.errors import SettingsError
-from pipeline.params.text import end_of_block, load_places, places, replace_word, shown
+from pipeline.params.yaml_text import end_of_block, load_places, places, replace_word, shown
 
 TEXT = """\
 tracks: # both

@@ -8,8 +8,8 @@ from pipeline.core.errors import ScoreError
 from pipeline.core.manifest import read_manifest
 from pipeline.core.store import Store
 from pipeline.core.tracks import get_track
-from pipeline.evaluate import diagnostic_sample as module
-from pipeline.evaluate.diagnostic_sample import StoredMap, cell_means, choose_examples, stored_maps
+from pipeline.evaluate import diagnostics_sample as module
+from pipeline.evaluate.diagnostics_sample import StoredMap, cell_means, choose_examples, stored_maps
 
 
 def test_the_sample_is_what_was_kept_and_sorted_by_class(make_run):

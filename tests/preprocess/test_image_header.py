@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from pipeline.core.errors import DataError
-from pipeline.preprocess.header import Header, read_header
+from pipeline.preprocess.image_header import Header, read_header
 
 
 @pytest.mark.parametrize(

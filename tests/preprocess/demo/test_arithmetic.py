@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.preprocess.demo.exact import (
+from pipeline.preprocess.demo.arithmetic import (
     blur,
     cosine,
     cubic,

@@ -13,7 +13,7 @@ def _say_p1(values: Mapping[str, Any]) -> str:
     p1 = values["p1"]
     low, high = p1["area_percentiles"]["10"], p1["area_percentiles"]["90"]
     correlation = p1["correlation_positive"]
-    text = f"One channel in ten is active on at most {low:.0%} of the positions, one in ten on at least {high:.0%}. "
+    text = f"One channel in ten is active on at most {low:.0%} of the cells, one in ten on at least {high:.0%}. "
     if correlation is None:
         return text + "No correlation of area and weight is defined."
     text += (
@@ -25,7 +25,7 @@ def _say_p1(values: Mapping[str, Any]) -> str:
     return (
         text
         + "small regions get larger weights"
-        + (", TAP or not." if values["pooling"] == "tap" else ": what TAP is against.")
+        + (", TAP or not." if values["pooling"] == "tap" else ", which TAP is meant to correct.")
     )
 
 
@@ -41,8 +41,8 @@ def _say_p2(p2: Mapping[str, Any]) -> str:
     )
     text += "it is taken away from the object" if negative > 1 else "it is taken away from the background"
     text += (
-        f". A cell of the object beats one beside it with a chance of {keep:.3f}, without negative weights of "
-        f"{clamp:.3f}: "
+        f". Pixel-level ROC AUC, object against background, on feature cells: {keep:.3f} with all weights, "
+        f"{clamp:.3f} with the negative ones clamped: "
     )
     return text + (
         "NWC helps here." if clamp > keep else "NWC costs here." if clamp < keep else "NWC changes nothing here."
@@ -54,8 +54,8 @@ def _say_p3(p3: Mapping[str, Any]) -> str:
     rows = {row["percentile"]: row for row in p3["standards"]}
     text = ""
     if overlap is not None and half is not None:
-        text = f"The strongest regions of {overlap:.0%} of the positively weighted channels share one position; "
-        text += f"{half:.0%} of the positions hold half of all maxima. "
+        text = f"The strongest regions of {overlap:.0%} of the positively weighted channels share one cell; "
+        text += f"{half:.0%} of the cells hold half of all maxima. "
     if not rows:
         return text + "No stored map to compare standards by."
     best = max(rows.values(), key=lambda row: row["peak_iou"])
