@@ -78,7 +78,7 @@ def _name(metric: Metric, metrics: Mapping[str, Any], bold: bool) -> str:
         "with_background": metrics.get("classes_present", 0),
         "foreground": metrics.get("classes_present", 1) - 1,
     }
-    label = metric.label + (f", {classes[metric.reading]} classes" if metric.reading in classes else "")
+    label = metric.label + (f", {classes[metric.setting]} classes" if metric.setting in classes else "")
     return f"**{label}**" if bold else label
 
 
