@@ -19,7 +19,8 @@ ORDER = (
 
 
 def modules() -> Iterator[Path]:
-    """Every module with code, package by package."""
+    """Every module with code: those of the package itself, then package by package."""
+    yield from sorted(path for path in (ROOT / "pipeline").glob("*.py") if path.name != "__init__.py")
     for package in ORDER:
         found = sorted((ROOT / "pipeline" / package).rglob("*.py"), key=lambda path: (len(path.parts), path))
         yield from (path for path in found if path.name not in ("__init__.py", "__main__.py"))

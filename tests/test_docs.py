@@ -216,7 +216,7 @@ def test_every_package_and_module_stands_in_the_architecture() -> None:
     page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
     module = load("make_modules")
     assert page == module.rewrite(page), "modules or their docstrings changed: run python docs/make_modules.py"
-    packages = {path.parent.relative_to(ROOT).as_posix() for path in module.modules()}
+    packages = {path.parent.relative_to(ROOT).as_posix() for path in module.modules()} - {"pipeline"}
     listed = re.findall(r"^\| `(pipeline/[\w/]+)/` \|", page, flags=re.MULTILINE)
     assert sorted(listed) == sorted(packages), "every package once, and no other"
     assert {package.split("/")[1] for package in packages} == {

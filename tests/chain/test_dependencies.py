@@ -34,7 +34,8 @@ def test_no_package_imports_a_later_one(package: str) -> None:
 def test_no_module_uses_a_name_of_the_package_itself() -> None:
     """So an edit of `pipeline/__init__.py` changes no result, and no stage depends on it."""
     names = set(pipeline.__all__)
-    for module in [path for folder in ("pipeline", "stages") for path in sorted((ROOT / folder).rglob("*.py"))]:
+    folders = [ROOT / "stages", *(ROOT / "pipeline" / package for package in ORDER)]
+    for module in [path for folder in folders for path in sorted(folder.rglob("*.py"))]:
         used = names_of_the_package(module.read_text(encoding="utf-8"))
         assert not used & names, (
             f"{module.relative_to(ROOT)} uses {sorted(used & names)}: import them from their module"
