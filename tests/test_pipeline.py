@@ -27,8 +27,8 @@ def loaded_after(code: str) -> list[str]:
 
 def type_checked() -> dict[str, str]:
     """What mypy and editors see: name and module of every import under TYPE_CHECKING."""
-    (block,) = [node for node in ast.parse(FACE.read_text()).body if isinstance(node, ast.If)]
-    imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
+    block = next(node for node in ast.walk(ast.parse(FACE.read_text())) if isinstance(node, ast.If))
+    imports = [node for node in ast.walk(block) if isinstance(node, ast.ImportFrom)]
     return {alias.name: str(node.module) for node in imports for alias in node.names}
 
 

@@ -13,8 +13,6 @@ from PIL import Image
 from ruamel.yaml import YAML
 from support.checkout import STAGES, TRACKS, Checkout
 
-from pipeline.submission.score import score_submission
-
 AFTER_REFINE = ("refine", "evaluate", "package", "report")
 
 
@@ -122,26 +120,6 @@ def _is_first(marker: Path) -> bool:
     """Whether a rendered folder is that of Track 3 with the first number of images."""
     plan = json.loads(marker.read_text())["plan"]
     return (plan["track"], plan["train"], plan["val"], plan["test"]) == ("track3", 24, 8, 6)
-
-
-@pytest.mark.parametrize(("track", "keys"), [
-    ("track1", {"images", "pixels", "mean_iou", "mean_iou_foreground", "pixel_accuracy", "mean_accuracy"}),
-    ("track3", {"images", "pixels", "peak_iou", "peak_threshold", "peak_iou_mean", "pxap", "all_foreground_iou"}),
-])  # fmt: skip
-def test_the_zip_of_val_scores_as_the_run_says(track: str, keys: set[str], finished: Checkout, tmp_path: Path) -> None:
-    """What `lid score` says of a zip made elsewhere is what the stage says of its own predictions."""
-    metrics = json.loads(finished.file(f"reports/{track}/metrics.json").read_text())
-    finished.set(f"{track}.package.split", "val")
-    finished.repro(f"package@{track}")
-    truth = [row["id"] for row in pq.read_table(finished.file(f"data/{track}/manifest/val.parquet")).to_pylist()]
-    with zipfile.ZipFile(finished.file(f"data/{track}/drawn/masks.zip")) as masks:
-        for image_id in truth:
-            masks.extract(f"{image_id}.png", tmp_path)
-    scores = score_submission(finished.file(f"submissions/{track}.zip"), tmp_path, track, classes=4)
-    assert {key: scores[key] for key in keys} == {key: metrics[key] for key in keys}
-    assert scores["images"] == len(truth) == 8
-    finished.set(f"{track}.package.split", "test")
-    assert finished.repro(f"package@{track}") == set()
 
 
 def test_a_pulled_run_has_all_that_its_stages_need(make_checkout: Callable[[], Checkout], finished: Checkout) -> None:

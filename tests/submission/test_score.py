@@ -1,25 +1,30 @@
 """The numbers of a zip are those of the stage `evaluate`, and of a calculation by hand."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from support.evaluation import SETTINGS, World, image, localization_world, segmentation_world
+from support.finished_run import MadeRun
 from support.helpers import write_png
 
 from pipeline.core.archives import write_zip
 from pipeline.core.errors import DataError, ScoreError, SubmissionError
+from pipeline.core.files import read_json
 from pipeline.core.images import encode_png
 from pipeline.core.manifest import read_manifest
-from pipeline.core.settings import load_section
+from pipeline.core.settings import load_section, read_params, write_yaml
 from pipeline.core.store import Store
 from pipeline.core.tracks import get_track
 from pipeline.evaluate.run import CHUNK
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.package.run import package
 from pipeline.submission.score import CHALLENGE, MOST_NAMED, score_submission
+from stages import evaluate, refine
+from stages import package as package_stage
 
 
 def _zip(path: Path, **predictions: list[list[int]]) -> Path:
@@ -91,6 +96,39 @@ def test_boxes_have_the_numbers_of_metrics_json_where_the_class_is_right(tmp_pat
     assert {key: scores[key] for key in same} == {key: metrics[key] for key in same}
     assert (scores["gt_known_loc"], scores["gt_known_threshold"], scores["masks"]) == (0.5, 9, "boxes.csv")
     assert "take each submitted map as that of the true class" in scores["note"]
+
+
+@pytest.mark.parametrize(
+    ("track", "keys"),
+    [
+        ("track1", {"images", "pixels", "mean_iou", "mean_iou_foreground", "pixel_accuracy", "mean_accuracy"}),
+        ("track3", {"images", "pixels", "peak_iou", "peak_threshold", "peak_iou_mean", "pxap", "all_foreground_iou"}),
+    ],
+)
+def test_the_zip_of_val_scores_as_the_stages_say(
+    track: str, keys: set[str], make_run: Callable[..., MadeRun], tmp_path: Path
+) -> None:
+    """The stages refine, evaluate and package on the maps of a run, `package.split: val`; then only zip and masks."""
+    run = make_run(track)
+    data, params = run.folder / "data", read_params(run.params)
+    params["tracks"][track]["package"]["split"] = "val"
+    write_yaml(run.params, params)
+    shared = ["--params", str(run.params), "--track", track, "--manifest", str(data / "manifest")]
+    refined, maps = str(data / "refined"), str(data / "maps")
+    refine.main([*shared, "--maps", maps, "--out", refined, "--report", str(data / "refine.json")])
+    of_val = ["--maps", f"{maps}/val", "--features", str(data / "features"), "--refined", f"{refined}/val"]
+    evaluate.main([*shared, *of_val, "--out", str(tmp_path / "reports")])
+    package_stage.main(
+        [*shared, "--refined", refined, "--out", str(tmp_path / "x.zip"), "--report", str(data / "package.json")]
+    )
+    metrics = read_json(tmp_path / "reports" / "metrics.json")
+    for record in read_manifest(data / "manifest", ("val",)):
+        assert record.mask is not None
+        (tmp_path / "truth").mkdir(exist_ok=True)
+        shutil.copy(record.mask, tmp_path / "truth" / f"{record.id}.png")
+    scores = score_submission(tmp_path / "x.zip", tmp_path / "truth", track, classes=3)
+    assert {key: scores[key] for key in keys} == {key: metrics[key] for key in keys}
+    assert scores["images"] == 6
 
 
 def test_many_images_in_processes_have_the_numbers_of_one(tmp_path: Path) -> None:
