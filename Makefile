@@ -6,23 +6,36 @@ BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: repro preflight test test-all ablation search diagnostics numbers lint clean environment
+.PHONY: help repro preflight test test-all coverage ablation search diagnostics numbers lint clean environment
 
+# everything from nothing to both submissions
 repro: environment
 	@git rev-parse --git-dir >/dev/null 2>&1 || $(BIN)/dvc config --local core.no_scm true
 	$(BIN)/dvc repro
 	@$(BIN)/python -m pipeline.evaluate.headline
 	@ls -l submissions/*.zip reports/*/index.html
 
+# every target, with the comment above it
+help:
+	@awk '/^# /{about = about substr($$0, 2); next} \
+		/^[a-z][a-z-]*:/{split($$0, name, ":"); if (about) printf "%-14s%s\n", name[1], about} \
+		!/^[A-Z]+ \?=/{about = ""}' $(firstword $(MAKEFILE_LIST))
+
 # before a long run: everything that is wrong, how long it takes, how much it writes; OPTIONS=--no-trial and others
 preflight: environment
 	$(BIN)/python -m pipeline.preflight $(OPTIONS)
 
+# the checks, without those that take minutes
 test: environment
 	$(BIN)/python -m pytest -m "not slow" tests pipeline
 
+# all checks
 test-all: environment
 	$(BIN)/python -m pytest tests pipeline
+
+# which lines and branches of pipeline/ and stages/ the checks run; what a test starts in another process is not seen
+coverage: environment
+	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term:skip-covered --cov-report=html tests pipeline
 
 # the published ablation on a recipe: two trainings a seed, the rest shared and cached. GRID=1: all 16 combinations;
 # SET="train.backbone.trained=true train.epochs=2" NAME=trained: keys of the recipe changed, in a folder of that name
@@ -47,6 +60,7 @@ diagnostics: environment
 numbers: environment
 	$(BIN)/python -m pipeline.experiments.numbers $(if $(RUN),ablation $(RUN) $(if $(NAME),--name "$(NAME)"),render)
 
+# style, format and types
 lint: environment
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -61,6 +75,7 @@ if found not in ("3.11", "3.12"):
 endef
 export CHECK_PYTHON
 
+# the virtual environment alone, which all other targets make first
 environment: $(VENV)/.installed
 
 # a second run installs nothing as long as the list of packages is the same

@@ -14,12 +14,13 @@ PAGE = ROOT / "docs" / "architecture.md"
 START, END = "<!-- modules: written by `python docs/make_modules.py` -->", "<!-- end of modules -->"
 ORDER = (
     "core", "models", "preprocess", "train", "extract", "refine", "evaluate", "package", "report",
-    "preflight", "experiments", "params",
+    "submission", "preflight", "experiments", "params",
 )  # fmt: skip
 
 
 def modules() -> Iterator[Path]:
-    """Every module with code, package by package."""
+    """Every module with code: those of the package itself, then package by package."""
+    yield from sorted(path for path in (ROOT / "pipeline").glob("*.py") if path.name != "__init__.py")
     for package in ORDER:
         found = sorted((ROOT / "pipeline" / package).rglob("*.py"), key=lambda path: (len(path.parts), path))
         yield from (path for path in found if path.name not in ("__init__.py", "__main__.py"))

@@ -5,20 +5,25 @@ import doctest
 import importlib.util
 import json
 import re
+import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from ruamel.yaml import YAML
 from support.import_graph import ORDER, ROOT, imported_files
 
+from pipeline.core.manifest import SPLITS, from_rows
+from pipeline.models import pooling
 from pipeline.preprocess.layouts.folder import list_folder
 
 README = ROOT / "README.md"
 DOCS = sorted((ROOT / "docs").glob("*.md"))
-PAGES = [README, *DOCS]
+PAGES = [README, *(ROOT / f"{name}.md" for name in ("CONTRIBUTING", "CHANGELOG", "SECURITY")), *DOCS]
 STAGES = ("preprocess", "train", "extract", "refine", "evaluate", "package", "report")
 TRACKS = ("track1", "track3")
 EXAMPLES = {"cats/1.jpg", "dogs/1.jpg", "results/<id>.png"}  # of files of a reader
@@ -216,7 +221,7 @@ def test_every_package_and_module_stands_in_the_architecture() -> None:
     page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
     module = load("make_modules")
     assert page == module.rewrite(page), "modules or their docstrings changed: run python docs/make_modules.py"
-    packages = {path.parent.relative_to(ROOT).as_posix() for path in module.modules()}
+    packages = {path.parent.relative_to(ROOT).as_posix() for path in module.modules()} - {"pipeline"}
     listed = re.findall(r"^\| `(pipeline/[\w/]+)/` \|", page, flags=re.MULTILINE)
     assert sorted(listed) == sorted(packages), "every package once, and no other"
     assert {package.split("/")[1] for package in packages} == {
@@ -306,6 +311,65 @@ def test_the_example_of_a_folder_is_a_folder(tmp_path: Path) -> None:
     manifest = list_folder(tmp_path)
     assert manifest.labels() == [(0,), (0, 1), (1,), ()]
     assert manifest.table["split"].to_pylist() == ["train", "train", "val", "test"]
+
+
+# --- for those who develop it -----------------------------------------------------------------------------------------
+
+
+def contributed(name: str) -> str:
+    """The example of CONTRIBUTING.md that defines `name`."""
+    (block,) = [block for block in fenced(ROOT / "CONTRIBUTING.md", "python") if f" {name}(" in block]
+    return block
+
+
+def test_the_examples_of_contributing_are_python() -> None:
+    blocks = fenced(ROOT / "CONTRIBUTING.md", "python")
+    assert len(blocks) == 5
+    for block in blocks:
+        ast.parse(block)
+
+
+def test_the_pooling_of_contributing_is_gap_at_power_1() -> None:
+    names = vars(pooling).copy()
+    exec(contributed("generalized_mean_pool"), names)
+    features = torch.tensor([[[[4.0, 1.0], [2.0, 1.0]]]])
+    assert names["generalized_mean_pool"](features, 1.0).tolist() == [[2.0]]
+    assert names["generalized_mean_pool"](features, 2.0).tolist() == [[pytest.approx(5.5**0.5)]]
+
+
+def test_the_source_of_contributing_lists_a_folder(tmp_path: Path) -> None:
+    for name in ("train/red_1.png", "val/blue_2.png", "test/blue_3.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    names: dict[str, Any] = {"Path": Path, "SPLITS": SPLITS, "CLASSES": ("blue", "red"), "from_rows": from_rows}
+    exec("from __future__ import annotations\n" + contributed("list_squares"), names)
+    manifest = names["list_squares"](SimpleNamespace(root=str(tmp_path)))
+    assert [(one.id, one.split, one.labels) for one in manifest] == [
+        ("red_1", "train", (1,)), ("blue_2", "val", (0,)), ("blue_3", "test", ())
+    ]  # fmt: skip
+    assert all(one.file.is_file() for one in manifest)
+
+
+def test_files_of_other_programs_say_what_is_true() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = read_yaml(ROOT / "CITATION.cff")
+    assert (citation["version"], citation["license"]) == (project["version"], project["license"]["text"])
+    for paper in citation["references"]:
+        assert f"*{paper['title']}*" in " ".join(README.read_text(encoding="utf-8").split())
+    assert f"## [{project['version']}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    (job,) = read_yaml(ROOT / ".github/workflows/ci.yml")["jobs"].values()
+    assert {"run": ".ci/run"} in job["steps"]
+    assert set(job["strategy"]["matrix"]["python"]) == {"3.11", "3.12"}
+    assert (ROOT / ".ci/run").stat().st_mode & 0o111
+    hooks = read_yaml(ROOT / ".pre-commit-config.yaml")["repos"][0]["hooks"]
+    assert [hook["id"] for hook in hooks] == ["ruff", "ruff-format", "mypy"]
+
+
+def test_make_help_lists_every_target() -> None:
+    shown = subprocess.run(["make", "--silent", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    (phony,) = re.findall(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    described = dict(line.split(maxsplit=1) for line in shown.splitlines())
+    assert sorted(described) == sorted(phony.split())
 
 
 # --- messages ---------------------------------------------------------------------------------------------------------

@@ -1,17 +1,8 @@
 """Search settings of scale, output and CRF on split val, on existing maps: nothing is trained.
 
-    python -m pipeline.experiments.search --track track3 --out recipes/mine.yaml [--budget 60] [--minutes 30]
-        [--parameter 'extract.percentile=[85, 90, 95]'] [--parameter 'extract.sizes=[[320], [320, 448]]'] ...
-
-Needs a finished run (`dvc repro refine@track3`). Every trial is written to a journal at once: a search that was stopped
-continues where it stopped, and a longer budget uses the trials of a shorter one. Levels of `extract.negative_weights`,
-`extract.sizes` and `extract.flip` need other maps, which are computed once with the trained model, for split val alone.
-
-Settings are selected by split val only; images of split test are never opened. The best of many scores is a little too
-high: images that were not used for the selection give an unbiased score.
+See `pipeline.experiments.search_arguments` for the command line.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -26,10 +17,11 @@ from pipeline.core.files import write_text
 from pipeline.core.manifest import Manifest, Record, read_manifest
 from pipeline.core.settings import read_params
 from pipeline.core.store import Store
-from pipeline.core.tracks import TRACKS, get_track
+from pipeline.core.tracks import get_track
 from pipeline.evaluate.scorer import Context
 from pipeline.experiments.journal import Journal
 from pipeline.experiments.scoring import Scoring, stored_percentile
+from pipeline.experiments.search_arguments import parse
 from pipeline.experiments.search_results import report, write_recipe, write_table
 from pipeline.experiments.search_scorer import Budget, PointScorer, Run
 from pipeline.experiments.search_space import (
@@ -116,7 +108,7 @@ def effort_for(scorer: PointScorer, seed: int) -> Effort:
 
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
-    args = _parse(arguments)
+    args = parse(arguments)
     data = args.data or Path("data") / args.track
     run = Run(args.params, args.track, *(data / name for name in ("manifest", "maps/val", "model", "search")))
     run = replace(
@@ -136,35 +128,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(report(scorer, best))
     print(f"recipe: {args.out}, trials: {table}")
     return 0
-
-
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--track", required=True, choices=sorted(TRACKS))
-    parser.add_argument("--out", required=True, type=Path, help="the recipe that is written")
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="of the finished run")
-    parser.add_argument("--data", type=Path, help="its folder; data/<track> if not given")
-    parser.add_argument("--manifest", type=Path, help="manifest of --data if not given")
-    parser.add_argument("--maps", type=Path, help="maps/val of --data if not given")
-    parser.add_argument("--model", type=Path, help="model of --data if not given")
-    parser.add_argument("--table", type=Path, help="all trials; reports/<track>/search.csv if not given")
-    parser.add_argument("--budget", type=float, default=60, help="scorings of the whole split")
-    parser.add_argument("--minutes", type=float, default=0, help="time for trials; 0: no limit")
-    parser.add_argument("--images", type=int, default=32, help="images of the first, random pass; 0: all")
-    parser.add_argument(
-        "--thresholds",
-        nargs=2,
-        type=int,
-        default=(0, 255),
-        metavar=("LOW", "HIGH"),
-        help="Track 3: where the peak threshold may lie; near 0 or 255 the CRF has saturated, and scores say little",
-    )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=-1, help="processes; -1: all cores")
-    parser.add_argument(
-        "--parameter", action="append", default=[], help="key=[levels], a JSON list; one level fixes the parameter"
-    )
-    return parser.parse_args(arguments)
 
 
 def _parameters(given: Sequence[str]) -> dict[str, list[Any]]:

@@ -24,10 +24,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.core.errors import PipelineError, SubmissionError, sample
+from pipeline.core.images import MAX_PIXELS
 from pipeline.core.manifest import SPLITS, Manifest, read_manifest, stored_size
 from pipeline.core.tracks import TRACKS, Track, get_track
 
 Size = tuple[int, int]  # (width, height)
+Expected = Mapping[str, Size | None]  # by image id; None where the size of the image is not known
 
 MOST_PROBLEMS = 20  # lines of one error; the rest is counted
 SMALL_FILE = 1 << 16  # bytes that a PNG may hold beside its pixels
@@ -116,12 +118,7 @@ class Contents:
 
 
 def validate(
-    zip_path: Path,
-    expected: Mapping[str, Size],
-    largest_value: int,
-    *,
-    name: str | None = None,
-    most: int = MOST_PROBLEMS,
+    zip_path: Path, expected: Expected, largest_value: int, *, name: str | None = None, most: int = MOST_PROBLEMS
 ) -> Contents:
     """Check a submission with the server's strictness and report all problems at once.
 
@@ -132,7 +129,7 @@ def validate(
 
     Args:
         zip_path: the zip
-        expected: (width, height) by image id
+        expected: (width, height) by image id, or None: then any size up to 100 million pixels is right
         largest_value: K in Track 1, 255 in Track 3
         name: what messages call the zip; default: its file name
         most: lines of the error; further problems are counted
@@ -143,18 +140,28 @@ def validate(
     Raises:
         SubmissionError: with one line a problem
     """
-    name = zip_path.name if name is None else name
     contents = Contents()
-    problems = list(_problems(zip_path, expected, largest_value, name, contents))
+    problems = list(find_problems(zip_path, expected, largest_value, contents, name))
     if problems:
-        rest = [f"… {len(problems)} problems in all, the first {most} are shown"] if len(problems) > most else []
-        raise SubmissionError("\n".join(problems[:most] + rest))
+        raise SubmissionError(show_problems(problems, most))
     return contents
 
 
-def _problems(
-    zip_path: Path, expected: Mapping[str, Size], largest_value: int, name: str, contents: Contents
+def show_problems(problems: Sequence[str], most: int = MOST_PROBLEMS) -> str:
+    """The first problems, one a line, and how many there are.
+
+    >>> show_problems(["a", "b", "c"], most=1)
+    'a\\n… 3 problems in all, the first 1 are shown'
+    """
+    rest = [f"… {len(problems)} problems in all, the first {most} are shown"] if len(problems) > most else []
+    return "\n".join([*problems[:most], *rest])
+
+
+def find_problems(
+    zip_path: Path, expected: Expected, largest_value: int, contents: Contents, name: str | None = None
 ) -> Iterator[str]:
+    """Every problem of a submission, as `validate` describes them; what can be decoded is added to `contents`."""
+    name = zip_path.name if name is None else name
     if not zip_path.is_file():
         yield f"{name}: expected a zip, found no file"
         return
@@ -234,14 +241,20 @@ def _name_problems(members: _Members, expected: Mapping[str, Any], name: str) ->
 
 
 def _prediction_problems(
-    archive: zipfile.ZipFile, info: zipfile.ZipInfo, image_id: str, size: Size, largest_value: int, contents: Contents
+    archive: zipfile.ZipFile,
+    info: zipfile.ZipInfo,
+    image_id: str,
+    size: Size | None,
+    largest_value: int,
+    contents: Contents,
 ) -> Iterator[str]:
     if info.flag_bits & 0x1:
         yield f"{image_id}: expected a readable member, got an encrypted one"
         return
     try:
         with archive.open(info) as stream:
-            problem = _header_problem(stream.read(_HEADER.size), size) or _bytes_problem(info.file_size, size)
+            header = stream.read(_HEADER.size)
+        problem = _header_problem(header, size) or _bytes_problem(info.file_size, size or _stored_size(header))
         pixels = None if problem else _decode(archive.read(info))
     except _UNREADABLE as error:
         problem, pixels = f"expected a PNG, got a member that cannot be read ({error}); likely damaged", None
@@ -251,8 +264,10 @@ def _prediction_problems(
         yield f"{image_id}: {problem}"
 
 
-def _header_problem(header: bytes, size: Size) -> str | None:
-    wanted = f"expected a PNG of mode L, {size[0]}x{size[1]} (width x height)"
+def _header_problem(header: bytes, size: Size | None) -> str | None:
+    wanted = "expected a PNG of mode L, " + (
+        f"{size[0]}x{size[1]} (width x height)" if size else f"1 to {MAX_PIXELS} pixels"
+    )
     if len(header) < _HEADER.size or not header.startswith(_PNG_SIGNATURE):
         return (
             f"{wanted}, got "
@@ -260,12 +275,17 @@ def _header_problem(header: bytes, size: Size) -> str | None:
         )
     _, _, _, width, height, bits, color = _HEADER.unpack(header)
     mode = _mode(bits, color)
-    if mode == "L" and (width, height) == size:
+    if mode == "L" and ((width, height) == size if size else 0 < width * height <= MAX_PIXELS):
         return None
     hint = (
         "; likely width and height swapped" if (height, width) == size != (width, height) else _MODE_HINTS.get(mode, "")
     )
     return f"{wanted}, got mode {mode}, {width}x{height}{hint}"
+
+
+def _stored_size(header: bytes) -> Size:
+    _, _, _, width, height, _, _ = _HEADER.unpack(header)
+    return width, height
 
 
 def _mode(bits: int, color: int) -> str:

@@ -1,11 +1,7 @@
-"""`python -m pipeline.preflight`; a library that cannot be imported is one message, not a traceback."""
+"""`python -m pipeline.preflight`: the same as `lid preflight`."""
 
 import sys
 
-try:
-    from pipeline.preflight.run import main
-except Exception as error:  # a broken library can raise anything
-    hint = "pip install --constraint constraints.txt --editable ., which needs a C++ compiler for pydensecrf2"
-    sys.exit(f"error: expected to import all libraries, got {type(error).__name__}: {error}; {hint}")
+from pipeline.cli import main
 
-sys.exit(main())
+sys.exit(main(["preflight", *sys.argv[1:]]))

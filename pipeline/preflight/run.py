@@ -1,13 +1,10 @@
 """All checks in their order. One that breaks becomes a finding, and the others go on."""
 
-import argparse
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from pipeline.core.settings import PARAMS
 from pipeline.core.tracks import TRACKS
 from pipeline.preflight import disk, durations, images, listing, machine, model, params, timing
 from pipeline.preflight.context import Context, NotCheckedError
@@ -65,16 +62,8 @@ def guarded(check: Check, *given: Any) -> list[Row]:
     return limit(replace(row, check=row.check or name) for row in rows)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def run_checks(context: Context) -> int:
     """Print what is found; return 1 if anything is FAIL."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.preflight", description=__doc__)
-    parser.add_argument("--params", type=Path, default=PARAMS)
-    parser.add_argument("--minutes", type=float, default=1.0, help="length of the trial, about; default: 1")
-    parser.add_argument("--no-trial", action="store_true", help="no trial, hence no durations")
-    parser.add_argument("--sample", type=int, default=150, help="images of each split that are decoded; default: 150")
-    parser.add_argument("--seed", type=int, default=0, help="which images; default: 0")
-    args = parser.parse_args(arguments)
-    context = Context(args.params, Path(), 0.0 if args.no_trial else args.minutes, args.sample, args.seed)
     start = time.monotonic()
     rows = []
     for row in preflight(context):

@@ -16,7 +16,7 @@ from pipeline.core.images import read_mask, read_rgb
 from pipeline.core.manifest import SCHEMA, SPLITS, Box, Manifest, MaskKind, Record
 from pipeline.preprocess.folders import ProblemsError
 from pipeline.preprocess.image_header import read_header
-from pipeline.preprocess.known_defects import has_foreground, header_quirks, wrong_values
+from pipeline.preprocess.known_defects import has_foreground, header_quirks, kind_of_masks, wrong_values
 from pipeline.preprocess.leakage import leaked_masks
 from pipeline.preprocess.settings import PreprocessSettings
 
@@ -174,7 +174,7 @@ def _find_mask_kind(manifest: Manifest, findings: Sequence[Finding]) -> MaskKind
             "only; likely foreground masks saved as 0 and 1: save 255, or set preprocess.source.masks to 'labels' if "
             "class 1 is meant"
         )
-    return "foreground" if 255 in values and values <= {0, 255} else "labels"
+    return kind_of_masks(values)
 
 
 def _problems(manifest: Manifest, findings: Sequence[Finding], kind: MaskKind) -> dict[int, str]:

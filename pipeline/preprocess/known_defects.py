@@ -65,6 +65,15 @@ def has_foreground(values: Collection[int], kind: MaskKind) -> bool:
     return FOREGROUND in values if kind == "trimap" else any(0 < value < IGNORE_INDEX for value in values)
 
 
+def kind_of_masks(values: Collection[int]) -> MaskKind:
+    """What masks are that together hold these values: `foreground` if 0 and 255 only, else `labels`.
+
+    >>> kind_of_masks({0, 255}), kind_of_masks({0, 1, 255}), kind_of_masks({0})
+    ('foreground', 'labels', 'labels')
+    """
+    return "foreground" if 255 in values and set(values) <= {0, 255} else "labels"
+
+
 def wrong_values(values: Collection[int], kind: MaskKind, classes: int) -> tuple[list[int], str]:
     """The values that a mask may not hold, and which it may.
 

@@ -1,10 +1,13 @@
 """dvc.yaml says what is true: every stage depends on exactly the files it imports."""
 
+import ast
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 from support.import_graph import ORDER, ROOT, imported_files, imported_packages
+
+import pipeline
 
 STAGES = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stages"]
 CHAIN = {name: entry.get("do", entry) for name, entry in STAGES.items()}
@@ -26,6 +29,31 @@ def test_no_package_imports_a_later_one(package: str) -> None:
     for module in sorted((ROOT / "pipeline" / package).rglob("*.py")):
         later = imported_packages(module) - allowed
         assert not later, f"{module.relative_to(ROOT)} imports from {sorted(later)}"
+
+
+def test_no_module_uses_a_name_of_the_package_itself() -> None:
+    """So an edit of `pipeline/__init__.py` changes no result, and no stage depends on it."""
+    names = set(pipeline.__all__)
+    folders = [ROOT / "stages", *(ROOT / "pipeline" / package for package in ORDER)]
+    for module in [path for folder in folders for path in sorted(folder.rglob("*.py"))]:
+        used = names_of_the_package(module.read_text(encoding="utf-8"))
+        assert not used & names, (
+            f"{module.relative_to(ROOT)} uses {sorted(used & names)}: import them from their module"
+        )
+
+
+def names_of_the_package(code: str) -> set[str]:
+    """What code takes from `pipeline` itself, by import or as an attribute."""
+    nodes = list(ast.walk(ast.parse(code)))
+    imports = [node for node in nodes if isinstance(node, ast.ImportFrom) and node.module == "pipeline"]
+    attributes = [node for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)]
+    found = {node.attr for node in attributes if isinstance(node.value, ast.Name) and node.value.id == "pipeline"}
+    return found | {alias.name for node in imports for alias in node.names}
+
+
+def test_names_of_the_package_are_found() -> None:
+    code = "import pipeline\nfrom pipeline import core, load_run\ndef late():\n    return pipeline.dense_crf"
+    assert names_of_the_package(code) == {"core", "load_run", "dense_crf"}
 
 
 @pytest.mark.parametrize("stage", CHAIN)
@@ -78,4 +106,5 @@ def test_import_graph_sees_imports_inside_functions_and_packages(tmp_path: Path)
         Path("pipeline/refine/crf.py"),
         Path("pipeline/refine/settings.py"),
     } <= found
-    assert Path("pipeline/__init__.py") not in found  # a docstring runs no code
+    assert Path("pipeline/core/__init__.py") not in found  # a docstring runs no code
+    assert Path("pipeline/__init__.py") not in found

@@ -87,7 +87,7 @@ def test_what_is_right_passes(
     disks = make_disks(tmp_path)
     disks.write_params()
     in_project(tmp_path)
-    assert run.main(["--no-trial", "--sample", "1000"]) == 0
+    assert run.run_checks(Context(Path("params.yaml"), minutes=0, sample=1000)) == 0
     out = capsys.readouterr().out
     assert "FAIL" not in out.replace("0 FAIL", "")
     for text in (
@@ -111,7 +111,7 @@ def test_a_broken_file_gives_exit_code_1(
     path = truncated_jpeg(disks)  # the listing is fine: found by opening it
     disks.write_params()
     in_project(tmp_path)
-    assert run.main(["--no-trial", "--sample", "1000"]) == 1
+    assert run.run_checks(Context(Path("params.yaml"), minutes=0, sample=1000)) == 1
     out = capsys.readouterr().out
     assert path.relative_to(tmp_path).as_posix() in out
     assert "1 FAIL" in out

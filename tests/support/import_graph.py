@@ -6,6 +6,9 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+FACE = (
+    ROOT / "pipeline" / "__init__.py"
+)  # names for other programs: imports nothing until one is used, see test_pipeline
 # packages of the chain: none imports a later one
 ORDER = ("core", "models", "preprocess", "train", "extract", "refine", "evaluate", "package", "report")
 
@@ -13,7 +16,7 @@ ORDER = ("core", "models", "preprocess", "train", "extract", "refine", "evaluate
 def imported_files(script: Path) -> set[Path]:
     """All files of `pipeline` that `script` needs, relative to the repository.
 
-    `__init__` files without code left out.
+    `__init__` files without code left out, and the package's own, whose names no module of it uses.
     """
     seen: set[Path] = set()
     waiting = [script]
@@ -48,7 +51,8 @@ def _files(name: str) -> set[Path]:
     """The module `a.b.c`, and the packages that are imported on the way to it."""
     steps = name.split(".")
     packages = {ROOT.joinpath(*steps[:depth], "__init__.py") for depth in range(1, len(steps) + 1)}
-    return {path for path in {*packages, ROOT.joinpath(*steps).with_suffix(".py")} if path.is_file()}
+    found = {path for path in {*packages, ROOT.joinpath(*steps).with_suffix(".py")} if path.is_file()}
+    return found - {FACE}
 
 
 def _is_only_docstring(file: Path) -> bool:

@@ -1,0 +1,350 @@
+"""The command `lid`: run, predict, check, score, and what else the project can do, from anywhere.
+
+Only what a sub-command needs is imported, when it runs: help comes at once. Exit status: 0, 1 for a finding or an error
+that is raised on purpose, 2 for wrong usage. With `--json`, stdout holds one JSON object and nothing else.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.errors import DataError, PipelineError, SettingsError, command
+from pipeline.core.tracks import TRACKS
+
+PARAMS = Path("params.yaml")  # as in `pipeline.core.settings`, which loads a library
+OK, FINDING = 0, 1
+EXAMPLES = """examples:
+  lid run package@track3                                     the chain, as far as one submission
+  lid predict data/track3 photos/ --out predicted            photographs, with a finished run
+  lid check mine.zip --track track3 --images val/            a zip made elsewhere: would it be taken?
+  lid score mine.zip --track track3 --truth masks/ --json    and how good is it?
+
+`lid COMMAND --help` shows the options of one command.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A command that stands elsewhere and gets all arguments behind its name.
+
+    Attributes:
+        about: one line
+        main: `module:function`, called with the arguments; returns the exit status
+        parse: `module:function` for `--help`, where the module of `main` loads more than help needs
+    """
+
+    about: str
+    main: str
+    parse: str = ""
+
+
+PASSED = {
+    "ablate": Passed("what each part of the method contributes, on any recipe", "pipeline.experiments.ablation:main"),
+    "search": Passed(
+        "better settings for the maps of a finished run, chosen by split val",
+        "pipeline.experiments.search:main",
+        "pipeline.experiments.search_arguments:parse",
+    ),
+    "numbers": Passed("the page of numbers, from records of finished runs", "pipeline.experiments.numbers:main"),
+    "migrate": Passed("a params file of an earlier version with the present keys", "pipeline.params.migrate:main"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one sub-command; return the exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given and given[0] in PASSED:
+        return _pass(given[0], given[1:])
+    args = _parser().parse_args(given)
+    as_json = getattr(args, "json", False)
+    try:
+        status, result = args.call(args)
+    except PipelineError as error:
+        status, result = FINDING, {"error": str(error)}
+        print(f"error: {error}", file=sys.stderr)
+    if as_json:
+        print(json.dumps(result, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False, default=str))
+    return int(status)
+
+
+# --- commands of this module ------------------------------------------------------------------------------------------
+
+Result = tuple[int, dict[str, Any]]  # exit status, and what --json prints
+
+
+def run(args: argparse.Namespace) -> Result:
+    """`dvc repro`, after a recipe has become the params file."""
+    if args.recipe:
+        _use_recipe(args.recipe)
+    return _repro(args.targets), {}
+
+
+def report(args: argparse.Namespace) -> Result:
+    """The stage `report` alone, on what the others left."""
+    tracks = [args.track] if args.track else sorted(TRACKS)
+    status = _repro(["--single-item", *(f"report@{track}" for track in tracks)])
+    pages = [f"reports/{track}/index.html" for track in tracks]
+    if status == OK:
+        print("\n".join(pages))
+    return status, {}
+
+
+def predict(args: argparse.Namespace) -> Result:
+    """Photographs to masks, score maps and overlays."""
+    from pipeline import load_run
+    from pipeline.predict import predict_files  # type: ignore[import-not-found,unused-ignore]
+
+    predictor = load_run(args.run, device=args.device, precision=args.precision, threshold=args.threshold)
+    summary = predict_files(predictor, args.paths, args.out)
+    for path, reason in summary.skipped.items():
+        print(f"skipped {path}: {reason}", file=sys.stderr)
+    _say(args, f"{summary.images} images, {len(summary.skipped)} skipped: {args.out}")
+    return OK if summary.images else FINDING, asdict(summary)
+
+
+def check(args: argparse.Namespace) -> Result:
+    """Would the evaluation server take a zip?"""
+    from pipeline.package.validate import show_problems
+    from pipeline.submission.check import inspect_submission
+
+    checked = inspect_submission(args.zip, args.track, args.ids, args.images, args.classes)
+    found = show_problems(checked.problems) if checked.problems else f"ok: {checked.counts['images']} images"
+    _say(args, found)
+    return FINDING if checked.problems else OK, {"ok": not checked.problems, **asdict(checked)}
+
+
+def score(args: argparse.Namespace) -> Result:
+    """The board's numbers for a zip."""
+    from pipeline.evaluate.metrics import METRICS
+    from pipeline.submission.score import score_submission
+
+    scores = score_submission(args.zip, args.truth, args.track, args.classes, masks=args.masks, partial=args.partial)
+    for metric in METRICS:
+        if scores.get(metric.key) is not None:
+            _say(args, f"{metric.title}: {scores[metric.key]:.{metric.digits}f}")
+    left_out = f"{scores['images_without_truth']} without truth, {scores['images_without_prediction']} not predicted"
+    _say(args, f"{scores['images']} images, {left_out}")
+    if "note" in scores:
+        _say(args, scores["note"])
+    return OK, scores
+
+
+def preflight(args: argparse.Namespace) -> Result:
+    """Everything that is wrong with a run; a library that cannot be imported is one message, not a traceback."""
+    try:
+        from pipeline.preflight.context import Context
+        from pipeline.preflight.run import run_checks
+    except Exception as error:  # a broken library can raise anything
+        hint = "pip install --constraint constraints.txt --editable ., which needs a C++ compiler for pydensecrf2"
+        found = f"{type(error).__name__}: {error}; {hint}"
+        raise SettingsError(f"expected to import all libraries, got {found}") from error
+    minutes = 0.0 if args.no_trial else args.minutes
+    return run_checks(Context(args.params, minutes=minutes, sample=args.sample, seed=args.seed)), {}
+
+
+# --- what they share --------------------------------------------------------------------------------------------------
+
+
+def _say(args: argparse.Namespace, line: str) -> None:
+    """Print a line for people; with --json, stdout belongs to the object."""
+    if not args.json:
+        print(line)
+
+
+def _repro(words: Sequence[str]) -> int:
+    """Run `dvc repro` in the foreground with this Python; 0, or 1 if it failed."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # stages start `python`
+    environment = {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1"}
+    done = subprocess.run([sys.executable, "-m", "dvc", "repro", *words], env=environment, check=False)
+    return OK if done.returncode == 0 else FINDING
+
+
+def _use_recipe(recipe: Path) -> None:
+    """Copy a recipe to params.yaml; a params file that is no recipe is kept beside it.
+
+    Raises:
+        DataError: if there is no such recipe
+    """
+    if not recipe.is_file():
+        raise DataError(f"{recipe}: expected a recipe, a complete params file, found no file")
+    wanted = recipe.read_bytes()
+    if PARAMS.is_file() and PARAMS.read_bytes() != wanted:
+        known = [path.read_bytes() for path in sorted(recipe.parent.glob("*.yaml"))]
+        if PARAMS.read_bytes() not in known:
+            kept = PARAMS.with_suffix(".yaml.before")
+            shutil.copy(PARAMS, kept)
+            print(f"{PARAMS} is now {recipe}; what it was before: {kept}", file=sys.stderr)
+    PARAMS.write_bytes(wanted)
+
+
+def _pass(name: str, arguments: list[str]) -> int:
+    """Call a command that stands elsewhere, as `lid <name>`; help needs nothing but its parser."""
+    passed = PASSED[name]
+    wants_help = bool({"-h", "--help"} & set(arguments))
+    module, _, function = (passed.parse if wants_help and passed.parse else passed.main).partition(":")
+    with _called(f"lid {name}"):
+        call: Callable[[Sequence[str]], int] = getattr(import_module(module), function)
+        return int(command(lambda given: call(given or []))(arguments))
+
+
+@contextmanager
+def _called(name: str) -> Iterator[None]:
+    """What parsers call the program."""
+    before, sys.argv[0] = sys.argv[0], name
+    try:
+        yield
+    finally:
+        sys.argv[0] = before
+
+
+# --- command line -----------------------------------------------------------------------------------------------------
+
+
+class _Version(argparse.Action):
+    """`--version`, which reads the version only if it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        import pipeline
+
+        print(f"lid {pipeline.__version__}")
+        parser.exit()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lid",
+        description="From image-level labels to masks and boxes, one reproducible chain.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_run(commands)
+    _add_predict(commands)
+    _add_check(commands)
+    _add_score(commands)
+    _add_preflight(commands)
+    _add_report(commands)
+    for name, passed in PASSED.items():
+        commands.add_parser(name, help=passed.about, add_help=False)
+    return parser
+
+
+def _add(
+    commands: Any, name: str, call: Callable[[argparse.Namespace], Result], about: str, examples: str
+) -> argparse.ArgumentParser:
+    added: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=about,
+        description=about[:1].upper() + about[1:] + ".",
+        epilog=f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    added.set_defaults(call=call)
+    return added
+
+
+def _add_run(commands: Any) -> None:
+    about = "run the chain with `dvc repro`: only what has changed"
+    examples = "  lid run\n  lid run package@track3\n  lid run --recipe recipes/folder.yaml\n"
+    parser = _add(commands, "run", run, about, examples)
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help="stages, such as report@track3; all if none")
+    parser.add_argument(
+        "--recipe", type=Path, help="copied to params.yaml first; a params.yaml that is no recipe is kept beside it"
+    )
+
+
+def _add_predict(commands: Any) -> None:
+    about = "predict photographs with a finished run"
+    examples = (
+        "  lid predict data/track3 photo.jpg --out predicted\n"
+        "  lid predict data/track3 photos/ --out predicted --threshold 128 --json\n"
+    )
+    parser = _add(commands, "predict", predict, about, examples)
+    parser.add_argument("run", type=Path, metavar="RUN", help="data/<track>, what the stages left, or its copy")
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="images, or folders of images")
+    parser.add_argument("--out", required=True, type=Path, help="folder for the results")
+    parser.add_argument("--threshold", type=int, help="score from which a pixel is foreground, 0..255; default: of val")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps; default: auto")
+    parser.add_argument("--precision", default="auto", help="auto, fp32, bf16, fp16; default: auto")
+    parser.add_argument("--json", action="store_true", help="the summary as one JSON object")
+
+
+def _add_check(commands: Any) -> None:
+    about = "check a zip as the evaluation server does; 1 if it would be refused"
+    examples = (
+        "  lid check mine.zip --track track3 --images LID_track3/val\n"
+        "  lid check mine.zip --track track1 --ids val.txt --classes 12 --json\n"
+    )
+    parser = _add(commands, "check", _checked_usage(check), about, examples)
+    _add_zip(parser)
+    parser.add_argument("--ids", type=Path, metavar="FILE", help="the ids that have to be there, one a line")
+    parser.add_argument("--images", type=Path, metavar="FOLDER", help="the predicted images: their stems and sizes")
+    parser.set_defaults(parser=parser)
+
+
+def _checked_usage(call: Callable[[argparse.Namespace], Result]) -> Callable[[argparse.Namespace], Result]:
+    """Wrong usage, status 2, if nothing says which predictions have to be there."""
+
+    def checked(args: argparse.Namespace) -> Result:
+        if args.ids is None and args.images is None:
+            args.parser.error("expected --ids, --images, or both: they say which predictions have to be there")
+        return call(args)
+
+    return checked
+
+
+def _add_score(commands: Any) -> None:
+    about = "the board's numbers for a zip; 1 if it would be refused"
+    examples = (
+        "  lid score mine.zip --track track3 --truth masks/\n"
+        "  lid score mine.zip --track track1 --truth masks/ --classes 12 --json\n"
+    )
+    parser = _add(commands, "score", score, about, examples)
+    _add_zip(parser)
+    parser.add_argument(
+        "--truth", required=True, type=Path, metavar="FOLDER", help="<id>.png masks, or boxes.csv (id,boxes), or both"
+    )
+    parser.add_argument(
+        "--masks", choices=("auto", "foreground", "labels"), default="auto",
+        help="foreground: above 128; labels: class ids, 255 ignored; default: auto, by the values of all masks",
+    )  # fmt: skip
+    parser.add_argument(
+        "--partial", action="store_true", help="score the images that have a prediction and truth, refuse no others"
+    )
+
+
+def _add_zip(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("zip", type=Path, metavar="ZIP", help="the submission")
+    parser.add_argument("--track", required=True, choices=sorted(TRACKS))
+    parser.add_argument("--classes", type=int, metavar="K", help="Track 1: largest class id; default: 200")
+    parser.add_argument("--json", action="store_true", help="all of it as one JSON object")
+
+
+def _add_preflight(commands: Any) -> None:
+    about = "everything that is wrong with a run, before hours are spent; 1 if anything is FAIL"
+    parser = _add(commands, "preflight", preflight, about, "  lid preflight\n  lid preflight --no-trial\n")
+    parser.add_argument("--params", type=Path, default=PARAMS)
+    parser.add_argument("--minutes", type=float, default=1.0, help="length of the trial, about; default: 1")
+    parser.add_argument("--no-trial", action="store_true", help="no trial, hence no durations")
+    parser.add_argument("--sample", type=int, default=150, help="images of each split that are decoded; default: 150")
+    parser.add_argument("--seed", type=int, default=0, help="which images; default: 0")
+
+
+def _add_report(commands: Any) -> None:
+    about = "make the page of a finished run again, from what its stages left"
+    parser = _add(commands, "report", report, about, "  lid report\n  lid report --track track3\n")
+    parser.add_argument("--track", choices=sorted(TRACKS), help="both if not given")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+"""The command line of the search: settings of scale, output and CRF by split val, on existing maps; nothing is trained.
+
+    python -m pipeline.experiments.search --track track3 --out recipes/mine.yaml [--budget 60] [--minutes 30]
+        [--parameter 'extract.percentile=[85, 90, 95]'] [--parameter 'extract.sizes=[[320], [320, 448]]'] ...
+
+Needs a finished run (`dvc repro refine@track3`). Every trial is written to a journal at once: a search that was stopped
+continues where it stopped, and a longer budget uses the trials of a shorter one. Levels of `extract.negative_weights`,
+`extract.sizes` and `extract.flip` need other maps, which are computed once with the trained model, for split val alone.
+
+Settings are selected by split val only; images of split test are never opened. The best of many scores is a little too
+high: images that were not used for the selection give an unbiased score.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.core.tracks import TRACKS
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options of `lid search`."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--track", required=True, choices=sorted(TRACKS))
+    parser.add_argument("--out", required=True, type=Path, help="the recipe that is written")
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="of the finished run")
+    parser.add_argument("--data", type=Path, help="its folder; data/<track> if not given")
+    parser.add_argument("--manifest", type=Path, help="manifest of --data if not given")
+    parser.add_argument("--maps", type=Path, help="maps/val of --data if not given")
+    parser.add_argument("--model", type=Path, help="model of --data if not given")
+    parser.add_argument("--table", type=Path, help="all trials; reports/<track>/search.csv if not given")
+    parser.add_argument("--budget", type=float, default=60, help="scorings of the whole split")
+    parser.add_argument("--minutes", type=float, default=0, help="time for trials; 0: no limit")
+    parser.add_argument("--images", type=int, default=32, help="images of the first, random pass; 0: all")
+    parser.add_argument(
+        "--thresholds",
+        nargs=2,
+        type=int,
+        default=(0, 255),
+        metavar=("LOW", "HIGH"),
+        help="Track 3: where the peak threshold may lie; near 0 or 255 the CRF has saturated, and scores say little",
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=-1, help="processes; -1: all cores")
+    parser.add_argument(
+        "--parameter", action="append", default=[], help="key=[levels], a JSON list; one level fixes the parameter"
+    )
+    return parser.parse_args(arguments)

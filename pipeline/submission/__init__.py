@@ -1,0 +1,1 @@
+"""Zips made anywhere: checked and scored without a run of the chain."""

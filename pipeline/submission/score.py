@@ -1,0 +1,189 @@
+"""Score a submission made anywhere: with the functions of the stage `evaluate`, against a folder of masks or boxes."""
+
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import joblib
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.errors import ScoreError, SubmissionError
+from pipeline.core.images import decode_png
+from pipeline.core.tracks import Track, get_track
+from pipeline.evaluate.localization import LocalizationScorer
+from pipeline.evaluate.run import CHUNK
+from pipeline.evaluate.scorer import Context, Prediction, Scorer
+from pipeline.evaluate.segmentation import SegmentationScorer
+from pipeline.evaluate.settings import EvaluateSettings
+from pipeline.package.validate import Contents, find_problems, show_problems
+from pipeline.submission.check import CHALLENGE_CLASSES, largest_value
+from pipeline.submission.truth import BOXES, Masks, Truth, read_truth
+
+CHALLENGE = EvaluateSettings(
+    comparison=">=", average="pooled", classes="with_background", box_iou=(0.3, 0.5, 0.7), jobs=-1
+)
+MOST_NAMED = 20  # ids without truth, or without prediction
+# keys of metrics.json that a zip says nothing about: another prediction of the same image, its probabilities, labels
+_UNKNOWN = {
+    "before_crf", "peak_iou_gt_known", "pxap_gt_known", "top1_loc", "center_disc_top1_loc", "class_precision",
+    "class_recall", "top_class_everywhere_iou", "top_class_disc_iou", "images_with_boxes_without_label",
+}  # fmt: skip
+_BOX_NOTE = "gt_known_loc and max_box_acc_v2 take each submitted map as that of the true class"
+
+
+def score_submission(
+    zip: str | Path,
+    truth: str | Path,
+    track: str,
+    classes: int | None = None,
+    *,
+    masks: Masks = "auto",
+    partial: bool = False,
+    settings: EvaluateSettings = CHALLENGE,
+) -> dict[str, Any]:
+    """The board's numbers for a zip made anywhere, under the keys of `metrics.json`.
+
+    The zip is checked first, as strictly as the evaluation server does; the size of a prediction has to be that of its
+    mask. Like the server, this refuses a zip that lacks an image of the truth, or has one beside it. With `partial` the
+    images that have both are scored; the others are counted, and the first of them are named.
+
+    Track 3: `peak_iou`, `peak_threshold`, `peak_iou_pooled`, `peak_iou_mean`, `pxap`, with boxes `gt_known_loc`,
+    `gt_known_threshold` and `max_box_acc_v2`, for which each submitted map is taken as that of the true class. Track 1:
+    `mean_iou`, `mean_iou_with_background`, `mean_iou_foreground`, `pixel_accuracy`, `mean_accuracy`. Both: baselines
+    that use no pixel, and counts. All scores are shares in [0, 1]; formulas: `pipeline.evaluate`.
+
+    Args:
+        zip: path of the submission
+        truth: folder with `<id>.png` masks of one channel, `boxes.csv` (columns `id` and `boxes`: `x0 y0 x1 y1` in
+            inclusive pixels, `;` between several), or both. Images without a mask are scored against their filled boxes
+        track: `track1` or `track3`. Track 1 needs masks of class ids, or `classes=1`
+        classes: K, largest value of a label map; None: 200, as in Track 1 of the challenge
+        masks: `foreground` (object above 128), `labels` (class ids, 255 ignored), or `auto`: see `read_truth`
+        partial: score the images that have both a prediction and truth
+        settings: which reading of a metric ranks; both are in the result anyway
+
+    Returns:
+        scores and counts by name
+
+    Raises:
+        SubmissionError: with one line a problem, if the server would refuse the zip
+        DataError: if the truth cannot be read
+        ScoreError: if no image can be scored
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from pipeline.core.archives import write_zip
+    >>> from pipeline.core.images import encode_png
+    >>> mask = np.array([[0, 255, 255], [0, 0, 0]], np.uint8)
+    >>> score = np.array([[0, 200, 200], [0, 200, 9]], np.uint8)  # at 10..200 one pixel too many
+    >>> with TemporaryDirectory() as folder:
+    ...     (Path(folder) / "truth").mkdir()
+    ...     _ = (Path(folder) / "truth" / "a.png").write_bytes(encode_png(mask))
+    ...     write_zip(Path(folder) / "mine.zip", [("a.png", encode_png(score))])
+    ...     scores = score_submission(Path(folder) / "mine.zip", Path(folder) / "truth", "track3")
+    >>> scores["peak_threshold"], round(scores["peak_iou"], 3), round(scores["all_foreground_iou"], 3)
+    (200, 0.667, 0.333)
+    """
+    task, count, path = get_track(track), CHALLENGE_CLASSES if classes is None else classes, Path(zip)
+    largest = largest_value(task, classes)
+    known = read_truth(Path(truth), masks, task, count)
+    predicted = _ids_in(path)
+    expected = {image_id: known.sizes.get(image_id) for image_id in predicted} if partial else known.sizes
+    problems = list(find_problems(path, expected, largest, Contents()))
+    if problems:
+        raise SubmissionError(show_problems(problems))
+    both = sorted(known.sizes.keys() & set(predicted))
+    context = Context(settings, tuple(str(number) for number in range(1, count + 1)), known.mask_kind)
+    scorer = _score_all(Plan(path, known, task, context), both)
+    return {**_scores(scorer, known), **_left_out(known, predicted)}
+
+
+def _ids_in(path: Path) -> list[str]:
+    """The ids of a zip's predictions; none of a file that is no zip, which the check then describes."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return []
+    return [name.removesuffix(".png") for name in names if name.endswith(".png")]
+
+
+# --- images to scores -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What every worker needs."""
+
+    zip: Path
+    truth: Truth
+    track: Track
+    context: Context
+
+    def scorer(self) -> Scorer:
+        """An empty scorer of the track's task."""
+        return (LocalizationScorer if self.track.task == "localization" else SegmentationScorer)(self.context)
+
+
+def _score_all(plan: Plan, image_ids: Sequence[str]) -> Scorer:
+    chunks = [image_ids[start : start + CHUNK] for start in range(0, len(image_ids), CHUNK)]
+    plans = [replace(plan, truth=plan.truth.select(chunk)) for chunk in chunks]  # only what travels is needed there
+    if len(chunks) <= 1:  # starting processes would take longer than scoring
+        return score_predictions(plan, image_ids)
+    total = plan.scorer()
+    work = joblib.Parallel(n_jobs=plan.context.settings.jobs, return_as="generator")
+    for part in work(map(joblib.delayed(score_predictions), plans, chunks)):
+        total.merge(part)
+    return total
+
+
+def score_predictions(plan: Plan, image_ids: Sequence[str]) -> Scorer:
+    """Score some images: one piece of work, in a process of its own.
+
+    Raises:
+        ScoreError: in Track 1, if the class of the foreground is not known
+    """
+    cv2.setNumThreads(1)  # the processes are the parallelism
+    scorer = plan.scorer()
+    for image_id, pixels in _predictions(plan.zip, image_ids):
+        record = plan.truth.record(image_id, (pixels.shape[0], pixels.shape[1]))
+        if not scorer.has_truth(record):
+            raise ScoreError(
+                f"{record.file}: expected a mask of class ids, for the mean IoU, got foreground only; Track 1 takes "
+                "masks of 0 and 255, and boxes, with classes = 1"
+            )
+        scorer.accumulate(record, Prediction(pixels, pixels, 0, None, (pixels, pixels)))
+    return scorer
+
+
+def _predictions(path: Path, image_ids: Sequence[str]) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    with zipfile.ZipFile(path) as archive:
+        for image_id in image_ids:
+            yield image_id, decode_png(archive.read(f"{image_id}.png"), image_id)
+
+
+# --- scores to the result ---------------------------------------------------------------------------------------------
+
+
+def _scores(scorer: Scorer, truth: Truth) -> dict[str, Any]:
+    metrics = scorer.metrics()
+    if not metrics["images"]:
+        raise ScoreError(f"{truth.folder}: expected truth of predicted images, got none; likely of another split")
+    notes = [scorer.note(), _BOX_NOTE if "gt_known_loc" in metrics else None]
+    note = "; ".join(filter(None, notes))
+    kept = {key: value for key, value in metrics.items() if key not in _UNKNOWN}
+    return {**kept, "masks": truth.mask_kind if truth.masks else BOXES, **({"note": note} if note else {})}
+
+
+def _left_out(truth: Truth, predicted: Sequence[str]) -> dict[str, Any]:
+    without_truth = sorted(set(predicted) - truth.sizes.keys())
+    without_prediction = sorted(truth.sizes.keys() - set(predicted))
+    return {
+        "images_without_truth": len(without_truth),
+        "images_without_prediction": len(without_prediction),
+        "without_truth": without_truth[:MOST_NAMED],
+        "without_prediction": without_prediction[:MOST_NAMED],
+    }

@@ -1,0 +1,129 @@
+"""The truth of a set of images as one folder: `<id>.png` masks, and `boxes.csv`, beside them or alone."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from pipeline.core.errors import DataError, sample
+from pipeline.core.images import read_mask, read_size
+from pipeline.core.manifest import Box, MaskKind, MaskTurn, Record
+from pipeline.core.tracks import Track
+from pipeline.package.validate import Size
+from pipeline.preprocess.folders import MASK_SUFFIXES, files_by_id
+from pipeline.preprocess.known_defects import kind_of_masks
+from pipeline.preprocess.layouts.folder import parse_boxes
+from pipeline.preprocess.layouts.ilsvrc_cls import SWAPPED_MASKS
+
+BOXES = "boxes.csv"
+Masks = Literal["auto", "foreground", "labels"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Truth:
+    """What is true of a set of images.
+
+    Attributes:
+        masks: by image id
+        boxes: by image id; inclusive pixels
+        mask_kind: how masks are to be read
+        sizes: (width, height) of each image by id; None where no mask says it
+        labels: class indices of every image: known if there is one class only
+        folder: named in messages
+    """
+
+    masks: Mapping[str, Path]
+    boxes: Mapping[str, tuple[Box, ...]]
+    mask_kind: MaskKind
+    sizes: Mapping[str, Size | None]
+    labels: tuple[int, ...]
+    folder: Path
+
+    def select(self, image_ids: Collection[str]) -> "Truth":
+        """The truth of some images, without sizes: small enough to travel to another process."""
+        wanted = set(image_ids)
+        masks = {image_id: path for image_id, path in self.masks.items() if image_id in wanted}
+        boxes = {image_id: found for image_id, found in self.boxes.items() if image_id in wanted}
+        return replace(self, masks=masks, boxes=boxes, sizes={})
+
+    def record(self, image_id: str, shape: tuple[int, int]) -> Record:
+        """What the scorers need of an image whose prediction is (H, W)."""
+        height, width = shape
+        mask = self.masks.get(image_id)
+        named = mask or Path(f"{self.folder / BOXES}: {image_id}")  # in messages only: images are not opened
+        turn = _turn(image_id, mask, (width, height))
+        return Record(
+            image_id, named, width, height, self.labels, "val", mask, self.boxes.get(image_id, ()), mask_turn=turn
+        )
+
+
+def read_truth(folder: Path, masks: Masks, track: Track, classes: int) -> Truth:
+    """List the masks and read the boxes of a folder.
+
+    `masks: auto` reads every mask once: if all together hold 0 and 255 only, they are foreground masks, else class ids,
+    as in the layout `folder`. In Track 3 masks with values above `classes` are foreground masks too: gray ones.
+
+    Args:
+        folder: `<id>.png`, and `boxes.csv` with the columns `id` and `boxes`
+        masks: what the values of the masks mean
+        classes: K
+
+    Raises:
+        DataError: if there is neither a mask nor a table, the table is no such table, or a mask cannot be read
+    """
+    boxes = read_boxes(folder / BOXES) if (folder / BOXES).is_file() else {}
+    paths = files_by_id([folder], MASK_SUFFIXES)
+    if not paths and not boxes:
+        kind = "neither" if folder.is_dir() else "no such folder"
+        raise DataError(f"{folder}: expected masks, <id>.png, or {BOXES}, found {kind}")
+    sizes: dict[str, Size | None] = dict.fromkeys(boxes)
+    sizes |= {image_id: read_size(path) for image_id, path in paths.items()}
+    sizes |= dict.fromkeys(image_id for image_id in SWAPPED_MASKS if image_id in sizes)  # either way is right
+    kind = _find_kind(paths, track, classes) if masks == "auto" else masks
+    return Truth(paths, boxes, kind, sizes, (0,) if classes == 1 else (), folder)
+
+
+def _find_kind(paths: Mapping[str, Path], track: Track, classes: int) -> MaskKind:
+    counts = np.zeros(256, np.int64)
+    for path in paths.values():
+        counts += np.bincount(read_mask(path).ravel(), minlength=256)
+    values = set(np.flatnonzero(counts).tolist())
+    is_gray = track.task == "localization" and any(classes < value < 255 for value in values)
+    return "foreground" if is_gray else kind_of_masks(values)
+
+
+def read_boxes(path: Path) -> dict[str, tuple[Box, ...]]:
+    """Read a table with the columns `id` and `boxes`: `x0 y0 x1 y1`, inclusive pixels, `;` between several.
+
+    Rows without boxes are left out.
+
+    Raises:
+        DataError: if it has other columns, an id twice, or a row that is no box; the first bad rows are named
+    """
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (ValueError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: expected comma-separated values, got {error}") from error
+    if sorted(table.columns) != ["boxes", "id"]:
+        raise DataError(f"{path}: expected the columns id and boxes, got {sample(table.columns)}")
+    found: dict[str, tuple[Box, ...]] = {}
+    bad = [f"{name!r} twice" for name in table["id"][table["id"].duplicated()]]
+    for image_id, text in zip(table["id"], table["boxes"], strict=True):
+        try:
+            flat = parse_boxes(text) if text else []
+        except ValueError as error:
+            bad.append(f"{image_id!r}: {error}")
+        else:
+            found[image_id] = tuple((flat[n], flat[n + 1], flat[n + 2], flat[n + 3]) for n in range(0, len(flat), 4))
+    if bad:
+        raise DataError(f"{path}: expected a row of boxes for each id, got {sample(bad)}")
+    return {image_id: boxes for image_id, boxes in found.items() if boxes}
+
+
+def _turn(image_id: str, mask: Path | None, size: Size) -> MaskTurn | None:
+    """How the two masks of the challenge that have width and height swapped are to be turned."""
+    is_swapped = image_id in SWAPPED_MASKS and mask is not None and read_size(mask) == size[::-1] != size
+    return "transpose" if is_swapped else None

@@ -1,0 +1,225 @@
+"""The numbers of a zip are those of the stage `evaluate`, and of a calculation by hand."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.evaluation import SETTINGS, World, image, localization_world, segmentation_world
+from support.finished_run import MadeRun
+from support.helpers import write_png
+
+from pipeline.core.archives import write_zip
+from pipeline.core.errors import DataError, ScoreError, SubmissionError
+from pipeline.core.files import read_json
+from pipeline.core.images import encode_png
+from pipeline.core.manifest import read_manifest
+from pipeline.core.settings import load_section, read_params, write_yaml
+from pipeline.core.store import Store
+from pipeline.core.tracks import get_track
+from pipeline.evaluate.run import CHUNK
+from pipeline.evaluate.settings import EvaluateSettings
+from pipeline.package.run import package
+from pipeline.submission.score import CHALLENGE, MOST_NAMED, score_submission
+from stages import evaluate, refine
+from stages import package as package_stage
+
+
+def _zip(path: Path, **predictions: list[list[int]]) -> Path:
+    pngs = {image_id: encode_png(np.array(pixels, np.uint8)) for image_id, pixels in predictions.items()}
+    write_zip(path, [(f"{image_id}.png", data) for image_id, data in sorted(pngs.items())])
+    return path
+
+
+def _truth(folder: Path, boxes: str = "", **masks: list[list[int]]) -> Path:
+    for image_id, pixels in masks.items():
+        write_png(folder / f"{image_id}.png", np.array(pixels, np.uint8))
+    if boxes:
+        folder.mkdir(exist_ok=True)
+        (folder / "boxes.csv").write_text(f"id,boxes\n{boxes}\n")
+    return folder
+
+
+# --- the same as the stage --------------------------------------------------------------------------------------------
+
+
+def _as_others_have_it(world: World) -> tuple[Path, Path]:
+    """The submission of split val, and its truth as a folder."""
+    truth = world.folder / "truth"
+    truth.mkdir()
+    val = read_manifest(world.folder / "manifest", ("val",))
+    lines = [f"{record.id},{' '.join(map(str, *record.boxes))}" for record in val if record.boxes]
+    for record in val:
+        if record.mask is not None:
+            shutil.copy(record.mask, truth / f"{record.id}.png")
+    if lines:
+        (truth / "boxes.csv").write_text("\n".join(["id,boxes", *lines]))
+    package(val, Store(world.folder / "refined"), world.folder / "val.zip", get_track(world.track), "val")
+    return world.folder / "val.zip", truth
+
+
+def test_track1_has_the_numbers_of_metrics_json(tmp_path: Path) -> None:
+    world = segmentation_world(tmp_path)
+    metrics = world.run(SETTINGS)
+    scores = score_submission(*_as_others_have_it(world), "track1", 3, partial=True)
+    same = {"images", "images_without_truth", "pixels", "ignored_pixels", "mean_iou", "mean_iou_with_background",
+            "mean_iou_foreground", "pixel_accuracy", "mean_accuracy", "all_background_iou", "classes_present",
+            "classes"}  # fmt: skip
+    assert {key: scores[key] for key in same} == {key: metrics[key] for key in same}
+    assert scores["mean_iou"] == pytest.approx((4 / 5 + 2 / 3 + 1) / 3)  # background, ant, cat; no bee anywhere
+    assert scores["without_truth"] == ["no_truth"]
+
+
+def test_track3_has_the_numbers_of_metrics_json(tmp_path: Path) -> None:
+    world = localization_world(tmp_path)
+    metrics = world.run(SETTINGS)
+    scores = score_submission(*_as_others_have_it(world), "track3", partial=True)
+    same = {"images", "images_without_truth", "images_without_foreground", "images_with_boxes", "truth_from_boxes",
+            "pixels", "peak_iou", "peak_threshold", "peak_iou_pooled", "peak_iou_mean", "pxap", "all_foreground_iou",
+            "center_disc_iou", "comparison", "average"}  # fmt: skip
+    assert {key: scores[key] for key in same} == {key: metrics[key] for key in same}
+    assert scores["peak_iou"] == pytest.approx(5 / 7)  # by hand: 5 pixels of truth, all found at 200, 2 too many
+    assert scores["without_truth"] == ["no_truth"]
+
+
+def test_boxes_have_the_numbers_of_metrics_json_where_the_class_is_right(tmp_path: Path) -> None:
+    images = {
+        "one": image([[9, 9, 0, 0], [9, 9, 0, 0]], boxes=[0, 0, 1, 1], labels=[1], top=1),
+        "two": image([[0, 0, 7], [0, 0, 7]], boxes=[0, 0, 0, 0], labels=[0], top=0),
+    }
+    world = World(tmp_path, "track3", images, "foreground")
+    metrics = world.run(SETTINGS)
+    scores = score_submission(*_as_others_have_it(world), "track3")
+    same = {"gt_known_loc", "gt_known_threshold", "max_box_acc_v2", "center_disc_gt_known_loc", "peak_iou"}
+    assert {key: scores[key] for key in same} == {key: metrics[key] for key in same}
+    assert (scores["gt_known_loc"], scores["gt_known_threshold"], scores["masks"]) == (0.5, 9, "boxes.csv")
+    assert "take each submitted map as that of the true class" in scores["note"]
+
+
+@pytest.mark.parametrize(
+    ("track", "keys"),
+    [
+        ("track1", {"images", "pixels", "mean_iou", "mean_iou_foreground", "pixel_accuracy", "mean_accuracy"}),
+        ("track3", {"images", "pixels", "peak_iou", "peak_threshold", "peak_iou_mean", "pxap", "all_foreground_iou"}),
+    ],
+)
+def test_the_zip_of_val_scores_as_the_stages_say(
+    track: str, keys: set[str], make_run: Callable[..., MadeRun], tmp_path: Path
+) -> None:
+    """The stages refine, evaluate and package on the maps of a run, `package.split: val`; then only zip and masks."""
+    run = make_run(track)
+    data, params = run.folder / "data", read_params(run.params)
+    params["tracks"][track]["package"]["split"] = "val"
+    write_yaml(run.params, params)
+    shared = ["--params", str(run.params), "--track", track, "--manifest", str(data / "manifest")]
+    refined, maps = str(data / "refined"), str(data / "maps")
+    refine.main([*shared, "--maps", maps, "--out", refined, "--report", str(data / "refine.json")])
+    of_val = ["--maps", f"{maps}/val", "--features", str(data / "features"), "--refined", f"{refined}/val"]
+    evaluate.main([*shared, *of_val, "--out", str(tmp_path / "reports")])
+    package_stage.main(
+        [*shared, "--refined", refined, "--out", str(tmp_path / "x.zip"), "--report", str(data / "package.json")]
+    )
+    metrics = read_json(tmp_path / "reports" / "metrics.json")
+    for record in read_manifest(data / "manifest", ("val",)):
+        assert record.mask is not None
+        (tmp_path / "truth").mkdir(exist_ok=True)
+        shutil.copy(record.mask, tmp_path / "truth" / f"{record.id}.png")
+    scores = score_submission(tmp_path / "x.zip", tmp_path / "truth", track, classes=3)
+    assert {key: scores[key] for key in keys} == {key: metrics[key] for key in keys}
+    assert scores["images"] == 6
+
+
+def test_many_images_in_processes_have_the_numbers_of_one(tmp_path: Path) -> None:
+    count = 2 * CHUNK + 3
+    predictions = {f"{n:03d}": [[n, 200, 0]] for n in range(count)}
+    masks = {f"{n:03d}": [[0, 255, 255 * (n % 2)]] for n in range(count)}
+    scores = score_submission(_zip(tmp_path / "x.zip", **predictions), _truth(tmp_path / "truth", **masks), "track3")
+    true, found = count + count // 2, count  # at 200 the second pixel of every image is found, and no other
+    assert count < 200
+    assert (scores["images"], scores["peak_iou"], scores["peak_threshold"]) == (count, found / true, 200)
+
+
+# --- by hand ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mask", "masks", "peak", "everything"),
+    [
+        ([[0, 255, 255]], "auto", 2 / 3, 2 / 3),  # two are foreground: to find one of them is worse than to take all
+        ([[0, 7, 255]], "auto", 1.0, 1 / 2),  # the third is ignored, the second is found alone
+        ([[0, 7, 255]], "foreground", 1 / 3, 1 / 3),  # 7 is not above 128: only the third, which is not found
+    ],
+)
+def test_the_meaning_of_masks_decides(
+    mask: list[list[int]], masks: Any, peak: float, everything: float, tmp_path: Path
+) -> None:
+    path, truth = _zip(tmp_path / "x.zip", a=[[0, 9, 0]]), _truth(tmp_path / "truth", a=mask)
+    scores = score_submission(path, truth, "track3", masks=masks)
+    assert (scores["peak_iou"], scores["all_foreground_iou"]) == (pytest.approx(peak), pytest.approx(everything))
+
+
+def test_masks_of_foreground_need_one_class_in_track1(tmp_path: Path) -> None:
+    path, truth = _zip(tmp_path / "x.zip", a=[[1, 1, 0]]), _truth(tmp_path / "truth", a=[[255, 0, 0]])
+    scores = score_submission(path, truth, "track1", classes=1)
+    assert (scores["mean_iou_foreground"], scores["mean_iou"]) == (0.5, 0.5)  # 1 of 2, and 1 of 2
+    with pytest.raises(ScoreError, match=r"a.png: expected a mask of class ids, for the mean IoU, got foreground only"):
+        score_submission(path, truth, "track1")
+
+
+def test_the_defaults_are_those_of_the_recipe_of_the_challenge() -> None:
+    for track in ("track1", "track3"):
+        recipe = Path(__file__).parents[2] / "recipes" / "lid2020.yaml"
+        assert load_section(EvaluateSettings, f"tracks.{track}.evaluate", recipe) == CHALLENGE
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+
+def test_a_zip_of_other_images_is_refused_as_the_server_does(tmp_path: Path) -> None:
+    path = _zip(tmp_path / "x.zip", a=[[0, 9]], b=[[0, 9]])
+    truth = _truth(tmp_path / "truth", a=[[0, 255]], c=[[0, 255]])
+    with pytest.raises(SubmissionError, match=r"x.zip: expected 2 ids, got 2; missing=\['c'\], extra=\['b'\]"):
+        score_submission(path, truth, "track3")
+    scores = score_submission(path, truth, "track3", partial=True)
+    assert (scores["images"], scores["peak_iou"]) == (1, 1.0)
+    assert (scores["images_without_truth"], scores["without_truth"]) == (1, ["b"])
+    assert (scores["images_without_prediction"], scores["without_prediction"]) == (1, ["c"])
+
+
+def test_a_wrong_size_or_value_is_refused_even_in_part(tmp_path: Path) -> None:
+    truth = _truth(tmp_path / "truth", a=[[0, 1]])
+    with pytest.raises(SubmissionError, match=r"a: expected a PNG of mode L, 2x1 .* got mode L, 1x2; likely width and"):
+        score_submission(_zip(tmp_path / "x.zip", a=[[0], [1]]), truth, "track3", partial=True)
+    with pytest.raises(SubmissionError, match=r"b: expected values 0..3, got \[4\]"):
+        score_submission(_zip(tmp_path / "y.zip", a=[[0, 1]], b=[[4]]), truth, "track1", 3, partial=True)
+
+
+def test_truth_of_none_of_the_images(tmp_path: Path) -> None:
+    truth = _truth(tmp_path / "truth", c=[[0, 255]])
+    with pytest.raises(ScoreError, match="expected truth of predicted images, got none"):
+        score_submission(_zip(tmp_path / "x.zip", a=[[0, 9]]), truth, "track3", partial=True)
+
+
+def test_truth_of_other_classes_is_named(tmp_path: Path) -> None:
+    truth = _truth(tmp_path / "truth", a=[[0, 9]])
+    with pytest.raises(DataError, match=r"a.png: expected mask values 0..3 or 255, got \[9\]"):
+        score_submission(_zip(tmp_path / "x.zip", a=[[0, 3]]), truth, "track1", 3)
+
+
+@pytest.mark.parametrize("data", [None, b"", b"PK\x03\x04 no zip"])
+def test_what_is_no_zip_is_refused(data: bytes | None, tmp_path: Path) -> None:
+    if data is not None:
+        (tmp_path / "x.zip").write_bytes(data)
+    for partial in (False, True):
+        with pytest.raises(SubmissionError, match=r"x\.zip: expected a zip, "):
+            score_submission(tmp_path / "x.zip", _truth(tmp_path / "truth", a=[[0, 255]]), "track3", partial=partial)
+
+
+def test_only_the_first_names_are_listed(tmp_path: Path) -> None:
+    more = {f"{n:02d}": [[0]] for n in range(MOST_NAMED + 5)}
+    path, truth = _zip(tmp_path / "x.zip", a=[[9]], **more), _truth(tmp_path / "truth", a=[[255]])
+    scores = score_submission(path, truth, "track3", partial=True)
+    assert scores["images_without_truth"] == MOST_NAMED + 5
+    assert scores["without_truth"] == sorted(more)[:MOST_NAMED]

@@ -1,0 +1,279 @@
+"""The command `lid`: exit status, what stands on stdout, and help that loads no library."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from support.helpers import ROOT, write_png
+
+from pipeline import cli
+from pipeline.core.archives import write_zip
+from pipeline.core.errors import StoreError
+from pipeline.core.images import encode_png
+
+OWN = ("run", "predict", "check", "score", "preflight", "report")
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def zipped(tmp_path: Path) -> Path:
+    """A submission of two predictions, 3 x 2 pixels, in `tmp_path`."""
+    pixels = np.array([[0, 9, 9], [0, 0, 0]], np.uint8)
+    write_zip(tmp_path / "x.zip", [(f"{image_id}.png", encode_png(pixels)) for image_id in "ab"])
+    return tmp_path / "x.zip"
+
+
+@pytest.fixture
+def masks(tmp_path: Path) -> Path:
+    """Their truth: of `a` found whole at 1..9, of `b` to a half."""
+    write_png(tmp_path / "masks" / "a.png", np.array([[0, 255, 255], [0, 0, 0]], np.uint8))
+    write_png(tmp_path / "masks" / "b.png", np.array([[0, 255, 255], [0, 255, 255]], np.uint8))
+    return tmp_path / "masks"
+
+
+def usage_error(*words: str) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(words)
+    assert isinstance(stopped.value.code, int)
+    return stopped.value.code
+
+
+# --- help -------------------------------------------------------------------------------------------------------------
+
+
+def run_alone(*words: str, heavy: tuple[str, ...]) -> "subprocess.CompletedProcess[str]":
+    """`lid` in an interpreter of its own, which cannot import the libraries in `heavy`."""
+    code = f"import sys; sys.modules.update(dict.fromkeys({heavy!r})); from pipeline.cli import main; sys.exit(main())"
+    return subprocess.run([sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_help_loads_no_library_and_names_every_command() -> None:
+    done = run_alone("--help", heavy=("torch", "numpy", "pandas", "pydantic", "dvc"))
+    assert (done.returncode, done.stderr) == (0, "")
+    for name in (*OWN, *cli.PASSED):
+        assert re.search(rf"^    {name}\s", done.stdout, flags=re.MULTILINE), name
+    assert "lid check mine.zip" in done.stdout
+
+
+@pytest.mark.parametrize("name", [*OWN, *cli.PASSED])
+def test_help_of_every_command_comes_without_torch(name: str) -> None:
+    done = run_alone(name, "--help", heavy=("torch",))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"usage: lid {name} ")
+    assert "examples:" in done.stdout or name in cli.PASSED
+
+
+def test_the_version_is_printed(capsys: Capture) -> None:
+    assert usage_error("--version") == 0
+    assert capsys.readouterr().out == "lid 0.1.0\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("no",),
+        ("check", "x.zip"),
+        ("check", "x.zip", "--track", "track1"),  # neither --ids nor --images
+        ("score", "x.zip", "--track", "track1"),
+        ("predict", "data/track3", "photo.jpg"),
+        ("ablate",),
+    ],
+)
+def test_wrong_usage_is_status_2(words: tuple[str, ...], capsys: Capture) -> None:
+    assert usage_error(*words) == 2
+    assert capsys.readouterr().out == ""
+
+
+# --- check and score --------------------------------------------------------------------------------------------------
+
+
+def test_check_of_a_good_zip(zipped: Path, tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "ids.txt").write_text("a\nb\n")
+    words = ["check", str(zipped), "--track", "track3", "--ids", str(tmp_path / "ids.txt")]
+    assert cli.main(words) == 0
+    assert capsys.readouterr().out == "ok: 2 images\n"
+    assert cli.main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["ok"], found["problems"], found["expected"]) == (True, [], 2)
+    assert found["counts"]["largest_value"] == 9
+
+
+def test_check_of_a_bad_zip(zipped: Path, masks: Path, capsys: Capture) -> None:
+    words = ["check", str(zipped), "--track", "track1", "--images", str(masks), "--classes", "8"]
+    assert cli.main(words) == 1
+    shown = ["a: expected values 0..8, got [9] in 2 pixels", "b: expected values 0..8, got [9] in 2 pixels"]
+    assert capsys.readouterr().out.splitlines() == shown
+    assert cli.main([*words, "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert (found["ok"], found["problems"]) == (False, shown)
+
+
+def test_score_prints_the_boards_numbers(zipped: Path, masks: Path, capsys: Capture) -> None:
+    words = ["score", str(zipped), "--track", "track3", "--truth", str(masks)]
+    assert cli.main(words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "Peak IoU: 0.6667"  # 4 of 6 foreground pixels, none too many
+    assert "Peak threshold: 9" in lines
+    assert lines[-1] == "2 images, 0 without truth, 0 not predicted"
+    assert cli.main([*words, "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert (scores["peak_iou"], scores["peak_threshold"], scores["images"]) == (4 / 6, 9, 2)
+
+
+def test_score_refuses_what_the_server_refuses(zipped: Path, masks: Path, capsys: Capture) -> None:
+    (masks / "b.png").unlink()
+    words = ["score", str(zipped), "--track", "track3", "--truth", str(masks), "--json"]
+    assert cli.main(words) == 1
+    captured = capsys.readouterr()
+    message = "x.zip: expected 1 ids, got 2; missing=[], extra=['b']"
+    assert json.loads(captured.out) == {"error": message}
+    assert captured.err == f"error: {message}\n"
+    assert cli.main([*words, "--partial"]) == 0
+    assert json.loads(capsys.readouterr().out)["without_truth"] == ["b"]
+
+
+def test_an_error_raised_on_purpose_is_status_1(zipped: Path, capsys: Capture) -> None:
+    assert cli.main(["score", str(zipped), "--track", "track3", "--truth", "no"]) == 1
+    assert capsys.readouterr() == ("", "error: no: expected masks, <id>.png, or boxes.csv, found no such folder\n")
+
+
+# --- predict ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the package `predict` returns."""
+
+    images: int
+    skipped: dict[str, str]
+    report: Path
+
+
+@pytest.fixture
+def predict(monkeypatch: pytest.MonkeyPatch) -> Callable[[Summary], list[Any]]:
+    """Put a package in the place of `pipeline.predict` that remembers what it is called with."""
+
+    def put(summary: Summary) -> list[Any]:
+        calls: list[Any] = []
+
+        def make(run: Path, **options: Any) -> str:
+            calls.append((run, options))
+            return "predictor"
+
+        def predict_files(*given: Any) -> Summary:
+            calls.append(given)
+            return summary
+
+        module = ModuleType("pipeline.predict")
+        module.Predictor, module.predict_files = make, predict_files  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "pipeline.predict", module)
+        monkeypatch.delitem(vars(sys.modules["pipeline"]), "predict", raising=False)
+        return calls
+
+    return put
+
+
+def test_predict_hands_on_what_it_is_given(predict: Callable[[Summary], list[Any]], capsys: Capture) -> None:
+    calls = predict(Summary(2, {"c.jpg": "no image"}, Path("out/predictions.json")))
+    words = ["predict", "data/track3", "a.jpg", "photos", "--out", "out", "--threshold", "7", "--device", "cpu"]
+    assert cli.main([*words, "--json"]) == 0
+    assert calls == [
+        (Path("data/track3"), {"device": "cpu", "precision": "auto", "threshold": 7}),
+        ("predictor", [Path("a.jpg"), Path("photos")], Path("out")),
+    ]
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == {
+        "images": 2, "skipped": {"c.jpg": "no image"}, "report": "out/predictions.json"
+    }  # fmt: skip
+    assert captured.err == "skipped c.jpg: no image\n"
+
+
+def test_predict_without_any_image_is_a_finding(predict: Callable[[Summary], list[Any]], capsys: Capture) -> None:
+    predict(Summary(0, {"c.jpg": "no image"}, Path("out/predictions.json")))
+    assert cli.main(["predict", "data/track3", "c.jpg", "--out", "out"]) == 1
+    assert capsys.readouterr().out == "0 images, 1 skipped: out\n"
+
+
+# --- run and report ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
+    """Commands that are started, in place of starting them, in an empty folder; `no` as a target fails."""
+    commands: list[list[str]] = []
+
+    def start(command: list[str], **options: Any) -> "subprocess.CompletedProcess[str]":
+        commands.append(command[1:])
+        assert options["env"]["PATH"].startswith(str(Path(sys.executable).parent))
+        return subprocess.CompletedProcess(command, 255 if "no" in command else 0)
+
+    monkeypatch.setattr(subprocess, "run", start)
+    monkeypatch.chdir(tmp_path)
+    return commands
+
+
+def test_run_is_dvc_repro(started: list[list[str]]) -> None:
+    assert cli.main(["run"]) == 0
+    assert cli.main(["run", "package@track3", "report@track1"]) == 0
+    assert cli.main(["run", "no"]) == 1
+    repro = ["-m", "dvc", "repro"]
+    assert started == [repro, [*repro, "package@track3", "report@track1"], [*repro, "no"]]
+
+
+def test_report_runs_its_stage_alone(started: list[list[str]], capsys: Capture) -> None:
+    assert cli.main(["report", "--track", "track3"]) == 0
+    assert started == [["-m", "dvc", "repro", "--single-item", "report@track3"]]
+    assert capsys.readouterr().out == "reports/track3/index.html\n"
+
+
+def test_a_recipe_becomes_the_params_file_and_edits_are_kept(started: list[list[str]], capsys: Capture) -> None:
+    recipes = Path("recipes")
+    recipes.mkdir()
+    for name in ("one", "two"):
+        (recipes / f"{name}.yaml").write_text(name)
+    kept = Path("params.yaml.before")
+    assert cli.main(["run", "--recipe", "recipes/one.yaml"]) == 0
+    assert cli.main(["run", "--recipe", "recipes/two.yaml"]) == 0
+    assert Path("params.yaml").read_text() == "two"
+    assert not kept.exists()  # nothing is lost: it was a recipe
+    Path("params.yaml").write_text("edited")
+    assert cli.main(["run", "--recipe", "recipes/one.yaml"]) == 0
+    assert (Path("params.yaml").read_text(), kept.read_text()) == ("one", "edited")
+    assert "what it was before: params.yaml.before" in capsys.readouterr().err
+    assert cli.main(["run", "--recipe", "recipes/none.yaml"]) == 1
+    assert len(started) == 3
+
+
+# --- commands that stand elsewhere ------------------------------------------------------------------------------------
+
+
+def test_arguments_behind_the_name_are_passed_through(tmp_path: Path, capsys: Capture) -> None:
+    params = (ROOT / "params.yaml").read_text()
+    (tmp_path / "old.yaml").write_text(params)
+    assert cli.main(["migrate", str(tmp_path / "old.yaml")]) == 0
+    assert capsys.readouterr().out == params
+    assert cli.main(["migrate", str(tmp_path / "none.yaml")]) == 1
+    assert "none.yaml" in capsys.readouterr().err
+
+
+def test_an_error_of_a_passed_command_is_one_message(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    def fail(given: list[str]) -> int:
+        assert (given, sys.argv[0]) == (["--grid"], "lid ablate")
+        raise StoreError("no such run")
+
+    module = ModuleType("elsewhere")
+    module.main = fail  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "elsewhere", module)
+    monkeypatch.setitem(cli.PASSED, "ablate", cli.Passed("", "elsewhere:main"))
+    before = sys.argv[0]
+    assert cli.main(["ablate", "--grid"]) == 1
+    assert (sys.argv[0], capsys.readouterr().err) == (before, "no such run\n")
