@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.core.errors import run
+from pipeline.core.files import write_json
 from pipeline.core.settings import PARAMS, load_section
 from pipeline.core.tracks import TRACKS, get_track
 from pipeline.evaluate.diagnostics import write_diagnostics
-from pipeline.evaluate.run import DIAGNOSTICS, evaluate
+from pipeline.evaluate.run import DIAGNOSTICS, describe_scores, evaluate
 from pipeline.evaluate.settings import EvaluateSettings
 
 
@@ -22,11 +23,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--track", required=True, choices=sorted(TRACKS))
     for name in ("--manifest", "--maps", "--features", "--refined", "--out"):
         parser.add_argument(name, required=True, type=Path)
+    parser.add_argument("--report", type=Path, help="what a prediction with this run needs; none if not given")
     args = parser.parse_args(arguments)
     track = get_track(args.track)
     settings = load_section(EvaluateSettings, f"tracks.{args.track}.evaluate", args.params)
-    evaluate(args.manifest, args.maps, args.refined, args.out, settings, track)
+    metrics = evaluate(args.manifest, args.maps, args.refined, args.out, settings, track)
     write_diagnostics(args.manifest, args.features, args.maps, args.out / DIAGNOSTICS, track)
+    if args.report:
+        write_json(args.report, describe_scores(metrics, track))
 
 
 if __name__ == "__main__":

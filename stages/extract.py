@@ -5,7 +5,6 @@ Settings: `tracks.<track>.extract` in params.yaml. Paths: see dvc.yaml.
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.core.errors import run
@@ -14,7 +13,7 @@ from pipeline.core.manifest import read_manifest
 from pipeline.core.settings import PARAMS, load_section
 from pipeline.core.tracks import TRACKS, get_track
 from pipeline.extract.features import keep_features
-from pipeline.extract.run import extract
+from pipeline.extract.run import describe_extraction, extract
 from pipeline.extract.settings import ExtractSettings
 from pipeline.models.classifier import load_classifier
 
@@ -31,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     track = get_track(args.track)
     counts = extract(manifest, classifier, args.out, settings, with_true=track.task == "localization")
     kept = keep_features(manifest, classifier, args.features, settings, track)
-    write_json(args.report, {**asdict(counts), "diagnostic_images": kept})
+    write_json(args.report, describe_extraction(counts, kept, manifest.classes, track, settings))
 
 
 if __name__ == "__main__":

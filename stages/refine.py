@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings = load_section(RefineSettings, f"tracks.{args.track}.refine", args.params)
     check_output(settings.output, get_track(args.track).outputs, args.track)
     counts = refine(read_manifest(args.manifest, truth=False), args.maps, args.out, settings)
-    write_json(args.report, asdict(counts))
+    write_json(args.report, {**asdict(counts), "settings": asdict(settings)})
 
 
 if __name__ == "__main__":

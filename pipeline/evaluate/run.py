@@ -20,6 +20,7 @@ from pipeline.core.store import Store
 from pipeline.core.tracks import Track
 from pipeline.evaluate.classification import Classification, check_prediction
 from pipeline.evaluate.localization import LocalizationScorer
+from pipeline.evaluate.metrics import ranking
 from pipeline.evaluate.scorer import Cell, Context, Prediction, Scorer
 from pipeline.evaluate.segmentation import SegmentationScorer
 from pipeline.evaluate.settings import EvaluateSettings
@@ -88,6 +89,20 @@ def evaluate(
     write_text(out_dir / TABLE, to_csv(result.scorer.table()))
     write_text(out_dir / PER_IMAGE, to_csv(_image_table(result.scorer, predicted, manifest.classes)))
     return metrics
+
+
+def describe_scores(metrics: Mapping[str, Any], track: Track) -> dict[str, Any]:
+    """Contents of `evaluate.json`: the ranking score and, in Track 3, the threshold and comparison it was reached with.
+
+    >>> from pipeline.core.tracks import get_track
+    >>> describe_scores({"peak_iou": 0.5, "peak_threshold": 9, "comparison": ">=", "pixels": 6}, get_track("track3"))
+    {'ranking_score': 0.5, 'ranking_score_name': 'peak_iou', 'peak_threshold': 9, 'comparison': '>='}
+    """
+    score = ranking(track.task).key
+    found = {"ranking_score": metrics[score], "ranking_score_name": score}
+    if track.task == "segmentation":
+        return found
+    return {**found, "peak_threshold": metrics["peak_threshold"], "comparison": metrics["comparison"]}
 
 
 def _with_predictions(records: Sequence[Record], refined_store: Path) -> Sequence[Record]:

@@ -7,13 +7,13 @@ of its time, is built once for each pair of kernels.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import joblib
 import numpy as np
 from numpy.typing import NDArray
-from pydensecrf.densecrf import DenseCRF2D
 from tqdm import tqdm
 
 from pipeline.core.errors import MapError, ScoreError, sample
@@ -27,13 +27,12 @@ from pipeline.evaluate.peak_iou import PeakIoU
 from pipeline.evaluate.scorer import Context
 from pipeline.evaluate.segmentation import ranked_iou
 from pipeline.experiments.rescale import rescale_arrays
-from pipeline.refine.crf import changes_nothing, infer, make_crf, refine_probabilities
+from pipeline.refine.crf import DenseCRF, kernels_of
 from pipeline.refine.outputs import Evidence, predict_image, read_evidence
-from pipeline.refine.settings import CrfSettings, RefineSettings
+from pipeline.refine.settings import RefineSettings
 
 State = PeakIoU | MeanIoU
 Pixels = NDArray[np.uint8]
-Maps = NDArray[np.float32]
 Evidences = dict[tuple[Path, float], Evidence]
 
 
@@ -111,30 +110,6 @@ def _add_label_map(state: State, prediction: Pixels, truth: Pixels, image_id: st
     state.accumulate(truth, prediction, image_id)
 
 
-class SharedCrf:
-    """`refine_probabilities` of one image under many settings: same results, bit for bit, but kernels are built once.
-
-    Only the last pair of kernels is kept, for one and more labels: sort trials by their kernels.
-    """
-
-    def __init__(self, image: Pixels) -> None:
-        self.image = image
-        self._kernels: object = None
-        self._models: dict[int, DenseCRF2D] = {}  # by number of labels
-
-    def refine(self, probabilities: Maps, settings: CrfSettings) -> Maps:
-        """See `refine_probabilities`."""
-        if changes_nothing(settings) or not np.isfinite(probabilities).all():
-            return refine_probabilities(self.image, probabilities, settings)
-        kernels = (settings.gaussian, settings.bilateral)
-        if self._kernels != kernels:
-            self._kernels, self._models = kernels, {}
-        labels = len(probabilities)
-        if labels not in self._models:
-            self._models[labels] = make_crf(self.image, labels, settings)
-        return infer(self._models[labels], probabilities, settings.iterations)
-
-
 def kernels(trial: Trial) -> str:
     """Trials with equal texts share a lattice."""
     return repr((trial.refine.crf.gaussian, trial.refine.crf.bilateral))
@@ -151,16 +126,19 @@ def try_on_images(scoring: Scoring, records: Sequence[Record], trials: Sequence[
     for record in records:
         image = read_rgb(record.file)
         add = scoring.read_truth(record)
-        crf, evidences = SharedCrf(image), dict[tuple[Path, float], Evidence]()
+        crf: DenseCRF | None = None
+        evidences: Evidences = {}
         for n in order:
             trial = trials[n]
+            if crf is None or crf.kernels != kernels_of(trial.refine.crf):  # only the last lattices are kept
+                crf = DenseCRF(image, kernels_of(trial.refine.crf))
             evidence = _evidence(evidences, stores[trial.maps], trial, record.id, (image.shape[0], image.shape[1]))
             add(states[n], _prediction(evidence, trial.refine, crf, record.id))
     return states
 
 
-def _prediction(evidence: Evidence, settings: RefineSettings, crf: SharedCrf, image_id: str) -> Pixels:
-    sharpen = (lambda probabilities: crf.refine(probabilities, settings.crf)) if settings.crf.enabled else None
+def _prediction(evidence: Evidence, settings: RefineSettings, crf: DenseCRF, image_id: str) -> Pixels:
+    sharpen = partial(crf.infer, iterations=settings.crf.iterations) if settings.crf.enabled else None
     try:
         return predict_image(evidence, settings, sharpen).after
     except MapError as error:

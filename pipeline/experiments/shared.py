@@ -11,7 +11,7 @@ bit.
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -26,7 +26,14 @@ from pipeline.core.tracks import TRACKS, get_track
 from pipeline.extract.arrays import image_arrays
 from pipeline.extract.features import keep_features
 from pipeline.extract.plan import plan_shards
-from pipeline.extract.run import Counts, MapStores, compute_batches, progress_bar, warn_of_test_labels
+from pipeline.extract.run import (
+    Counts,
+    MapStores,
+    compute_batches,
+    describe_extraction,
+    progress_bar,
+    warn_of_test_labels,
+)
 from pipeline.extract.settings import ExtractSettings
 from pipeline.models.classifier import Classifier, load_classifier
 from pipeline.train.build import new_classifier
@@ -147,8 +154,8 @@ def extract(args: argparse.Namespace) -> None:
         folder: keep_features(manifest, one.classifier, folder, one.settings, track)
         for folder, one in dict(zip(args.features, extractions, strict=True)).items()
     }
-    for counts, folder, report in zip(found, args.features, args.report, strict=True):
-        write_json(report, {**asdict(counts), "diagnostic_images": kept[folder]})
+    for counts, settings, folder, report in zip(found, every, args.features, args.report, strict=True):
+        write_json(report, describe_extraction(counts, kept[folder], manifest.classes, track, settings))
 
 
 FILES = {

@@ -27,25 +27,37 @@ class _ViewDataset(Dataset[tuple[list[NDArray[np.uint8]], int]]):
 
     def __getitem__(self, position: int) -> tuple[list[NDArray[np.uint8]], int]:
         job = self.jobs[position]
-        image = read_rgb(job.file)
-        return [resize_image(image, shape) for shape in job.view_shapes], position
+        return resize_to_views(read_rgb(job.file), job), position
+
+
+def resize_to_views(image: NDArray[np.uint8], job: Job) -> list[NDArray[np.uint8]]:
+    """An image at the shape of each of its views. Shapes: (H, W, 3) to (h, w, 3) each"""
+    return [resize_image(image, shape) for shape in job.view_shapes]
+
+
+def stack_views(images: Sequence[Sequence[NDArray[np.uint8]]]) -> list[Tensor]:
+    """The views of N images as one batch for each size. Shapes: (h, w, 3) each to (N, 3, h, w) for each size"""
+    return [torch.from_numpy(np.stack(same)).permute(0, 3, 1, 2) for same in zip(*images, strict=True)]
 
 
 def _collate(items: Sequence[tuple[list[NDArray[np.uint8]], int]]) -> tuple[list[Tensor], list[int]]:
-    scales = zip(*(images for images, _ in items), strict=True)
-    stacked = [torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) for images in scales]
-    return stacked, [position for _, position in items]
+    return stack_views([views for views, _ in items]), [position for _, position in items]
+
+
+def batch_positions(jobs: Sequence[Job], batch_size: int) -> list[list[int]]:
+    """Positions of the jobs of each batch: neighbors with views of one shape, at most `batch_size` of them."""
+    positions: list[list[int]] = []
+    for _, group in groupby(range(len(jobs)), key=lambda position: jobs[position].view_shapes):
+        same = list(group)
+        positions += [same[start : start + batch_size] for start in range(0, len(same), batch_size)]
+    return positions
 
 
 def load_batches(jobs: Sequence[Job], settings: ExtractSettings, hardware: Hardware) -> DataLoader[Any]:
     """Batches of images with views of one shape: (the N images at every size, their positions in `jobs`)."""
-    positions: list[list[int]] = []
-    for _, group in groupby(range(len(jobs)), key=lambda position: jobs[position].view_shapes):
-        same = list(group)
-        positions += [same[start : start + settings.batch_size] for start in range(0, len(same), settings.batch_size)]
     return DataLoader(
         _ViewDataset(jobs),
-        batch_sampler=positions,
+        batch_sampler=batch_positions(jobs, settings.batch_size),
         num_workers=settings.workers,
         collate_fn=_collate,
         pin_memory=hardware.pins_memory,

@@ -35,10 +35,15 @@ def plan(manifest: Manifest, settings: ExtractSettings, output_stride: int, with
         by_label = settings.classes == "label" and split != "test"
         for record in manifest.select(split):
             shape = stored_shape(record)
-            view_shapes = tuple(view_shape(shape, size, settings.resize, output_stride) for size in settings.sizes)
+            views = view_shapes(shape, settings, output_stride)
             true = record.labels if with_true and split == "val" else ()
-            jobs.append(Job(record.id, record.file, shape, view_shapes, record.labels if by_label else (), true))
+            jobs.append(Job(record.id, record.file, shape, views, record.labels if by_label else (), true))
     return by_shape(jobs)
+
+
+def view_shapes(shape: Shape, settings: ExtractSettings, output_stride: int) -> tuple[Shape, ...]:
+    """The shape (H, W) of each view of an image of this shape, one for each of `extract.sizes`."""
+    return tuple(view_shape(shape, size, settings.resize, output_stride) for size in settings.sizes)
 
 
 def plan_shards(

@@ -16,6 +16,7 @@ from pipeline.core.device import Hardware, choose_hardware
 from pipeline.core.manifest import SPLITS, Manifest, Split
 from pipeline.core.reuse import Finished, digest, finished_of
 from pipeline.core.store import Arrays, Shard, Store, finish, write_shard
+from pipeline.core.tracks import Track
 from pipeline.extract.arrays import image_arrays
 from pipeline.extract.load import load_batches
 from pipeline.extract.network import View, compute_views
@@ -84,6 +85,19 @@ def compute_batches(
     """The images of a shard batch by batch, with the features of all their views."""
     for scales, positions in load_batches(jobs, settings, hardware):
         yield [jobs[position] for position in positions], compute_views(classifier, scales, settings, hardware)
+
+
+def describe_extraction(
+    counts: Counts, diagnostic_images: int, classes: Sequence[str], track: Track, settings: ExtractSettings
+) -> dict[str, Any]:
+    """Contents of `extract.json`: the counts, and what it takes to extract another image as these were."""
+    return {
+        **asdict(counts),
+        "diagnostic_images": diagnostic_images,
+        "track": track.name,
+        "class_names": list(classes),
+        "settings": asdict(settings),
+    }
 
 
 def warn_of_test_labels(manifest: Manifest, settings: ExtractSettings) -> int:

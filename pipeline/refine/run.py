@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import joblib
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pipeline.core.archives import content_digest
@@ -134,7 +135,11 @@ def refine_image(arrays: Arrays, file: Path, image_id: str, settings: RefineSett
     Raises:
         MapError: naming the image
     """
-    image = read_rgb(file)
+    return refine_pixels(arrays, read_rgb(file), image_id, settings)
+
+
+def refine_pixels(arrays: Arrays, image: NDArray[np.uint8], image_id: str, settings: RefineSettings) -> Prediction:
+    """As `refine_image`, for an image that is decoded already. Shape: (H, W, 3), RGB"""
     evidence = read_evidence(arrays, (image.shape[0], image.shape[1]))
     sharpen = partial(refine_probabilities, image, settings=settings.crf) if settings.crf.enabled else None
     try:

@@ -22,6 +22,8 @@ from pipeline.report.results import Results
 from pipeline.report.scores import class_table, headline
 from pipeline.report.settings import ReportSettings
 
+SHOWN_ELSEWHERE = ("splits", "train_images_per_class", "track", "class_names", "settings")  # keys of a stage's counts
+
 
 def write_report(results: Results, settings: ReportSettings, out: Path) -> None:
     """Write the page of one track; see `render`."""
@@ -109,10 +111,8 @@ def facts(results: Results) -> dict[str, Any]:
 
 
 def _scalars(counts: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
-    """What fits into one line each; splits and classes have tables of their own."""
-    for key, value in flatten(
-        {key: value for key, value in counts.items() if key not in ("splits", "train_images_per_class")}
-    ):
+    """What fits into one line each; splits, classes and settings stand elsewhere on the page."""
+    for key, value in flatten({key: value for key, value in counts.items() if key not in SHOWN_ELSEWHERE}):
         if isinstance(value, Sequence) and not isinstance(value, str):
             yield key, f"{len(value)} entries" if len(value) > 4 else ", ".join(map(str, value)) or "none"
         else:

@@ -1,45 +1,17 @@
-"""Trials give what the stages refine and evaluate give; the shared lattice changes no bit."""
+"""Trials give what the stages refine and evaluate give, also where they share a lattice."""
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
-from support.helpers import refine_settings
 
 from pipeline.core.errors import ScoreError
 from pipeline.core.manifest import read_manifest
 from pipeline.core.tracks import get_track
 from pipeline.evaluate.run import evaluate
 from pipeline.evaluate.scorer import Context
-from pipeline.experiments.scoring import Scoring, SharedCrf, Trial, measure
+from pipeline.experiments.scoring import Scoring, Trial, measure
 from pipeline.params.check import check
-from pipeline.refine.crf import refine_probabilities
 from pipeline.refine.run import refine
-
-
-def _crf(**changes):
-    return refine_settings(crf=changes).crf
-
-
-def test_the_shared_lattice_changes_no_bit():
-    chance = np.random.default_rng(0)
-    image = chance.integers(0, 256, (20, 31, 3), np.uint8)
-    settings = [
-        _crf(iterations=3),
-        _crf(iterations=1),
-        _crf(iterations=3, bilateral={"color_std": 5.0}),
-        _crf(iterations=2, gaussian={"compat": 0.0}),
-        _crf(iterations=2, bilateral={"compat": 0.0}),
-        _crf(iterations=0),
-    ]
-    shared = SharedCrf(image)
-    for labels in (2, 3, 2):
-        raw = chance.random((labels, 20, 31)).astype(np.float32)
-        probabilities = raw / raw.sum(axis=0)
-        for one in settings:
-            np.testing.assert_array_equal(
-                shared.refine(probabilities, one), refine_probabilities(image, probabilities, one)
-            )
 
 
 def _judge(run):

@@ -6,9 +6,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from support.helpers import ROOT
 
 from pipeline.core.errors import MapError
-from pipeline.refine.crf import SMALLEST, refine_probabilities, unary_energy
+from pipeline.core.settings import read_params
+from pipeline.refine.crf import BACKENDS, SMALLEST, DenseCRF, dense_crf, kernels_of, refine_probabilities, unary_energy
 from pipeline.refine.settings import ColorKernelSettings, CrfSettings, KernelSettings
 
 Floats = NDArray[np.float32]
@@ -203,10 +205,92 @@ def test_a_bad_probability_is_an_error(bad: float) -> None:
             refine_probabilities(two_halves(0), probabilities, settings)
 
 
-@pytest.mark.parametrize("image", [two_halves(0).transpose(1, 0, 2), two_halves(0)[:, :, 0], two_halves(0) / 255])
+@pytest.mark.parametrize("image", [two_halves(0)[:, :, 0], two_halves(0) / 255, two_halves(0)[:, :, :2]])
 def test_an_image_of_another_kind_is_refused(image: NDArray[np.uint8]) -> None:
-    with pytest.raises(MapError, match=r"expected a uint8 image of shape \(5, 7, 3\), got "):
-        refine_probabilities(image, guess(2, 0), BOTH)
+    with pytest.raises(MapError, match=r"expected a uint8 image of shape \(H, W, 3\), got "):
+        DenseCRF(image, kernels_of(BOTH))
+
+
+@pytest.mark.parametrize("probabilities", [guess(2, 0, SHAPE[::-1]), guess(2, 0)[0]])
+def test_probabilities_of_another_shape_are_refused(probabilities: Floats) -> None:
+    with pytest.raises(MapError, match=r"expected probabilities of shape \(L, 5, 7\), as the image has, got "):
+        refine_probabilities(two_halves(0), probabilities, crf(0, (2.0, 1.0), (3.0, 30.0, 2.0)))
+
+
+def test_an_unknown_backend_and_negative_iterations_are_refused() -> None:
+    with pytest.raises(MapError, match=r"expected a CRF backend among \['pydensecrf'\], got 'magic'"):
+        DenseCRF(two_halves(0), kernels_of(BOTH), "magic")
+    with pytest.raises(MapError, match="expected 0 or more mean-field iterations, got -1"):
+        DenseCRF(two_halves(0), kernels_of(BOTH)).infer(guess(2, 0), -1)
+
+
+# --- one model, several unaries --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [BOTH, crf(3, (2.0, 0.0), (3.0, 20.0, 2.0)), crf(3, (1.5, 2.0), (3.0, 20.0, 0.0)), crf(0, (2.0, 1.0), (3, 30, 2))],
+)
+def test_unaries_of_one_model_equal_calls_of_their_own_bit_for_bit(settings: CrfSettings) -> None:
+    """Also after other iterations and another number of labels."""
+    image = two_halves(7, (20, 31))
+    model = DenseCRF(image, kernels_of(settings))
+    for seed, labels, iterations in ((1, 2, 3), (2, 3, 5), (3, 2, 1), (1, 2, 3), (4, 2, 0)):
+        unary = guess(labels, seed, (20, 31))
+        alone = DenseCRF(image, kernels_of(settings)).infer(unary, iterations)
+        assert model.infer(unary, iterations).tobytes() == alone.tobytes()
+    assert not np.array_equal(model.infer(guess(2, 1, (20, 31)), 3), model.infer(guess(2, 3, (20, 31)), 3))
+
+
+def test_lattices_are_built_once_for_each_number_of_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[int] = []
+    make = BACKENDS["pydensecrf"]
+
+    def counted(image: NDArray[np.uint8], labels: int, kernels: object) -> object:
+        built.append(labels)
+        return make(image, labels, kernels)  # type: ignore[arg-type]
+
+    monkeypatch.setitem(BACKENDS, "counted", counted)
+    model = DenseCRF(two_halves(0), kernels_of(BOTH), "counted")
+    for labels, iterations in ((2, 1), (3, 1), (2, 4), (3, 0), (4, 0)):
+        model.infer(guess(labels, labels), iterations)
+    assert built == [2, 3]
+
+
+# --- plain keyword arguments -----------------------------------------------------------------------------------------
+
+
+def test_the_defaults_are_those_of_track3_in_params() -> None:
+    values = read_params(ROOT / "params.yaml")["tracks"]["track3"]["refine"]["crf"]
+    gaussian, bilateral = values["gaussian"], values["bilateral"]
+    kernels = ((gaussian["spatial_std"], gaussian["compat"]), tuple(bilateral[name] for name in
+               ("spatial_std", "color_std", "compat")))  # fmt: skip
+    image, probabilities = two_halves(8, (20, 31)), guess(2, 8, (20, 31))
+    expected = refine_probabilities(image, probabilities, crf(values["iterations"], *kernels))
+    assert dense_crf(image, probabilities).tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize(
+    "name", ["iterations", "gaussian_std", "gaussian_compat", "spatial_std", "color_std", "compat"]
+)
+def test_every_argument_reaches_its_kernel(name: str) -> None:
+    image, probabilities = two_halves(9, (20, 31)), guess(3, 9, (20, 31))
+    given = {"iterations": 4, "gaussian_std": 2.0, "gaussian_compat": 1.0, "spatial_std": 5.0, "color_std": 30.0,
+             "compat": 2.0}  # fmt: skip
+    given[name] += 1
+    settings = crf(
+        int(given["iterations"]),
+        (given["gaussian_std"], given["gaussian_compat"]),
+        (given["spatial_std"], given["color_std"], given["compat"]),
+    )
+    expected = refine_probabilities(image, probabilities, settings)
+    assert dense_crf(image, probabilities, **given).tobytes() == expected.tobytes()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [{"gaussian_std": 0.0}, {"color_std": -1.0}, {"compat": -0.5}])
+def test_arguments_out_of_range_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(MapError, match="expected standard deviations above 0 and weights of 0 or more, got "):
+        dense_crf(two_halves(0), guess(2, 0), **wrong)  # type: ignore[arg-type]
 
 
 def test_unary_energy_is_minus_log_with_a_floor() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.core.errors import SettingsError, StoreError
 from pipeline.core.images import encode_png
-from pipeline.core.manifest import from_rows, write_manifest
+from pipeline.core.manifest import from_rows, read_manifest, write_manifest
 from pipeline.core.store import finish, write_shard
 from stages.evaluate import main
 
@@ -73,6 +73,29 @@ def test_both_tracks_write_the_same_files(arguments, tmp_path, track, expected):
     assert {name: metrics[name] for name in expected} == expected
     assert metrics["classification_accuracy"] == 1.0
     assert "kept features" in json.loads((tmp_path / "out" / "diagnostics.json").read_text())["note"]
+
+
+@pytest.mark.parametrize(
+    ("track", "expected"),
+    [
+        ("track1", {"ranking_score": pytest.approx(0.5), "ranking_score_name": "mean_iou"}),
+        (
+            "track3",
+            {"ranking_score": 0.5, "ranking_score_name": "peak_iou", "peak_threshold": 1, "comparison": ">="},
+        ),
+    ],
+)
+def test_what_a_prediction_needs_is_written_where_it_is_asked_for(arguments, tmp_path, track, expected):
+    main(["--track", track, *arguments, "--report", str(tmp_path / "evaluate.json")])
+    assert json.loads((tmp_path / "evaluate.json").read_text()) == expected
+
+
+def test_without_truth_there_is_no_peak_threshold(arguments, tmp_path):
+    rows = [{**row, "mask": None} for row in read_manifest(tmp_path / "manifest").table.to_pylist()]
+    write_manifest(tmp_path / "manifest", from_rows(rows, ["ant", "bee"], tmp_path, "labels"))
+    main(["--track", "track3", *arguments, "--report", str(tmp_path / "evaluate.json")])
+    found = json.loads((tmp_path / "evaluate.json").read_text())
+    assert (found["ranking_score"], found["peak_threshold"]) == (None, None)
 
 
 def test_running_twice_gives_the_same_bytes(arguments, tmp_path):

@@ -70,6 +70,17 @@ def test_counts_are_shown_if_given(tmp_path: Path) -> None:
     assert "4\u2009711" in (tmp_path / "reports/index.html").read_text(encoding="utf-8")
 
 
+def test_settings_stand_on_the_page_once(tmp_path: Path) -> None:
+    """Those that a stage keeps beside its counts are the section of the params file that the page shows anyway."""
+    arguments = _arguments(tmp_path)
+    main([*arguments, "--refine", str(tmp_path / "refine.json")])
+    before = (tmp_path / "reports/index.html").read_text(encoding="utf-8")
+    kept = {"images": 4711, "settings": {"exponent": 0.123}, "track": "track3", "class_names": ["a name"]}
+    write_json(tmp_path / "refine.json", kept)
+    main([*arguments, "--refine", str(tmp_path / "refine.json")])
+    assert (tmp_path / "reports/index.html").read_text(encoding="utf-8") == before
+
+
 def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"tracks\.track3\.report\.width: expected"):
         main(_arguments(tmp_path, PARAMS.replace("width: 64", "width: 8")))

@@ -1,0 +1,201 @@
+"""Predict image files into a folder: masks, score maps, overlays and one list of all; no truth and no index is needed.
+
+Pixels are read as the stages read them, in stored order: the EXIF orientation is ignored, so outputs lie on the stored
+pixels.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from pipeline.core.errors import DataError, PipelineError
+from pipeline.core.files import write_bytes, write_json
+from pipeline.core.images import MAX_PIXELS, encode_jpeg, encode_png, read_rgb, read_size
+from pipeline.extract.load import batch_positions
+from pipeline.extract.plan import Job, by_shape
+from pipeline.predict.paths import find_images, output_names
+from pipeline.predict.predictor import ImagePrediction, Predictor, image_name
+from pipeline.report.overlays import class_colors, paint, paint_heat
+
+MASKS, SCORES, OVERLAYS, REPORT = "masks", "scores", "overlays", "predictions.json"
+BOX_COLOR = (255, 255, 255)
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What was predicted.
+
+    Attributes:
+        images: predicted images
+        instances: of all of them
+        skipped: why an input was not predicted, by its path
+        report: the list of all, `predictions.json`
+    """
+
+    images: int
+    instances: int
+    skipped: Mapping[str, str]
+    report: Path
+
+
+def predict_files(predictor: Predictor, paths: Iterable[Path | str] | Path | str, out: Path | str) -> Summary:
+    """Predict images and write what was found to a folder.
+
+    - `masks/<name>.png`: 255 on the mask, else 0
+    - `scores/<name>.png`: Track 3 the score map, 0..255; Track 1 the label map, class ids 0..K
+    - `overlays/<name>.jpg`: Track 3 the score over the image and the boxes; Track 1 the classes over the image
+    - `predictions.json`: for each image its file, name, size, classes with probabilities, threshold, and instances with
+      boxes; then what was skipped, and totals
+
+    `<name>` is the stem of the file, numbered where two files have the same (`output_names`). Images are decoded batch
+    by batch; a batch has at most `extract.batch_size` images, and no more pixels than one image may have. An image that
+    cannot be read or predicted is listed and left out. Files of earlier calls in `out` are replaced where names are the
+    same, and stay otherwise.
+
+    Args:
+        predictor: a finished run
+        paths: files, folders (with their subfolders) and patterns; see `find_images`
+        out: made where it is missing
+
+    Raises:
+        DataError: if the paths lead to no image at all
+    """
+    given, out = [paths] if isinstance(paths, (str, Path)) else list(paths), Path(out)
+    files, skipped = find_images(given, [out / name for name in (MASKS, SCORES, OVERLAYS)])
+    if not files:
+        raise DataError(f"expected images to predict, found none in {[str(path) for path in given]}")
+    names = dict(zip(map(str, files), output_names(files), strict=True))
+    jobs = _plan(predictor, files, skipped)
+    entries: dict[str, dict[str, Any]] = {}
+    with tqdm(total=len(jobs), desc="predict", unit="image") as bar:
+        for batch in _batches(jobs, predictor.run.extract.batch_size):
+            for file, image, prediction in _predict(predictor, batch, skipped):
+                _write(out, names[file], image, prediction)
+                entries[file] = _describe(file, names[file], prediction)
+            bar.update(len(batch))
+    return _finish(predictor, out, entries, skipped)
+
+
+def _plan(predictor: Predictor, files: Sequence[Path], skipped: dict[str, str]) -> list[Job]:
+    """The images that have a readable header, those of one shape side by side; the others go to `skipped`."""
+    jobs = []
+    for file in files:
+        try:
+            width, height = read_size(file)
+            jobs.append(predictor.job(str(file), (height, width)))
+        except DataError as error:
+            skipped[str(file)] = _reason(error, file)
+    return by_shape(jobs)
+
+
+def _batches(jobs: Sequence[Job], batch_size: int, most: int = MAX_PIXELS) -> Iterator[list[Job]]:
+    """The batches of the stage `extract`, divided further so that none has more than `most` pixels, or one image."""
+    for positions in batch_positions(jobs, batch_size):
+        batch: list[Job] = []
+        for position in positions:
+            if batch and sum(math.prod(job.shape) for job in [*batch, jobs[position]]) > most:
+                yield batch
+                batch = []
+            batch.append(jobs[position])
+        yield batch
+
+
+def _predict(
+    predictor: Predictor, batch: Sequence[Job], skipped: dict[str, str]
+) -> Iterator[tuple[str, Pixels, ImagePrediction]]:
+    """Path, pixels and prediction of each image of a batch; those that fail go to `skipped`."""
+    images: dict[str, Pixels] = {}
+    for job in batch:
+        try:
+            images[job.id] = read_rgb(job.file)
+        except DataError as error:
+            skipped[job.id] = _reason(error, job.file)
+    try:
+        predictions = predictor.predict_batch(list(images.values()))
+    except PipelineError as error:
+        if len(images) == 1:
+            skipped.update(dict.fromkeys(images, str(error).removeprefix(f"{image_name(0)}: ")))
+            return
+        for job in batch:  # one of them failed: alone, the others do not
+            if job.id in images:
+                yield from _predict(predictor, [job], skipped)
+        return
+    for (file, image), prediction in zip(images.items(), predictions, strict=True):
+        yield file, image, prediction
+
+
+def _reason(error: Exception, file: Path) -> str:
+    """A message without the path at its start, which is listed beside it."""
+    return str(error).removeprefix(f"{file}: ")
+
+
+def _write(out: Path, name: str, image: Pixels, prediction: ImagePrediction) -> None:
+    write_bytes(out / MASKS / f"{name}.png", encode_png(np.where(prediction.mask, 255, 0).astype(np.uint8)))
+    write_bytes(out / SCORES / f"{name}.png", encode_png(prediction.prediction))
+    write_bytes(out / OVERLAYS / f"{name}.jpg", encode_jpeg(draw(image, prediction)))
+
+
+def draw(image: Pixels, prediction: ImagePrediction) -> Pixels:
+    """The prediction over its image: Track 3 score and boxes, Track 1 classes. Shape: (H, W, 3), RGB"""
+    if prediction.threshold is None:
+        return paint(image, prediction.prediction, class_colors())
+    drawn = paint_heat(image, prediction.prediction.astype(np.float32) / np.float32(255))
+    for one in prediction.instances:
+        cv2.rectangle(drawn, one.box[:2], one.box[2:], BOX_COLOR, 1)
+    return drawn
+
+
+def _describe(file: str, name: str, prediction: ImagePrediction) -> dict[str, Any]:
+    """The entry of one image in `predictions.json`."""
+    height, width = prediction.prediction.shape
+    return {
+        "file": file,
+        "name": name,
+        "size": [width, height],
+        "classes": [
+            {
+                "class_id": index + 1,
+                "class_name": prediction.class_names[index],
+                "probability": float(prediction.probabilities[index]),
+            }
+            for index in prediction.classes.tolist()
+        ],
+        "threshold": prediction.threshold,
+        "instances": [
+            {
+                "class_id": one.class_id,
+                "class_name": one.class_name,
+                "score": one.score,
+                "box": list(one.box),
+                "area": one.area,
+            }
+            for one in prediction.instances
+        ],
+    }
+
+
+def _finish(
+    predictor: Predictor, out: Path, entries: Mapping[str, dict[str, Any]], skipped: Mapping[str, str]
+) -> Summary:
+    """Write the list of all images."""
+    images = [entries[file] for file in sorted(entries)]
+    instances = sum(len(entry["instances"]) for entry in images)
+    report = {
+        "track": predictor.track,
+        "threshold": predictor.threshold,
+        "threshold_rule": predictor.threshold_rule,
+        "images": images,
+        "skipped": [{"file": file, "reason": skipped[file]} for file in sorted(skipped)],
+        "totals": {"images": len(images), "skipped": len(skipped), "instances": instances},
+    }
+    write_json(out / REPORT, report)
+    return Summary(len(images), instances, dict(skipped), out / REPORT)

@@ -1,0 +1,152 @@
+"""Predict images with a finished run: the functions of the stages `extract` and `refine`, one after the other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.device import choose_hardware
+from pipeline.core.store import Arrays
+from pipeline.core.truth import BACKGROUND
+from pipeline.extract.arrays import image_arrays
+from pipeline.extract.load import batch_positions, resize_to_views, stack_views
+from pipeline.extract.network import compute_views
+from pipeline.extract.plan import Job, by_shape, view_shapes
+from pipeline.extract.scale import raw_maps
+from pipeline.predict.inputs import ImageLike, as_rgb
+from pipeline.predict.instances import Instance, instances_of_labels, instances_of_scores
+from pipeline.predict.run_folder import choose_threshold, read_model, read_run
+from pipeline.refine.run import refine_pixels
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImagePrediction:
+    """What a run says of one image of H x W pixels.
+
+    Attributes:
+        probabilities: of all classes, rounded to half precision as the stage stores them. Shape: (K,), float32
+        class_names: of the K classes
+        classes: class indices of the maps, the most probable first. Shape: (P,)
+        raw_maps: class activation maps at feature resolution, from the scaled ones. Shape: (P, h, w), float32
+        scaled_maps: the same on the common scale, 1 is the standard, not clipped. Shape: (P, h, w), float32
+        before: the prediction without the CRF. Shape: (H, W), uint8
+        prediction: with it, as a submission has it: Track 3 scores 0..255, Track 1 class ids 0..K. Shape: (H, W), uint8
+        mask: Track 3: prediction >= threshold; Track 1: prediction > 0. Shape: (H, W)
+        instances: connected components of the mask, in Track 1 of each class, the largest first
+        threshold: of the mask in Track 3; None in Track 1
+    """
+
+    probabilities: NDArray[np.float32]
+    class_names: tuple[str, ...]
+    classes: NDArray[np.int32]
+    raw_maps: NDArray[np.float32]
+    scaled_maps: NDArray[np.float32]
+    before: NDArray[np.uint8]
+    prediction: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
+    instances: tuple[Instance, ...]
+    threshold: int | None
+
+
+def image_name(position: int) -> str:
+    """What messages call an image of a batch; sorted by name, images of one shape stay in their order.
+
+    >>> image_name(12)
+    'image 000000012'
+    """
+    return f"image {position:09d}"
+
+
+class Predictor:
+    """A finished run, ready to predict images that it has never seen.
+
+    Predictions equal those of the stages byte for byte on the same device and in the same precision
+    (`extract.json` names both) for images that share a batch: give those of one shape in the order of their ids. Alone,
+    the sums of the network may be rounded differently, which has moved scores by one gray level at most where it was
+    measured (EfficientNet-Lite0, CPU).
+
+    Args:
+        run: folder of the run, `data/<track>` or a copy of it
+        device: auto, cpu, cuda, cuda:1, mps
+        precision: auto, fp32, bf16 or fp16, of the backbone
+        threshold: of the mask in Track 3, 0..255; None: the peak threshold of split val
+
+    Attributes:
+        track: track1 or track3
+        class_names: the K classes
+        threshold: of the mask in Track 3; None in Track 1
+        threshold_rule: how it was chosen, for people to read
+
+    Raises:
+        StoreError: naming the stage to run again, if the folder lacks something
+        SettingsError: if the device, the precision or the threshold cannot be used
+    """
+
+    def __init__(
+        self, run: Path | str, device: str = "auto", precision: str = "auto", threshold: int | None = None
+    ) -> None:
+        self.run = read_run(Path(run))
+        self.track: str = self.run.track.name
+        self.class_names = self.run.class_names
+        self.threshold, self.threshold_rule = choose_threshold(self.run, threshold)
+        self.hardware = choose_hardware(device, precision, learning=False)
+        self.classifier = read_model(self.run).to(self.hardware.device).eval()
+
+    def predict(self, image: ImageLike) -> ImagePrediction:
+        """Predict one image; see `predict_batch`."""
+        return self.predict_batch([image])[0]
+
+    def predict_batch(self, images: Sequence[ImageLike]) -> list[ImagePrediction]:
+        """Predict some images that fit into memory, in their order.
+
+        Those with views of one shape share a batch, of `extract.batch_size` images at most.
+
+        Args:
+            images: paths, Pillow images or arrays (H, W, 3) of uint8 RGB; see `as_rgb`
+
+        Raises:
+            DataError: if an image cannot be read
+            MapError: if a map is not finite
+        """
+        pixels = {image_name(n): as_rgb(image) for n, image in enumerate(images)}
+        jobs = by_shape(self.job(name, (image.shape[0], image.shape[1])) for name, image in pixels.items())
+        found: dict[str, ImagePrediction] = {}
+        for positions in batch_positions(jobs, self.run.extract.batch_size):
+            batch = [jobs[position] for position in positions]
+            for name, arrays in self._extract(batch, pixels).items():
+                found[name] = self._refine(arrays, pixels[name], name)
+        return [found[name] for name in pixels]
+
+    def job(self, name: str, shape: tuple[int, int]) -> Job:
+        """An image of shape (H, W) as the stage `extract` plans it, without labels."""
+        settings = self.run.extract
+        return Job(name, Path(name), shape, view_shapes(shape, settings, self.classifier.design.output_stride), ())
+
+    def _extract(self, batch: Sequence[Job], pixels: dict[str, NDArray[np.uint8]]) -> dict[str, Arrays]:
+        scales = stack_views([resize_to_views(pixels[job.id], job) for job in batch])
+        views = compute_views(self.classifier, scales, self.run.extract, self.hardware)
+        return image_arrays(batch, views, self.classifier, self.run.extract)
+
+    def _refine(self, arrays: Arrays, image: NDArray[np.uint8], name: str) -> ImagePrediction:
+        refined = refine_pixels(arrays, image, name, self.run.refine)
+        probabilities, classes = arrays["probabilities"].astype(np.float32), arrays["classes"]
+        if self.threshold is None:
+            mask = refined.after > BACKGROUND
+            instances = instances_of_labels(refined.after, probabilities, self.class_names)
+        else:
+            mask = refined.after >= self.threshold
+            instances = instances_of_scores(refined.after, mask, int(classes[0]), self.class_names)
+        return ImagePrediction(
+            probabilities=probabilities,
+            class_names=self.class_names,
+            classes=classes,
+            raw_maps=raw_maps(arrays),
+            scaled_maps=arrays["maps"].astype(np.float32),
+            before=refined.before,
+            prediction=refined.after,
+            mask=mask,
+            instances=instances,
+            threshold=self.threshold,
+        )

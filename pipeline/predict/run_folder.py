@@ -1,0 +1,141 @@
+"""The folder of a finished run, or a copy of it: what a prediction needs to read there.
+
+That is `data/<track>`. Read are `model/`, `extract.json`, `refine.json` and, for the threshold of Track 3,
+`evaluate.json`; nothing else has to be copied, and no params file.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pipeline.core.errors import SettingsError, StoreError
+from pipeline.core.files import read_json
+from pipeline.core.settings import build
+from pipeline.core.tracks import TRACKS, Track
+from pipeline.extract.settings import ExtractSettings
+from pipeline.models.classifier import Classifier, load_classifier
+from pipeline.refine.run import check_output
+from pipeline.refine.settings import RefineSettings
+
+MODEL, EVALUATE = "model", "evaluate.json"
+HALF = 128  # the threshold of Track 3 where split val has no truth: scores of at least half of 255
+GIVEN, PEAK, WITHOUT_TRUTH, LABEL_MAP = (
+    "given",
+    "peak threshold of split val",
+    "half of 255: split val has no truth",
+    "class ids above background",
+)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What the stages left of how images are predicted.
+
+    Attributes:
+        folder: where it was read
+        track: whose task it is
+        class_names: the K classes, in the order of the logits
+        extract, refine: settings of the two stages
+    """
+
+    folder: Path
+    track: Track
+    class_names: tuple[str, ...]
+    extract: ExtractSettings
+    refine: RefineSettings
+
+
+def read_run(folder: Path) -> Run:
+    """Read the settings of a run.
+
+    Raises:
+        StoreError: naming the stage to run again, if a file or key is missing or of another version
+        MapError: if the settings of `refine` are of the other track
+    """
+    if not folder.is_dir():
+        raise StoreError(f"{folder}: expected the folder of a finished run, such as data/track3, found none")
+    extract = _read(folder, "extract", ("settings", "track", "class_names"))
+    refine = _read(folder, "refine", ("settings",))
+    if extract["track"] not in TRACKS:
+        raise StoreError(
+            f"{folder / 'extract.json'}: expected a track among {sorted(TRACKS)}, got {extract['track']!r}"
+        )
+    run = Run(
+        folder,
+        TRACKS[extract["track"]],
+        tuple(extract["class_names"]),
+        _settings(ExtractSettings, extract, folder, "extract"),
+        _settings(RefineSettings, refine, folder, "refine"),
+    )
+    check_output(run.refine.output, run.track.outputs, run.track.name)
+    return run
+
+
+def read_model(run: Run) -> Classifier:
+    """The classifier of a run.
+
+    Raises:
+        StoreError: if there is none, or it has another number of classes than `extract.json`
+        TrainError: if its files do not fit each other
+    """
+    classifier = load_classifier(run.folder / MODEL)
+    if classifier.design.classes != len(run.class_names):
+        raise StoreError(
+            f"{run.folder / MODEL}: expected a classifier of {len(run.class_names)} classes, as extract.json lists, "
+            f"got {classifier.design.classes}; likely files of two runs"
+        )
+    return classifier
+
+
+def choose_threshold(run: Run, given: int | None) -> tuple[int | None, str]:
+    """The threshold t of the mask {score >= t} of Track 3, and the rule that it was chosen by.
+
+    That is the given one; else the peak threshold that the stage `evaluate` found on split val; else, where val has no
+    truth, 128. If `evaluate.comparison` is `>`, {score > t} is {score >= t + 1}. Track 1 has label maps and no
+    threshold.
+
+    Raises:
+        SettingsError: if the given one is no whole number in 0..255, or the track has none
+        StoreError: naming the stage `evaluate`, if it has to run again
+    """
+    if run.track.task == "segmentation":
+        if given is not None:
+            raise SettingsError(f"threshold: expected none for {run.track.name}, whose predictions are label maps")
+        return None, LABEL_MAP
+    if given is not None:
+        if isinstance(given, bool) or not isinstance(given, int) or not 0 <= given <= 255:
+            raise SettingsError(f"threshold: expected a whole number in 0..255, got {given!r}")
+        return given, GIVEN
+    found = _read(run.folder, "evaluate", ("peak_threshold", "comparison"), ", or give a threshold")
+    peak = found["peak_threshold"]
+    if peak is None:
+        return HALF, WITHOUT_TRUTH
+    return min(255, int(peak) + (found["comparison"] == ">")), PEAK
+
+
+def _read(folder: Path, stage: str, keys: tuple[str, ...], otherwise: str = "") -> Mapping[str, Any]:
+    """The JSON file of a stage, which has at least these keys."""
+    path = folder / f"{stage}.json"
+    again = f"run the stage `{stage}` again{otherwise}"
+    if not path.is_file():
+        raise StoreError(f"{path}: expected a file, found none; likely a run of an earlier version: {again}")
+    values = read_json(path)
+    missing = [key for key in keys if not isinstance(values, Mapping) or key not in values]
+    if missing:
+        raise StoreError(
+            f"{path}: expected the keys {list(keys)}, missing={missing}; likely a run of an earlier version: {again}"
+        )
+    return values  # type: ignore[no-any-return]
+
+
+def _settings(kind: type[T], values: Mapping[str, Any], folder: Path, stage: str) -> T:
+    path = folder / f"{stage}.json"
+    try:
+        return build(kind, values["settings"], path, "settings")
+    except SettingsError as error:
+        raise StoreError(
+            f"{error}\n{path}: likely a run of an earlier version: run the stage `{stage}` again"
+        ) from None

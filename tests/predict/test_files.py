@@ -1,0 +1,176 @@
+"""Twelve images of mixed kinds and four files that are none: all outputs, and a reason for what was left out."""
+
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.helpers import ROOT
+from support.prediction import Finished, write_photos
+
+from pipeline.core.errors import DataError, MapError
+from pipeline.core.files import read_json
+from pipeline.core.images import decode_png, read_rgb
+from pipeline.extract.plan import Job
+from pipeline.predict import ImagePrediction, Predictor, predict_files
+from pipeline.predict.files import _batches, draw
+from pipeline.predict.paths import find_images
+
+Runs = dict[str, Finished]
+NAMES = ["PLAIN", "alpha", "bilevel", "cmyk", "gray", "palette", "scan", "sixteen", "strip", "strip-2", "turned", "web"]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    write_photos(folder / "in")
+    return folder / "in"
+
+
+@pytest.fixture(scope="module", params=["track1", "track3"])
+def predictor(request: pytest.FixtureRequest, runs: Runs) -> Predictor:
+    return Predictor(runs[request.param].folder, device="cpu", precision="fp32")
+
+
+@pytest.fixture(scope="module")
+def out(predictor: Predictor, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("out")
+    summary = predict_files(predictor, [photos], folder)
+    assert summary.images == 12
+    assert {Path(file).name for file in summary.skipped} == {"broken.jpg", "empty.png", "huge.png"}
+    assert summary.report == folder / "predictions.json"
+    return folder
+
+
+def entries(out: Path) -> dict[str, Any]:
+    return {entry["name"]: entry for entry in read_json(out / "predictions.json")["images"]}
+
+
+def test_every_image_has_a_mask_a_score_map_and_an_overlay_of_its_size(out: Path, predictor: Predictor) -> None:
+    for folder, suffix in (("masks", ".png"), ("scores", ".png"), ("overlays", ".jpg")):
+        assert sorted(path.name for path in (out / folder).iterdir()) == sorted(f"{name}{suffix}" for name in NAMES)
+    for name, entry in entries(out).items():
+        size = tuple(entry["size"])
+        for file in (out / "masks" / f"{name}.png", out / "scores" / f"{name}.png"):
+            with Image.open(file) as image:
+                assert (image.mode, image.size) == ("L", size)
+        with Image.open(out / "overlays" / f"{name}.jpg") as image:
+            assert (image.mode, image.size) == ("RGB", size)
+        mask, score = (
+            decode_png((out / folder / f"{name}.png").read_bytes(), name).astype(int) for folder in ("masks", "scores")
+        )
+        expected = score >= predictor.threshold if predictor.track == "track3" else score > 0
+        np.testing.assert_array_equal(mask, 255 * expected)
+
+
+def test_stored_pixels_are_predicted_whatever_exif_says(out: Path) -> None:
+    assert entries(out)["turned"]["size"] == [64, 48]
+
+
+def test_the_list_holds_what_the_masks_show(out: Path, predictor: Predictor, photos: Path) -> None:
+    report = read_json(out / "predictions.json")
+    assert (report["track"], report["threshold"]) == (predictor.track, predictor.threshold)
+    assert report["threshold_rule"] == predictor.threshold_rule
+    found = [entry["file"] for entry in report["images"]]
+    assert found == sorted(found)
+    listed = {str(file) for file in find_images([photos])[0]}
+    assert {*found, *(entry["file"] for entry in report["skipped"])} == listed
+    assert report["totals"] == {
+        "images": 12, "skipped": 3, "instances": sum(len(entry["instances"]) for entry in report["images"]),
+    }  # fmt: skip
+    for name, entry in entries(out).items():
+        mask = decode_png((out / "masks" / f"{name}.png").read_bytes(), name) > 0
+        assert sum(one["area"] for one in entry["instances"]) == mask.sum()
+        if entry["instances"]:
+            rows, columns = np.nonzero(mask)
+            boxes = np.array([one["box"] for one in entry["instances"]])
+            around = [boxes[:, 0].min(), boxes[:, 1].min(), boxes[:, 2].max(), boxes[:, 3].max()]
+            assert around == [columns.min(), rows.min(), columns.max(), rows.max()]
+        assert {one["class_id"] for one in entry["instances"]} <= {one["class_id"] for one in entry["classes"]}
+        likely = [one["probability"] for one in entry["classes"]]
+        assert likely == sorted(likely, reverse=True)
+
+
+def test_reasons_are_given(out: Path) -> None:
+    reasons = {Path(one["file"]).name: one["reason"] for one in read_json(out / "predictions.json")["skipped"]}
+    assert reasons["broken.jpg"].startswith("expected an image, got a file that can")
+    assert reasons["empty.png"].startswith("expected an image, got a file that cannot be read as one")
+    assert reasons["huge.png"] == "expected at most 100000000 pixels, got 20000x6000"
+
+
+def test_a_file_is_predicted_as_its_array(out: Path, predictor: Predictor, photos: Path) -> None:
+    """Of three formats and sizes: what is written is what the predictor says."""
+    for name, file in (("strip", "deep/strip.jpg"), ("strip-2", "strip.png"), ("sixteen", "deep/sixteen.png")):
+        one = predictor.predict(photos / file)
+        written = decode_png((out / "scores" / f"{name}.png").read_bytes(), name)
+        assert np.abs(written.astype(int) - one.prediction).max() <= 1  # in a batch there, alone here
+        with Image.open(out / "overlays" / f"{name}.jpg") as overlay:
+            drawn = np.asarray(overlay).astype(int)
+        assert np.abs(drawn - draw(read_rgb(photos / file), one)).mean() < 12  # JPEG
+
+
+def test_twice_gives_the_same_bytes_and_outputs_are_no_inputs(
+    out: Path, predictor: Predictor, photos: Path, tmp_path: Path
+) -> None:
+    copied = shutil.copytree(photos, tmp_path / "in")
+    inside = copied / "predicted"
+    for given in (copied, str(copied)):
+        assert predict_files(predictor, given, inside).images == 12
+    written = [path.relative_to(out) for path in sorted(out.rglob("*.png")) + sorted(out.rglob("*.jpg"))]
+    assert len(written) == 36
+    for file in written:
+        assert (inside / file).read_bytes() == (out / file).read_bytes()
+
+
+def test_a_prediction_that_fails_is_skipped_and_the_others_of_its_batch_are_not(
+    predictor: Predictor, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = read_rgb(photos / "web.webp")
+    unwatched = predictor.predict_batch
+
+    def failing(images: Sequence[Any]) -> list[ImagePrediction]:
+        for n, image in enumerate(images):
+            if np.array_equal(image, bad):
+                raise MapError(f"image {n:09d}: expected finite values")
+        return unwatched(images)
+
+    monkeypatch.setattr(predictor, "predict_batch", failing)
+    summary = predict_files(predictor, [photos / "PLAIN.JPEG", photos / "web.webp", photos / "palette.png"], tmp_path)
+    assert summary.images == 2
+    assert summary.skipped == {str(photos / "web.webp"): "expected finite values"}
+
+
+def test_paths_that_lead_to_no_image_are_refused_and_single_ones_are_listed(
+    predictor: Predictor, photos: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=r"expected images to predict, found none in \['nothing\.jpg'\]"):
+        predict_files(predictor, ["nothing.jpg"], tmp_path)
+    summary = predict_files(predictor, ["nothing.jpg", photos / "scan.tif"], tmp_path)
+    assert (summary.images, summary.skipped) == (1, {"nothing.jpg": "expected an image, found no file"})
+
+
+def test_the_example_of_the_readme_runs(
+    runs: Runs, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (example,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), flags=re.DOTALL | re.MULTILINE)
+    runs["track3"].copied(tmp_path / "data" / "track3")
+    shutil.copytree(photos, tmp_path / "photos")
+    (tmp_path / "more").mkdir()
+    for copy in ("photo.jpg", "more/photo.jpg"):
+        shutil.copy(photos / "turned.jpg", tmp_path / copy)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, "README.md", "exec"), {})
+    first, second = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"(ant|bee|cow) \(48, 64\) \[(\(\d+, \d+, \d+, \d+\)(, )?)*\]", first)
+    assert second.startswith("13 {'photos/broken.jpg': ")
+
+
+def test_batches_are_of_one_shape_and_bounded_in_images_and_pixels() -> None:
+    jobs = [Job(str(n), Path(), (10, 10), ((16, 16),), ()) for n in range(7)]
+    jobs += [Job(str(n), Path(), (10, 60), ((16, 96),), ()) for n in range(7, 10)]
+    sizes = [[int(job.id) for job in batch] for batch in _batches(jobs, 4, most=300)]
+    assert sizes == [[0, 1, 2], [3], [4, 5, 6], [7], [8], [9]]
