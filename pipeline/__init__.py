@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from pipeline.extract.cam import clamp_negative_weights, class_activation_maps
     from pipeline.extract.scale import apply_standard, find_standard
     from pipeline.models.pooling import global_average_pool, thresholded_average_pool
-    from pipeline.predict import Predictor  # type: ignore[import-not-found,unused-ignore]
-    from pipeline.refine.crf import dense_crf  # type: ignore[attr-defined,unused-ignore]
+    from pipeline.predict import Predictor
+    from pipeline.refine.crf import dense_crf
     from pipeline.submission.check import check_submission
     from pipeline.submission.score import score_submission
 

@@ -101,7 +101,7 @@ def report(args: argparse.Namespace) -> Result:
 def predict(args: argparse.Namespace) -> Result:
     """Photographs to masks, score maps and overlays."""
     from pipeline import load_run
-    from pipeline.predict import predict_files  # type: ignore[import-not-found,unused-ignore]
+    from pipeline.predict import predict_files
 
     predictor = load_run(args.run, device=args.device, precision=args.precision, threshold=args.threshold)
     summary = predict_files(predictor, args.paths, args.out)

@@ -53,10 +53,10 @@ def test_type_checkers_see_the_same_names() -> None:
     assert "py.typed" in project["tool"]["setuptools"]["package-data"]["pipeline"]
 
 
-@pytest.mark.parametrize("name", sorted(set(pipeline._MODULES) - {"PipelineError", "Predictor", "dense_crf"}))
+@pytest.mark.parametrize("name", sorted(set(pipeline._MODULES) - {"PipelineError"}))
 def test_every_function_is_the_one_of_its_module_with_an_example(name: str) -> None:
     found = getattr(pipeline, name)
-    assert found.__module__ == pipeline._MODULES[name]
+    assert found.__module__.startswith(pipeline._MODULES[name])
     assert found.__name__ == name
     assert ">>> " in (inspect.getdoc(found) or ""), f"{name} has no example"  # pytest runs it: see pyproject.toml
 
