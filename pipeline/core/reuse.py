@@ -131,11 +131,12 @@ def code_digest() -> str:
     digest = hashlib.sha256()
     for path in sorted(home.rglob("*.py")):
         digest.update(path.relative_to(home).as_posix().encode() + b"\0" + path.read_bytes())
-    digest.update(json.dumps({name: _version(name) for name in LIBRARIES}, sort_keys=True).encode())
+    digest.update(json.dumps({name: installed_version(name) for name in LIBRARIES}, sort_keys=True).encode())
     return digest.hexdigest()
 
 
-def _version(name: str) -> str | None:
+def installed_version(name: str) -> str | None:
+    """The version of a distribution; None if it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:

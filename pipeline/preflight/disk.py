@@ -4,6 +4,7 @@ import configparser
 import shutil
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -24,6 +25,7 @@ CHANNELS = 2048  # of a feature map, at the most in the networks that are usual 
 ENTRY = 700  # bytes of an image in two stores beside its arrays: names, index
 REPORT = 20_000_000  # bytes of a track's page, tables and counts
 PNG = {"segmentation": 4_000, "localization": 40_000}  # bytes of one prediction, where there was no trial
+size = partial(tqdm.format_sizeof, suffix="B")  # bytes for people, such as 1.23GB
 
 
 def check_outputs(context: Context) -> Iterator[Row]:
@@ -144,12 +146,3 @@ def check_memory(context: Context, track: Track) -> Iterator[Row]:
         yield fail(context.key(track.name, "train.views"), f"expected less: {text}", hint)
     else:
         yield ok(text)
-
-
-def size(count: float) -> str:
-    """Bytes for people.
-
-    >>> size(1_234_000_000), size(400_000)
-    ('1.23GB', '400kB')
-    """
-    return str(tqdm.format_sizeof(count, "B"))
