@@ -137,6 +137,7 @@ def check_memory(context: Context, track: Track) -> Iterator[Row]:
     settings = context.get(track.name, TrainSettings)
     if settings.backbone.trained and not settings.head_epochs:
         return
+    context.need_network(track.name)
     channels = count_channels(build_backbone(settings.backbone.name, settings.backbone.output_stride))
     images, have = context.images(track.name)["train"], psutil.virtual_memory().total
     need = 2 * images * (settings.views + 1) * channels  # float16, and one view more while it is computed

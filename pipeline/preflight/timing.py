@@ -38,6 +38,7 @@ def check_trial(context: Context, track: Track) -> Iterator[Row]:
     """Time every step for a share of the minutes; a GPU whose memory is too small for the batch is a finding."""
     if not context.minutes:
         return
+    context.need_network(track.name)
     seconds = 60 * context.minutes / len(TRACKS)
     trial = Trial()
     files = [record.file for record in context.good.get(track.name, [])]
