@@ -70,8 +70,19 @@ def file_size(path: Path) -> int:
 
 
 def content_digest(path: Path) -> str:
-    """The sha256 of what `read_file` returns."""
-    return hashlib.sha256(read_file(path)).hexdigest()
+    """The sha256 of what `read_file` returns.
+
+    Raises:
+        DataError: if there is no such file or member, or it cannot be read
+    """
+    try:
+        return hashlib.sha256(read_file(path)).hexdigest()
+    except FileNotFoundError:
+        raise DataError(
+            f"{path}: expected an image, found no file; likely moved or deleted after the stage `preprocess`"
+        ) from None
+    except OSError as error:
+        raise DataError(f"{path}: expected an image, got one that cannot be read ({error})") from None
 
 
 def _place(archive: Path, path: Path) -> tuple[int, int]:

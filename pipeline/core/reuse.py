@@ -47,15 +47,15 @@ class Finished:
         """The arrays of the images that are kept under their key; the others are left out."""
         kept: dict[str, Path] = {}
         for listed in sorted(self.folder.glob("*.json")):
-            kept |= _whole(listed, listed.stat().st_mtime_ns)
+            about = listed.stat()
+            kept |= _whole(listed, about.st_mtime_ns, about.st_ino)
         return {image_id: read_shard(kept[key], image_id) for image_id, key in keys.items() if key in kept}
 
     def keep(self, keys: Mapping[str, str], shard: Shard, store: Path) -> str:
         """Keep a shard that was just written to a store; return the name that it is kept under."""
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{shard.sha256[:32]}.safetensors"
-        if not path.exists():
-            _link(store / shard.file, path)
+        _link(store / shard.file, path)  # also over a file of this name, which may be damaged
         write_json(path.with_suffix(".json"), {"sha256": shard.sha256, "keys": dict(keys)})
         return path.stem
 
@@ -81,10 +81,10 @@ def finished_of(store: Path, **made_of: Any) -> Finished:
 
 
 @lru_cache(maxsize=256)
-def _whole(listed: Path, changed: int) -> dict[str, Path]:
+def _whole(listed: Path, changed: int, inode: int) -> dict[str, Path]:
     """The shard that each key of a list leads to; none if list or shard is damaged.
 
-    `changed` makes a new list another one.
+    `changed` and `inode` make a list that was written again another one.
     """
     shard = listed.with_suffix(".safetensors")
     try:
@@ -97,13 +97,17 @@ def _whole(listed: Path, changed: int) -> dict[str, Path]:
 
 
 def _link(source: Path, target: Path) -> None:
-    """A second name for a file, without a second copy; a copy where the file system knows no hard links."""
+    """A second name for a file, without a second copy; a copy where the file system knows no hard links.
+
+    A file that has the name already is replaced at once.
+    """
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         os.link(source, temporary)
     except OSError:
         shutil.copyfile(source, temporary)
     temporary.replace(target)
+    temporary.unlink(missing_ok=True)  # a rename between two names of one file leaves both
 
 
 def digest(value: Any) -> str:
@@ -131,11 +135,12 @@ def code_digest() -> str:
     digest = hashlib.sha256()
     for path in sorted(home.rglob("*.py")):
         digest.update(path.relative_to(home).as_posix().encode() + b"\0" + path.read_bytes())
-    digest.update(json.dumps({name: _version(name) for name in LIBRARIES}, sort_keys=True).encode())
+    digest.update(json.dumps({name: installed_version(name) for name in LIBRARIES}, sort_keys=True).encode())
     return digest.hexdigest()
 
 
-def _version(name: str) -> str | None:
+def installed_version(name: str) -> str | None:
+    """The version of a distribution; None if it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:

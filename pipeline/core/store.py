@@ -87,7 +87,10 @@ def finish(folder: Path, shards: Iterable[Shard], about: Mapping[str, Any]) -> N
 
 
 class Store:
-    """Read access to a finished store, by image id, in any order; a shard is mapped into memory, not loaded."""
+    """Read access to a finished store, by image id, in any order.
+
+    A shard is mapped into memory, not loaded; a process compares it with its sha256 once, when it opens it.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -138,21 +141,20 @@ class Store:
             StoreError: naming the first shard that differs
         """
         for shard in self.shards:
-            file = self.folder / shard.file
-            found = sha256(file) if file.is_file() else "no file"
-            if found != shard.sha256:
-                raise StoreError(f"{file}: expected sha256 {shard.sha256[:12]}…, got {found[:12]}; likely damaged")
+            _compare(self.folder / shard.file, shard.sha256)
 
 
-def read_shard(file: Path, image_id: str, sha256: str = "") -> dict[str, NDArray[Any]]:
-    """Return the arrays of one image of a shard by name; `sha256` tells a shard that was written again from the one
-    before.
+def read_shard(file: Path, image_id: str, expected: str = "") -> dict[str, NDArray[Any]]:
+    """Return the arrays of one image of a shard by name.
+
+    Args:
+        expected: the shard's sha256, compared when this process opens the shard; empty if that has been done
 
     Raises:
         StoreError: if the id is not in the shard, or the shard is damaged
     """
     try:
-        names, handle = _open(file, sha256)
+        names, handle = _open(file, expected)
         return {name: handle.get_tensor(f"{image_id}/{name}") for name in names[image_id]}
     except (OSError, SafetensorError, KeyError) as error:
         raise StoreError(
@@ -172,9 +174,22 @@ def _read_index(folder: Path, prefix: str) -> tuple[dict[str, Any], list[Shard]]
         raise StoreError(f"{path}: expected the index of a store, got another file ({error!r})") from error
 
 
-@lru_cache(maxsize=32)
-def _open(file: Path, sha256: str) -> tuple[dict[str, list[str]], Any]:
-    # the sha256 is part of the key, so that a store that was written again is read again
+def _compare(file: Path, expected: str) -> None:
+    found = sha256(file) if file.is_file() else "no file"
+    if found != expected:
+        raise StoreError(
+            f"{file}: expected sha256 {expected[:12]}…, got {found[:12]}; likely damaged, `dvc checkout` brings it back"
+        )
+
+
+@lru_cache(maxsize=64)  # more than all shards of a track's maps and predictions: each is hashed once (100 MB: 0.3 s)
+def _open(file: Path, expected: str) -> tuple[dict[str, list[str]], Any]:
+    """The names of each image's arrays in a shard, and the open shard.
+
+    As a part of the key, `expected` makes a shard that was written again another one.
+    """
+    if expected:
+        _compare(file, expected)
     handle = safe_open(file, framework="numpy")
     names: dict[str, list[str]] = {}
     for key in handle.keys():  # noqa: SIM118 (a handle is not iterable)

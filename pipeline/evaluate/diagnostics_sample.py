@@ -11,7 +11,7 @@ from pipeline.core.images import resize
 from pipeline.core.manifest import Manifest, MaskKind, Record
 from pipeline.core.store import Store
 from pipeline.core.tracks import Track
-from pipeline.core.truth import has_foreground, has_label_map, read_foreground, read_label_map
+from pipeline.core.truth import IGNORE_INDEX, has_foreground, has_label_map, read_foreground, read_label_map
 from pipeline.evaluate.phenomena import Array, Floats, Mask, Truth
 from pipeline.extract.scale import raw_maps
 
@@ -66,7 +66,7 @@ def read_pixels(example: Example, mask_kind: MaskKind, classes: int, track: Trac
     if track.task == "localization":
         return read_foreground(example.record, mask_kind)
     values = read_label_map(example.record, mask_kind, classes)
-    return values == example.class_index + 1, values == 255
+    return values == example.class_index + 1, values == IGNORE_INDEX
 
 
 def read_truth(

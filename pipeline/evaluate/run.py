@@ -76,7 +76,7 @@ def evaluate(
 
     Raises:
         DataError: if a mask cannot be read or does not fit its image
-        ScoreError: if a prediction does not fit the truth, or only some of the val images have one
+        ScoreError: if a prediction does not fit the truth, or the store has some, but not one for each val image
         StoreError: if a store is missing or damaged
     """
     manifest = read_manifest(manifest_path, ("val",))
@@ -106,12 +106,11 @@ def describe_scores(metrics: Mapping[str, Any], track: Track) -> dict[str, Any]:
 
 
 def _with_predictions(records: Sequence[Record], refined_store: Path) -> Sequence[Record]:
-    """The records, or none of them if the store holds no prediction for any (split val was not extracted)."""
+    """The records, or none of them if the store is empty (split val was not extracted)."""
     store = Store(refined_store)
-    missing = [record.id for record in records if record.id not in store]
-    if len(missing) == len(records):
+    if not len(store):
         return []
-    if missing:
+    if missing := [record.id for record in records if record.id not in store]:
         raise ScoreError(
             f"{refined_store}: expected a prediction for each of {len(records)} val images, missing={sample(missing)}; "
             "likely made from another manifest"

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.manifest import Record
-from pipeline.core.truth import BACKGROUND, has_label_map, read_label_map
+from pipeline.core.truth import BACKGROUND, IGNORE_INDEX, has_label_map, read_label_map
 from pipeline.evaluate.baselines import BaselineLabelMaps
 from pipeline.evaluate.classification import ClassPresence
 from pipeline.evaluate.mean_iou import MeanIoU, Segmentation, class_iou, image_mean_iou
@@ -137,12 +137,12 @@ def ranked_iou(scores: Segmentation, settings: EvaluateSettings) -> float | None
 
 
 def classes_in(label_map: NDArray[np.uint8]) -> list[int]:
-    """The class indices (class id - 1) in a label map, in order.
+    """The class indices (class id - 1) in a label map, in order, without background and ignored pixels.
 
-    >>> classes_in(np.array([[0, 3, 1]], np.uint8))
+    >>> classes_in(np.array([[0, 3, 1, 255]], np.uint8))
     [0, 2]
     """
-    return [class_id - 1 for class_id in np.unique(label_map).tolist() if class_id != BACKGROUND]
+    return [class_id - 1 for class_id in np.unique(label_map).tolist() if class_id not in (BACKGROUND, IGNORE_INDEX)]
 
 
 def _foreground_share(matrix: NDArray[np.int64]) -> float | None:

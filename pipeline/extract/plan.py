@@ -1,7 +1,7 @@
 """Which images are extracted, the shapes of their views, and which of their labels count."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,37 +25,34 @@ class Job:
     true: tuple[int, ...] = ()  # its labels, where a map of one of them is stored for scoring, whatever is predicted
 
 
-def plan(manifest: Manifest, settings: ExtractSettings, output_stride: int, with_true: bool = False) -> list[Job]:
-    """All images of the wanted splits, those of one shape side by side.
-
-    Labels of test images choose no classes: a submission must not use them.
-    """
-    jobs = []
-    for split in settings.splits:
-        by_label = settings.classes == "label" and split != "test"
-        for record in manifest.select(split):
-            shape = stored_shape(record)
-            views = view_shapes(shape, settings, output_stride)
-            true = record.labels if with_true and split == "val" else ()
-            jobs.append(Job(record.id, record.file, shape, views, record.labels if by_label else (), true))
-    return by_shape(jobs)
-
-
 def view_shapes(shape: Shape, settings: ExtractSettings, output_stride: int) -> tuple[Shape, ...]:
     """The shape (H, W) of each view of an image of this shape, one for each of `extract.sizes`."""
     return tuple(view_shape(shape, size, settings.resize, output_stride) for size in settings.sizes)
 
 
 def plan_shards(
-    manifest: Manifest, settings: ExtractSettings, output_stride: int, with_true: bool
+    manifest: Manifest, settings: ExtractSettings, output_stride: int, with_true: bool = False
 ) -> dict[Split, list[list[Job]]]:
     """The images of each shard of each split, images of one shape side by side; no shard for an unwanted split."""
     shards: dict[Split, list[list[Job]]] = {}
     for split in SPLITS:
-        jobs = {job.id: job for job in plan(manifest.select(split), settings, output_stride, with_true)}
+        wanted = _jobs(manifest, split, settings, output_stride, with_true) if split in settings.splits else []
+        jobs = {job.id: job for job in wanted}
         divided = divide(sorted(jobs), IMAGES_PER_SHARD)
         shards[split] = [by_shape(jobs[image_id] for image_id in ids) for ids in divided]
     return shards
+
+
+def _jobs(
+    manifest: Manifest, split: Split, settings: ExtractSettings, output_stride: int, with_true: bool
+) -> Iterator[Job]:
+    """All images of a split. Labels of test images choose no classes: a submission must not use them."""
+    by_label = settings.classes == "label" and split != "test"
+    for record in manifest.select(split):
+        shape = stored_shape(record)
+        views = view_shapes(shape, settings, output_stride)
+        true = record.labels if with_true and split == "val" else ()
+        yield Job(record.id, record.file, shape, views, record.labels if by_label else (), true)
 
 
 def by_shape(jobs: Iterable[Job]) -> list[Job]:

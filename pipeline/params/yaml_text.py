@@ -83,10 +83,18 @@ def replace_word(line: str, column: int, old: str, new: str) -> str:
 
 
 def end_of_block(lines: list[str], line: int, column: int) -> int:
-    """The line after the value of the key at (line, column): the next one that is not further to the right."""
+    """The line after the value of the key at (line, column): the next one that is not further to the right.
+
+    The dashes of a list may stand in the column of its key.
+
+    >>> end_of_block(["sizes:", "- 48", "- 64", "flip: true"], line=0, column=0)
+    3
+    """
     for number in range(line + 1, len(lines)):
         text = lines[number]
-        if text.strip() and len(text) - len(text.lstrip()) <= column:
+        indent = len(text) - len(text.lstrip())
+        in_list = indent == column and text.split()[:1] == ["-"]
+        if text.strip() and indent <= column and not in_list:
             return number
     return len(lines)
 

@@ -54,6 +54,7 @@ class Context:
     listings: dict[str, Listing] = field(default_factory=lambda: {track: Listing() for track in TRACKS})
     good: dict[str, list[Record]] = field(default_factory=dict)  # images that could be decoded
     parameters: dict[str, int] = field(default_factory=dict)
+    unbuilt: set[str] = field(default_factory=set)  # tracks whose network cannot be built
     trials: dict[str, Trial] = field(default_factory=dict)
 
     def get(self, track: str, kind: type[T]) -> T:
@@ -82,6 +83,15 @@ class Context:
         if listed is None:
             raise NotCheckedError("not checked, the images could not be listed; see the rows `listing`")
         return listed
+
+    def need_network(self, track: str) -> None:
+        """Called by checks that build the network of a track.
+
+        Raises:
+            NotCheckedError: if an earlier check found that it cannot be built
+        """
+        if track in self.unbuilt:
+            raise NotCheckedError("not checked, the network cannot be built; see the row `model`")
 
     def images(self, track: str) -> dict[str, int]:
         """How many images each split has; where they could not be listed, how many the challenge's has."""

@@ -4,6 +4,7 @@ import configparser
 import shutil
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -24,6 +25,7 @@ CHANNELS = 2048  # of a feature map, at the most in the networks that are usual 
 ENTRY = 700  # bytes of an image in two stores beside its arrays: names, index
 REPORT = 20_000_000  # bytes of a track's page, tables and counts
 PNG = {"segmentation": 4_000, "localization": 40_000}  # bytes of one prediction, where there was no trial
+size = partial(tqdm.format_sizeof, suffix="B")  # bytes for people, such as 1.23GB
 
 
 def check_outputs(context: Context) -> Iterator[Row]:
@@ -135,6 +137,7 @@ def check_memory(context: Context, track: Track) -> Iterator[Row]:
     settings = context.get(track.name, TrainSettings)
     if settings.backbone.trained and not settings.head_epochs:
         return
+    context.need_network(track.name)
     channels = count_channels(build_backbone(settings.backbone.name, settings.backbone.output_stride))
     images, have = context.images(track.name)["train"], psutil.virtual_memory().total
     need = 2 * images * (settings.views + 1) * channels  # float16, and one view more while it is computed
@@ -144,12 +147,3 @@ def check_memory(context: Context, track: Track) -> Iterator[Row]:
         yield fail(context.key(track.name, "train.views"), f"expected less: {text}", hint)
     else:
         yield ok(text)
-
-
-def size(count: float) -> str:
-    """Bytes for people.
-
-    >>> size(1_234_000_000), size(400_000)
-    ('1.23GB', '400kB')
-    """
-    return str(tqdm.format_sizeof(count, "B"))

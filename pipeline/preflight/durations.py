@@ -22,7 +22,7 @@ def check_durations(context: Context, track: Track) -> Iterator[Row]:
     """A row for every stage, and their sum."""
     trial = context.trials.get(track.name)
     if trial is None:
-        yield ok("not estimated: there was no trial")
+        yield ok("not estimated: there was no complete trial")
         return
     seconds = _by_stage(context, track, trial)
     for stage, duration in seconds.items():

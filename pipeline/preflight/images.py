@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 
 import pyarrow as pa
@@ -57,12 +58,9 @@ def choose(manifest: Manifest, context: Context) -> list[Record]:
 
 def _decode(records: Sequence[Record], cuts_boxes: bool) -> Checked:
     deadline = time.monotonic() + SECONDS
-    checked = []
-    for record in sorted(records, key=lambda record: record.id):  # all splits, should the time be up
-        if time.monotonic() > deadline:
-            break
-        checked.append((record, inspect_record(record, True, cuts_boxes)))
-    return checked
+    ordered = sorted(records, key=lambda record: record.id)  # all splits, should the time be up
+    in_time = takewhile(lambda record: time.monotonic() <= deadline, ordered)
+    return [(record, inspect_record(record, True, cuts_boxes)) for record in in_time]
 
 
 def _broken(checked: Checked, manifest: Manifest) -> Iterator[Row]:

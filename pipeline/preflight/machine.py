@@ -1,6 +1,5 @@
 """The machine: packages, device, DVC."""
 
-import importlib.metadata
 import shutil
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import cv2
 
 from pipeline.core.device import choose_hardware
 from pipeline.core.errors import SettingsError
+from pipeline.core.reuse import installed_version
 from pipeline.core.tracks import Track
 from pipeline.extract.settings import ExtractSettings
 from pipeline.preflight.context import Context
@@ -29,7 +29,7 @@ def check_packages(context: Context) -> Iterator[Row]:
         report = fail if line.startswith(PROJECT) else warn
         yield report(line.split(" ")[0], f"expected its requirements, got: {line}", INSTALL)
     if not problems:
-        yield ok(", ".join(f"{name} {version(name)}" for name in ("torch", "timm", "numpy", "dvc")))
+        yield ok(", ".join(f"{name} {installed_version(name)}" for name in ("torch", "timm", "numpy", "dvc")))
 
 
 def unmet_requirements() -> list[str]:
@@ -39,17 +39,9 @@ def unmet_requirements() -> list[str]:
     return [line for line in done.stdout.splitlines() if " requires " in line or " has requirement " in line]
 
 
-def version(name: str) -> str | None:
-    """The installed version of a distribution; None if it is not installed."""
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
 def check_opencv(context: Context) -> Iterator[Row]:
     """Several distributions write the same folder `cv2/`: they must be of one version, which is the one imported."""
-    found = {name: number for name in OPENCV if (number := version(name))}
+    found = {name: number for name in OPENCV if (number := installed_version(name))}
     shown = ", ".join(f"{name} {number}" for name, number in found.items())
     if len(set(found.values())) > 1 or not any(number.startswith(cv2.__version__) for number in found.values()):
         text = f"expected distributions of one version, got {shown or 'none'}, and cv2 {cv2.__version__} is imported"
@@ -73,7 +65,7 @@ def check_dvc(context: Context) -> Iterator[Row]:
     elif not folder.is_dir():
         yield warn(folder, "expected a folder, found none", "dvc init --no-scm (make repro does)")
     else:
-        yield ok(f"dvc {version('dvc')}")
+        yield ok(f"dvc {installed_version('dvc')}")
 
 
 def check_hardware(context: Context, track: Track) -> Iterator[Row]:

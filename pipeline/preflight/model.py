@@ -45,6 +45,7 @@ def check_model(context: Context, track: Track) -> Iterator[Row]:
     try:
         classifier = build_classifier(context, track)
     except TrainError as error:
+        context.unbuilt.add(track.name)
         yield row_of_line("FAIL", context.key(track.name, str(error)), "timm.list_models() names them")
         return
     name, stride, limit = settings.backbone.name, settings.backbone.output_stride, settings.parameter_limit
@@ -64,6 +65,7 @@ def check_model(context: Context, track: Track) -> Iterator[Row]:
 def check_weights(context: Context, track: Track) -> Iterator[Row]:
     """The initial weights; those of an installed package or a file are loaded, those of a hub looked for."""
     backbone = context.get(track.name, TrainSettings).backbone
+    context.need_network(track.name)
     where = context.key(track.name, "train.backbone.weights")
     if backbone.weights == "none":
         hint = "ImageNet weights are allowed by the rules; without them, training takes far longer"

@@ -38,14 +38,18 @@ def check_trial(context: Context, track: Track) -> Iterator[Row]:
     """Time every step for a share of the minutes; a GPU whose memory is too small for the batch is a finding."""
     if not context.minutes:
         return
+    context.need_network(track.name)
     seconds = 60 * context.minutes / len(TRACKS)
-    trial = context.trials[track.name] = Trial()
+    trial = Trial()
     files = [record.file for record in context.good.get(track.name, [])]
     synthetic, turns = not files, itertools.cycle(files or [_synthetic_image(context.seed)])
     trial.header = mean_seconds(lambda: read_header(next(turns)), 0.02 * seconds)
     trial.decode = mean_seconds(lambda: read_rgb(next(turns)), 0.08 * seconds)
     _time_refine(context, track, trial, 0.2 * seconds, turns, synthetic)
-    yield from _time_network(context, track, trial, 0.6 * seconds)
+    if failed := list(_time_network(context, track, trial, 0.6 * seconds)):
+        yield from failed
+        return
+    context.trials[track.name] = trial  # complete: durations must not be made of zeros
     yield ok(
         f"an image takes {1e3 * trial.decode:.0f} ms to decode, {1e3 * trial.learn:.0f} ms of training, "
         f"{1e3 * trial.extract:.0f} ms for its maps, {1e3 * trial.refine:.0f} ms to refine"

@@ -7,11 +7,10 @@ from collections.abc import Collection
 from pathlib import Path
 
 from pipeline.core.manifest import MaskKind
+from pipeline.core.truth import FOREGROUND_ABOVE, IGNORE_INDEX
 from pipeline.preprocess.image_header import Header
 
 LONG_SIDE = 1000  # pixels
-FOREGROUND_ABOVE = 128  # in a foreground mask
-IGNORE_INDEX = 255  # in a mask of class ids
 FOREGROUND, BACKGROUND, BORDER = 1, 2, 3  # in a trimap
 
 # rules that need only the table, at any level of checking, or only the sizes

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from pipeline.core.images import resize
 from pipeline.core.manifest import Record
-from pipeline.core.truth import BACKGROUND, IGNORE_INDEX, read_foreground, read_label_map
+from pipeline.core.truth import IGNORE_INDEX, read_foreground, read_label_map
+from pipeline.evaluate.segmentation import classes_in
 from pipeline.report.formatting import column_points, number
 from pipeline.report.overlays import OVERLAP_COLORS, Pixels, class_colors, cut_out, overlap, paint, paint_heat
 from pipeline.report.results import Results
@@ -62,16 +63,11 @@ def draw_segmentation(
     """Track 1: the label map and, where there is truth (`threshold` is not None), the true one and both compared."""
     refined = ("prediction", paint(image, prediction, class_colors()))
     if threshold is None:
-        return Drawn([refined], class_indices(prediction))
+        return Drawn([refined], classes_in(prediction))
     truth = read_label_map(record, results.manifest.mask_kind, len(results.manifest.classes))
     codes = overlap(truth, prediction, truth == IGNORE_INDEX)
     tiles = [refined, ("truth", paint(image, truth, class_colors())), ("overlap", _paint_overlap(image, codes))]
-    return Drawn(tiles, class_indices(prediction), class_indices(truth))
-
-
-def class_indices(label_map: Pixels) -> list[int]:
-    """The class indices in a label map of class ids, without background and ignored pixels."""
-    return [value - 1 for value in np.unique(label_map).tolist() if value not in (BACKGROUND, IGNORE_INDEX)]
+    return Drawn(tiles, classes_in(prediction), classes_in(truth))
 
 
 def _paint_overlap(image: Pixels, codes: Pixels) -> Pixels:

@@ -82,6 +82,14 @@ def test_a_member_that_is_not_there_is_no_file(archive: Path) -> None:
         read_size(archive / "c.jpg")
 
 
+def test_a_digest_of_what_cannot_be_read_names_it(archive: Path, tmp_path: Path) -> None:
+    for missing in (archive / "c.jpg", tmp_path / "c.jpg", tmp_path / "gone" / "images.zip" / "a.jpg"):
+        with pytest.raises(DataError, match=rf"{missing}: expected an image, found no file; likely .* `preprocess`"):
+            content_digest(missing)
+    with pytest.raises(DataError, match=rf"{tmp_path}: expected an image, got one that cannot be read \("):
+        content_digest(tmp_path)  # a folder
+
+
 def test_a_damaged_zip_names_itself_and_the_way_out(archive: Path) -> None:
     archive.write_bytes(archive.read_bytes()[:-30])
     with pytest.raises(

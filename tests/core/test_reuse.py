@@ -53,6 +53,27 @@ def test_what_is_damaged_is_not_used(damage: str, finished: Finished, tmp_path: 
     assert finished.find(finished.keys({"a": 1})) == {}
 
 
+@pytest.mark.parametrize("damage", ["flipped byte", "half"])
+def test_a_damaged_shard_is_replaced_when_it_is_made_again(damage: str, finished: Finished, tmp_path: Path) -> None:
+    name = keep(finished, tmp_path / "maps", {"a": 1})
+    kept = finished.folder / f"{name}.safetensors"
+    whole = kept.read_bytes()
+    kept.unlink()  # it is a hard link to the store
+    kept.write_bytes(whole[: len(whole) // 2] if damage == "half" else whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert finished.find(finished.keys({"a": 1})) == {}
+    assert keep(finished, tmp_path / "maps", {"a": 1}) == name
+    assert finished.find(finished.keys({"a": 1})).keys() == {"a"}
+    assert kept.samefile(tmp_path / "maps" / "shard-00000.safetensors")
+
+
+def test_a_shard_that_is_kept_twice_lies_there_once(finished: Finished, tmp_path: Path) -> None:
+    shard = write_shard(tmp_path / "maps", 0, {"a": arrays(1)})
+    names = {finished.keep(finished.keys({"a": 1}), shard, tmp_path / "maps") for _ in range(2)}
+    assert {path.name for path in finished.folder.iterdir()} == {
+        f"{name}{suffix}" for name in names for suffix in (".json", ".safetensors")
+    }
+
+
 def test_the_last_runs_are_kept(finished: Finished, tmp_path: Path) -> None:
     names = []
     for value in range(KEPT_RUNS + 2):

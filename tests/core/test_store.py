@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from pipeline.core.errors import StoreError
+from pipeline.core.files import sha256
 from pipeline.core.store import MOST_SHARDS, Shard, Store, divide, finish, write_shard
 
 DTYPES = [np.float16, np.float32, np.float64, np.uint8, np.int32, np.int64, np.bool_]
@@ -195,10 +196,31 @@ def test_one_flipped_bit_is_found(where: str, tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[20 if where == "header" else -1] ^= 1
     path.write_bytes(data)
-    with pytest.raises(
-        StoreError, match=r"shard-00001\.safetensors: expected sha256 [0-9a-f]{12}…, got [0-9a-f]{12}; likely damaged"
-    ):
-        store.verify()
+    message = (
+        r"shard-00001\.safetensors: expected sha256 [0-9a-f]{12}…, got [0-9a-f]{12}; likely damaged, `dvc checkout`"
+    )
+    for read in (store.verify, lambda: store.read("b"), lambda: list(store.items())):
+        with pytest.raises(StoreError, match=message):
+            read()
+    assert same(store.read("a"), item(0)), "the other shard is whole"
+
+
+def test_a_shard_is_hashed_once_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hashing at every image would read a shard of 100 MB a thousand times."""
+    hashed: list[Path] = []
+
+    def record(path: Path) -> str:
+        hashed.append(path)
+        return sha256(path)
+
+    monkeypatch.setattr("pipeline.core.store.sha256", record)
+    ids = [f"i{n}" for n in range(3 * MOST_SHARDS)]  # one a shard, of the stores of three splits
+    stores = [make(tmp_path / name, [[image_id] for image_id in ids]) for name in ("maps", "refined")]
+    for _ in range(2):
+        for image_id in ids:
+            for store in stores:
+                store.read(image_id)
+    assert len(hashed) == len(set(hashed)) == 2 * len(ids)
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "gone", "foreign"])
@@ -211,12 +233,11 @@ def test_a_damaged_part_is_named_with_the_way_back(damage: str, tmp_path: Path) 
         shutil.copy(tmp_path / "shard-00000.safetensors", path)
     else:
         path.write_bytes(path.read_bytes()[: 100 if damage == "cut" else 0])
-    with pytest.raises(
-        StoreError, match=r"shard-00001\.safetensors: expected a shard with image id 'b', got .*`dvc checkout` brings"
-    ):
-        store.read("b")
-    with pytest.raises(StoreError, match=r"shard-00001\.safetensors: expected sha256 .*likely damaged"):
-        store.verify()
+    for read in (store.verify, lambda: store.read("b")):
+        with pytest.raises(
+            StoreError, match=r"shard-00001\.safetensors: expected .*likely damaged, `dvc checkout` brings"
+        ):
+            read()
     assert same(store.read("a"), item(0)), "the other shard is whole"
 
 

@@ -60,7 +60,7 @@ def test_without_val_images_scores_are_null(tmp_path, track):
 @pytest.mark.parametrize("kind", ["localization", "segmentation"])
 def test_without_predictions_for_val_scores_are_null(kind, request):
     world = request.getfixturevalue(kind)
-    world.refined = {"trained_on": world.refined["trained_on"]}
+    world.refined = {}
     metrics = world.run()
     count = metrics["images_without_truth"]
     assert (
@@ -76,6 +76,17 @@ def test_some_missing_predictions_are_an_error(localization):
         ScoreError, match=r"refined: expected a prediction for each of 4 val images, missing=\['two'\]; likely made"
     ):
         localization.run()
+
+
+@pytest.mark.parametrize("kind", ["localization", "segmentation"])
+def test_predictions_for_other_images_alone_are_an_error(kind, request):
+    """The stage passes the store of split val, which is empty if val was not extracted: this one is another run's."""
+    world = request.getfixturevalue(kind)
+    world.refined = {"trained_on": world.refined["trained_on"]}
+    with pytest.raises(
+        ScoreError, match=r"refined: expected a prediction for each of \d val images, missing=.*manifest"
+    ):
+        world.run()
 
 
 def test_missing_maps_are_an_error(localization):

@@ -13,7 +13,7 @@ from pipeline.core.images import read_rgb, resize, resize_image
 from pipeline.core.manifest import Manifest, from_rows
 from pipeline.core.store import Store
 from pipeline.extract.network import predict
-from pipeline.extract.plan import plan
+from pipeline.extract.plan import plan_shards
 from pipeline.extract.run import extract
 
 
@@ -24,7 +24,8 @@ def test_what_is_stored_is_the_map_on_the_scale_of_the_image(scale: str, manifes
     classifier = make_tiny(classes=4)
     _, store = run(manifest, tmp_path, classifier, **changes)
     settings = extract_settings(**changes)
-    for job in plan(manifest, settings, 16):
+    (jobs,) = plan_shards(manifest, settings, 16)["val"]
+    for job in jobs:
         arrays, shape = store.read(job.id), SHAPES[job.id]
         image = read_rgb(job.file)
         scales = [torch.from_numpy(resize_image(image, size)).permute(2, 0, 1)[None] for size in job.view_shapes]

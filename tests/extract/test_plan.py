@@ -1,19 +1,32 @@
 """Which images are extracted, in which shapes."""
 
+import pytest
 from support.helpers import extract_settings
 
 from pipeline.core.manifest import Manifest, from_rows
-from pipeline.extract.plan import plan
+from pipeline.extract.plan import plan_shards
 
 
 def test_sizes_that_no_stage_has_read_are_read_from_the_files(manifest: Manifest) -> None:
     rows = [{**entry, "width": 0, "height": 0} for entry in manifest.table.to_pylist()]
     unread = from_rows(rows, manifest.classes, manifest.root, "labels")
-    assert plan(unread, extract_settings(), 16) == plan(manifest, extract_settings(), 16)
+    planned = plan_shards(unread, extract_settings(), 16)
+    assert planned == plan_shards(manifest, extract_settings(), 16)
+    assert planned["val"]
+
+
+@pytest.mark.parametrize(("splits", "counts"), [(["val"], (0, 5, 0)), (["val", "train"], (1, 5, 0))])
+def test_the_wanted_splits_are_planned_and_no_others(
+    manifest: Manifest, splits: list[str], counts: tuple[int, ...]
+) -> None:
+    planned = plan_shards(manifest, extract_settings(splits=splits), 16)
+    assert tuple(planned) == ("train", "val", "test")
+    assert tuple(sum(map(len, shards)) for shards in planned.values()) == counts
 
 
 def test_a_plan_puts_images_of_one_shape_side_by_side(manifest: Manifest) -> None:
-    jobs = plan(manifest, extract_settings(sizes=[64, 96]), 16)
+    planned = plan_shards(manifest, extract_settings(sizes=[64, 96]), 16)
+    (jobs,) = planned["val"]
     assert {job.id: job.view_shapes for job in jobs} == {
         "wide_a": ((32, 64), (64, 96)),  # 2.5 positions of 16 pixels are rounded to even, 3.75 to 4
         "wide_b": ((32, 64), (64, 96)),
@@ -23,4 +36,4 @@ def test_a_plan_puts_images_of_one_shape_side_by_side(manifest: Manifest) -> Non
     }
     shapes = [job.view_shapes for job in jobs]
     assert shapes == sorted(shapes)
-    assert [job.id for job in jobs] == [job.id for job in plan(manifest, extract_settings(sizes=[64, 96]), 16)]
+    assert plan_shards(manifest, extract_settings(sizes=[64, 96]), 16) == planned

@@ -10,6 +10,7 @@ import torch
 from support.extraction import SHAPES, run, written
 from support.helpers import color_image, extract_settings, make_tiny, row, write_png
 
+from pipeline.core.errors import DataError
 from pipeline.core.manifest import Manifest, from_rows
 from pipeline.core.reuse import KEPT_RUNS
 
@@ -83,6 +84,13 @@ def test_constant_maps_are_zeros_and_counted(
     assert counts["constant_maps"] == counts["maps"] == 10
     assert not any(arrays["maps"].any() for _, arrays in store.items())
     assert "warning: all 10 maps are constant; likely the classifier has learned nothing" in capsys.readouterr().err
+
+
+def test_an_image_that_is_gone_is_named(manifest: Manifest, tmp_path: Path) -> None:
+    manifest = replace(manifest, root=shutil.copytree(manifest.root, tmp_path / "images"))
+    (manifest.root / "tall.png").unlink()
+    with pytest.raises(DataError, match=r"tall\.png: expected an image, found no file; likely "):
+        run(manifest, tmp_path)
 
 
 # --- finished parts --------------------------------------------------------------------------------------------------

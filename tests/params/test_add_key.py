@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 from support.helpers import ROOT
 
 from pipeline.core.errors import SettingsError
@@ -49,6 +50,23 @@ def test_a_key_follows_the_one_that_is_named_or_the_last_and_its_comment_stands_
 def test_what_cannot_be_added_is_refused(key: str, after: str | None, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         add_key(TEXT, Path("p.yaml"), key, 1, after)
+
+
+def test_a_list_below_a_key_stays_whole() -> None:
+    """As ruamel.yaml writes it, hence every file that a program has written."""
+    text = "tracks:\n  track1:\n    extract:\n      splits:\n      - val\n      - test\n      flip: true\n"
+    added = add_key(text, Path("p.yaml"), "extract.width", 3, "splits")
+    assert added == text.replace("- test\n", "- test\n      width: 3\n")
+
+
+@pytest.mark.parametrize("value", ['"first\n    second"', "\n      # of both\n      - val"])
+def test_a_layout_that_would_break_is_refused(value: str) -> None:
+    text = f"tracks:\n  track1:\n    train:\n      note: {value}\n"
+    assert YAML(typ="safe", pure=True).load(text)["tracks"]["track1"]["train"]["note"] in ("first second", ["val"])
+    with pytest.raises(
+        SettingsError, match=r"p\.yaml: tracks\.track1\.train\.ema: expected the key in the new text, found none"
+    ):
+        add_key(text, Path("p.yaml"), "train.ema", 1)
 
 
 def test_all_shipped_files_take_a_key_in_both_tracks(

@@ -43,6 +43,13 @@ def test_a_block_ends_at_the_next_line_that_is_not_deeper() -> None:
     assert end_of_block(lines, line=0, column=0) == 7
 
 
+def test_a_list_whose_dashes_stand_below_the_key_is_in_its_block() -> None:
+    lines = ["a:", "  sizes:", "  - 48", "  -", "    64", "  -1: another key", "b: 2"]
+    assert end_of_block(lines, line=1, column=2) == 5
+    assert end_of_block(lines, line=5, column=2) == 6
+    assert end_of_block(lines, line=0, column=0) == 6
+
+
 @pytest.mark.parametrize("text", ["a: [1\n", "a: 1\na: 2\n", "- 1\n", ""])
 def test_what_is_no_params_file_is_named(text: str) -> None:
     with pytest.raises(SettingsError, match=r"mine\.yaml: expected"):

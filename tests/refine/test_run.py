@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from support.helpers import color_image, refine_settings, row, write_png
 
-from pipeline.core.errors import MapError
+from pipeline.core.errors import DataError, MapError
 from pipeline.core.images import decode_png, read_rgb, resize
 from pipeline.core.manifest import Manifest, from_rows
 from pipeline.core.store import Arrays, Store, finish, write_shard
@@ -178,6 +178,13 @@ def test_what_could_come_out_differently_is_refined_again(change: str, made: tup
     finish(maps, [write_shard(maps, 0, items)], {"classes": CLASSES})
     counts, _ = run(made, "out", **({"exponent": 0.31} if change == "settings" else {}))
     assert counts["images_reused"] == (0 if change == "settings" else 2)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_image_that_is_gone_is_named(jobs: int, made: tuple[Manifest, Path]) -> None:
+    (made[0].root / "b.png").unlink()
+    with pytest.raises(DataError, match=r"b\.png: expected an image, found no file; likely "):
+        run(made, "out", jobs=jobs)
 
 
 def test_maps_of_another_run_are_refused(made: tuple[Manifest, Path]) -> None:

@@ -30,12 +30,12 @@ from pipeline.core.errors import DataError, sample
 from pipeline.core.files import sha256
 from pipeline.core.images import encode_png
 from pipeline.core.manifest import Manifest, Split
+from pipeline.core.truth import IGNORE_INDEX
 from pipeline.preprocess.folders import Problems, common_root, files_by_id, find_file, find_folder, rows_of_splits, stem
 from pipeline.preprocess.held_out import halves
 from pipeline.preprocess.settings import CocoSource
 
 RENDERER = 1  # counts up whenever the same polygons give other pixels
-IGNORE_INDEX = 255
 FINER = 8  # steps a pixel when polygons are drawn: small ones come out 2 % too large, with 1 step 22 %
 
 
