@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,8 @@ from torch.nn import functional
 
 from pipeline.core.errors import TrainError
 from pipeline.core.files import read_json, write_bytes, write_json
-from pipeline.models.backbones import Normalization, build_backbone, count_channels
+from pipeline.models.backbones import Normalization, build_backbone, stride_of
+from pipeline.models.feature_map import count_channels
 from pipeline.models.placement import Offset
 from pipeline.models.pooling import make_pool
 
@@ -41,7 +42,8 @@ class Design:
 class Classifier(nn.Module):
     """Images to class logits by way of a feature map that is never negative.
 
-    The classifier weights of the paper are `head.weight`, (K, C); its feature map is what `features` returns.
+    The classifier weights of the paper are `head.weight`, (K, C); its feature map is what `features` returns. The
+    output stride of `design` becomes that of the backbone, where it cannot have the one asked for.
     """
 
     mean: Tensor
@@ -49,8 +51,8 @@ class Classifier(nn.Module):
 
     def __init__(self, design: Design) -> None:
         super().__init__()
-        self.design = design
         self.backbone = build_backbone(design.backbone, design.output_stride)
+        self.design = replace(design, output_stride=stride_of(self.backbone))
         self.pool = make_pool(design.pooling, design.tap_threshold)
         self.head = nn.Linear(count_channels(self.backbone), design.classes)
         # zeros: the first logits are equal for all classes, whatever the number of channels
@@ -62,7 +64,8 @@ class Classifier(nn.Module):
     def features(self, images: Tensor) -> Tensor:
         """Images (N, 3, H, W), uint8 RGB, to features (N, C, h, w), not negative.
 
-        The ReLU changes nothing where the network ends in one; elsewhere it gives the F >= 0 that the formulas want.
+        The ReLU changes nothing where the network ends in one; elsewhere, as in transformers, it gives the F >= 0 that
+        the formulas want.
         """
         scaled = (images.to(self.mean.dtype) / 255 - self.mean) / self.std
         return functional.relu(self.backbone(scaled.contiguous(memory_format=torch.channels_last)))

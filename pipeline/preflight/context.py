@@ -54,6 +54,7 @@ class Context:
     listings: dict[str, Listing] = field(default_factory=lambda: {track: Listing() for track in TRACKS})
     good: dict[str, list[Record]] = field(default_factory=dict)  # images that could be decoded
     parameters: dict[str, int] = field(default_factory=dict)
+    strides: dict[str, int] = field(default_factory=dict)  # output stride that the backbone has, in pixels
     trials: dict[str, Trial] = field(default_factory=dict)
 
     def get(self, track: str, kind: type[T]) -> T:
