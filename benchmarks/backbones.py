@@ -49,8 +49,11 @@ def describe(name: str) -> tuple[str, ...]:
         backbone = build_backbone(name, REQUESTED).eval()
     except TrainError as error:
         return ("refused: " + str(error).split(": ", 2)[2].rpartition(";")[0], "", "", "")
+    try:
+        channels = _run(backbone, torch.zeros(1, 3, *SHAPE)).shape[1]
+    except RuntimeError as error:
+        return (f"fails at {SHAPE}: {' '.join(str(error).split())}", "", "", "")
     aligned = all(_finds_corner(backbone, below, right) for below in (False, True) for right in (False, True))
-    channels = _run(backbone, torch.zeros(1, 3, *SHAPE)).shape[1]
     return _kind(backbone), str(stride_of(backbone)), str(channels), "yes" if aligned else "no"
 
 

@@ -102,7 +102,7 @@ def make_feature_map(name: str) -> FeatureMap:
 def _networks(name: str) -> Iterator[nn.Module]:
     """The network, told in every way that it knows to take images of any size; as it is last."""
     for option in ANY_SIZE:
-        with suppress(TypeError):  # it has no such argument
+        with suppress(*REFUSALS):  # mostly: it has no such argument
             yield _build(name, option)
     yield _build(name, {})
 
@@ -146,7 +146,7 @@ def _read_layout(network: nn.Module, method: str, height: int, width: int) -> La
     return Layout(method, stride, height, margin, prefix, len(shape) == 4 and last, channels, fixed)
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference mode: what a network keeps of this run is used in training, too
 def _run(module: nn.Module, method: str, height: int, width: int) -> Tensor:
     try:
         output = getattr(module, method)(torch.zeros(1, 3, height, width))
