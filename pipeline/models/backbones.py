@@ -1,4 +1,4 @@
-"""Backbones: any timm network whose features are a map."""
+"""Backbones: any timm network that gives a feature map, convolutional or transformer."""
 
 import difflib
 from dataclasses import dataclass
@@ -10,6 +10,9 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import nn
 
 from pipeline.core.errors import TrainError
+from pipeline.models.feature_map import REFUSALS, RefusedError, count_channels, make_feature_map
+
+DEFAULT_STRIDE = 32  # of almost every convolutional network
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +26,11 @@ class Normalization:
 def build_backbone(name: str, output_stride: int) -> nn.Module:
     """Make a network without pooling and classifier: images (N, 3, H, W) in, features (N, C, h, w) out.
 
+    The output stride is a request: a network that cannot have it keeps its own. `stride_of` tells which it has. A
+    convolutional network is timm's module itself; others are brought to a map by `FeatureMap`.
+
     Raises:
-        TrainError: if timm knows no such model, or it cannot have this output stride, or its features are no map
+        TrainError: if timm knows no such model, or its features are no map
     """
     if name not in timm.list_models():
         close = difflib.get_close_matches(name, timm.list_models(), n=1)
@@ -32,49 +38,41 @@ def build_backbone(name: str, output_stride: int) -> nn.Module:
             f"train.backbone.name: expected a timm model, got {name!r}"
             + (f"; did you mean {close[0]!r}?" if close else "")
         )
-    # almost every network has 32 by default; passing it would exclude networks without such an argument
-    stride: dict[str, Any] = {} if output_stride == 32 else {"output_stride": output_stride}
+    for stride in dict.fromkeys((output_stride, DEFAULT_STRIDE)):
+        backbone = _convolutional(name, stride)
+        if backbone is not None:
+            return backbone
     try:
-        backbone: nn.Module = timm.create_model(name, num_classes=0, global_pool="", **stride)
-    except (TypeError, NotImplementedError, AssertionError) as error:
-        hint = "set output_stride to 32" if output_stride != 32 else "likely one whose pooling cannot be taken away"
+        return make_feature_map(name)
+    except (RefusedError, *REFUSALS) as error:
         raise TrainError(
-            f"train.backbone: expected a model that can have output stride {output_stride}, got {name!r} ({error}); "
-            f"{hint}"
+            f"train.backbone.name: expected a network that gives a feature map, got {name!r}: {error}; "
+            "likely one that does not keep the positions of the image"
         ) from error
-    _check_features(backbone, name, output_stride)
-    return backbone
 
 
-def count_channels(backbone: nn.Module) -> int:
-    """C, the number of channels of the features."""
-    channels = getattr(
-        backbone, "head_hidden_size", backbone.num_features
-    )  # MobileNets widen their features before the classifier
-    assert isinstance(channels, int)  # of every timm model
-    return channels
+def stride_of(backbone: nn.Module) -> int:
+    """The output stride, in pixels, of a network of `build_backbone`: as requested, or its own."""
+    stride = backbone.output_stride
+    assert isinstance(stride, int)
+    return stride
 
 
-def _check_features(backbone: nn.Module, name: str, output_stride: int) -> None:
-    side = 4 * output_stride
+def _convolutional(name: str, stride: int) -> nn.Module | None:
+    """The network as timm makes it, if its output is a map of this output stride already."""
+    # passing the default would exclude networks without such an argument
+    option: dict[str, Any] = {} if stride == DEFAULT_STRIDE else {"output_stride": stride}
+    side = 4 * stride
     try:
+        backbone: nn.Module = timm.create_model(name, num_classes=0, global_pool="", **option).eval()
         with torch.inference_mode():
-            features = backbone.eval()(torch.zeros(1, 3, side, side))
-    except (AssertionError, RuntimeError, ValueError) as error:
-        raise TrainError(
-            f"train.backbone.name: expected a network for images of any size, got {name!r} ({error}); likely a "
-            "transformer"
-        ) from error
-    if features.ndim != 4 or features.shape[1] != count_channels(backbone):
-        raise TrainError(
-            f"train.backbone.name: expected features of shape (N, C, h, w), got {tuple(features.shape)} from {name!r}; "
-            "likely a transformer or a network with channels last"
-        )
-    if features.shape[2] * output_stride != side:
-        raise TrainError(
-            f"train.backbone.output_stride: expected {side // output_stride} positions for {side} pixels, "
-            f"got {features.shape[2]} from {name!r}; likely this network has another stride"
-        )
+            features = backbone(torch.zeros(1, 3, side, side))
+    except REFUSALS:
+        return None
+    if not isinstance(features, torch.Tensor) or features.shape != (1, count_channels(backbone), 4, 4):
+        return None
+    backbone.output_stride = stride  # type: ignore[assignment]  # timm's modules keep other such facts as attributes
+    return backbone
 
 
 def normalization(name: str) -> Normalization:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,8 +14,9 @@ from torch.nn import functional
 
 from pipeline.core.errors import TrainError
 from pipeline.core.files import read_json, write_bytes, write_json
-from pipeline.models.backbones import Normalization, build_backbone, count_channels
+from pipeline.models.backbones import Normalization, build_backbone, stride_of
 from pipeline.models.cell_offset import Offset
+from pipeline.models.feature_map import count_channels
 from pipeline.models.methods import make_method
 from pipeline.models.methods.base import Cam, Criterion
 from pipeline.models.pooling import make_pool
@@ -43,7 +44,8 @@ class Classifier(nn.Module):
     """Images to class logits by way of a feature map that is never negative.
 
     The classifier weights of the paper are `head.weight`, (K, C); its feature map is what `features` returns. What
-    depends on the training method (loss, logits, maps, extra layers) is asked of it.
+    depends on the training method (loss, logits, maps, extra layers) is asked of it. The output stride of `design`
+    becomes that of the backbone, where it cannot have the one asked for.
     """
 
     mean: Tensor
@@ -51,8 +53,8 @@ class Classifier(nn.Module):
 
     def __init__(self, design: Design) -> None:
         super().__init__()
-        self.design = design
         self.backbone = build_backbone(design.backbone, design.output_stride)
+        self.design = replace(design, output_stride=stride_of(self.backbone))
         self.pool = make_pool(design.pooling, design.tap_threshold)
         self.method = make_method(design.method, design.method_options)
         channels = count_channels(self.backbone)
@@ -67,7 +69,8 @@ class Classifier(nn.Module):
     def features(self, images: Tensor) -> Tensor:
         """Images (N, 3, H, W), uint8 RGB, to features (N, C, h, w), not negative.
 
-        The ReLU changes nothing where the network ends in one; elsewhere it gives the F >= 0 that the formulas want.
+        The ReLU changes nothing where the network ends in one; elsewhere, as in transformers, it gives the F >= 0 that
+        the formulas want.
         """
         scaled = (images.to(self.mean.dtype) / 255 - self.mean) / self.std
         return functional.relu(self.backbone(scaled.contiguous(memory_format=torch.channels_last)))

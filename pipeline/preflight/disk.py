@@ -12,11 +12,10 @@ from tqdm import tqdm
 
 from pipeline.core.tracks import TRACKS, Track
 from pipeline.extract.settings import ExtractSettings
-from pipeline.models.backbones import build_backbone, count_channels
 from pipeline.package.settings import PackageSettings
 from pipeline.preflight.context import Context, NotCheckedError, Trial
 from pipeline.preflight.findings import Row, fail, ok, warn
-from pipeline.preflight.model import count_classes
+from pipeline.preflight.model import build_classifier, count_classes
 from pipeline.preprocess.settings import PreprocessSettings
 from pipeline.train.settings import TrainSettings
 
@@ -61,12 +60,11 @@ def needed(context: Context, track: Track) -> dict[str, int]:
     images, classes = context.images(track.name), count_classes(context, track)
     predicted = sum(images[split] for split in extract.splits)
     predicted += images["val"] if track.task == "localization" else 0  # at the most: the map of the true class beside
-    side = max(extract.sizes) // train.backbone.output_stride
-    cells = (extract.sizes[0] // train.backbone.output_stride) ** 2
+    stride = context.strides.get(track.name) or train.backbone.output_stride
+    side, cells = max(extract.sizes) // stride, (extract.sizes[0] // stride) ** 2
     png = context.trials.get(track.name, Trial()).prediction or PNG[track.task]
-    kept = min(extract.max_classes, classes)
     return {
-        "maps": predicted * (2 * kept * side * side + 2 * classes + ENTRY),
+        "maps": predicted * (2 * min(extract.max_classes, classes) * side**2 + 2 * classes + ENTRY),
         "features": 2 * CHANNELS * cells * min(extract.diagnostic_images, images["val"]),
         "predictions": int(predicted * (2 * png + ENTRY)),
         "zip": int(images[package.split] * png),
@@ -138,7 +136,7 @@ def check_memory(context: Context, track: Track) -> Iterator[Row]:
     if settings.backbone.trained and not settings.head_epochs:
         return
     context.need_network(track.name)
-    channels = count_channels(build_backbone(settings.backbone.name, settings.backbone.output_stride))
+    channels = build_classifier(context, track).head.in_features
     images, have = context.images(track.name)["train"], psutil.virtual_memory().total
     need = 2 * images * (settings.views + 1) * channels  # float16, and one view more while it is computed
     text = f"features of {settings.views} views need {size(need)} of memory, the machine has {size(have)}"

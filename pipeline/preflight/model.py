@@ -48,14 +48,16 @@ def check_model(context: Context, track: Track) -> Iterator[Row]:
         context.unbuilt.add(track.name)
         yield row_of_line("FAIL", context.key(track.name, str(error)), "timm.list_models() names them")
         return
-    name, stride, limit = settings.backbone.name, settings.backbone.output_stride, settings.parameter_limit
+    name, requested, limit = settings.backbone.name, settings.backbone.output_stride, settings.parameter_limit
+    stride = context.strides[track.name] = classifier.design.output_stride
     count = context.parameters[track.name] = classifier.parameter_count()
     if limit and count >= limit:
         hint = "choose a smaller backbone; 0 switches the limit off, outside the challenge"
         where = context.key(track.name, "train.parameter_limit")
         yield fail(where, f"expected fewer than {limit:,} parameters, got {count:,} of {name!r}", hint)
     else:
-        yield ok(f"{count:,} parameters, output stride {stride}", name)
+        own = "" if stride == requested else f" of its own, as it cannot have {requested}"
+        yield ok(f"{count:,} parameters, output stride {stride}{own}", name)
     maps = ", ".join(f"{side // stride} x {side // stride} at {side}" for side in sizes)
     crop = f"{settings.crop // stride} x {settings.crop // stride} at {settings.crop} in training"
     size, steps = settings.batch_size, settings.accumulation_steps

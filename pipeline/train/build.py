@@ -24,6 +24,7 @@ def new_classifier(settings: TrainSettings, targets: Targets, classes: int, devi
         with torch.no_grad():
             classifier.head.bias.copy_(log_odds(targets.values))
     check_size(classifier, settings.parameter_limit)
+    tell_stride(classifier, settings.backbone.output_stride)
     return classifier.to(device)
 
 
@@ -49,6 +50,16 @@ def make_classifier(settings: TrainSettings, classes: int) -> Classifier:
     classifier = Classifier(make_design(settings, classes))
     load_weights(classifier.backbone, settings.backbone)
     return classifier.to(memory_format=torch.channels_last)
+
+
+def tell_stride(classifier: Classifier, requested: int) -> None:
+    """Print which output stride the backbone has, where it cannot have the one asked for."""
+    design = classifier.design
+    if design.output_stride != requested:
+        print(
+            f"train.backbone.output_stride: expected {requested}, got {design.output_stride}, which is what "
+            f"{design.backbone!r} has"
+        )
 
 
 def check_size(classifier: Classifier, limit: int) -> None:

@@ -33,6 +33,7 @@ class Facts:
     device: str
     precision: str
     parameters: int
+    output_stride: int  # pixels; of the backbone, whatever was asked for
     train_images: int
     train_images_without_label: int
     selected_by: str  # val, held_out or none
@@ -102,6 +103,7 @@ def describe(
         device=str(hardware.device),
         precision=hardware.precision,
         parameters=classifier.parameter_count(),
+        output_stride=classifier.design.output_stride,
         train_images=len(data.train.kept),
         train_images_without_label=data.unlabelled,
         selected_by={"held_out_loss": "held_out", "last": "none"}.get(settings.checkpoint, "val"),

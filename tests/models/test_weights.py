@@ -178,6 +178,40 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     assert refused(tmp_path / "none.pth") == f"{tmp_path / 'none.pth'}: expected a file of weights, found none"
 
 
+VIT = "test_vit"
+
+
+def published_vit(img_size: int) -> dict[str, Tensor]:
+    """What timm would publish of a small transformer for images of this size, with its classifier."""
+    torch.manual_seed(3)
+    return dict(timm.create_model(VIT, num_classes=10, img_size=img_size).state_dict())
+
+
+def test_a_transformers_weights_arrive_under_timms_names(tmp_path: Path) -> None:
+    ours, state = backbone(name=VIT), published_vit(160)
+    load_weights(ours, wanted("file", VIT, str(save_safetensors(state, tmp_path))))
+    assert all(torch.equal(value, state[name.removeprefix("network.")]) for name, value in ours.state_dict().items())
+
+
+def test_positions_of_another_size_are_resized(tmp_path: Path) -> None:
+    """Positions that rise by one from patch to patch do so at half the step on a grid twice as fine."""
+    ours, state = backbone(name=VIT), published_vit(80)  # 5 x 5 patches, ours has 10 x 10
+    columns = torch.arange(5.0).repeat(5)
+    state["pos_embed"] = torch.cat([torch.zeros(1), columns])[None, :, None].repeat(1, 1, 64)
+    load_weights(ours, wanted("file", VIT, str(save_safetensors(state, tmp_path))))
+    positions = ours.state_dict()["network.pos_embed"]
+    assert positions.shape == (1, 101, 64)
+    rows = positions[0, 1:, 0].view(10, 10)
+    torch.testing.assert_close(rows[4, 3:7], (torch.arange(3.0, 7.0) + 0.5) / 2 - 0.5, atol=0.05, rtol=0)
+    assert torch.equal(ours.state_dict()["network.norm.weight"], state["norm.weight"])
+
+
+def test_weights_of_another_transformer_are_refused(tmp_path: Path) -> None:
+    state = {name: value for name, value in published_vit(160).items() if name != "norm.weight"}
+    with pytest.raises(TrainError, match=r"missing=\['norm.weight'\], other shapes=\[\]; likely weights of another"):
+        load_weights(backbone(name=VIT), wanted("file", VIT, str(save_safetensors(state, tmp_path))))
+
+
 # --- the hub ---------------------------------------------------------------------------------------------------------
 
 

@@ -33,6 +33,7 @@ def test_a_frozen_backbone_with_imagenet_weights_tells_colors_apart(colors: Mani
         "device": "cpu",
         "precision": "fp32",
         "parameters": trained.classifier.parameter_count(),
+        "output_stride": 16,
         "train_images": 18,
         "train_images_without_label": 0,
         "selected_by": "val",
