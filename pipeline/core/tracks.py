@@ -6,6 +6,7 @@ from typing import Literal
 from pipeline.core.errors import DataError, SettingsError
 
 TrackName = Literal["track1", "track3"]
+Output = Literal["score_map", "label_map", "label_map_one_class"]  # `refine.output`
 MOST_CLASSES = 254  # of a label map: 0 is the background, 255 the ignore index
 
 
@@ -23,7 +24,7 @@ class Track:
     name: TrackName
     title: str
     task: Literal["segmentation", "localization"]
-    outputs: tuple[str, ...]
+    outputs: tuple[Output, ...]
 
     def largest_value(self, classes: int) -> int:
         """The largest value that a prediction may hold: K in segmentation, 255 in localization."""

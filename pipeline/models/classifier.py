@@ -20,6 +20,7 @@ from pipeline.models.feature_map import count_channels
 from pipeline.models.methods import make_method
 from pipeline.models.methods.base import Cam, Criterion
 from pipeline.models.pooling import make_pool
+from pipeline.models.settings import Pooling
 
 Loss = Literal["single_label", "multi_label"]
 
@@ -30,7 +31,7 @@ class Design:
 
     backbone: str
     output_stride: int
-    pooling: Literal["gap", "tap"]
+    pooling: Pooling
     tap_threshold: float
     classes: int
     loss: Loss

@@ -1,9 +1,9 @@
 """From a feature map to one number a channel: global (GAP) and thresholded (TAP) average pooling."""
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
+
+from pipeline.models.settings import Pooling
 
 
 def global_average_pool(features: Tensor) -> Tensor:
@@ -92,6 +92,6 @@ class ThresholdedAveragePool(nn.Module):
         return f"theta={self.theta}"
 
 
-def make_pool(name: Literal["gap", "tap"], tap_threshold: float) -> nn.Module:
+def make_pool(name: Pooling, tap_threshold: float) -> nn.Module:
     """The pooling layer that `train.pooling` names."""
     return ThresholdedAveragePool(tap_threshold) if name == "tap" else GlobalAveragePool()

@@ -5,6 +5,8 @@ from typing import Literal
 
 from pipeline.core.settings import settings_class
 
+Pooling = Literal["gap", "tap"]  # `train.pooling`
+
 
 @settings_class
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,7 @@ class PyDenseCrf:
         return np.array(self.model.inference(iterations), np.float32).reshape(unary.shape)
 
 
+# the fastest first
 BACKENDS: dict[str, Callable[[NDArray[np.uint8], int, Kernels], Backend]] = {"pydensecrf": PyDenseCrf}
 
 
@@ -79,7 +80,7 @@ class DenseCRF:
     Args:
         image: the original colors. Shape: (H, W, 3), uint8 RGB
         kernels: the two pairwise terms
-        backend: a key of `BACKENDS`
+        backend: a key of `BACKENDS`; `auto` is the first of them
 
     Raises:
         MapError: if the image is of another type or shape, or there is no such backend
@@ -88,9 +89,10 @@ class DenseCRF:
     2011
     """
 
-    def __init__(self, image: NDArray[np.uint8], kernels: Kernels, backend: str = "pydensecrf") -> None:
+    def __init__(self, image: NDArray[np.uint8], kernels: Kernels, backend: str = "auto") -> None:
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise MapError(f"expected a uint8 image of shape (H, W, 3), got {image.dtype} {image.shape}")
+        backend = next(iter(BACKENDS)) if backend == "auto" else backend
         if backend not in BACKENDS:
             raise MapError(f"expected a CRF backend among {sorted(BACKENDS)}, got {backend!r}")
         self.image, self.kernels, self.backend = image, kernels, backend
@@ -144,7 +146,7 @@ def refine_probabilities(
 
     `settings.enabled` is left to the caller.
     """
-    return DenseCRF(image, kernels_of(settings)).infer(probabilities, settings.iterations)
+    return DenseCRF(image, kernels_of(settings), settings.backend).infer(probabilities, settings.iterations)
 
 
 def dense_crf(

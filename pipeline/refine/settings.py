@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from pipeline.core.settings import settings_class
+from pipeline.core.tracks import Output
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -38,6 +39,7 @@ class CrfSettings:
     """The fully connected CRF."""
 
     enabled: bool
+    backend: Literal["auto", "pydensecrf"]  # what computes it; auto: the fastest that is there
     iterations: Annotated[int, Field(ge=0)]
     gaussian: KernelSettings
     bilateral: ColorKernelSettings
@@ -48,7 +50,7 @@ class CrfSettings:
 class RefineSettings:
     """`tracks.<track>.refine`."""
 
-    output: Literal["score_map", "label_map", "label_map_one_class"]  # Track 3: score_map; Track 1: the others
+    output: Output  # Track 3: score_map; Track 1: the others
     shape: Literal[
         "free", "box"
     ]  # box: every level set of a score map becomes a box, for sets with box annotations only (Track 3)

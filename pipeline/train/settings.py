@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from pipeline.core.settings import settings_class
-from pipeline.models.settings import BackboneSettings
+from pipeline.models.settings import BackboneSettings, Pooling
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -56,7 +56,7 @@ class TrainSettings:
     backbone: BackboneSettings
     method: str  # the training method: baseline, or another module of pipeline/models/methods
     method_options: dict[str, bool | int | float | str]  # options of the method by name; {}: its defaults
-    pooling: Literal["gap", "tap"]
+    pooling: Pooling
     tap_threshold: Share  # theta: share of each channel's own maximum
     loss: Literal["single_label", "multi_label"]
     label_choice: Literal[

@@ -64,7 +64,7 @@ PINNED: Values = {  # what tests rely on, whatever the recipe is tuned to
     },
     "refine": {
         "output": "score_map", "shape": "free", "exponent": 0.7, "background": 0.45, "min_probability": 0.4,
-        "crf": {"enabled": True, "iterations": 10, "gaussian": {"spatial_std": 3.0, "compat": 3.0},
+        "crf": {"enabled": True, "backend": "auto", "iterations": 10, "gaussian": {"spatial_std": 3.0, "compat": 3.0},
                 "bilateral": {"spatial_std": 60.0, "color_std": 8.0, "compat": 6.0}},
     },
     "package": {"split": "test"},

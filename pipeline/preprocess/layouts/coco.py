@@ -39,7 +39,7 @@ RENDERER = 1  # counts up whenever the same polygons give other pixels
 FINER = 8  # steps a pixel when polygons are drawn: small ones come out 2 % too large, with 1 step 22 %
 
 
-def list_coco(source: CocoSource) -> Manifest:
+def list_images(source: CocoSource, jobs: int = 1) -> Manifest:
     """List train, val and test.
 
     Raises:

@@ -22,7 +22,7 @@ from pipeline.preprocess.held_out import split_in_three
 from pipeline.preprocess.settings import CubSource
 
 
-def list_cub(source: CubSource) -> Manifest:
+def list_images(source: CubSource, jobs: int = 1) -> Manifest:
     """List train, val and test; the official splits are train and test.
 
     Raises:

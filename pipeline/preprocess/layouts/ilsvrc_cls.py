@@ -53,7 +53,7 @@ TEST_LISTS = ("LID_track3/test/test.txt", "LID_track3/test.txt", "test/test.txt"
 MASK_DEPTH = 3  # folders below challenge_root in which masks are looked for
 
 
-def list_ilsvrc_cls(source: IlsvrcClsSource) -> Manifest:
+def list_images(source: IlsvrcClsSource, jobs: int = 1) -> Manifest:
     """List train, val and test of Track 3.
 
     Raises:

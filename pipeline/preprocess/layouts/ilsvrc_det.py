@@ -60,7 +60,7 @@ PALETTE_COPY = "track1_val_annotations"
 HELD_OUT: tuple[Literal["val", "test"], ...] = ("val", "test")
 
 
-def list_ilsvrc_det(source: IlsvrcDetSource, jobs: int) -> Manifest:
+def list_images(source: IlsvrcDetSource, jobs: int = 1) -> Manifest:
     """List train, val and test of Track 1.
 
     Args:

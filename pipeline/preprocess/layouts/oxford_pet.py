@@ -19,7 +19,7 @@ from pipeline.preprocess.settings import OxfordPetSource
 HOMES = ("oxford-iiit-pet/annotations", "annotations")
 
 
-def list_oxford_pet(source: OxfordPetSource) -> Manifest:
+def list_images(source: OxfordPetSource, jobs: int = 1) -> Manifest:
     """List train, val and test; the official splits are trainval and test.
 
     Raises:

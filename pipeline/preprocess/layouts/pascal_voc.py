@@ -28,7 +28,7 @@ CLASSES = (
 HOMES = ("VOCdevkit/VOC2012/JPEGImages", "VOC2012/JPEGImages", "JPEGImages")
 
 
-def list_pascal_voc(source: PascalVocSource, jobs: int) -> Manifest:
+def list_images(source: PascalVocSource, jobs: int = 1) -> Manifest:
     """List train, val and test.
 
     Args:

@@ -21,7 +21,7 @@ from pipeline.preprocess.folders import Problems, files_by_id, find_file, rows_o
 from pipeline.preprocess.settings import TinyImagenetSource
 
 
-def list_tiny_imagenet(source: TinyImagenetSource) -> Manifest:
+def list_images(source: TinyImagenetSource, jobs: int = 1) -> Manifest:
     """List train, val and test, which are the official ones.
 
     Raises:
