@@ -342,8 +342,8 @@ def test_the_source_of_contributing_lists_a_folder(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).touch()
     names: dict[str, Any] = {"Path": Path, "SPLITS": SPLITS, "CLASSES": ("blue", "red"), "from_rows": from_rows}
-    exec("from __future__ import annotations\n" + contributed("list_squares"), names)
-    manifest = names["list_squares"](SimpleNamespace(root=str(tmp_path)))
+    exec("from __future__ import annotations\n" + contributed("list_images"), names)
+    manifest = names["list_images"](SimpleNamespace(root=str(tmp_path)))
     assert [(one.id, one.split, one.labels) for one in manifest] == [
         ("red_1", "train", (1,)), ("blue_2", "val", (0,)), ("blue_3", "test", ())
     ]  # fmt: skip

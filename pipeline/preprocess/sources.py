@@ -1,4 +1,4 @@
-"""From a source to the module that lists its layout: the one in `layouts/` that has the name of the source."""
+"""From a source to the module of `pipeline/preprocess/layouts/` that lists it: the one that has its name."""
 
 from importlib import import_module
 from pathlib import Path
