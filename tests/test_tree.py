@@ -18,11 +18,11 @@ TESTED_WITH = {  # modules without a test file of their own, and the file whose 
     "train/settings": "params/test_check",
     "experiments/project": "experiments/test_ablation",
     "experiments/search_results": "experiments/test_search",
-    "experiments/search_scorer": "experiments/test_search",
     "preflight/context": "preflight/test_run",
     "preflight/machine": "preflight/test_run",
     "preprocess/demo/scene": "preprocess/demo/test_source",
     "preprocess/summary": "preprocess/test_inspect",
+    "report/figures": "experiments/test_plots",
     "report/results": "report/test_scores",
 }
 

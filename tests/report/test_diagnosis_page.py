@@ -8,7 +8,7 @@ import pytest
 from pipeline.core.tracks import get_track
 from pipeline.evaluate.diagnosis_text import say
 from pipeline.evaluate.diagnostics import write_diagnostics
-from pipeline.experiments.diagnosis_page import draw, main, numbers
+from pipeline.report.diagnosis_page import draw, main, numbers
 
 
 def _values(run):
