@@ -68,14 +68,7 @@ class Search:
         images or code. The random state of a sampler is not kept, so each trial has one of its own.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        about = [
-            self.scoring.key,
-            dict(self.space.levels),
-            dict(self.space.start),
-            self.sampler,
-            self.seed,
-            self.window,
-        ]
+        about = [self.scoring.key, asdict(self.space), self.sampler, self.seed, self.window]
         seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
         return optuna.create_study(
             storage=JournalStorage(JournalFileBackend(str(self.scoring.run.scratch / JOURNAL))),

@@ -110,25 +110,18 @@ def test_a_parameter_is_shown_with_the_best_score_of_each_level():
     assert along(results, Space({"a": (1, 2, 4)}, {"a": 1}), "a") == [(1, 0.5), (2, 0.6)]
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random"])
-def test_five_trials_and_then_more_are_the_trials_of_one_run(make_run, count, sampler):
-    once, twice = make_run("track3"), make_run("track1")  # of different tracks: two folders
-    budget = ["--sampler", sampler, "--budget", "14"]  # the sampler of Optuna draws the first ten at random
-    for run in (once, twice):
-        _main(run, *budget)
-    expected, trials = _scores(twice), len(count)
-    (twice.folder / "data" / "search" / "journal.log").unlink()
+def test_five_trials_and_then_more_are_the_trials_of_one_run(make_run, count):
+    run = make_run()
+    _main(run, "--budget", "12")  # Optuna's sampler draws the first ten at random
+    expected, trials = _scores(run), len(count)
+    (run.folder / "data" / "search" / "journal.log").unlink()
     count.clear()
-    _main(twice, *budget, "--budget", "5")
-    assert _scores(twice) == [row for row in expected if int(row["trial"]) < 5]
-    short = len(count)
-    _main(twice, *budget)
-    assert _scores(twice) == expected
-    assert len(count) < trials  # of both runs: none was scored twice
-    again = len(count)
-    _main(twice, *budget)
-    assert len(count) == again > short
-    assert _scores(twice) == expected
+    _main(run, "--budget", "5")
+    assert _scores(run) == [row for row in expected if int(row["trial"]) < 5]
+    for _ in range(2):
+        _main(run, "--budget", "12")
+        assert _scores(run) == expected
+        assert len(count) == trials  # none was scored twice
 
 
 class Hill:
@@ -183,7 +176,13 @@ def test_the_seed_decides(tmp_path):
     assert _asked(first) == _asked(same) != _asked(other)
 
 
-@pytest.mark.parametrize("at", [1, 2, 7, 14])
+def test_a_longer_budget_has_the_trials_of_a_shorter_one(tmp_path):
+    whole = run_search(_search(tmp_path / "whole", "random"), budget=12, minutes=0, jobs=1)
+    parts = [run_search(_search(tmp_path / "parts", "random"), budget, 0, jobs=1) for budget in (5, 12, 5)]
+    assert [_asked(part) for part in parts] == [_asked(whole[:5]), _asked(whole), _asked(whole[:5])]
+
+
+@pytest.mark.parametrize("at", [1, 7, 14])
 def test_an_interrupted_search_goes_on_as_if_it_had_not_been(tmp_path, at):
     whole = run_search(_search(tmp_path / "whole"), budget=16, minutes=0, jobs=1)
     with pytest.raises(KeyboardInterrupt):
