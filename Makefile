@@ -54,7 +54,7 @@ search: environment
 
 # why the method works, or does not, on the val images of a finished run
 diagnostics: environment
-	$(BIN)/python -m pipeline.experiments.diagnosis_page --track $(TRACK) $(OPTIONS)
+	$(BIN)/python -m pipeline.report.diagnostics_page --track $(TRACK) $(OPTIONS)
 
 # docs/numbers.md from its records; RUN=ablation/<name> NAME="..." adds a finished ablation first
 numbers: environment

@@ -21,11 +21,11 @@ TESTED_WITH = {  # modules without a test file of their own, and the file whose 
     "experiments/project": "experiments/test_ablation",
     "experiments/search_arguments": "experiments/test_search",
     "experiments/search_results": "experiments/test_search",
-    "experiments/search_scorer": "experiments/test_search",
     "preflight/context": "preflight/test_run",
     "preflight/machine": "preflight/test_run",
     "preprocess/demo/scene": "preprocess/demo/test_source",
     "preprocess/summary": "preprocess/test_inspect",
+    "report/figures": "experiments/test_plots",
     "report/results": "report/test_scores",
 }
 

@@ -11,7 +11,7 @@ The folder is a separate DVC project (`dvc init --no-scm`): the chain's own comm
 
 import os
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from pipeline.core.files import write_json
 from pipeline.core.settings import RENAMED, read_params, section, write_yaml
 from pipeline.core.tracks import Track
 from pipeline.experiments.ablation_rows import (
-    Row,
+    PLAN,
+    Plan,
     Variant,
     additive_rows,
     check_seeds,
@@ -30,23 +31,27 @@ from pipeline.experiments.ablation_rows import (
     variant_params,
     without_crf,
 )
+from pipeline.experiments.typed_json import to_json
 from pipeline.params.check import check_values
 
 CHAIN = Path("dvc.yaml")  # of the project, whose stages say which files their scripts import
-PLAN = "plan.json"
 PREPROCESS = "params/preprocess.yaml"
 RESULTS = ("results.json", "table.csv", "table.md", "figure.svg", "strip.png")
 SCORES = ("metrics.json", "table.csv", "per_image.csv", "diagnostics.json")  # of the stage evaluate
 CODE = ("pipeline/", "stages/")
+MANIFEST = {"manifest": ["manifest"]}
 # What the scripts of the experiments depend on. The first list is complete (a test compares it with the import graph).
 # The other reads finished results and draws: of what it imports, only what changes its numbers is listed.
 OWN_DEPS = {
     "rescale": ("pipeline/core", "pipeline/extract", "pipeline/experiments/rescale.py"),
     "compare": tuple(
         f"pipeline/experiments/{name}.py"
-        for name in ("ablation_results", "ablation_tables", "compare", "plots", "typed_json")
+        for name in ("ablation_results", "ablation_rows", "ablation_tables", "compare", "plots", "typed_json")
     ),
 }
+
+Runs = Sequence[tuple[Variant, int]]  # variants, each with a seed
+Paths = Mapping[str, Sequence[str]]  # files or folders by option of a command, below the ablation's folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +90,18 @@ class Ablation:
         check_values(values, self.recipe)
         return values
 
-    def groups(self) -> dict[str, list[Row]]:
-        """The rows by table."""
+    def plan(self) -> Plan:
+        """The rows of every table."""
         output = section(self.values(), f"tracks.{self.track.name}.refine.output", self.recipe)
-        rows = {
+        groups = {
             "additive": additive_rows(output),
             "without_crf": without_crf(output),
             "outputs": output_rows(self.track, output),
+            "grid": grid(output) if self.with_grid else (),
         }
-        return {**rows, "grid": grid(output)} if self.with_grid else rows
+        recipe = self.recipe.name if self.recipe.is_absolute() else self.recipe.as_posix()
+        known = {name: rows for name, rows in groups.items() if rows}
+        return Plan(self.track.name, recipe, self.seeds, known, dict(self.changes))
 
 
 def write_plan(ablation: Ablation) -> None:
@@ -103,21 +111,17 @@ def write_plan(ablation: Ablation) -> None:
         SettingsError: if the seeds or the recipe are wrong, or the project's dvc.yaml is not where this runs
     """
     check_seeds(ablation.seeds)
-    values = ablation.values()
-    groups = ablation.groups()
-    runs = [(variant, seed) for seed in ablation.seeds for variant in _unique(groups)]
-    base = additive_rows(runs[0][0].output)[-1].variant
+    values, plan = ablation.values(), ablation.plan()
+    variants = dict.fromkeys(row.variant for rows in plan.groups.values() for row in rows)
+    runs = [(variant, seed) for seed in ablation.seeds for variant in variants]
+    base = plan.groups["additive"][-1].variant
     for variant, seed in runs:
         for key, known in _levels(variant, base).items():
             path = ablation.folder / params_file(key, seed)
             write_yaml(path, variant_params(values, ablation.track.name, known, seed))
     write_yaml(ablation.folder / PREPROCESS, values)
-    write_json(ablation.folder / PLAN, _plan(ablation, groups))
-    write_yaml(ablation.folder / "dvc.yaml", {"stages": _Stages(ablation).all(runs, groups)})
-
-
-def _unique(groups: dict[str, list[Row]]) -> list[Variant]:
-    return list(dict.fromkeys(row.variant for rows in groups.values() for row in rows))
+    write_json(ablation.folder / PLAN, to_json(plan))
+    write_yaml(ablation.folder / "dvc.yaml", {"stages": _Stages(ablation).all(runs)})
 
 
 def _levels(variant: Variant, base: Variant) -> dict[str, Variant]:
@@ -139,33 +143,12 @@ def params_file(key: str, seed: int) -> str:
     return f"params/{key}-seed{seed}.yaml"
 
 
-def _plan(ablation: Ablation, groups: dict[str, list[Row]]) -> dict[str, Any]:
-    """The rows of every table with the folders of their numbers, as `compare` reads them."""
-    return {
-        "track": ablation.track.name,
-        "recipe": ablation.recipe.name if ablation.recipe.is_absolute() else ablation.recipe.as_posix(),
-        "changes": dict(ablation.changes),
-        "seeds": list(ablation.seeds),
-        "groups": {name: [_plan_row(row, ablation.seeds) for row in rows] for name, rows in groups.items() if rows},
-    }
-
-
-def _plan_row(row: Row, seeds: Iterable[int]) -> dict[str, Any]:
-    return {
-        "title": row.title,
-        "crf": row.crf,
-        "parts": list(row.parts),
-        "output": row.variant.output,
-        "published": row.published,
-        "params": [params_file(row.variant.name, seed) for seed in seeds],
-        "scores": [f"scores/{row.variant.name}-seed{seed}" for seed in seeds],
-        "refined": [f"refined/{row.variant.name}-seed{seed}" for seed in seeds],
-    }
-
-
-def _features(variant: Variant, seed: int) -> str:
-    """Where the kept features of one classifier lie, from the folder."""
-    return f"features/{variant.training}-seed{seed}"
+def _grouped(runs: Runs, part: Callable[[Variant], str], name: Callable[[Variant, int], str]) -> dict[str, Runs]:
+    """The runs that one stage computes in one go, by the name of the stage; one of those with the same part."""
+    groups: dict[str, Any] = {}
+    for variant, seed in {(part(variant), seed): (variant, seed) for variant, seed in runs}.values():
+        groups.setdefault(name(variant, seed), []).append((variant, seed))
+    return groups
 
 
 class _Stages:
@@ -185,71 +168,67 @@ class _Stages:
         self.trained = sections["train"]["backbone"]["trained"]
         self.watch = sections["preprocess"]["watch"]
 
-    def all(self, runs: Sequence[tuple[Variant, int]], groups: dict[str, list[Row]]) -> dict[str, Any]:
-        """Every stage once."""
-        stages = {"preprocess": self._preprocess(), **self._trainings(runs), **self._extractions(runs)}
+    def all(self, runs: Runs) -> dict[str, Any]:
+        """Every stage once. On a frozen backbone one stage trains all classifiers of a seed, and one makes all maps,
+        with one pass of each image; else a stage trains one classifier, and one makes its maps."""
+        stages = {"preprocess": self._preprocess()}
+        training = "train-{0.training}-seed{1}" if self.trained else "train-seed{1}"
+        extraction = "extract-{0.training}-seed{1}" if self.trained else "extract"
+        for name, some in _grouped(runs, lambda variant: variant.training, training.format).items():
+            stages[name] = self._train(some)
+        for name, some in _grouped(runs, lambda variant: variant.maps, extraction.format).items():
+            stages[name] = self._extract(some)
         for variant, seed in runs:
-            stages |= {
-                f"refine-{variant.name}-seed{seed}": self._refine(variant, seed),
-                f"evaluate-{variant.name}-seed{seed}": self._evaluate(variant, seed),
-            }
+            stages[f"refine-{variant.name}-seed{seed}"] = self._refine(variant, seed)
+            stages[f"evaluate-{variant.name}-seed{seed}"] = self._evaluate(variant, seed)
             if variant.scale == "max":
                 stages[f"rescale-{variant.scaled}-seed{seed}"] = self._rescale(variant, seed)
         return {**stages, "compare": self._compare(runs)}
 
-    def _trainings(self, runs: Sequence[tuple[Variant, int]]) -> dict[str, Any]:
-        """On a frozen backbone one stage a seed, whose classifiers share each pass of an image.
-
-        Else one a training.
-        """
-        trainings = {(variant.training, seed): (variant, seed) for variant, seed in runs}
-        if self.trained:
-            return {f"train-{training}-seed{seed}": self._train([pair]) for (training, seed), pair in trainings.items()}
-        by_seed = {seed: [pair for (_, other), pair in trainings.items() if other == seed] for _, seed in trainings}
-        return {f"train-seed{seed}": self._train(pairs) for seed, pairs in by_seed.items()}
-
-    def _extractions(self, runs: Sequence[tuple[Variant, int]]) -> dict[str, Any]:
-        """On a frozen backbone one stage for all maps, whose heads share each pass of an image.
-
-        Else one a training.
-        """
-        maps = {(variant.maps, seed): (variant, seed) for variant, seed in runs}
-        if not self.trained:
-            return {"extract": self._extract(list(maps.values()))}
-        by_backbone = {
-            (one.training, seed): [
-                pair for pair in maps.values() if (pair[0].training, pair[1]) == (one.training, seed)
-            ]
-            for one, seed in maps.values()
-        }
-        return {
-            f"extract-{training}-seed{seed}": self._extract(pairs) for (training, seed), pairs in by_backbone.items()
-        }
-
     def _stage(
-        self, script: str, params: str, data: dict[str, str], outs: dict[str, str], listed: Sequence[str] = ()
-    ) -> Any:
-        """One stage that runs a script of the chain or of the experiments.
+        self,
+        words: Sequence[str],
+        section: str,
+        code: Sequence[str],
+        params: Sequence[str],
+        reads: Paths,
+        writes: Paths,
+        listed: Sequence[str] = (),
+    ) -> dict[str, Any]:
+        """One stage, for one run or for several in one go: then each list has one entry a run.
 
         Args:
-            script: a stage of the chain, or a module of the experiments
-            params: file with its settings
-            data: what it reads, by option
-            outs: what it writes, by option
+            words: the program
+            section: of the settings that it reads
+            code: files that it imports, from the project's folder
+            params: files with its settings
+            reads: its data
+            writes: its results
             listed: the files that it writes, where an option names their folder
         """
-        of_chain = script in self.chain
-        sections = script if of_chain else "extract"
-        code = self._code(script) if of_chain else OWN_DEPS[script]
-        words = ["python", f"stages/{script}.py"] if of_chain else ["python", "-m", f"pipeline.experiments.{script}"]
-        words += ["--track", self.track, "--params", f"{self.here}/{params}"]
-        words += [word for option, path in {**data, **outs}.items() for word in (f"--{option}", f"{self.here}/{path}")]
+        options = {"params": params, **reads, **writes}
+        words = [*words, "--track", self.track]
+        words += [
+            word for key, paths in options.items() for word in (f"--{key}", *(f"{self.here}/{path}" for path in paths))
+        ]
         return {
             "cmd": f"cd {shlex.quote(self.up)} && {shlex.join(words)}",
-            "deps": [*(f"{self.up}/{dep}" for dep in code), *data.values()],
-            "params": [{params: [f"tracks.{self.track}.{sections}"]}],
-            "outs": list(listed or outs.values()),
+            "deps": [*(f"{self.up}/{dep}" for dep in code), *_each(reads)],
+            "params": [{path: [f"tracks.{self.track}.{section}"]} for path in params],
+            "outs": list(listed) or _each(writes),
         }
+
+    def _of_chain(self, script: str, params: str, reads: Paths, writes: Paths, listed: Sequence[str] = ()) -> Any:
+        """A stage of the chain."""
+        return self._stage(
+            ["python", f"stages/{script}.py"], script, self._code(script), [params], reads, writes, listed
+        )
+
+    def _shared(self, script: str, params: Sequence[str], reads: Paths, writes: Paths) -> Any:
+        """A stage of the chain for several runs in one go."""
+        code = [*(dep for dep in self._code(script) if not dep.startswith("stages/")), "pipeline/experiments/shared.py"]
+        words = ["python", "-m", "pipeline.experiments.shared", script]
+        return self._stage(words, script, code, params, reads, writes)
 
     def _code(self, script: str) -> list[str]:
         """What a stage of the chain imports, as the project's dvc.yaml says."""
@@ -257,88 +236,67 @@ class _Stages:
         return [dep for dep in entry.get("do", entry)["deps"] if dep.startswith(CODE)]
 
     def _preprocess(self) -> Any:
-        stage = self._stage("preprocess", PREPROCESS, {}, {**MANIFEST, "drawn": "drawn", "report": "preprocess.json"})
+        writes = {**MANIFEST, "drawn": ["drawn"], "report": ["preprocess.json"]}
+        stage = self._of_chain("preprocess", PREPROCESS, {}, writes)
         stage["deps"].append(Path(self.up, self.watch).as_posix())  # an absolute path stays one
         return stage
 
-    def _train(self, pairs: Sequence[tuple[Variant, int]]) -> Any:
-        params, outs = [], []
-        for variant, seed in pairs:
-            folder = f"models/{variant.training}-seed{seed}"
-            params.append(params_file(variant.training, seed))
-            outs.append(
-                {"model": f"{folder}/model", "history": f"{folder}/history.csv", "report": f"{folder}/train.json"}
-            )
-        return self._shared("train", params, MANIFEST, [{} for _ in pairs], outs)
+    def _train(self, runs: Runs) -> Any:
+        folders = [f"models/{variant.training}-seed{seed}" for variant, seed in runs]
+        files = {"model": "model", "history": "history.csv", "report": "train.json"}
+        writes = {option: [f"{folder}/{file}" for folder in folders] for option, file in files.items()}
+        return self._shared("train", [params_file(v.training, seed) for v, seed in runs], MANIFEST, writes)
 
-    def _extract(self, pairs: Sequence[tuple[Variant, int]]) -> Any:
-        params, data, outs = [], [], []
-        for variant, seed in pairs:
-            maps = f"{variant.maps}-percentile"
-            params.append(params_file(maps, seed))
-            data.append({"model": f"models/{variant.training}-seed{seed}/model"})
-            report = f"maps/{maps}-seed{seed}.json"
-            outs.append({"out": f"maps/{maps}-seed{seed}", "features": _features(variant, seed), "report": report})
-        return self._shared("extract", params, MANIFEST, data, outs)
-
-    def _shared(
-        self,
-        script: str,
-        params: Sequence[str],
-        common: dict[str, str],
-        data: Sequence[dict[str, str]],
-        outs: Sequence[dict[str, str]],
-    ) -> Any:
-        """A stage of the chain for several runs in one go; the lists have one entry a run, each as in `_stage`."""
-        words = ["python", "-m", "pipeline.experiments.shared", script, "--track", self.track]
-        words += [word for option, path in common.items() for word in (f"--{option}", f"{self.here}/{path}")]
-        words += ["--params", *(f"{self.here}/{path}" for path in params)]
-        every = [{**one, **more} for one, more in zip(data, outs, strict=True)]
-        words += [
-            word
-            for option in every[0]
-            for word in (f"--{option}", *(f"{self.here}/{paths[option]}" for paths in every))
-        ]
-        code = [*(dep for dep in self._code(script) if not dep.startswith("stages/")), "pipeline/experiments/shared.py"]
-        read = dict.fromkeys(path for paths in data for path in paths.values())
-        return {
-            "cmd": f"cd {shlex.quote(self.up)} && {shlex.join(words)}",
-            "deps": [*(f"{self.up}/{dep}" for dep in code), *common.values(), *read],
-            "params": [{path: [f"tracks.{self.track}.{script}"]} for path in params],
-            "outs": list(dict.fromkeys(path for paths in outs for path in paths.values())),
+    def _extract(self, runs: Runs) -> Any:
+        maps = [f"maps/{variant.maps}-percentile-seed{seed}" for variant, seed in runs]
+        writes = {
+            "out": maps,
+            "features": [_features(*one) for one in runs],
+            "report": [f"{path}.json" for path in maps],
         }
+        reads = {**MANIFEST, "model": [f"models/{variant.training}-seed{seed}/model" for variant, seed in runs]}
+        return self._shared("extract", [params_file(f"{v.maps}-percentile", s) for v, s in runs], reads, writes)
 
     def _rescale(self, variant: Variant, seed: int) -> Any:
-        data = {**MANIFEST, "maps": f"maps/{variant.maps}-percentile-seed{seed}"}
-        outs = {"out": f"maps/{variant.scaled}-seed{seed}"}
-        return self._stage("rescale", params_file(variant.scaled, seed), data, outs)
+        reads = {**MANIFEST, "maps": [f"maps/{variant.maps}-percentile-seed{seed}"]}
+        writes = {"out": [f"maps/{variant.scaled}-seed{seed}"]}
+        words = ["python", "-m", "pipeline.experiments.rescale"]
+        params = [params_file(variant.scaled, seed)]
+        return self._stage(words, "extract", OWN_DEPS["rescale"], params, reads, writes)
 
     def _refine(self, variant: Variant, seed: int) -> Any:
-        outs = {"out": f"refined/{variant.name}-seed{seed}", "report": f"refined/{variant.name}-seed{seed}.json"}
-        data = {**MANIFEST, "maps": f"maps/{variant.scaled}-seed{seed}"}
-        return self._stage("refine", params_file(variant.name, seed), data, outs)
+        out = f"refined/{variant.name}-seed{seed}"
+        reads = {**MANIFEST, "maps": [f"maps/{variant.scaled}-seed{seed}"]}
+        writes = {"out": [out], "report": [f"{out}.json"]}
+        return self._of_chain("refine", params_file(variant.name, seed), reads, writes)
 
     def _evaluate(self, variant: Variant, seed: int) -> Any:
-        data = {
+        reads = {
             **MANIFEST,
-            "maps": f"maps/{variant.scaled}-seed{seed}",
-            "features": _features(variant, seed),
-            "refined": f"refined/{variant.name}-seed{seed}",
+            "maps": [f"maps/{variant.scaled}-seed{seed}"],
+            "features": [_features(variant, seed)],
+            "refined": [f"refined/{variant.name}-seed{seed}"],
         }
         out = f"scores/{variant.name}-seed{seed}"
         files = [f"{out}/{name}" for name in SCORES]
-        return self._stage("evaluate", params_file(variant.name, seed), data, {"out": out}, files)
+        return self._of_chain("evaluate", params_file(variant.name, seed), reads, {"out": [out]}, files)
 
-    def _compare(self, runs: Sequence[tuple[Variant, int]]) -> Any:
-        names = [f"{variant.name}-seed{seed}" for variant, seed in runs]
+    def _compare(self, runs: Runs) -> Any:
         shown = [f"refined/{variant.name}-seed{seed}" for variant, seed in runs if seed == runs[0][1]]
-        scores = [f"scores/{name}/{file}" for name in names for file in SCORES]
+        scores = [f"scores/{variant.name}-seed{seed}/{file}" for variant, seed in runs for file in SCORES]
         words = ["python", "-m", "pipeline.experiments.compare", "--folder", self.here]
         return {
             "cmd": f"cd {shlex.quote(self.up)} && {shlex.join(words)}",
-            "deps": [*(f"{self.up}/{dep}" for dep in OWN_DEPS["compare"]), PLAN, *MANIFEST.values(), *scores, *shown],
+            "deps": [*(f"{self.up}/{dep}" for dep in OWN_DEPS["compare"]), PLAN, "manifest", *scores, *shown],
             "outs": list(RESULTS),
         }
 
 
-MANIFEST = {"manifest": "manifest"}
+def _features(variant: Variant, seed: int) -> str:
+    """Where the kept features of one classifier lie, from the folder."""
+    return f"features/{variant.training}-seed{seed}"
+
+
+def _each(paths: Paths) -> list[str]:
+    """Every path once."""
+    return list(dict.fromkeys(path for some in paths.values() for path in some))

@@ -70,8 +70,6 @@ class ScoredRow:
         published: the authors' score
         scores: by key; what is not known of every seed is left out
         gain: of the ranking score over the row before, seed by seed
-        scores_in: folder of the scores, for each seed; empty in the records of `docs/numbers`
-        refined: folder of the predictions, the same
     """
 
     title: str
@@ -80,8 +78,6 @@ class ScoredRow:
     published: float | None
     scores: dict[str, Summary]
     gain: Summary | None = None
-    scores_in: tuple[str, ...] = ()
-    refined: tuple[str, ...] = ()
 
     @property
     def crf(self) -> bool:

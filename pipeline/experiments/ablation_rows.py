@@ -7,13 +7,14 @@ only three of the four switches need runs of their own.
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, Literal
 
 from pipeline.core.errors import SettingsError
 from pipeline.core.tracks import Track
 
+PLAN = "plan.json"
 PARTS = ("CRF", "PaS", "NWC", "TAP")  # in the order of the published table
 
 
@@ -74,6 +75,10 @@ class Row:
     crf: bool
     published: float | None = None
 
+    def folder(self, kind: str, seed: int) -> str:
+        """Where the `scores` or the `refined` predictions of this row's run lie, from the ablation's folder."""
+        return f"{kind}/{self.variant.name}-seed{seed}"
+
     @property
     def parts(self) -> tuple[bool, bool, bool, bool]:
         """Which of `PARTS` are on."""
@@ -81,7 +86,26 @@ class Row:
         return self.crf, variant.scale == "percentile", variant.negative_weights == "clamp", variant.pooling == "tap"
 
 
-def additive_rows(output: str) -> list[Row]:
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What an ablation consists of: the contents of `plan.json`.
+
+    Attributes:
+        track: whose sections are varied
+        recipe: its params file
+        seeds: of `train.seed`
+        groups: rows by table
+        changes: of keys of the recipe, below the track
+    """
+
+    track: str
+    recipe: str
+    seeds: tuple[int, ...]
+    groups: dict[str, tuple[Row, ...]]
+    changes: dict[str, Any] = field(default_factory=dict)
+
+
+def additive_rows(output: str) -> tuple[Row, ...]:
     """The five rows of the published table: plain CAM, then one part more in each row.
 
     Source: Bae, Noh, Seo and Kim, "Revisiting Class Activation Mapping for Learning from Imperfect Data", LID workshop,
@@ -90,26 +114,26 @@ def additive_rows(output: str) -> list[Row]:
     plain = Variant("gap", "keep", "max", output)
     scaled = replace(plain, scale="percentile")
     clamped = replace(scaled, negative_weights="clamp")
-    return [
+    return (
         Row("CAM", plain, False, 0.5254),
         Row("+ CRF", plain, True, 0.5461),
         Row("+ PaS", scaled, True, 0.5563),
         Row("+ NWC", clamped, True, 0.5881),
         Row("+ TAP", replace(clamped, pooling="tap"), True, 0.6370),
-    ]
+    )
 
 
-def without_crf(output: str) -> list[Row]:
+def without_crf(output: str) -> tuple[Row, ...]:
     """The rows of the ablation before the CRF, which show the effect of a part on the map. They are from the same
     runs.
 
     >>> [row.title for row in without_crf("score_map")]
     ['CAM', '+ PaS', '+ NWC', '+ TAP']
     """
-    return [replace(row, crf=False, published=None) for row in additive_rows(output) if row.title != "+ CRF"]
+    return tuple(replace(row, crf=False, published=None) for row in additive_rows(output) if row.title != "+ CRF")
 
 
-def grid(output: str) -> list[Row]:
+def grid(output: str) -> tuple[Row, ...]:
     """All 16 combinations of the four parts; the last part changes fastest.
 
     >>> [row.title for row in grid("score_map")][:3], len(grid("score_map"))
@@ -122,24 +146,24 @@ def grid(output: str) -> list[Row]:
         rows.append(
             Row(" + ".join(["CAM", *(part for part, on in zip(PARTS, switches, strict=True) if on)]), variant, crf)
         )
-    return rows
+    return tuple(rows)
 
 
-def output_rows(track: Track, output: str) -> list[Row]:
+def output_rows(track: Track, output: str) -> tuple[Row, ...]:
     """Track 1: the last row of the ablation with both outputs, from the same maps, before and after the CRF.
 
     None where the recipe finds one class an image: its classifier (`train.loss`, `extract.max_classes`) may not support
     more.
     """
     if track.task != "segmentation" or output != "label_map":
-        return []
+        return ()
     best = additive_rows(output)[-1].variant
     titles = {"label_map_one_class": "one class an image", "label_map": "several classes an image"}
-    return [
+    return tuple(
         Row(f"{title}{'' if crf else ', no CRF'}", replace(best, output=name), crf)
         for crf in (False, True)
         for name, title in titles.items()
-    ]
+    )
 
 
 def variant_params(params: Mapping[str, Any], track: str, variant: Variant, seed: int) -> dict[str, Any]:

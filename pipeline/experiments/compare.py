@@ -8,8 +8,8 @@ seed), `table.md`, `figure.svg` and `strip.png`.
 
 import argparse
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,52 +21,31 @@ from pipeline.core.tracks import get_track
 from pipeline.evaluate.metrics import BASELINES, Task, columns_of, ranking
 from pipeline.evaluate.run import DIAGNOSTICS, METRICS, PER_IMAGE, TABLE, to_csv
 from pipeline.experiments.ablation_results import Number, PartGain, Results, ScoredRow, Summary, summarize
-from pipeline.experiments.ablation_rows import PARTS
+from pipeline.experiments.ablation_rows import PARTS, PLAN, Plan, Row
 from pipeline.experiments.ablation_tables import WHY, csv_rows, markdown
 from pipeline.experiments.plots import Column, bars, curves, strip
 from pipeline.experiments.typed_json import read_typed, to_json
 from pipeline.report.formatting import read_rows
 
+ACCURACY = "classification_accuracy"
 WITH_GAINS = ("additive", "without_crf")  # tables whose rows add one part to the row before
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedRow:
-    """One row of `plan.json`: see `ScoredRow`; `scores` and `refined` are folders, one for each seed."""
-
-    title: str
-    crf: bool
-    parts: tuple[bool, ...]
-    output: str
-    published: float | None
-    scores: tuple[str, ...]
-    refined: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What `plan.json` says: the rows of every table, and what they were run on."""
-
-    track: str
-    recipe: str
-    seeds: tuple[int, ...]
-    groups: dict[str, tuple[PlannedRow, ...]]
-    changes: dict[str, Any] = field(default_factory=dict)  # plans of earlier versions have none
-
-
-def collect(folder: Path) -> Results:
+def collect(folder: Path, plan: Plan) -> Results:
     """Read the scores of every row of the plan.
 
     Raises:
         ScoreError: if nothing was scored
     """
-    plan = read_typed(Plan, folder / "plan.json")
     task = get_track(plan.track).task
     score = ranking(task).key
-    groups = {name: tuple(_scored(folder, row, task) for row in rows) for name, rows in plan.groups.items()}
+    groups = {name: tuple(_scored(folder, plan, row, task) for row in rows) for name, rows in plan.groups.items()}
     groups |= {name: add_gains(groups[name], score) for name in WITH_GAINS if name in groups}
-    additive = groups["additive"]
-    first = read_json(folder / additive[0].scores_in[0] / METRICS)
+    gap, tap = plan.groups["additive"][0], plan.groups["additive"][-1]  # trained with GAP, and with TAP
+    metrics = {"GAP": _read_all(folder, plan, gap, METRICS), "TAP": _read_all(folder, plan, tap, METRICS)}
+    accuracies = {name: _over_seeds(every, [ACCURACY]) for name, every in metrics.items()}
+    diagnoses = {"GAP": _read_all(folder, plan, gap, DIAGNOSTICS), "TAP": _read_all(folder, plan, tap, DIAGNOSTICS)}
+    first = metrics["GAP"][0]
     return Results(
         track=plan.track,
         recipe=plan.recipe,
@@ -76,18 +55,24 @@ def collect(folder: Path) -> Results:
         groups=groups,
         parts=part_gains(groups["grid"], score) if "grid" in groups else {},
         baselines={key: first[key] for key in BASELINES if first.get(key) is not None},
-        classification_accuracy=_accuracies(folder, additive),
-        why=_why(folder, additive),
+        classification_accuracy={name: known[ACCURACY] for name, known in accuracies.items() if known},
+        why={name: _why(every) for name, every in diagnoses.items() if not any("note" in values for values in every)},
     )
 
 
-def _scored(folder: Path, row: PlannedRow, task: Task) -> ScoredRow:
-    metrics = [read_json(folder / path / METRICS) for path in row.scores]
+def _read_all(folder: Path, plan: Plan, row: Row, name: str) -> list[Any]:
+    """A file of the stage `evaluate` for every seed."""
+    return [read_json(folder / row.folder("scores", seed) / name) for seed in plan.seeds]
+
+
+def _scored(folder: Path, plan: Plan, row: Row, task: Task) -> ScoredRow:
+    metrics = _read_all(folder, plan, row, METRICS)
     known = [values if row.crf else values["before_crf"] for values in metrics]
     scores = _over_seeds(known, columns_of(task))
     if ranking(task).key not in scores:
-        raise ScoreError(f"{folder / row.scores[0]}: expected scores, got none: {metrics[0].get('note')}")
-    return ScoredRow(row.title, row.parts, row.output, row.published, scores, scores_in=row.scores, refined=row.refined)
+        where = folder / row.folder("scores", plan.seeds[0])
+        raise ScoreError(f"{where}: expected scores, got none: {metrics[0].get('note')}")
+    return ScoredRow(row.title, row.parts, row.variant.output, row.published, scores)
 
 
 def _over_seeds(every: Sequence[Mapping[str, Any]], keys: Iterable[str]) -> dict[str, Summary]:
@@ -134,31 +119,9 @@ def _mean(values: Sequence[Number]) -> float:
     return math.fsum(values) / len(values)
 
 
-def _by_pooling(rows: Sequence[ScoredRow]) -> Iterator[tuple[str, ScoredRow]]:
-    """A row that was trained with GAP, and one with TAP: the first and the last."""
-    yield "GAP", rows[0]
-    yield "TAP", rows[-1]
-
-
-def _accuracies(folder: Path, rows: Sequence[ScoredRow]) -> dict[str, Summary]:
-    """Classification accuracy by pooling; what is not known of every seed is left out."""
-    key = "classification_accuracy"
-    known = {name: _over_seeds(_read_all(folder, row, METRICS), [key]) for name, row in _by_pooling(rows)}
-    return {name: scores[key] for name, scores in known.items() if key in scores}
-
-
-def _why(folder: Path, rows: Sequence[ScoredRow]) -> dict[str, dict[str, Summary]]:
-    """The diagnosis of the features by pooling; a number that is not defined with every seed is left out."""
-    found = {}
-    for name, row in _by_pooling(rows):
-        every = _read_all(folder, row, DIAGNOSTICS)
-        if not any("note" in values for values in every):
-            found[name] = _over_seeds([{key: _number(values, key) for key in WHY} for values in every], WHY)
-    return found
-
-
-def _read_all(folder: Path, row: ScoredRow, name: str) -> list[Any]:
-    return [read_json(folder / path / name) for path in row.scores_in]
+def _why(diagnoses: Sequence[Any]) -> dict[str, Summary]:
+    """The diagnosis of the features; a number that is not defined with every seed is left out."""
+    return _over_seeds([{key: _number(values, key) for key in WHY} for values in diagnoses], WHY)
 
 
 def _number(values: Any, key: str) -> Any:
@@ -171,46 +134,47 @@ def _number(values: Any, key: str) -> Any:
 # --- figures ---------------------------------------------------------------------------------------------------------
 
 
-def draw_figure(folder: Path, results: Results) -> bytes:
+def draw_figure(folder: Path, plan: Plan, results: Results) -> bytes:
     """Track 3: the IoU curves of the five rows in one frame.
 
     Track 1: the five scores, and those of the outputs, as bars.
     """
-    rows = results.groups["additive"]
     if results.task == "segmentation":
         score = ranking(results.task)
-        every = (*rows, *results.groups.get("outputs", ()))
-        return bars([(row.title, row.scores[score.key].values) for row in every], score.label)
-    return curves([(row.title, [_curve(folder / path / TABLE, row.crf) for path in row.scores_in]) for row in rows])
+        rows = (*results.groups["additive"], *results.groups.get("outputs", ()))
+        return bars([(row.title, row.scores[score.key].values) for row in rows], score.label)
+    return curves([(row.title, _curves(folder, plan, row)) for row in plan.groups["additive"]])
 
 
-def _curve(table: Path, crf: bool) -> list[float]:
-    return [float(line["after_crf" if crf else "before_crf"]) for line in read_rows(table)]
+def _curves(folder: Path, plan: Plan, row: Row) -> list[list[float]]:
+    tables = [read_rows(folder / row.folder("scores", seed) / TABLE) for seed in plan.seeds]
+    return [[float(line["after_crf" if row.crf else "before_crf"]) for line in table] for table in tables]
 
 
-def draw_strip(folder: Path, results: Results, images: int) -> bytes:
+def draw_strip(folder: Path, plan: Plan, results: Results, images: int) -> bytes:
     """Example images of the first seed, one column a row of the table."""
-    columns = [_column(folder, row) for row in results.groups["additive"]]
-    return strip(read_manifest(folder / "manifest"), get_track(results.track), columns, images)
+    rows = zip(plan.groups["additive"], results.groups["additive"], strict=True)
+    columns = [_column(folder, row, scored, plan.seeds[0]) for row, scored in rows]
+    return strip(read_manifest(folder / "manifest"), get_track(plan.track), columns, images)
 
 
-def _column(folder: Path, row: ScoredRow) -> Column:
-    stored = "after" if row.crf else "before"
-    lines = read_rows(folder / row.scores_in[0] / PER_IMAGE)
-    threshold = row.scores["peak_threshold"].values[0] if "peak_threshold" in row.scores else 0
-    ious = {line["id"]: float(line[f"iou_{stored}"]) for line in lines if line[f"iou_{stored}"]}
-    return Column(row.title, folder / row.refined[0], stored, int(threshold), ious)
+def _column(folder: Path, row: Row, scored: ScoredRow, seed: int) -> Column:
+    name = "after" if row.crf else "before"
+    lines = read_rows(folder / row.folder("scores", seed) / PER_IMAGE)
+    threshold = scored.scores["peak_threshold"].values[0] if "peak_threshold" in scored.scores else 0
+    ious = {line["id"]: float(line[f"iou_{name}"]) for line in lines if line[f"iou_{name}"]}
+    return Column(row.title, folder / row.folder("refined", seed), name, int(threshold), ious)
 
 
-def compare(folder: Path, images: int) -> Results:
+def compare(folder: Path, images: int) -> None:
     """Write all results of the ablation into its folder."""
-    results = collect(folder)
+    plan = read_typed(Plan, folder / PLAN)
+    results = collect(folder, plan)
     write_json(folder / "results.json", to_json(results))
     write_text(folder / "table.csv", to_csv(csv_rows(results)))
     write_text(folder / "table.md", markdown(results))
-    write_bytes(folder / "figure.svg", draw_figure(folder, results))
-    write_bytes(folder / "strip.png", draw_strip(folder, results, images))
-    return results
+    write_bytes(folder / "figure.svg", draw_figure(folder, plan, results))
+    write_bytes(folder / "strip.png", draw_strip(folder, plan, results, images))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

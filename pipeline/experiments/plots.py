@@ -1,55 +1,26 @@
-"""Figures: curves and bars as SVG, example images as PNG; equal numbers give equal bytes."""
+"""Figures of an ablation: curves and bars as SVG, example images as PNG; equal numbers give equal bytes."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.core.errors import ScoreError
-from pipeline.core.images import decode_png, encode_png, read_rgb
+from pipeline.core.images import decode_png, read_rgb
 from pipeline.core.manifest import Manifest, Record
 from pipeline.core.store import Store
 from pipeline.core.tracks import Track
 from pipeline.core.truth import read_foreground, read_label_map
+from pipeline.report.figures import COLORS, new_axes, to_png, to_svg
 from pipeline.report.gallery import evenly
-from pipeline.report.overlays import class_colors, cut_out, paint, paint_heat, shrink
+from pipeline.report.overlays import Pixels, class_colors, cut_out, paint, paint_heat
 
-# Okabe and Ito: distinguishable with every color blindness; the last row, the full method, is black
-COLORS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#000000", "#0072B2", "#D55E00")
-STYLE: Any = {  # typed by matplotlib as its several hundred keys
-    "svg.hashsalt": "lid",
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
-CELL = 160  # pixels, the longer side of an image of the strip
-LABEL = 20  # pixels, the height of a line of text
-
-Pixels = NDArray[np.uint8]
-
-
-def new_axes(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    """An empty figure with frames side by side; its size in inches."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        return figure, list(figure.subplots(1, columns, squeeze=False)[0])
-
-
-def to_svg(figure: Figure) -> bytes:
-    """The figure as SVG, without time and version."""
-    stream = io.BytesIO()
-    with mpl.rc_context(STYLE):
-        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
-    return stream.getvalue()
+CELL = 1.6  # inches, the side of a cell of the strip
+SPACES = {"left": 0.0, "right": 1.0, "top": 0.95, "bottom": 0.03, "wspace": 0.03, "hspace": 0.2}  # shares
 
 
 def curves(lines: Sequence[tuple[str, Sequence[Sequence[float]]]]) -> bytes:
@@ -126,73 +97,43 @@ def strip(manifest: Manifest, track: Track, columns: Sequence[Column], images: i
         raise ScoreError("expected scored images to show, got none")
     ids = [ranked[place] for place in evenly(len(ranked), images)]
     records = {record.id: record for record in manifest.with_ids(ids)}
-    stores = {column.predictions: Store(column.predictions) for column in columns}
-    rows = [[_text(title, CELL) for title in ("image", "truth", *(column.title for column in columns))]]
-    for image_id in ids:
-        rows.append(_captioned(_cells(records[image_id], manifest, track, columns, stores)))
-    return encode_png(_table(rows))
+    titles = ["image", "truth", *(column.title for column in columns)]
+    figure = Figure(figsize=(CELL * len(titles), CELL * len(ids)))
+    cells = figure.subplots(len(ids), len(titles), squeeze=False, gridspec_kw=SPACES)
+    for axes, title in zip(cells[0], titles, strict=True):
+        axes.set_title(title, fontsize=9)
+    for (first, second, *others), image_id in zip(cells, ids, strict=True):
+        image = read_rgb(records[image_id].file)
+        _show(first, image, image_id[:24])
+        _show(second, _truth(records[image_id], image, manifest, track))
+        for axes, column in zip(others, columns, strict=True):
+            prediction = decode_png(Store(column.predictions).read(image_id)[column.name], image_id)
+            _draw_prediction(axes, image, prediction, column, image_id, track)
+    return to_png(figure)
 
 
-def _cells(
-    record: Record, manifest: Manifest, track: Track, columns: Sequence[Column], stores: dict[Path, Store]
-) -> list[tuple[Pixels, str]]:
-    """Images and the text below them."""
-    image = read_rgb(record.file)
+def _show(axes: Axes, image: Pixels, caption: str = "") -> None:
+    """An image, with a line of text below."""
+    axes.imshow(image)
+    axes.set_axis_off()
+    axes.text(0.5, -0.02, caption, transform=axes.transAxes, ha="center", va="top", fontsize=8)
+
+
+def _truth(record: Record, image: Pixels, manifest: Manifest, track: Track) -> Pixels:
     if track.task == "localization":
-        truth = cut_out(image, *read_foreground(record, manifest.mask_kind))
-    else:
-        truth = paint(image, read_label_map(record, manifest.mask_kind, len(manifest.classes)), class_colors())
-    cells = [(image, record.id[:24]), (truth, "")]
-    for column in columns:
-        prediction = decode_png(stores[column.predictions].read(record.id)[column.name], record.id)
-        if track.task == "localization":
-            painted = _outlined(
-                paint_heat(image, prediction.astype(np.float32) / np.float32(255)), prediction >= column.threshold
-            )
-        else:
-            painted = paint(image, prediction, class_colors())
-        iou = column.ious.get(record.id)
-        cells.append((painted, "" if iou is None else f"{iou:.3f}"))
-    return cells
+        return cut_out(image, *read_foreground(record, manifest.mask_kind))
+    return paint(image, read_label_map(record, manifest.mask_kind, len(manifest.classes)), class_colors())
 
 
-def _outlined(image: Pixels, mask: NDArray[np.bool_]) -> Pixels:
-    """Draw the border of a mask in white, two pixels inside."""
-    inner = mask.copy()
-    for axis in (0, 1):
-        for step in (-2, -1, 1, 2):
-            inner &= np.roll(mask, step, axis)
-    outlined = image.copy()
-    outlined[mask & ~inner] = 255
-    return outlined
-
-
-def _captioned(cells: Sequence[tuple[Pixels, str]]) -> list[Pixels]:
-    """The cells of one row: each image, shrunk, centered on white, with a line of text below."""
-    small = [shrink(image, CELL) for image, _ in cells]
-    tallest = max(image.shape[0] for image in small)
-    done = []
-    for image, (_, caption) in zip(small, cells, strict=True):
-        height, width = image.shape[:2]
-        cell = np.full((tallest, CELL, 3), 255, np.uint8)
-        top, left = (tallest - height) // 2, (CELL - width) // 2
-        cell[top : top + height, left : left + width] = image
-        done.append(np.concatenate([cell, _text(caption, CELL)]))
-    return done
-
-
-def _text(text: str, width: int) -> Pixels:
-    canvas = Image.new("RGB", (width, LABEL), "white")
-    ImageDraw.Draw(canvas).text(
-        (width / 2, LABEL / 2), text, fill="black", font=ImageFont.load_default(13), anchor="mm"
-    )
-    return np.array(canvas, np.uint8)
-
-
-def _table(rows: Sequence[Sequence[Pixels]], gap: int = 4) -> Pixels:
-    """Cells side by side, rows below each other, with white between them."""
-    wide = [
-        np.concatenate([np.pad(cell, ((0, 0), (0, gap), (0, 0)), constant_values=255) for cell in row], axis=1)
-        for row in rows
-    ]
-    return np.concatenate(wide)
+def _draw_prediction(
+    axes: Axes, image: Pixels, prediction: NDArray[np.uint8], column: Column, image_id: str, track: Track
+) -> None:
+    """A label map, or a score map and the border of {score >= threshold}; the IoU below."""
+    caption = f"{column.ious[image_id]:.3f}" if image_id in column.ious else ""
+    if track.task == "segmentation":
+        _show(axes, paint(image, prediction, class_colors()), caption)
+        return
+    _show(axes, paint_heat(image, prediction.astype(np.float32) / np.float32(255)), caption)
+    mask = prediction >= column.threshold
+    if mask.any() and not mask.all():
+        axes.contour(mask, levels=[0.5], colors="white", linewidths=1)

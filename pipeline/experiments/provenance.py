@@ -1,12 +1,14 @@
 """The commit and the machine behind a number, without the name of a host or a folder."""
 
-import os
 import platform
 import re
 import subprocess
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+
+import joblib
+import psutil
 
 PACKAGES = ("torch", "timm", "opencv-python", "pydensecrf2")  # that can change numbers
 
@@ -45,8 +47,8 @@ def provenance() -> Provenance:
 
 def machine() -> Machine:
     """This machine."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return Machine(_processor(), cores, _memory_gib(), platform.system())
+    memory = round(psutil.virtual_memory().total / 2**30)
+    return Machine(_processor(), joblib.cpu_count(), memory, platform.system())
 
 
 def _processor() -> str:
@@ -54,13 +56,6 @@ def _processor() -> str:
     if info.is_file() and (found := re.search(r"model name\s*:\s*(.+)", info.read_text(encoding="utf-8"))):
         return found[1].strip()
     return platform.processor() or platform.machine()
-
-
-def _memory_gib() -> int | None:
-    try:
-        return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30)
-    except (AttributeError, ValueError, OSError):  # not on this system
-        return None
 
 
 def code() -> Code:

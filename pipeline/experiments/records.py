@@ -8,7 +8,7 @@ import json
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -95,7 +95,7 @@ def ablation_record(folder: Path, name: str) -> AblationRecord:
         command=_ablation_command(results, folder),
         seeds=results.seeds,
         seconds=round(sum(timings.values())) or None,
-        results=_tables(results),
+        results=read_typed(Tables, folder / "results.json"),  # what it was run on stands beside it
     )
 
 
@@ -122,20 +122,6 @@ def _set_words(changes: Mapping[str, Any]) -> list[str]:
     """
     words = [f"{key}={json.dumps(value, separators=(',', ':'))}" for key, value in changes.items()]
     return [f"SET={shlex.quote(' '.join(words))}"] if words else []
-
-
-def _tables(results: Results) -> Tables:
-    """The numbers alone: rows without the folders of their run."""
-    return Tables(
-        images=results.images,
-        groups={
-            name: tuple(replace(row, scores_in=(), refined=()) for row in rows) for name, rows in results.groups.items()
-        },
-        parts=results.parts,
-        baselines=results.baselines,
-        classification_accuracy=results.classification_accuracy,
-        why=results.why,
-    )
 
 
 def chain_record(

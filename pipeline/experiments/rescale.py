@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from pipeline.core.errors import MapError
 from pipeline.core.images import resize
 from pipeline.core.manifest import Manifest, read_manifest, stored_shape
 from pipeline.core.settings import load_section
@@ -59,24 +58,31 @@ def _rescale_maps(
     return scale_maps(raw, standards, prefix)
 
 
-def rescale(manifest: Manifest, maps: Path, out: Path, scale: Scale, percentile: float) -> None:
-    """Write the store `maps` on another scale to `out`.
+def rescale(manifest: Manifest, maps: Path, out: Path, scale: Scale, percentile: float, with_true: bool = True) -> None:
+    """Write the maps of the manifest's images in the store `maps` to `out`, on another scale.
+
+    Maps that have this scale are copied, so that they stay the same to the last bit.
 
     Raises:
-        MapError: if an image of the store is not in the manifest
         StoreError: if the store is damaged
     """
     store = Store(maps)
+    is_stored = stored_percentile(store) == (100.0 if scale == "max" else percentile)
     records = {record.id: record for record in manifest.with_ids(store.ids)}
-    if missing := [image_id for image_id in store.ids if image_id not in records]:
-        raise MapError(f"{maps}: expected maps of images in the manifest, got others, such as {missing[0]!r}")
 
     def items(ids: Sequence[str]) -> Iterator[tuple[str, Arrays]]:
-        for image_id in tqdm(ids, desc=f"rescale to {scale}", unit="image"):
-            yield image_id, rescale_arrays(store.read(image_id), stored_shape(records[image_id]), scale, percentile)
+        for image_id in tqdm([one for one in ids if one in records], desc=f"rescale to {scale}", unit="image"):
+            arrays = store.read(image_id)
+            shape = stored_shape(records[image_id])
+            yield image_id, arrays if is_stored else rescale_arrays(arrays, shape, scale, percentile)
 
     shards = [write_shard(out, number, dict(items(shard.ids))) for number, shard in enumerate(store.shards)]
     finish(out, shards, {**store.about, "scale": scale, "percentile": percentile})
+
+
+def stored_percentile(store: Store) -> float:
+    """At which percentile the maps of a store are scaled; 100 is the maximum."""
+    return 100.0 if store.about["scale"] == "max" else float(store.about["percentile"])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

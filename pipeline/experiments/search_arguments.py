@@ -3,9 +3,11 @@
     python -m pipeline.experiments.search --track track3 --out recipes/mine.yaml [--budget 60] [--minutes 30]
         [--parameter 'extract.percentile=[85, 90, 95]'] [--parameter 'extract.sizes=[[320], [320, 448]]'] ...
 
-Needs a finished run (`dvc repro refine@track3`). Every trial is written to a journal at once: a search that was stopped
-continues where it stopped, and a longer budget uses the trials of a shorter one. Levels of `extract.negative_weights`,
-`extract.sizes` and `extract.flip` need other maps, which are computed once with the trained model, for split val alone.
+Needs a finished run (`dvc repro refine@track3`). Optuna proposes the settings of each trial and keeps the trials in a
+journal: a search that was stopped continues where it stopped, and a longer budget uses the trials of a shorter one.
+With one process the trials depend on the seed alone, however often the search was stopped. Levels of
+`extract.negative_weights`, `extract.sizes` and `extract.flip` need other maps, which are computed once with the trained
+model, for split val alone.
 
 Settings are selected by split val only; images of split test are never opened. The best of many scores is a little too
 high: images that were not used for the selection give an unbiased score.
@@ -16,6 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.core.tracks import TRACKS
+
+SAMPLERS = ("tpe", "random")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -29,9 +33,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--maps", type=Path, help="maps/val of --data if not given")
     parser.add_argument("--model", type=Path, help="model of --data if not given")
     parser.add_argument("--table", type=Path, help="all trials; reports/<track>/search.csv if not given")
-    parser.add_argument("--budget", type=float, default=60, help="scorings of the whole split")
-    parser.add_argument("--minutes", type=float, default=0, help="time for trials; 0: no limit")
-    parser.add_argument("--images", type=int, default=32, help="images of the first, random pass; 0: all")
+    parser.add_argument("--sampler", choices=SAMPLERS, default="tpe")
+    parser.add_argument("--budget", type=int, default=60, help="trials")
+    parser.add_argument("--minutes", type=float, default=0, help="after which no trial begins; 0: no limit")
+    parser.add_argument("--images", type=int, default=0, help="val images that are scored, drawn by the seed; 0: all")
     parser.add_argument(
         "--thresholds",
         nargs=2,

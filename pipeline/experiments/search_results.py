@@ -1,85 +1,108 @@
 """The results of a search: the table of its trials, a page, a recipe."""
 
-import csv
 import io
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
 from pipeline.core.files import write_text
-from pipeline.evaluate.metrics import ranking
-from pipeline.experiments.search_scorer import PointScorer
-from pipeline.experiments.search_space import (
-    Best,
-    Point,
-    assign,
-    canonical,
-    changes,
-    identity,
-    lookup,
-)
+from pipeline.evaluate.run import to_csv
+from pipeline.experiments.search_space import Point, Space, assign, lookup
 from pipeline.params.check import check
 
 
-def write_table(path: Path, scorer: PointScorer) -> None:
-    """All trials of the search as CSV, those on all images first, the best first."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    parameters = list(scorer.space.levels)
-    writer.writerow(["images", "score", "threshold", "phase", "seconds", *parameters])
-    for record in ranked(scorer):
-        numbers = [record["images"], f"{record['score']:.6f}", record["threshold"], record["phase"], record["seconds"]]
-        writer.writerow([*numbers, *(_cell(record["point"][key]) for key in parameters)])
-    write_text(path, stream.getvalue())
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A finished trial.
+
+    Attributes:
+        number: of the trial; 0 is the recipe's own point
+        point: a level for each parameter
+        score: the ranking score
+        threshold: of its peak (Track 3)
+        value: what the search maximizes: the score, less 1 where the threshold is not allowed
+        seconds: how long it took
+    """
+
+    number: int
+    point: Point
+    score: float
+    threshold: int | None
+    value: float
+    seconds: float
 
 
-def ranked(scorer: PointScorer) -> list[dict[str, Any]]:
-    """The trials by images and score."""
-    return sorted(scorer.used.values(), key=lambda record: (-record["images"], -record["score"]))
+def best_of(results: Sequence[Result]) -> Result:
+    """The result with the highest value, the earliest of equal ones: the recipe's own point stays on a tie."""
+    return max(results, key=lambda result: (result.value, -result.number))
+
+
+def table(results: Sequence[Result], space: Space, images: int) -> str:
+    """All trials as CSV, the best first."""
+    header = ["trial", "images", "score", "threshold", "seconds", *space.levels]
+    rows = [
+        [
+            one.number,
+            images,
+            one.score,
+            one.threshold,
+            f"{one.seconds:.1f}",
+            *(_cell(one.point[k]) for k in space.levels),
+        ]
+        for one in sorted(results, key=lambda one: (-one.score, one.number))
+    ]
+    return to_csv([header, *rows])
 
 
 def _cell(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def report(scorer: PointScorer, best: Best) -> str:
-    """The results in Markdown: scores, changed keys, and the effect of every parameter around the best point."""
-    start = scorer.space.start
-    first = next(iter(scorer.used.values()))
-    score = ranking(scorer.scoring.track.task).label
-    lines = [
-        f"# Search: {scorer.run.track}, {len(scorer.records)} images of split val",
-        "",
-        f"{score} {first['score']:.4f} → **{scorer.score(best.point):.4f}**: {len(scorer.used)} trials, "
-        f"{scorer.spent:.1f} times the whole split, {scorer.seconds / 60:.1f} minutes.",
-        "",
-        "| key | recipe | best |",
-        "|---|---|---|",
-    ]
-    chosen = canonical(best.point, start)
-    lines += [f"| {key} | {_cell(start[key])} | {_cell(chosen[key])} |" for key in start if start[key] != chosen[key]]
-    lines += ["", f"## {score} along each parameter, from the best point", ""]
-    for key in scorer.space.levels:
-        if known := along(scorer, chosen, key):
-            lines.append(f"- {key}: " + ", ".join(f"{_cell(level)}: {value:.4f}" for level, value in known))
+def page(results: Sequence[Result], space: Space, title: str, label: str) -> str:
+    """The results in Markdown: scores, changed keys, and the effect of every parameter.
+
+    Args:
+        title: what was searched on
+        label: of the ranking score
+    """
+    best = best_of(results)
+    start = min(results, key=lambda result: result.number)
+    minutes = sum(result.seconds for result in results) / 60
+    lines = [f"# Search: {title}", ""]
+    lines += [f"{label} {start.score:.4f} → **{best.score:.4f}**: {len(results)} trials, {minutes:.1f} minutes.", ""]
+    lines += ["| key | recipe | best |", "|---|---|---|"]
+    changed = [key for key in space.start if space.start[key] != best.point[key]]
+    lines += [f"| {key} | {_cell(space.start[key])} | {_cell(best.point[key])} |" for key in changed]
+    lines += ["", f"## {label} along each parameter: the best of the trials at each level", ""]
+    for key in space.levels:
+        if len(known := along(results, space, key)) > 1:
+            lines.append(f"- {key}: " + ", ".join(f"{_cell(level)}: {score:.4f}" for level, score in known))
     return "\n".join(lines) + "\n"
 
 
-def along(scorer: PointScorer, best: Point, key: str) -> list[tuple[Any, float]]:
-    """Levels of a parameter whose other parameters are as in the best point, with their scores on all images.
+def along(results: Sequence[Result], space: Space, key: str) -> list[tuple[Any, float]]:
+    """The levels of a parameter that were tried, each with its best score."""
+    tried = [(level, [one.score for one in results if one.point[key] == level]) for level in space.levels[key]]
+    return [(level, max(scores)) for level, scores in tried if scores]
 
-    None if only the best point has one.
+
+def changes(point: Point) -> dict[str, Any]:
+    """The point as keys of a recipe, with `extract.scale` and `refine.crf.enabled`.
+
+    >>> changes({"extract.percentile": 100.0, "refine.crf.iterations": 0})
+    {'extract.scale': 'max', 'refine.crf.enabled': False}
     """
-    images = len(scorer.records)
-    scores = {
-        identity(record["point"]): record["score"] for record in scorer.used.values() if record["images"] == images
-    }
-    points = [canonical({**best, key: level}, scorer.space.start) for level in scorer.space.levels[key]]
-    unique = {identity(point): point for point in points}  # a parameter without effect has one point
-    known = [(point[key], scores[name]) for name, point in unique.items() if name in scores]
-    return known if len(known) > 1 else []
+    scale = "max" if point["extract.percentile"] == 100 else "percentile"
+    values = {**point, "extract.scale": scale, "refine.crf.enabled": point["refine.crf.iterations"] > 0}
+    if scale == "max":
+        del values["extract.percentile"]
+    if values["refine.crf.enabled"]:
+        return values
+    return {key: value for key, value in values.items() if not key.startswith("refine.crf.") or key.endswith("enabled")}
 
 
 def write_recipe(base: Path, track: str, point: Point, out: Path, note: str) -> None:

@@ -11,6 +11,7 @@ from pipeline.core.errors import SettingsError
 from pipeline.core.settings import read_params, write_yaml
 from pipeline.core.tracks import get_track
 from pipeline.experiments.ablation_plan import OWN_DEPS, Ablation, write_plan
+from pipeline.experiments.ablation_rows import Variant
 
 
 @pytest.fixture
@@ -107,8 +108,8 @@ def test_all_other_lists_name_files_that_are_there():
 def test_rows_name_the_params_that_repeat_them(stages, tmp_path):
     stages(seeds=(4,))
     plan = json.loads((tmp_path / "run" / "plan.json").read_text())
-    last = plan["groups"]["additive"][-1]
-    values = read_params(tmp_path / "run" / last["params"][0])["tracks"]["track3"]
+    name = Variant(**plan["groups"]["additive"][-1]["variant"]).name
+    values = read_params(tmp_path / "run" / "params" / f"{name}-seed4.yaml")["tracks"]["track3"]
     assert (values["train"]["pooling"], values["train"]["seed"], values["extract"]["negative_weights"]) == (
         "tap",
         4,

@@ -40,8 +40,8 @@ def test_decoders_are_compared_in_track_1_where_the_classifier_knows_several_cla
         ("label_map_one_class", False), ("label_map", False), ("label_map_one_class", True), ("label_map", True),
     ]  # fmt: skip
     assert len({row.variant.scaled for row in rows}) == 1  # from the same maps
-    assert output_rows(get_track("track1"), "label_map_one_class") == []
-    assert output_rows(get_track("track3"), "score_map") == []
+    assert output_rows(get_track("track1"), "label_map_one_class") == ()
+    assert output_rows(get_track("track3"), "score_map") == ()
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,11 @@ import io
 from dataclasses import replace
 from pathlib import Path
 
-from support.ablation import SEEDS
+from support.ablation import SEEDS, collected
 
 from pipeline.evaluate.run import to_csv
 from pipeline.experiments.ablation_results import ScoredRow, summarize
 from pipeline.experiments.ablation_tables import csv_rows, markdown, table_lines, why_lines
-from pipeline.experiments.compare import collect
 
 
 def _row(title: str, **scores: float) -> ScoredRow:
@@ -19,7 +18,7 @@ def _row(title: str, **scores: float) -> ScoredRow:
 
 
 def test_the_page_shows_means_spreads_gains_and_the_published_row(ablation: Path) -> None:
-    lines = markdown(collect(ablation)).splitlines()
+    lines = markdown(collected(ablation)).splitlines()
     last = next(line for line in lines if line.startswith("| + TAP"))
     assert last.split(" | ")[1:8] == ["✓", "✓", "✓", "✓", "0.7050 ± 0.0071", "+0.1600 ± 0.0000", "0.6370"]
     assert lines[2] == "2 images of split val, mean ± standard deviation over seeds 0, 1."
@@ -47,7 +46,7 @@ def test_thresholds_are_whole_numbers() -> None:
 
 
 def test_csv_has_a_line_for_each_row_and_seed(ablation: Path) -> None:
-    table = list(csv.DictReader(io.StringIO(to_csv(csv_rows(collect(ablation))))))
+    table = list(csv.DictReader(io.StringIO(to_csv(csv_rows(collected(ablation))))))
     assert len(table) == (5 + 4 + 16) * (len(SEEDS) + 2)
     by_seed = {row["seed"]: row for row in table if (row["table"], row["row"]) == ("additive", "+ NWC")}
     line = by_seed["1"]
@@ -57,7 +56,7 @@ def test_csv_has_a_line_for_each_row_and_seed(ablation: Path) -> None:
 
 
 def test_the_diagnosis_stands_beside_the_rows(ablation: Path) -> None:
-    page = markdown(collect(ablation))
+    page = markdown(collected(ablation))
     assert "| P2 density of negative evidence on the object over beside it | 1.500 ± 0.707 | 2.500 ± 0.707 |" in page
     assert "rank correlation" not in page  # not defined with either seed
 
@@ -69,7 +68,7 @@ def test_a_number_of_one_pooling_leaves_the_other_cell_empty() -> None:
 
 
 def test_what_is_not_known_has_no_heading(ablation: Path) -> None:
-    page = markdown(replace(collect(ablation), why={}, parts={}, seeds=(3,)))
+    page = markdown(replace(collected(ablation), why={}, parts={}, seeds=(3,)))
     assert "## Diagnostics" not in page
     assert "What each part is worth" not in page
     assert "2 images of split val, seed 3." in page

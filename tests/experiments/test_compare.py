@@ -5,13 +5,13 @@ from pathlib import Path
 
 import cv2
 import pytest
-from support.ablation import WORTH
+from support.ablation import WORTH, collected
 
 from pipeline.core.errors import ScoreError, StoreError
 from pipeline.core.files import read_json, write_json
 from pipeline.experiments.ablation_results import ScoredRow, summarize
 from pipeline.experiments.ablation_rows import grid
-from pipeline.experiments.compare import add_gains, collect, compare, part_gains
+from pipeline.experiments.compare import add_gains, compare, part_gains
 
 FILES = ("results.json", "table.csv", "table.md", "figure.svg", "strip.png")
 
@@ -21,14 +21,14 @@ def _row(parts: tuple[bool, ...], *values: float) -> ScoredRow:
 
 
 def test_rows_without_crf_come_from_before_crf(ablation: Path) -> None:
-    rows = collect(ablation).groups["additive"]
+    rows = collected(ablation).groups["additive"]
     assert [row.scores["peak_iou"].values[0] for row in rows] == pytest.approx([0.4, 0.42, 0.46, 0.54, 0.7])
     assert [row.scores["peak_iou"].values[1] for row in rows] == pytest.approx([0.41, 0.43, 0.47, 0.55, 0.71])
     assert [row.crf for row in rows] == [False, True, True, True, True]
 
 
 def test_gains_are_paired_by_seed(ablation: Path) -> None:
-    rows = collect(ablation).groups["additive"]
+    rows = collected(ablation).groups["additive"]
     gains = [row.gain for row in rows]
     assert gains[0] is None
     assert [gain.mean for gain in gains[1:]] == pytest.approx([0.02, 0.04, 0.08, 0.16])
@@ -43,7 +43,7 @@ def test_a_gain_is_the_difference_to_the_row_before() -> None:
 
 
 def test_the_grid_gives_back_what_each_part_is_worth(ablation: Path) -> None:
-    for part, gain in collect(ablation).parts.items():
+    for part, gain in collected(ablation).parts.items():
         assert (gain.mean, gain.smallest, gain.largest) == pytest.approx((WORTH[part],) * 3)
 
 
@@ -54,7 +54,7 @@ def test_part_gains_average_over_the_combinations_of_the_others() -> None:
 
 
 def test_a_score_that_is_null_in_every_run_is_left_out(ablation: Path) -> None:
-    rows = [row for rows in collect(ablation).groups.values() for row in rows]
+    rows = [row for rows in collected(ablation).groups.values() for row in rows]
     assert {key for row in rows for key in row.scores} == {"peak_iou", "peak_iou_mean", "peak_threshold"}
 
 
@@ -76,7 +76,6 @@ def test_results_as_json_are_by_name(ablation: Path) -> None:
     assert row["scores"]["peak_threshold"] == {"mean": 100.5, "spread": pytest.approx(0.5**0.5), "values": [100, 101]}
     assert row["gain"]["mean"] == pytest.approx(0.02)
     assert "gain" not in results["groups"]["additive"][0]
-    assert row["scores_in"] == [f"scores/gap-keep-max-score_map-seed{seed}" for seed in (0, 1)]
     assert results["parts"]["TAP"]["largest"] == pytest.approx(WORTH["TAP"])
 
 
@@ -84,27 +83,29 @@ def test_the_strip_has_a_column_for_each_row(ablation: Path) -> None:
     compare(ablation, images=2)
     strip = cv2.imread(str(ablation / "strip.png"))
     columns = 2 + 5
-    assert strip.shape[1] == columns * (160 + 4)
-    assert strip.shape[0] == 20 + 2 * (48 + 20)  # titles, then two small images with a caption each
+    assert strip.shape == (2 * 160, columns * 160, 3)
+    cells = strip.reshape(2, 160, columns, 160, 3)
+    assert (cells.std(axis=(1, 3, 4)) > 10).all()  # every cell of both rows has an image on white
+    assert len({cells[0, :, n].tobytes() for n in (0, 1, 2, 3)}) == 4  # image, truth, before and after the CRF
 
 
 def test_nothing_scored_is_an_error(ablation: Path) -> None:
     for path in (ablation / "scores").glob("*/metrics.json"):
         write_json(path, {"peak_iou": None, "before_crf": {"peak_iou": None}, "images": 0, "note": "no mask"})
     with pytest.raises(ScoreError, match="expected scores, got none: no mask"):
-        collect(ablation)
+        collected(ablation)
 
 
 def test_a_plan_of_another_version_is_an_error(ablation: Path) -> None:
     plan = read_json(ablation / "plan.json")
-    del plan["groups"]["additive"][0]["parts"]
+    del plan["groups"]["additive"][0]["crf"]
     write_json(ablation / "plan.json", plan)
-    with pytest.raises(StoreError, match=r"plan\.json: groups\.additive\.0\.parts: expected Plan"):
-        collect(ablation)
+    with pytest.raises(StoreError, match=r"plan\.json: groups\.additive\.0\.crf: expected Plan"):
+        collected(ablation)
 
 
 def test_the_rows_without_the_crf_are_read_off_the_same_runs(ablation: Path) -> None:
-    groups = collect(ablation).groups
+    groups = collected(ablation).groups
     rows = groups["without_crf"]
     assert [row.title for row in rows] == ["CAM", "+ PaS", "+ NWC", "+ TAP"]
     assert [row.gain.mean for row in rows[1:]] == pytest.approx([WORTH["PaS"], WORTH["NWC"], WORTH["TAP"]])
@@ -112,7 +113,7 @@ def test_the_rows_without_the_crf_are_read_off_the_same_runs(ablation: Path) -> 
 
 
 def test_accuracy_and_diagnosis_are_those_of_the_first_and_the_last_row(ablation: Path) -> None:
-    results = collect(ablation)
+    results = collected(ablation)
     assert results.classification_accuracy["TAP"].values == (0.5, 0.75)
     assert results.why["GAP"]["p2.density_negative"].values == (1.0, 2.0)
     assert results.why["TAP"]["p2.density_negative"].mean == 2.5
@@ -123,4 +124,4 @@ def test_accuracy_and_diagnosis_are_those_of_the_first_and_the_last_row(ablation
 def test_a_set_without_diagnosis_says_nothing_of_why(ablation: Path) -> None:
     for path in ablation.glob("scores/*/diagnostics.json"):
         write_json(path, {"note": "nothing to look at"})
-    assert collect(ablation).why == {}
+    assert collected(ablation).why == {}

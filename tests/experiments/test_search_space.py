@@ -1,89 +1,22 @@
-"""The search, with a score that is a formula."""
+"""The parameters of a search, their levels, and which of them a trial is asked for."""
 
 import json
 
-import numpy as np
+import optuna
 import pytest
 from support.helpers import recipe
 
 from pipeline.core.errors import SettingsError
 from pipeline.core.tracks import get_track
-from pipeline.experiments.search_space import (
-    LEVELS,
-    ONLY_SEGMENTATION,
-    BudgetSpent,
-    Effort,
-    Space,
-    canonical,
-    changes,
-    identity,
-    make_space,
-    search,
-)
+from pipeline.experiments.search_space import LEVELS, ONLY_SEGMENTATION, Space, has_effect, make_space
 
 SECTIONS = recipe()["tracks"]["track3"]
-SPACE = Space({"a": (0, 1, 2, 3, 4, 5, 6), "b": (0, 1, 2, 3, 4, 5, 6), "c": (0, 1)}, {"a": 0, "b": 0, "c": 0})
 
 
-def hill(point):
-    """Highest at a = 5, b = 2, c = 1, with a ridge along a = b + 3."""
-    return -((point["a"] - 5) ** 2) - (point["b"] - 2) ** 2 - (point["a"] - point["b"] - 3) ** 2 + point["c"]
-
-
-class Counted:
-    """A measure that counts, and ends after `most` points."""
-
-    def __init__(self, score, most=10**9):
-        self.score, self.most, self.asked = score, most, []
-
-    def __call__(self, points, phase, few):
-        if len(self.asked) >= self.most:
-            raise BudgetSpent
-        self.asked += [(phase, few, identity(point)) for point in points]
-        return [self.score(point) for point in points]
-
-
-def test_the_search_finds_the_top_of_a_hill():
-    best = search(SPACE, Counted(hill), Effort(draws=10, batch=4, seed=0, small=False, steps=5))
-    assert dict(best.point) == {"a": 5, "b": 2, "c": 1}
-    assert best.score == 1
-
-
-def test_equal_scores_stay_with_the_recipe():
-    best = search(SPACE, Counted(lambda point: 0.5), Effort(10, 4, 0, False, 3))
-    assert best.point == SPACE.start
-
-
-def test_a_spent_budget_ends_with_the_best_so_far():
-    measure = Counted(hill, most=1)
-    assert search(SPACE, measure, Effort(10, 4, 0, False)).point == SPACE.start
-    assert len(measure.asked) == 1
-
-
-def test_the_first_pass_may_look_at_a_part_of_the_images_and_decides_nothing():
-    def score(point):
-        return hill(point)
-
-    def misleading(points, phase, few):
-        return [100 if few else score(point) for point in points]
-
-    best = search(SPACE, misleading, Effort(10, 4, 0, True, 2))
-    assert best.score <= 1  # the 100 of the first pass is not among what is compared
-
-
-def test_the_same_seed_asks_the_same_questions():
-    first, second, other = Counted(hill), Counted(hill), Counted(hill)
-    for measure, seed in ((first, 0), (second, 0), (other, 1)):
-        search(SPACE, measure, Effort(10, 4, seed, False, 3))
-    assert first.asked == second.asked
-    assert first.asked != other.asked
-
-
-def test_more_budget_goes_on_from_less():
-    short, long = Counted(hill, most=12), Counted(hill, most=30)
-    for measure in (short, long):
-        search(SPACE, measure, Effort(8, 4, 0, False, 3))
-    assert long.asked[: len(short.asked)] == short.asked
+def _suggested(space: Space, point) -> tuple[dict, set[str]]:
+    """The point that a trial with the levels of `point` has, and the keys that it was asked for."""
+    trial = optuna.trial.FixedTrial(space.positions(point))
+    return space.suggest(trial), set(trial.distributions)
 
 
 def test_parameters_of_track_3_leave_out_what_only_label_maps_have():
@@ -126,25 +59,39 @@ def test_senseless_parameters_are_refused(given, message):
         make_space(SECTIONS, get_track("track3"), given)
 
 
-def test_parameters_without_effect_are_put_back():
-    start = make_space(SECTIONS, get_track("track3"), {}).start
+def test_a_trial_is_asked_for_the_parameters_that_have_an_effect():
+    space = make_space(SECTIONS, get_track("track3"), {})
+    start, kernels = space.start, {key for key in space.levels if "gaussian" in key or "bilateral" in key}
+    full, asked = _suggested(space, {**start, "refine.exponent": 3.0})
+    assert full == {**start, "refine.exponent": 3.0}
+    assert asked == {key for key, levels in space.levels.items() if len(levels) > 1}
     off = {**start, "refine.crf.iterations": 0, "refine.crf.bilateral.compat": 14.0, "refine.crf.gaussian.compat": 8.0}
-    assert canonical(off, start) == {**start, "refine.crf.iterations": 0}
+    found, asked = _suggested(space, off)
+    assert found == {**start, "refine.crf.iterations": 0}
+    assert not asked & kernels
     flat = {**start, "refine.crf.gaussian.compat": 0.0, "refine.crf.gaussian.spatial_std": 8.0}
-    assert canonical(flat, start) == {**start, "refine.crf.gaussian.compat": 0.0}
-    assert canonical(start, start) == start
+    found, asked = _suggested(space, flat)
+    assert found == {**start, "refine.crf.gaussian.compat": 0.0}
+    assert kernels - asked == {"refine.crf.gaussian.spatial_std"}
 
 
-def test_the_ends_of_two_parameters_are_switches_of_the_recipe():
-    start = make_space(SECTIONS, get_track("track3"), {}).start
-    written = changes({**start, "extract.percentile": 100.0, "refine.crf.iterations": 0})
-    assert written["extract.scale"] == "max"
-    assert written["refine.crf.enabled"] is False
-    assert not {"extract.percentile", "refine.crf.iterations", "refine.crf.bilateral.compat"} & written.keys()
+def test_one_class_an_image_needs_no_probability():
+    assert has_effect("refine.min_probability", {"refine.output": "label_map"})
+    assert not has_effect("refine.min_probability", {"refine.output": "label_map_one_class"})
 
 
-def test_steps_move_by_one_level_and_stay_inside():
-    chance = np.random.default_rng(0)
-    for _ in range(50):
-        moved = SPACE.step({"a": 0, "b": 6, "c": 1}, chance)
-        assert (moved["a"], moved["b"], moved["c"]) in {(a, b, c) for a in (0, 1) for b in (5, 6) for c in (0, 1)}
+def test_what_switches_a_parameter_off_stands_before_it():
+    order = list(LEVELS)
+    assert order.index("refine.output") < order.index("refine.min_probability")
+    for kernel in ("gaussian", "bilateral"):
+        of_kernel = [key for key in order if f".{kernel}." in key]
+        assert of_kernel[0].endswith("compat")
+        assert order.index("refine.crf.iterations") < order.index(of_kernel[0])
+
+
+def test_levels_that_are_no_numbers_have_no_order():
+    space = Space({"a": ([320], [320, 448]), "b": (1, 2, 4)}, {"a": [320], "b": 1})
+    trial = optuna.trial.FixedTrial({"a": 1, "b": 2})
+    assert space.suggest(trial) == {"a": [320, 448], "b": 4}
+    assert isinstance(trial.distributions["a"], optuna.distributions.CategoricalDistribution)
+    assert isinstance(trial.distributions["b"], optuna.distributions.IntDistribution)

@@ -1,6 +1,5 @@
 """A finished ablation of two images and two seeds, made by hand: each part is worth a known gain."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,10 @@ from pipeline.core.images import encode_png
 from pipeline.core.manifest import from_rows, write_manifest
 from pipeline.core.store import finish, write_shard
 from pipeline.evaluate.run import to_csv
-from pipeline.experiments.ablation_plan import _plan_row
-from pipeline.experiments.ablation_rows import Row, Variant, additive_rows, grid, without_crf
+from pipeline.experiments.ablation_results import Results
+from pipeline.experiments.ablation_rows import PLAN, Plan, Row, Variant, additive_rows, grid, without_crf
+from pipeline.experiments.compare import collect
+from pipeline.experiments.typed_json import read_typed, to_json
 
 WORTH = {"CRF": 0.02, "PaS": 0.04, "NWC": 0.08, "TAP": 0.16}
 SEEDS = (0, 1)
@@ -69,13 +70,8 @@ def make_ablation(folder: Path) -> Path:
     for variant in {row.variant for row in groups["grid"]}:
         for seed in SEEDS:
             _write_run(folder, variant, seed)
-    write_json(folder / "plan.json", _plan(groups))
+    write_json(folder / PLAN, to_json(Plan("track3", "recipes/a.yaml", SEEDS, groups)))
     return folder
-
-
-def _plan(groups: dict[str, Sequence[Row]]) -> dict[str, Any]:
-    rows = {name: [_plan_row(row, SEEDS) for row in every] for name, every in groups.items()}
-    return {"track": "track3", "recipe": "recipes/a.yaml", "seeds": list(SEEDS), "groups": rows}
 
 
 def _write_images(folder: Path) -> None:
@@ -102,3 +98,8 @@ def _write_run(folder: Path, variant: Variant, seed: int) -> None:
 def _prediction(number: int) -> dict[str, Any]:
     png = np.frombuffer(encode_png((200 * ellipse(number)).astype(np.uint8)), np.uint8)
     return {"before": png, "after": png}
+
+
+def collected(folder: Path) -> Results:
+    """The numbers of the ablation in a folder."""
+    return collect(folder, read_typed(Plan, folder / PLAN))

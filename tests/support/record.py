@@ -16,7 +16,7 @@ RESULTS = Results(
     images=6,
     groups={
         "additive": tuple(
-            ScoredRow(title, (crf,) * 4, "score_map", 0.5, {"peak_iou": SCORE}, refined=("refined/a",))
+            ScoredRow(title, (crf,) * 4, "score_map", 0.5, {"peak_iou": SCORE})
             for title, crf in (("CAM", False), ("+ TAP", True))
         )
     },

@@ -1,6 +1,6 @@
 """The diagnostics of a finished run on a page of its own.
 
-    python -m pipeline.experiments.diagnosis_page --track track3
+    python -m pipeline.report.diagnostics_page --track track3
 
 The stage `evaluate` writes the numbers to `reports/<track>/diagnostics.json`, and the report shows a summary. This
 writes `p1.svg`, `p2.svg`, `p3.svg` and a page with all of it, `index.html`, to `reports/<track>/diagnostics`.
@@ -19,7 +19,7 @@ from pipeline.core.errors import ScoreError, command
 from pipeline.core.files import read_json, write_bytes, write_text
 from pipeline.core.tracks import TRACKS
 from pipeline.evaluate.run import DIAGNOSTICS
-from pipeline.experiments.plots import COLORS, new_axes, to_svg
+from pipeline.report.figures import COLORS, new_axes, to_svg
 
 ORANGE, BLUE, GREEN = COLORS[0], COLORS[5], COLORS[2]
 TITLES = {

@@ -8,7 +8,7 @@ import pytest
 from pipeline.core.tracks import get_track
 from pipeline.evaluate.diagnostics import write_diagnostics
 from pipeline.evaluate.diagnostics_text import say
-from pipeline.experiments.diagnosis_page import draw, main, numbers
+from pipeline.report.diagnostics_page import draw, main, numbers
 
 
 def _values(run):
