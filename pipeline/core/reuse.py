@@ -1,9 +1,10 @@
-"""Results of single images that an earlier run computed, used again if all their inputs are the same.
+"""Arrays that an earlier run computed, used again if all that they were made of is the same.
 
 DVC deletes the outs of a stage before it runs again. The shards of a store lie, hard-linked, in a scratch folder beside
 it; a list beside each shard says, image by image, the key under which its arrays can be used again: a digest of code,
-libraries, settings, and of the contents that the image's arrays were made of. A stage looks for them first. A shard
-that is damaged is not used, and what the last few runs did not need is removed.
+libraries, settings, and of the contents that they were made of. These are of one image where its arrays depend on no
+other (`refine`), or of all images of the shard (`extract`, whose batches may change the last bits). A stage looks for
+them first. A shard that is damaged is not used, and what the last few runs did not need is removed.
 """
 
 import hashlib

@@ -100,7 +100,7 @@ class Store:
         self.shards = tuple(shard for _, shards in indices for shard in shards)
         if any(about != self.about for about, _ in indices):
             raise StoreError(
-                f"{folder}: expected the stores of the splits to be of one run, got several; `dvc repro` mends it"
+                f"{folder}: expected the stores of the splits to be of one run, got several; run `dvc repro`"
             )
 
     @cached_property
