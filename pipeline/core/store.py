@@ -1,8 +1,8 @@
 """Arrays between stages: in shards, checked, read by image id.
 
 A store is a folder of `shard-00000.safetensors`, … and one `index.json` that names, for every shard, the image ids and
-the sha256. Shards are independent: workers write them in parallel, and `finish` writes their index. A folder of
-stores called `train`, `val` and `test` is read as one.
+the sha256. Shards are written one by one, in any order, and `finish` writes their index. A folder of stores called
+`train`, `val` and `test` is read as one.
 
 An image's shard is decided by its id and, coarsely, by how many images there are: a new image changes one shard.
 """
