@@ -1,9 +1,10 @@
-"""Results of single images that an earlier run computed, used again if all their inputs are the same.
+"""Arrays that an earlier run computed, used again if all that they were made of is the same.
 
 DVC deletes the outs of a stage before it runs again. The shards of a store lie, hard-linked, in a scratch folder beside
 it; a list beside each shard says, image by image, the key under which its arrays can be used again: a digest of code,
-libraries, settings, and of the contents that the image's arrays were made of. A stage looks for them first. A shard
-that is damaged is not used, and what the last few runs did not need is removed.
+libraries, settings, and of the contents that they were made of. These are of one image where its arrays depend on no
+other (`refine`), or of all images of the shard (`extract`, whose batches may change the last bits). A stage looks for
+them first. A shard that is damaged is not used, and what the last few runs did not need is removed.
 """
 
 import hashlib
@@ -48,7 +49,10 @@ class Finished:
         kept: dict[str, Path] = {}
         for listed in sorted(self.folder.glob("*.json")):
             about = listed.stat()
-            kept |= _whole(listed, about.st_mtime_ns, about.st_ino)
+            version = (about.st_mtime_ns, about.st_ino)  # makes a list that was written again another one
+            wanted = _listed_keys(listed, version).intersection(keys.values())
+            if wanted and _is_whole(listed, version):
+                kept |= dict.fromkeys(wanted, listed.with_suffix(".safetensors"))
         return {image_id: read_shard(kept[key], image_id) for image_id, key in keys.items() if key in kept}
 
     def keep(self, keys: Mapping[str, str], shard: Shard, store: Path) -> str:
@@ -80,20 +84,22 @@ def finished_of(store: Path, **made_of: Any) -> Finished:
     return Finished(store.parent / "scratch" / store.name, {**made_of, "code": code_digest()})
 
 
-@lru_cache(maxsize=256)
-def _whole(listed: Path, changed: int, inode: int) -> dict[str, Path]:
-    """The shard that each key of a list leads to; none if list or shard is damaged.
-
-    `changed` and `inode` make a list that was written again another one.
-    """
-    shard = listed.with_suffix(".safetensors")
+@lru_cache(maxsize=4096)
+def _listed_keys(listed: Path, version: tuple[int, int]) -> frozenset[str]:
+    """The keys of a list; none if it is damaged."""
     try:
-        content = read_json(listed)
-        if sha256(shard) == content["sha256"]:
-            return dict.fromkeys(content["keys"].values(), shard)
+        return frozenset(read_json(listed)["keys"].values())
     except (StoreError, OSError, KeyError, TypeError, AttributeError):
-        pass  # half of a list or no shard: as if it had not been kept
-    return {}
+        return frozenset()
+
+
+@lru_cache(maxsize=4096)
+def _is_whole(listed: Path, version: tuple[int, int]) -> bool:
+    """Whether the shard beside a list is there and undamaged."""
+    try:
+        return bool(sha256(listed.with_suffix(".safetensors")) == read_json(listed)["sha256"])
+    except (StoreError, OSError, KeyError, TypeError):
+        return False
 
 
 def _link(source: Path, target: Path) -> None:

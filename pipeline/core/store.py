@@ -1,8 +1,8 @@
 """Arrays between stages: in shards, checked, read by image id.
 
 A store is a folder of `shard-00000.safetensors`, … and one `index.json` that names, for every shard, the image ids and
-the sha256. Shards are independent: workers write them in parallel, and `finish` writes their index. A folder of
-stores called `train`, `val` and `test` is read as one.
+the sha256. Shards are written one by one, in any order, and `finish` writes their index. A folder of stores called
+`train`, `val` and `test` is read as one.
 
 An image's shard is decided by its id and, coarsely, by how many images there are: a new image changes one shard.
 """
@@ -100,7 +100,7 @@ class Store:
         self.shards = tuple(shard for _, shards in indices for shard in shards)
         if any(about != self.about for about, _ in indices):
             raise StoreError(
-                f"{folder}: expected the stores of the splits to be of one run, got several; `dvc repro` mends it"
+                f"{folder}: expected the stores of the splits to be of one run, got several; run `dvc repro`"
             )
 
     @cached_property

@@ -110,7 +110,7 @@ def diagnose(manifest: Manifest, features: Store, maps: Store, track: Track) -> 
     """Measure the three phenomena on the val images whose features were kept.
 
     Args:
-        manifest: images of all splits; only val is looked at
+        manifest: images of split val at least; others are not looked at
         features: as the stage `extract` keeps them, of some val images
         maps: as extracted, of split val at least
         track: says what an object is: the foreground, or the pixels of each labelled class

@@ -39,7 +39,7 @@ class Truth:
 
     @property
     def share(self) -> float:
-        """The object's share of the image: what a region that knows nothing would reach."""
+        """The object's share of the image: the IoA of a region at a random position, on average."""
         return float(self.inside.sum() / self.known.sum())
 
 

@@ -22,7 +22,7 @@ def package(manifest: Manifest, refined: Store, out: Path, track: Track, split: 
     new one. Equal predictions give equal bytes. One prediction at a time is in memory.
 
     Args:
-        manifest: all images of the track
+        manifest: images of that split at least
         refined: holds `after` for every image of the split: the bytes of a PNG. Shape: (bytes,), uint8
         out: the zip
         track: decides on the values that a prediction may hold

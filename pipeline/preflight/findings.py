@@ -18,7 +18,7 @@ INDENT = 25
 class Row:
     """One finding."""
 
-    level: Level  # FAIL stops the run, or would spoil it; WARN may be a mistake
+    level: Level  # FAIL stops the run, or makes its results wrong; WARN may be a mistake
     where: str  # a path, a key of the params file, or an image id; empty for what concerns all of it
     found: str  # what is the case; of a mistake: expected ..., got ...
     hint: str = ""  # likely cause and way out; empty for OK
@@ -37,7 +37,7 @@ def warn(where: object, found: str, hint: str, check: str = "") -> Row:
 
 
 def fail(where: object, found: str, hint: str, check: str = "") -> Row:
-    """Something that stops the run, or would spoil it."""
+    """Something that stops the run, or makes its results wrong."""
     return Row("FAIL", str(where), found, hint, check)
 
 
@@ -80,6 +80,6 @@ def show(row: Row, width: int | None = None) -> str:
 def summary(rows: Sequence[Row], seconds: float) -> str:
     """How many of each level, and what follows."""
     counts = {level: sum(row.level == level for row in rows) for level in ("FAIL", "WARN", "OK")}
-    verdict = "the run would fail or be spoilt: see FAIL above" if counts["FAIL"] else "ready: dvc repro"
+    verdict = "the run would stop, or give wrong results: see FAIL above" if counts["FAIL"] else "ready: dvc repro"
     numbers = ", ".join(f"{count} {level}" for level, count in counts.items())
     return f"{numbers} in {seconds:.0f} s; {verdict}"

@@ -77,7 +77,7 @@ def _broken(checked: Checked, manifest: Manifest) -> Iterator[Row]:
 
 
 def _empty(manifest: Manifest, decoded: set[Path]) -> Iterator[Row]:
-    """Every file of val and test, sampled or not: a prediction is owed for each, and to see its size is cheap."""
+    """Every file of val and test, sampled or not: each needs a prediction, and reading a size is cheap."""
     for split in HELD_OUT:
         for path in (record.file for record in manifest.select(split)):
             if path not in decoded and path.is_file() and not path.stat().st_size:

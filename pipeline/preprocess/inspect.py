@@ -187,7 +187,7 @@ def _problems(manifest: Manifest, findings: Sequence[Finding], kind: MaskKind) -
             continue
         wrong, right = wrong_values(finding.mask_values, kind, len(manifest.classes))
         if wrong:
-            path = manifest.root / manifest.table["mask"][n].as_py()
+            path = (manifest.mask_root or manifest.root) / manifest.table["mask"][n].as_py()
             problems[n] = f"{path}: expected mask values {right}, got {sample(wrong)}; {_HINTS[kind]}"
     return problems
 

@@ -2,9 +2,12 @@
 
 What is stored for an image: `before` and `after`, the bytes of a PNG of mode L at the image's size, without and with
 the CRF; where there is also a map of the true class, `label_before` and `label_after` of that one, for scoring only.
+
+Images are refined in tasks of `shard_size` images. A task keeps its results in the scratch folder of `core.reuse`; at
+the end they are joined into the few files of the stores, and a run that was stopped goes on where it was.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +19,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pipeline.core.archives import content_digest
-from pipeline.core.errors import MapError
+from pipeline.core.errors import MapError, StoreError, sample
 from pipeline.core.images import encode_png, read_rgb
 from pipeline.core.manifest import SPLITS, Manifest, Split
 from pipeline.core.reuse import Finished, arrays_digest, finished_of
@@ -51,24 +54,20 @@ def refine(manifest: Manifest, maps: Path, out: Path, settings: RefineSettings) 
     work = _work(manifest, store)
     decisive = {name: value for name, value in asdict(settings).items() if name not in ("jobs", "shard_size")}
     finished = finished_of(out, settings=decisive)
-    # workers get paths and ids: arrays would be copied to every one of them
-    run = joblib.delayed(partial(_refine_shard, maps=maps, out=out, settings=settings, finished=finished))
+    shards = {split: divide(list(work[split]), settings.shard_size) for split in SPLITS}
     tasks = [
-        run({image_id: work[split][image_id] for image_id in ids}, number, split)
+        {image_id: work[split][image_id] for image_id in ids[start : start + settings.shard_size]}
         for split in SPLITS
-        for number, ids in enumerate(divide(list(work[split]), settings.shard_size))
+        for ids in shards[split]
+        for start in range(0, len(ids), settings.shard_size)
     ]
-    shards: dict[Split, list[Shard]] = {split: [] for split in SPLITS}
-    kept, reused = [], 0
-    with tqdm(total=len(store), desc="refine", unit="image") as bar:
-        for split, shard, name, again in joblib.Parallel(n_jobs=settings.jobs, return_as="generator_unordered")(tasks):
-            shards[split].append(shard)
-            kept.append(name)
-            reused += again
-            bar.update(len(shard.ids))
+    keys, reused = _refine_all(tasks, maps, settings, finished)
     about = {"output": settings.output, "crf": settings.crf.enabled, "classes": store.about["classes"]}
+    kept = []
     for split in SPLITS:
-        finish(out / split, shards[split], about)
+        written = [_join(ids, number, keys, out / split, finished) for number, ids in enumerate(shards[split])]
+        finish(out / split, [shard for shard, _ in written], about)
+        kept += [name for _, name in written]
     finished.end(kept)
     return Counts(len(store), reused, settings.crf.iterations if settings.crf.enabled else 0, settings.output)
 
@@ -99,12 +98,34 @@ def _check_class_count(classes: int, output: str) -> None:
         )
 
 
-def _refine_shard(
-    work: Work, number: int, split: Split, *, maps: Path, out: Path, settings: RefineSettings, finished: Finished
-) -> tuple[Split, Shard, str, int]:
-    """One shard of the store of a split, in a process of its own.
+def _refine_all(
+    tasks: Sequence[Work], maps: Path, settings: RefineSettings, finished: Finished
+) -> tuple[dict[str, str], int]:
+    """Refine the images of all tasks, in processes.
 
-    The name it is kept under, how many images were used again.
+    Returns:
+        the key under which each image is kept, and how many images an earlier run had kept
+    """
+    # workers get paths and ids: arrays would be copied to every one of them
+    run = joblib.delayed(partial(_refine_task, maps=maps, settings=settings, finished=finished))
+    results = joblib.Parallel(n_jobs=settings.jobs, return_as="generator_unordered")(
+        run(number, work) for number, work in enumerate(tasks)
+    )
+    keys, reused = dict[str, str](), 0
+    with tqdm(total=sum(map(len, tasks)), desc="refine", unit="image") as bar:
+        for done, again in results:
+            keys |= done
+            reused += again
+            bar.update(len(done))
+    return keys, reused
+
+
+def _refine_task(
+    number: int, work: Work, *, maps: Path, settings: RefineSettings, finished: Finished
+) -> tuple[dict[str, str], int]:
+    """Some images, in a process of its own; they are kept at once, so that a run that is stopped loses few.
+
+    Returns as `_refine_all`.
     """
     cv2.setNumThreads(1)  # the processes are the parallelism
     store = Store(maps)
@@ -112,12 +133,30 @@ def _refine_shard(
         {image_id: [content_digest(file), arrays_digest(store.read(image_id))] for image_id, file in work.items()}
     )
     found = finished.find(keys)
-    items = {
-        image_id: found.get(image_id) or _refined(store.read(image_id), file, image_id, settings)
+    made = {
+        image_id: _refined(store.read(image_id), file, image_id, settings)
         for image_id, file in work.items()
+        if image_id not in found
     }
-    shard = write_shard(out / split, number, items)
-    return split, shard, finished.keep(keys, shard, out / split), len(found)
+    if made:
+        shard = write_shard(finished.folder, number, made)
+        finished.keep({image_id: keys[image_id] for image_id in made}, shard, finished.folder)
+    return keys, len(found)
+
+
+def _join(
+    ids: Sequence[str], number: int, keys: Mapping[str, str], folder: Path, finished: Finished
+) -> tuple[Shard, str]:
+    """Write one shard of a store from the images that are kept; return it and the name that it is kept under."""
+    wanted = {image_id: keys[image_id] for image_id in ids}
+    items = finished.find(wanted)
+    if missing := wanted.keys() - items.keys():
+        raise StoreError(
+            f"{finished.folder}: expected all images that were refined, missing={sample(sorted(missing))}; likely "
+            "removed or damaged while the stage ran"
+        )
+    shard = write_shard(folder, number, items)
+    return shard, finished.keep(wanted, shard, folder)
 
 
 def _refined(arrays: Arrays, file: Path, image_id: str, settings: RefineSettings) -> Arrays:

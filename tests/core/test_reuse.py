@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.core.files import sha256
 from pipeline.core.reuse import KEPT_RUNS, Finished, arrays_digest, digest, finished_of
 from pipeline.core.store import Arrays, write_shard
 
@@ -64,6 +65,23 @@ def test_a_damaged_shard_is_replaced_when_it_is_made_again(damage: str, finished
     assert keep(finished, tmp_path / "maps", {"a": 1}) == name
     assert finished.find(finished.keys({"a": 1})).keys() == {"a"}
     assert kept.samefile(tmp_path / "maps" / "shard-00000.safetensors")
+
+
+def test_only_shards_with_wanted_images_are_hashed(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stage looks once a task: hashing all that is kept would take longer than some tasks."""
+    names = [keep(finished, tmp_path / "maps", {image_id: n}) for n, image_id in enumerate("abc")]
+    hashed: list[str] = []
+
+    def record(path: Path) -> str:
+        hashed.append(path.stem)
+        return sha256(path)
+
+    monkeypatch.setattr("pipeline.core.reuse.sha256", record)
+    for _ in range(2):
+        assert finished.find(finished.keys({"b": 1, "d": 3})).keys() == {"b"}
+    assert hashed == [names[1]]
 
 
 def test_a_shard_that_is_kept_twice_lies_there_once(finished: Finished, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What the inspection of the files finds, on small folders made by hand."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -176,6 +177,17 @@ def test_a_mask_value_outside_the_classes_is_refused(folder):
         DataError, match=r"d.png: expected mask values 0..2 or 255, got \[7\]; likely a mask of other classes, or set"
     ):
         inspected(folder.source("labels"))
+
+
+def test_a_wrong_mask_is_named_where_it_lies(folder, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("masks")
+    for name, value in (("c", 1), ("d", 7)):
+        folder.mask(name, value)
+        (folder.root / f"{name}.png").rename(elsewhere / f"{name}.png")
+    source = folder.source("labels")
+    manifest = replace(listed(source), mask_root=elsewhere)
+    with pytest.raises(DataError, match=rf"{elsewhere}/d.png: expected mask values 0..2 or 255, got \[7\]"):
+        inspect(manifest, preprocess_settings(source))
 
 
 def test_class_ids_read_as_foreground_are_refused(folder):

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.extraction import written
 from support.helpers import color_image, refine_settings, row, write_png
 
-from pipeline.core.errors import DataError, MapError
+from pipeline.core.errors import DataError, MapError, StoreError
 from pipeline.core.images import decode_png, read_rgb, resize
 from pipeline.core.manifest import Manifest, from_rows
 from pipeline.core.store import Arrays, Store, finish, write_shard
@@ -137,9 +138,9 @@ def test_twice_gives_the_same_bytes(made: tuple[Manifest, Path]) -> None:
     run(made, "one")
     run(made, "two")
     root = made[1].parent
-    files = sorted(path.relative_to(root / "one").as_posix() for path in (root / "one").rglob("*") if path.is_file())
-    assert files == ["test/index.json", "train/index.json", "val/index.json", "val/shard-00000.safetensors"]
-    assert all((root / "one" / name).read_bytes() == (root / "two" / name).read_bytes() for name in files)
+    files = written(root / "one")
+    assert sorted(files) == ["test/index.json", "train/index.json", "val/index.json", "val/shard-00000.safetensors"]
+    assert files == written(root / "two")
 
 
 def test_one_new_image_costs_one_crf(made: tuple[Manifest, Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,6 +165,65 @@ def test_one_new_image_costs_one_crf(made: tuple[Manifest, Path], monkeypatch: p
     _, alone = run(made, "alone")
     for image_id, predictions in alone.items():
         assert all(np.array_equal(values, store.read(image_id)[name]) for name, values in predictions.items())
+
+
+def test_a_run_that_was_stopped_goes_on_where_it_was(
+    made: tuple[Manifest, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Image by image, though two of them share a file of the store."""
+    refined: list[str] = []
+
+    def stopped_at_b(stored: Arrays, file: Path, image_id: str, settings: RefineSettings) -> Prediction:
+        if image_id == "b" and "b" not in refined:
+            refined.append(image_id)
+            raise KeyboardInterrupt
+        refined.append(image_id)
+        return refine_image(stored, file, image_id, settings)
+
+    monkeypatch.setattr(module, "refine_image", stopped_at_b)
+    with pytest.raises(KeyboardInterrupt):
+        run(made, "out", shard_size=1)
+    assert refined == ["a", "b"]
+    counts, store = run(made, "out", shard_size=1)
+    assert refined == ["a", "b", "b", "c"]
+    assert counts["images_reused"] == 1
+    assert [shard.ids for shard in store.shards] == [("a", "b"), ("c",)]
+    run(made, "alone", shard_size=1)
+    root = made[1].parent
+    assert written(root / "out") == written(root / "alone")
+    kept = sorted(path.stem for path in (root / "scratch" / "out").glob("*.safetensors"))
+    assert kept == sorted(shard.sha256[:32] for shard in store.shards), "the results of the tasks are removed"
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_there_are_as_many_tasks_as_the_shard_size_says_though_few_files(
+    jobs: int, made: tuple[Manifest, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks: list[list[str]] = []
+    real = module._refine_all
+
+    def record(works: list[dict[str, Path]], *given: Any) -> Any:
+        tasks.extend(list(work) for work in works)
+        return real(works, *given)
+
+    monkeypatch.setattr(module, "_refine_all", record)
+    run(made, "out", shard_size=1, jobs=jobs)
+    assert tasks == [["a"], ["b"], ["c"]]
+
+
+def test_results_that_are_removed_while_the_stage_runs_are_missed(
+    made: tuple[Manifest, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = module._refine_all
+
+    def removed(*given: Any) -> Any:
+        done = real(*given)
+        shutil.rmtree(made[1].parent / "scratch")
+        return done
+
+    monkeypatch.setattr(module, "_refine_all", removed)
+    with pytest.raises(StoreError, match=r"scratch/out: expected all images that were refined, missing=\['a', 'b'"):
+        run(made, "out")
 
 
 @pytest.mark.parametrize("change", ["image", "map", "settings"])
