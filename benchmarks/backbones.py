@@ -52,7 +52,7 @@ def describe(name: str) -> tuple[str, ...]:
     try:
         channels = _run(backbone, torch.zeros(1, 3, *SHAPE)).shape[1]
     except RuntimeError as error:
-        return (f"fails at {SHAPE}: {' '.join(str(error).split())}", "", "", "")
+        return (f"fails at {SHAPE}: {' '.join(str(error).split())}", str(stride_of(backbone)), "", "")
     aligned = all(_finds_corner(backbone, below, right) for below in (False, True) for right in (False, True))
     return _kind(backbone), str(stride_of(backbone)), str(channels), "yes" if aligned else "no"
 

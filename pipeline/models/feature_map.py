@@ -19,6 +19,8 @@ REFUSALS = (
 )  # fmt: skip
 # how timm's transformers are told to take images of any size; others need no telling
 ANY_SIZE: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False})
+# the first that gives a map; the others where timm cannot take the pooling away, or puts tokens of no cell there only
+METHODS = ("forward", "forward_features", "forward_intermediates")
 SIDES = (224, 128)  # pixels; whole multiples of all usual output strides: 4, 7, 8, 14, 16, 28, 32; 64
 
 
@@ -38,7 +40,7 @@ def count_channels(network: nn.Module) -> int:
 class Layout:
     """How images go into a network, and how its output becomes a map."""
 
-    method: str  # of timm's network: forward, or forward_features where its pooling cannot be taken away
+    method: str  # of timm's network; one of METHODS
     output_stride: int  # pixels
     multiple: int  # pixels; of the sides of the images that the network takes
     margin: int  # pixels; what is lost along an axis, both sides together, because the network pads nothing
@@ -74,7 +76,7 @@ class FeatureMap(nn.Module):
         return self._map(functional.pad(images, (before, right, before, below)))[:, :, :height, :width]
 
     def _map(self, images: Tensor) -> Tensor:
-        output: Tensor = getattr(self.network, self.layout.method)(images)
+        output: Tensor = _call(self.network, self.layout.method, images)
         if output.ndim == 3:
             cells = tuple(side // self.output_stride for side in images.shape[2:])
             output = output[:, self.layout.prefix :].transpose(1, 2).reshape(len(output), -1, *cells)
@@ -85,7 +87,7 @@ def make_feature_map(name: str) -> FeatureMap:
     """Build a network of timm as a feature map.
 
     Its features are what its classifier would get if nothing were pooled: a final norm is applied to every cell. Where
-    timm cannot take the pooling away, they are the output of `forward_features`.
+    timm cannot take the pooling away, they are the output of `forward_features`, or of the last block.
 
     Raises:
         RefusedError: with the reason, if its output is no map of the image
@@ -118,7 +120,7 @@ def _build(name: str, option: dict[str, Any]) -> nn.Module:
 def _measure(network: nn.Module, height: int, width: int) -> Layout:
     """The layout of a network that takes images of this shape: of any size if it is twice as wide as high."""
     reasons = []
-    for method in ("forward", "forward_features"):
+    for method in METHODS:
         try:
             return _read_layout(network, method, height, width)
         except RefusedError as error:
@@ -136,7 +138,7 @@ def _read_layout(network: nn.Module, method: str, height: int, width: int) -> La
     elif len(shape) == 4:
         last = shape[1] != count_channels(network) == shape[3]
         (rows, columns), channels = (shape[1:3], shape[3]) if last else (shape[2:], shape[1])
-    if len(shape) not in (3, 4) or not (rows if fixed else columns - rows):
+    if len(shape) not in (3, 4) or rows * columns < 2 or not (rows if fixed else columns - rows):
         raise RefusedError(f"its output for {height} x {width} pixels has the shape {shape}, which is no map of them")
     # by the difference: cells that are lost at the rim are lost along both axes
     stride, rest = divmod(height, rows if fixed else columns - rows)
@@ -146,10 +148,16 @@ def _read_layout(network: nn.Module, method: str, height: int, width: int) -> La
     return Layout(method, stride, height, margin, prefix, len(shape) == 4 and last, channels, fixed)
 
 
+def _call(network: nn.Module, method: str, images: Tensor) -> Any:
+    if method == "forward_intermediates":
+        return network.forward_intermediates(images, indices=1, intermediates_only=True)[0]  # type: ignore[operator]
+    return getattr(network, method)(images)
+
+
 @torch.no_grad()  # not inference mode: what a network keeps of this run is used in training, too
 def _run(module: nn.Module, method: str, height: int, width: int) -> Tensor:
     try:
-        output = getattr(module, method)(torch.zeros(1, 3, height, width))
+        output = _call(module, method, torch.zeros(1, 3, height, width))
     except REFUSALS as error:
         raise RefusedError(" ".join(str(error).split()) or f"a {type(error).__name__}") from error
     if not isinstance(output, Tensor):
@@ -158,9 +166,16 @@ def _run(module: nn.Module, method: str, height: int, width: int) -> Tensor:
 
 
 def _finest(network: nn.Module, layout: Layout) -> Layout:
-    """The layout with the output stride as multiple, where the network takes such images: less padding."""
-    finer = replace(layout, multiple=layout.output_stride)
-    with suppress(RefusedError):
-        features = _run(FeatureMap(network, finer), "forward", 5 * layout.output_stride, 7 * layout.output_stride)
-        return finer if features.shape == (1, layout.channels, 5, 7) else layout
-    return layout
+    """The layout with the output stride as multiple, where the network takes such images: less padding.
+
+    Raises:
+        RefusedError: if an image of 9 x 10 output strides has other cells: the stride was an accident of rounding
+    """
+    finer, stride = replace(layout, multiple=layout.output_stride), layout.output_stride
+    try:
+        features = _run(FeatureMap(network, finer), "forward", 9 * stride, 10 * stride)
+    except RefusedError:
+        return layout
+    if features.shape != (1, layout.channels, 9, 10):
+        raise RefusedError(f"its cells for {9 * stride} x {10 * stride} pixels are not {stride} pixels apart")
+    return finer

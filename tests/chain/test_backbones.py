@@ -1,63 +1,80 @@
 """The whole chain with networks of other kinds than the demo's: transformers, channels last, a fixed output stride.
 
-Minutes long, so `make test-all` only. Weights are random: the tests check files and shapes, not how good maps are.
+The commands of dvc.yaml run in this process, one after the other. Weights are random: files and shapes are checked, not
+how good maps are.
 """
 
+import importlib
 import json
+import shlex
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import safetensors.torch
 import timm
 from PIL import Image
-from support.checkout import TRACKS, Checkout
+from ruamel.yaml import YAML
+from support.checkout import ROOT, STAGES, TRACKS, Checkout
 
-OUTPUT_STRIDES = {  # pixels; 16 is asked for
-    "vit_tiny_patch16_224": 16,
-    "swin_tiny_patch4_window7_224": 32,
-    "convnext_atto": 16,
-    "densenet121": 32,
-}
+slow = pytest.mark.slow
+NETWORKS = [  # and their output strides in pixels, where 16 is asked for
+    ("test_vit", 16),
+    pytest.param("vit_tiny_patch16_224", 16, marks=slow),
+    pytest.param("swin_tiny_patch4_window7_224", 32, marks=slow),
+    pytest.param("convnext_atto", 16, marks=slow),
+    pytest.param("densenet121", 32, marks=slow),
+]
 
 
 def run(checkout: Checkout, name: str, **changes: Any) -> None:
-    """Run both tracks with this backbone; the image sizes are no multiples of the strides."""
+    """Run both tracks with this backbone; the training crops are no multiples of the output strides."""
     for track in TRACKS:
         backbone = {"name": name, "output_stride": 16, "batch_norm": "frozen", **changes}
-        checkout.set(f"{track}.train.backbone", backbone)
-        checkout.set(f"{track}.train.epochs", 1)
-        checkout.set(f"{track}.extract.sizes", [100])
-    checkout.repro()
+        changed = {"train.backbone": backbone, "train.epochs": 1, "train.crop": 75, "preprocess.jobs": 1}
+        for key, value in changed.items():  # one job: processes of an earlier test stay in its folder
+            checkout.set(f"{track}.{key}", value)
+    stages = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stages"]
+    for track in TRACKS:
+        for stage in STAGES:
+            template = stages[stage].get("do", stages[stage])["cmd"][-1]
+            words = shlex.split(template.replace("${key}", track).replace("${item.track}", track))
+            assert words[:2] == ["python", f"stages/{stage}.py"]
+            arguments = [str(checkout.file(word)) if "/" in word else word for word in words[2:]]
+            importlib.import_module(f"stages.{stage}").main(arguments)
 
 
-def check(checkout: Checkout, name: str) -> None:
-    """Both zips hold every test image at its size, and files say the output stride that the network has."""
+def check(checkout: Checkout, output_stride: int) -> None:
+    """Both zips hold every test image at its size, and the files say which output stride the network has."""
     for track in TRACKS:
         for file in ("model/design.json", "train.json"):
-            facts = json.loads(checkout.file(f"data/{track}/{file}").read_text())
-            assert facts["output_stride"] == OUTPUT_STRIDES[name], file
+            assert json.loads(checkout.file(f"data/{track}/{file}").read_text())["output_stride"] == output_stride
         with zipfile.ZipFile(checkout.file(f"submissions/{track}.zip")) as archive:
-            names = archive.namelist()
-            assert len(names) == 6
-            for member in names:
+            assert len(archive.namelist()) == 6
+            for member in archive.namelist():
                 with Image.open(archive.open(member)) as image:
                     assert (image.mode, max(image.size)) == ("L", 96)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", OUTPUT_STRIDES)
-def test_a_network_trained_from_nothing_makes_both_zips(name: str, make_checkout: Callable[[], Checkout]) -> None:
-    checkout = make_checkout()
+@pytest.fixture
+def checkout(make_checkout: Callable[[], Checkout], monkeypatch: pytest.MonkeyPatch) -> Checkout:
+    """A new folder with small params, as the working directory."""
+    made = make_checkout()
+    monkeypatch.chdir(made.folder)
+    return made
+
+
+@pytest.mark.parametrize(("name", "output_stride"), NETWORKS)
+def test_a_network_trained_from_nothing_makes_both_zips(name: str, output_stride: int, checkout: Checkout) -> None:
     run(checkout, name, weights="none", weights_from=None, trained=True)
-    check(checkout, name)
+    check(checkout, output_stride)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"])
-def test_a_frozen_transformer_with_weights_of_a_file(name: str, make_checkout: Callable[[], Checkout]) -> None:
-    checkout = make_checkout()
-    safetensors.torch.save_file(timm.create_model(name).state_dict(), checkout.file("weights.safetensors"))
+@pytest.mark.parametrize(("name", "output_stride"), [("vit_tiny_patch16_224", 16), ("swin_s3_tiny_224", 32)])
+def test_a_frozen_transformer_with_weights_of_a_file(name: str, output_stride: int, checkout: Checkout) -> None:
+    safetensors.torch.save_file(timm.create_model(name).state_dict(), Path("weights.safetensors"))
     run(checkout, name, weights="file", weights_from="weights.safetensors", trained=False)
-    check(checkout, name)
+    check(checkout, output_stride)
