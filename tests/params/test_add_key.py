@@ -75,16 +75,16 @@ def test_all_shipped_files_take_a_key_in_both_tracks(
     shutil.copy(ROOT / "params.yaml", tmp_path)
     shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
     monkeypatch.chdir(tmp_path)
-    assert main(["refine.crf.backend", "auto", "--after", "enabled"]) == 0
+    assert main(["refine.crf.tolerance", "auto", "--after", "enabled"]) == 0
     files = [Path("params.yaml"), *sorted(Path("recipes").glob("*.yaml"))]
     assert capsys.readouterr().out.split() == [str(path) for path in files]
     for path in files:
         before = (ROOT / path).read_text().splitlines()
         after = path.read_text().splitlines()
-        assert [line for line in after if line.strip() != "backend: auto"] == before
+        assert [line for line in after if line.strip() != "tolerance: auto"] == before
         for sections in read_params(path)["tracks"].values():
-            assert list(sections["refine"]["crf"])[:2] == ["enabled", "backend"]
-    assert main(["refine.crf.backend", "auto"]) == 1  # a second time
+            assert list(sections["refine"]["crf"])[:2] == ["enabled", "tolerance"]
+    assert main(["refine.crf.tolerance", "auto"]) == 1  # a second time
     assert "expected a new key" in capsys.readouterr().err
 
 
