@@ -21,7 +21,7 @@ from support.checkout import ROOT, STAGES, TRACKS, Checkout
 
 slow = pytest.mark.slow
 NETWORKS = [  # and their output strides in pixels, where 16 is asked for
-    ("test_vit", 16),
+    pytest.param("test_vit", 16, marks=slow),
     pytest.param("vit_tiny_patch16_224", 16, marks=slow),
     pytest.param("swin_tiny_patch4_window7_224", 32, marks=slow),
     pytest.param("convnext_atto", 16, marks=slow),

@@ -308,14 +308,29 @@ def make(addition: Addition, root: Path) -> dict[str, int]:
     return lines
 
 
+def copy_of_the_package(root: Path) -> Path:
+    shutil.copytree(ROOT / "pipeline", root / "pipeline", ignore=shutil.ignore_patterns("__pycache__", "lists"))
+    for name in ("tests", "recipes", "pyproject.toml"):
+        (root / name).symlink_to(ROOT / name)
+    return root
+
+
 @pytest.mark.parametrize("addition", ADDITIONS, ids=lambda addition: addition.name)
 def test_an_addition_touches_two_files_at_most(addition: Addition, tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "pipeline", tmp_path / "pipeline", ignore=shutil.ignore_patterns("__pycache__", "lists"))
-    for folder in ("tests", "recipes", "pyproject.toml"):
-        (tmp_path / folder).symlink_to(ROOT / folder)
-    lines = make(addition, tmp_path)
+    lines = make(addition, copy_of_the_package(tmp_path))
     assert len(lines) <= MOST_FILES
     assert max(lines.values()) <= MOST_LINES
-    program = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT / 'tests')!r}]\n{addition.use}"
-    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+
+def test_every_addition_works(tmp_path: Path) -> None:
+    """All of them in one copy, used one after the other in one process; each needs its edits."""
+    copy_of_the_package(tmp_path)
+    program = [f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT / 'tests')!r}]"]
+    for addition in ADDITIONS:
+        make(addition, tmp_path)
+        program += [f"print({addition.name!r})", addition.use]
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(program)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.splitlines() == [addition.name for addition in ADDITIONS]
