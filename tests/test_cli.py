@@ -249,8 +249,11 @@ def test_a_recipe_becomes_the_params_file_and_edits_are_kept(started: list[list[
     assert cli.main(["run", "--recipe", "recipes/one.yaml"]) == 0
     assert (Path("params.yaml").read_text(), kept.read_text()) == ("one", "edited")
     assert "what it was before: params.yaml.before" in capsys.readouterr().err
+    Path("params.yaml").write_text("edited again")
+    assert cli.main(["run", "--recipe", "recipes/two.yaml"]) == 0
+    assert (kept.read_text(), Path("params.yaml.before-2").read_text()) == ("edited", "edited again")
     assert cli.main(["run", "--recipe", "recipes/none.yaml"]) == 1
-    assert len(started) == 3
+    assert len(started) == 4
 
 
 # --- commands that stand elsewhere ------------------------------------------------------------------------------------

@@ -14,12 +14,24 @@ high: images that were not used for the selection give an unbiased score.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pipeline.core.tracks import TRACKS
 
 SAMPLERS = ("tpe", "random")
+
+
+def at_least(smallest: int) -> Callable[[str], int]:
+    """A type of argparse: a whole number that is not smaller."""
+
+    def number(text: str) -> int:
+        if int(text) < smallest:
+            raise ValueError
+        return int(text)
+
+    number.__name__ = f"whole number from {smallest}"  # as argparse calls it
+    return number
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -34,9 +46,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", type=Path, help="model of --data if not given")
     parser.add_argument("--table", type=Path, help="all trials; reports/<track>/search.csv if not given")
     parser.add_argument("--sampler", choices=SAMPLERS, default="tpe")
-    parser.add_argument("--budget", type=int, default=60, help="trials")
+    parser.add_argument("--budget", type=at_least(1), default=60, help="trials")
     parser.add_argument("--minutes", type=float, default=0, help="after which no trial begins; 0: no limit")
-    parser.add_argument("--images", type=int, default=0, help="val images that are scored, drawn by the seed; 0: all")
+    parser.add_argument(
+        "--images", type=at_least(0), default=0, help="val images that are scored, drawn by the seed; 0: all"
+    )
     parser.add_argument(
         "--thresholds",
         nargs=2,

@@ -42,7 +42,7 @@ def best_of(results: Sequence[Result]) -> Result:
 
 
 def table(results: Sequence[Result], space: Space, images: int) -> str:
-    """All trials as CSV, the best first."""
+    """All trials as CSV, the best first; those whose peak lies outside the window of thresholds come last."""
     header = ["trial", "images", "score", "threshold", "seconds", *space.levels]
     rows = [
         [
@@ -53,7 +53,7 @@ def table(results: Sequence[Result], space: Space, images: int) -> str:
             f"{one.seconds:.1f}",
             *(_cell(one.point[k]) for k in space.levels),
         ]
-        for one in sorted(results, key=lambda one: (-one.score, one.number))
+        for one in sorted(results, key=lambda one: (-one.value, one.number))
     ]
     return to_csv([header, *rows])
 
@@ -85,9 +85,9 @@ def page(results: Sequence[Result], space: Space, title: str, label: str) -> str
 
 
 def along(results: Sequence[Result], space: Space, key: str) -> list[tuple[Any, float]]:
-    """The levels of a parameter that were tried, each with its best score."""
-    tried = [(level, [one.score for one in results if one.point[key] == level]) for level in space.levels[key]]
-    return [(level, max(scores)) for level, scores in tried if scores]
+    """The levels of a parameter that were tried, each with the score of its best trial."""
+    tried = [(level, [one for one in results if one.point[key] == level]) for level in space.levels[key]]
+    return [(level, best_of(found).score) for level, found in tried if found]
 
 
 def changes(point: Point) -> dict[str, Any]:

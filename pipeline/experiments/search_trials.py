@@ -211,7 +211,13 @@ def _of_settings(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _of_files(run: Run) -> list[str]:
-    files = (run.maps / INDEX, run.model / "weights.safetensors", run.model / "design.json")
+    # the table of truth knows the content of the masks
+    files = (
+        run.maps / INDEX,
+        run.model / "weights.safetensors",
+        run.model / "design.json",
+        run.manifest / "truth.parquet",
+    )
     return [sha256(file) if file.is_file() else "" for file in files]
 
 

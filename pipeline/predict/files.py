@@ -5,6 +5,7 @@ pixels.
 """
 
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,11 @@ def predict_files(predictor: Predictor, paths: Iterable[Path | str] | Path | str
     with tqdm(total=len(jobs), desc="predict", unit="image") as bar:
         for batch in _batches(jobs, predictor.run.extract.batch_size):
             for file, image, prediction in _predict(predictor, batch, skipped):
-                _write(out, names[file], image, prediction)
+                try:
+                    _write(out, names[file], image, prediction)
+                except OSError as error:  # such as a name that is too long
+                    skipped[file] = f"expected a folder that takes its prediction, got {error}"
+                    continue
                 entries[file] = _describe(file, names[file], prediction)
             bar.update(len(batch))
     return _finish(predictor, out, entries, skipped)
@@ -158,8 +163,8 @@ def _describe(file: str, name: str, prediction: ImagePrediction) -> dict[str, An
     """The entry of one image in `predictions.json`."""
     height, width = prediction.prediction.shape
     return {
-        "file": file,
-        "name": name,
+        "file": printable(file),
+        "name": printable(name),
         "size": [width, height],
         "classes": [
             {
@@ -183,10 +188,20 @@ def _describe(file: str, name: str, prediction: ImagePrediction) -> dict[str, An
     }
 
 
+def printable(path: str) -> str:
+    """A path as UTF-8, whatever its bytes are: a name in another encoding must not cost the list of all images.
+
+    >>> printable("caf\\udce9.jpg")
+    'caf\ufffd.jpg'
+    """
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
 def _finish(
     predictor: Predictor, out: Path, entries: Mapping[str, dict[str, Any]], skipped: Mapping[str, str]
 ) -> Summary:
     """Write the list of all images."""
+    skipped = {printable(file): reason for file, reason in skipped.items()}
     images = [entries[file] for file in sorted(entries)]
     instances = sum(len(entry["instances"]) for entry in images)
     report = {

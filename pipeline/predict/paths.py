@@ -49,7 +49,10 @@ def _matches(pattern: Path) -> Iterable[Path]:
     if True not in magic:
         return []
     first = magic.index(True)
-    return Path(*pattern.parts[:first]).glob("/".join(pattern.parts[first:]))
+    try:
+        return list(Path(*pattern.parts[:first]).glob("/".join(pattern.parts[first:])))
+    except ValueError:  # no pattern, such as **.jpg
+        return []
 
 
 def _why_none(given: Path, files: Sequence[Path]) -> str:

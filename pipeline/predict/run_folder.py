@@ -113,7 +113,7 @@ def choose_threshold(run: Run, given: int | None) -> tuple[int | None, str]:
     peak = found["peak_threshold"]
     if peak is None:
         return HALF, WITHOUT_TRUTH
-    return min(255, int(peak) + (found["comparison"] == ">")), PEAK
+    return int(peak) + (found["comparison"] == ">"), PEAK  # 256 selects nothing, as > 255 does
 
 
 def _read(folder: Path, stage: str, keys: tuple[str, ...], otherwise: str = "") -> Mapping[str, Any]:

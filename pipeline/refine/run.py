@@ -30,6 +30,7 @@ from pipeline.refine.outputs import Prediction, predict_image, read_evidence
 from pipeline.refine.settings import RefineSettings, wrong_output
 
 Work = dict[str, Path]  # image files by id
+TASK = 32  # images at most: what a process has not kept yet is lost when a run is stopped
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +56,12 @@ def refine(manifest: Manifest, maps: Path, out: Path, settings: RefineSettings) 
     decisive = {name: value for name, value in asdict(settings).items() if name not in ("jobs", "shard_size")}
     finished = finished_of(out, settings=decisive)
     shards = {split: divide(list(work[split]), settings.shard_size) for split in SPLITS}
+    size = min(TASK, settings.shard_size)
     tasks = [
-        {image_id: work[split][image_id] for image_id in ids[start : start + settings.shard_size]}
+        {image_id: work[split][image_id] for image_id in ids[start : start + size]}
         for split in SPLITS
         for ids in shards[split]
-        for start in range(0, len(ids), settings.shard_size)
+        for start in range(0, len(ids), size)
     ]
     keys, reused = _refine_all(tasks, maps, settings, finished)
     about = {"output": settings.output, "crf": settings.crf.enabled, "classes": store.about["classes"]}

@@ -59,7 +59,7 @@ class RefineSettings:
     min_probability: Annotated[float, Field(ge=0, le=1)]  # label_map: of every class but the most probable
     crf: CrfSettings
     jobs: Annotated[int, Field(ge=-1)]  # processes; -1: all cores
-    shard_size: Annotated[int, Field(ge=1)]  # images in one task, and at least in one file; at most 8 files a split
+    shard_size: Annotated[int, Field(ge=1)]  # images in one file, at least; at most 8 files a split
 
     def __post_init__(self) -> None:
         if self.jobs == 0:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import ScoreError, SubmissionError
 from pipeline.core.images import decode_png
+from pipeline.core.manifest import Record
 from pipeline.core.tracks import Track, get_track
 from pipeline.evaluate.localization import LocalizationScorer
 from pipeline.evaluate.run import CHUNK
@@ -150,6 +151,7 @@ def score_predictions(plan: Plan, image_ids: Sequence[str]) -> Scorer:
     scorer = plan.scorer()
     for image_id, pixels in _predictions(plan.zip, image_ids):
         record = plan.truth.record(image_id, (pixels.shape[0], pixels.shape[1]))
+        _check_boxes_inside(record)
         if not scorer.has_truth(record):
             raise ScoreError(
                 f"{record.file}: expected a mask of class ids, for the mean IoU, got foreground only; Track 1 takes "
@@ -157,6 +159,20 @@ def score_predictions(plan: Plan, image_ids: Sequence[str]) -> Scorer:
             )
         scorer.accumulate(record, Prediction(pixels, pixels, 0, None, (pixels, pixels)))
     return scorer
+
+
+def _check_boxes_inside(record: Record) -> None:
+    """Refuse a prediction that is smaller than its boxes reach: where no mask says it, its size is the image's.
+
+    Raises:
+        ScoreError: naming the box
+    """
+    for box in record.boxes:
+        if box[2] >= record.width or box[3] >= record.height:
+            raise ScoreError(
+                f"{record.id}: expected a prediction that holds the box {list(box)}, got {record.width} x "
+                f"{record.height} pixels; likely it is not of the size of the image"
+            )
 
 
 def _predictions(path: Path, image_ids: Sequence[str]) -> Iterator[tuple[str, NDArray[np.uint8]]]:

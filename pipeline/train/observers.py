@@ -77,6 +77,8 @@ class TensorBoardLog:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise _not_installed("tensorboard") from error
+        for old in folder.glob("events.out.tfevents.*"):  # of an earlier training, whose curves would mix with these
+            old.unlink()
         self.writer: Any = SummaryWriter(str(folder))
 
     def step(self, state: TrainState, images: int) -> None:

@@ -29,6 +29,7 @@ def training_step(
     where the last ones of an epoch are smaller or fewer. The losses are summed on the device, which nothing waits for.
     """
     state.optimizer.zero_grad(set_to_none=True)
+    seen = 0
     for inputs, targets in batches:
         with hardware.autocast():
             mean = loss(
@@ -36,6 +37,8 @@ def training_step(
             ).float()
         state.scaler.scale(mean * len(inputs) / images).backward()
         state.loss_sum += mean.detach().to(state.loss_sum.dtype) * len(inputs)
+        seen += len(inputs)
+    assert seen == images, f"expected batches of {images} images together, got {seen}"  # the weights of the batches
     if settings.optimizer.gradient_clip:
         state.scaler.unscale_(state.optimizer)
         nn.utils.clip_grad_norm_(state.module.parameters(), settings.optimizer.gradient_clip)

@@ -60,7 +60,8 @@ class Trainer:
     ) -> None:
         self.task, self.settings, self.hardware, self.observers = task, settings, hardware, observers
         self.state = new_state(task.module, task.images, settings, hardware)
-        self._batches: Iterator[Batch] | None = None  # of the current epoch; not part of the state, which has a place
+        self._batches: Iterator[Batch] = iter(())
+        self._place: tuple[int, int] | None = None  # epoch and images at which the batches stand
 
     @property
     def finished(self) -> bool:
@@ -92,13 +93,14 @@ class Trainer:
             TrainError: if the loss is no longer a finite number
         """
         start, state = time.perf_counter(), self.state
-        if self._batches is None:
+        if self._place != (state.epoch, state.images):  # a new epoch, or a state that was read
             set_mode(self.task.module, self.settings)
             self._batches = iter(self.task.train_batches(state.epoch, state.images))
         effective = self.settings.batch_size * self.settings.accumulation_steps
         images = min(effective, self.task.images - state.images)
         batches = islice(self._batches, self.settings.accumulation_steps)
         training_step(state, batches, images, self.task.loss, self.settings, self.hardware)
+        self._place = (state.epoch, state.images)
         last = state.images == self.task.images
         if last or state.step % STEPS_BETWEEN_CHECKS == 0:
             check_finite("train_loss", state.mean_loss())
@@ -129,7 +131,6 @@ class Trainer:
             state.best, state.best_weights = row, copy.deepcopy(self.task.module.state_dict())
         state.epoch, state.images, state.seconds = state.epoch + 1, 0, 0.0
         state.loss_sum = zero_loss(self.hardware)
-        self._batches = None
         for observer in self.observers:
             observer.epoch(row)
 

@@ -50,6 +50,14 @@ def count(monkeypatch):
     return scored
 
 
+@pytest.mark.parametrize("options", [["--budget", "0"], ["--images", "-5"]])
+def test_numbers_out_of_range_are_wrong_usage(options, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--track", "track3", "--out", "found.yaml", *options])
+    assert stopped.value.code == 2
+    assert "invalid whole number from" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("track", ["track1", "track3"])
 def test_it_finds_settings_that_are_not_worse_and_writes_them_as_a_recipe(make_run, track):
     run = make_run(track)

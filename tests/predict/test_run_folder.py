@@ -70,7 +70,7 @@ def test_the_threshold_is_the_peak_of_val_the_given_one_or_half(runs: Runs, tmp_
     peak = read_json(runs["track3"].folder.parents[1] / "reports" / "metrics.json")["peak_threshold"]
     assert choose_threshold(run, None) == (peak, "peak threshold of split val")
     assert choose_threshold(run, 0) == (0, "given")
-    for comparison, found, expected in ((">", 100, 101), (">=", 100, 100), (">", 255, 255)):
+    for comparison, found, expected in ((">", 100, 101), (">=", 100, 100), (">", 255, 256)):
         edit(folder, "evaluate", peak_threshold=found, comparison=comparison)
         assert choose_threshold(run, None)[0] == expected
     edit(folder, "evaluate", peak_threshold=None)

@@ -98,6 +98,16 @@ def test_boxes_have_the_numbers_of_metrics_json_where_the_class_is_right(tmp_pat
     assert "take each submitted map as that of the true class" in scores["note"]
 
 
+def test_a_prediction_smaller_than_its_box_is_refused(tmp_path: Path) -> None:
+    """With boxes alone nothing else says the size of an image."""
+    truth = tmp_path / "truth"
+    truth.mkdir()
+    (truth / "boxes.csv").write_text("id,boxes\none,0 0 2 1\n")
+    write_zip(tmp_path / "mine.zip", [("one.png", encode_png(np.full((2, 2), 9, np.uint8)))])
+    with pytest.raises(ScoreError, match=r"one: expected a prediction that holds the box \[0, 0, 2, 1\], got 2 x 2"):
+        score_submission(tmp_path / "mine.zip", truth, "track3")
+
+
 @pytest.mark.parametrize(
     ("track", "keys"),
     [

@@ -144,3 +144,16 @@ def test_a_wrong_file_is_refused_with_the_likely_cause(damage: str, tmp_path: Pa
         path.write_bytes(path.read_bytes()[:-7])
     with pytest.raises(StoreError, match=r"state.safetensors: expected the state of this training, got .*remove it"):
         part.state.read(path)
+
+
+def test_a_trainer_that_has_advanced_goes_back_to_the_place_of_the_state(tmp_path: Path) -> None:
+    """Its batches are drawn again from there: none is left out, none is trained on twice."""
+    whole, part, path = trainer(SGD), trainer(SGD), tmp_path / "state.safetensors"
+    whole.run()
+    part.advance()
+    part.state.write(path)
+    part.advance()
+    part.advance()  # into the next epoch
+    part.state.read(path)
+    part.run()
+    assert same(part.task.module, whole.task.module)

@@ -14,8 +14,9 @@ from pipeline.models.methods.base import TrainingMethod
 
 
 def method_names() -> list[str]:
-    """The values of `train.method`: every file of this folder that holds a class `Method`."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "base")
+    """The values of `train.method`: the modules of this folder, without `base` and those that begin with `_`."""
+    names = (module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(name for name in names if name != "base" and not name.startswith("_"))
 
 
 def make_method(name: str, options: Mapping[str, Any]) -> TrainingMethod:
