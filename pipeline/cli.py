@@ -113,7 +113,7 @@ def predict(args: argparse.Namespace) -> Result:
 
 
 def check(args: argparse.Namespace) -> Result:
-    """Would the evaluation server take a zip?"""
+    """Does a zip keep the published rules?"""
     from pipeline.package.validate import show_problems
     from pipeline.submission.check import inspect_submission
 
@@ -287,7 +287,7 @@ def _add_predict(commands: Any) -> None:
 
 
 def _add_check(commands: Any) -> None:
-    about = "check a zip as the evaluation server does; 1 if it would be refused"
+    about = "check a zip against the published rules; 1 if it breaks one"
     examples = (
         "  lid check mine.zip --track track3 --images LID_track3/val\n"
         "  lid check mine.zip --track track1 --ids val.txt --classes 12 --json\n"

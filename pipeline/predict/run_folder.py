@@ -18,7 +18,7 @@ from pipeline.models.classifier import Classifier, load_classifier
 from pipeline.refine.run import check_output
 from pipeline.refine.settings import RefineSettings
 
-MODEL, EVALUATE = "model", "evaluate.json"
+MODEL = "model"
 HALF = 128  # the threshold of Track 3 where split val has no truth: scores of at least half of 255
 GIVEN, PEAK, WITHOUT_TRUTH, LABEL_MAP = (
     "given",

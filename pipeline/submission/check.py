@@ -22,7 +22,7 @@ class Checked:
     """What a check found.
 
     Attributes:
-        problems: one message each; none: the evaluation server would take the zip
+        problems: one message each; none: the zip keeps the published rules
         expected: predictions that a whole submission holds
         counts: of the predictions that could be decoded, as in package.json
     """
@@ -39,7 +39,7 @@ def check_submission(
     images: str | Path | None = None,
     classes: int | None = None,
 ) -> list[str]:
-    """Check a zip as strictly as the evaluation server does; return every problem, none if it would be taken.
+    """Check a zip against the published rules; return every problem, none if it keeps them.
 
     The rules are those of `pipeline.package.validate`. Which predictions have to be there is said by `ids`, by
     `images`, or by both: then the images of these ids only. Without `images` the sizes are not known, and not checked.

@@ -48,7 +48,7 @@ def score_submission(
 ) -> dict[str, Any]:
     """The board's numbers for a zip made anywhere, under the keys of `metrics.json`.
 
-    The zip is checked first, as strictly as the evaluation server does; the size of a prediction has to be that of its
+    The zip is checked first, against the published rules; the size of a prediction has to be that of its
     mask. Like the server, this refuses a zip that lacks an image of the truth, or has one beside it. With `partial` the
     images that have both are scored; the others are counted, and the first of them are named.
 
