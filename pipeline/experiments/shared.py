@@ -50,7 +50,7 @@ def fit_poolings(manifest: Manifest, every: Sequence[TrainSettings]) -> list[Fit
 
     Raises:
         TrainError: as the stage
-        SettingsError: if more than the pooling differs, or the backbone of several runs is trained
+        SettingsError: if more than the pooling differs, or several runs cannot share pooled features
     """
     settings = every[0]
     if len(every) == 1:
@@ -63,6 +63,11 @@ def fit_poolings(manifest: Manifest, every: Sequence[TrainSettings]) -> list[Fit
     data = split_data(manifest, settings)
     hardware = choose_hardware(settings.device, settings.precision, learning=False)
     classifiers = [new_classifier(one, data.train, data.classes, hardware.device) for one in every]
+    if not classifiers[0].method.uses_pooled_features:
+        raise SettingsError(
+            f"train.method: expected one whose loss needs pooled features alone, got {settings.method!r}; its runs "
+            "cannot share them, train them one by one"
+        )
     features = pool_views(classifiers[0], [classifier.pool for classifier in classifiers], data, settings, hardware)
     offset = find_offset(classifiers[0], data.train_files, settings, hardware)
     fits = []

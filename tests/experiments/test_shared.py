@@ -18,6 +18,7 @@ from pipeline.core.settings import write_yaml
 from pipeline.experiments.shared import Extraction, extract_together, fit_poolings, main
 from pipeline.extract.run import extract as extract_one
 from pipeline.models.backbones import Normalization
+from pipeline.models.methods.base import TrainingMethod
 from pipeline.train.run import fit
 from stages import extract, train
 
@@ -138,6 +139,15 @@ def test_what_differs_in_more_than_the_pooling_is_refused(colors: Manifest, star
 def test_a_trained_backbone_cannot_be_shared(colors: Manifest, start: str) -> None:
     with pytest.raises(SettingsError, match="expected a frozen backbone"):
         fit_poolings(colors, [quick(start, backbone={"trained": True})] * 2)
+
+
+def test_a_method_that_needs_more_than_pooled_features_cannot_be_shared(
+    colors: Manifest, start: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its other layers would stay as they were made."""
+    monkeypatch.setattr(TrainingMethod, "uses_pooled_features", False)
+    with pytest.raises(SettingsError, match=r"train\.method: expected one .* got 'baseline'; .* one by one"):
+        fit_poolings(colors, [quick(start, pooling="gap"), quick(start, pooling="tap")])
 
 
 def test_a_single_run_may_train_its_backbone(colors: Manifest, start: str) -> None:
