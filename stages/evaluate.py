@@ -21,13 +21,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--params", type=Path, default=PARAMS)
     parser.add_argument("--track", required=True, choices=sorted(TRACKS))
-    for name in ("--manifest", "--maps", "--features", "--refined", "--out"):
+    for name in ("--manifest", "--maps", "--features", "--refined", "--student", "--out"):
         parser.add_argument(name, required=True, type=Path)
     parser.add_argument("--report", type=Path, help="what a prediction with this run needs; none if not given")
     args = parser.parse_args(arguments)
     track = get_track(args.track)
     settings = load_section(EvaluateSettings, f"tracks.{args.track}.evaluate", args.params)
-    metrics = evaluate(args.manifest, args.maps, args.refined, args.out, settings, track)
+    metrics = evaluate(args.manifest, args.maps, args.refined, args.out, settings, track, args.student)
     write_diagnostics(args.manifest, args.features, args.maps, args.out / DIAGNOSTICS, track)
     if args.report:
         write_json(args.report, describe_scores(metrics, track))

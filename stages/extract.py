@@ -10,7 +10,7 @@ from pathlib import Path
 from pipeline.core.errors import run
 from pipeline.core.files import write_json
 from pipeline.core.manifest import read_manifest
-from pipeline.core.settings import PARAMS, load_section
+from pipeline.core.settings import PARAMS, load_section, read_params, section
 from pipeline.core.tracks import TRACKS, get_track
 from pipeline.extract.features import keep_features
 from pipeline.extract.run import describe_extraction, extract
@@ -28,7 +28,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings = load_section(ExtractSettings, f"tracks.{args.track}.extract", args.params)
     manifest, classifier = read_manifest(args.manifest, truth=False), load_classifier(args.model)
     track = get_track(args.track)
-    counts = extract(manifest, classifier, args.out, settings, with_true=track.task == "localization")
+    counts = extract(
+        manifest,
+        classifier,
+        args.out,
+        settings,
+        with_true=track.task == "localization",
+        with_targets=section(read_params(args.params), f"tracks.{args.track}.student.enabled", args.params),
+    )
     kept = keep_features(manifest, classifier, args.features, settings, track)
     write_json(args.report, describe_extraction(counts, kept, manifest.classes, track, settings))
 

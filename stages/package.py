@@ -11,7 +11,7 @@ from pipeline.core.errors import run
 from pipeline.core.files import write_json
 from pipeline.core.manifest import read_manifest
 from pipeline.core.settings import PARAMS, load_section
-from pipeline.core.store import Store
+from pipeline.core.store import Store, submitted
 from pipeline.core.tracks import TRACKS, get_track
 from pipeline.package.run import package
 from pipeline.package.settings import PackageSettings
@@ -21,12 +21,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--params", type=Path, default=PARAMS)
     parser.add_argument("--track", required=True, choices=sorted(TRACKS))
-    for name in ("--manifest", "--refined", "--out", "--report"):
+    for name in ("--manifest", "--refined", "--student", "--out", "--report"):
         parser.add_argument(name, required=True, type=Path)
     args = parser.parse_args(arguments)
     settings = load_section(PackageSettings, f"tracks.{args.track}.package", args.params)
     manifest = read_manifest(args.manifest, (settings.split,), truth=False)
-    counts = package(manifest, Store(args.refined / settings.split), args.out, get_track(args.track), settings.split)
+    predictions = Store(submitted(args.refined / settings.split, args.student / settings.split))
+    counts = package(manifest, predictions, args.out, get_track(args.track), settings.split)
     write_json(args.report, counts)
 
 

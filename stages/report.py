@@ -19,7 +19,7 @@ from pipeline.report.results import Results
 from pipeline.report.run import write_report
 from pipeline.report.settings import ReportSettings
 
-STAGES = ("preprocess", "train", "extract", "refine", "package")  # whose counts the page can show
+STAGES = ("preprocess", "train", "extract", "refine", "student", "package")  # whose counts the page can show
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--params", type=Path, default=PARAMS)
     parser.add_argument("--track", required=True, choices=sorted(TRACKS))
     results = ("--metrics", "--table", "--per-image", "--diagnostics")
-    for name in ("--manifest", "--maps", "--refined", *results, "--history", "--out"):
+    for name in ("--manifest", "--maps", "--refined", "--predicted", *results, "--history", "--out"):
         parser.add_argument(name, required=True, type=Path)
     for stage in STAGES:
         parser.add_argument(f"--{stage}", type=Path)
@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         manifest=read_manifest(args.manifest),
         maps=Store(args.maps),
         refined=Store(args.refined),
+        student=Store(args.predicted),
         metrics=read_json(args.metrics),
         table=read_rows(args.table),
         per_image=read_rows(args.per_image),

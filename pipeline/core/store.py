@@ -144,6 +144,11 @@ class Store:
             _compare(self.folder / shard.file, shard.sha256)
 
 
+def submitted(refined: Path, student: Path | None) -> Path:
+    """The store of the predictions that a run submits: the student's where it made some, else the refined maps."""
+    return student if student is not None and len(Store(student)) else refined
+
+
 def read_shard(file: Path, image_id: str, expected: str = "") -> dict[str, NDArray[Any]]:
     """Return the arrays of one image of a shard by name.
 

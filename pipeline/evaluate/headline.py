@@ -17,6 +17,7 @@ def headline(track: Track, metrics: dict[str, Any]) -> str:
     metric = ranking(track.task)
     baselines = [(name, metrics.get(key)) for key, name in named_baselines(metric)]
     scores = [(f"{metric.label} on val", metrics[metric.key]), ("without CRF", metrics["before_crf"][metric.key])]
+    scores.append(("first stage", metrics.get("first_stage", {}).get(metric.key)))
     return f"{track.name}: " + ", ".join(
         f"{name} {value:.3f}" for name, value in [*scores, *baselines] if value is not None
     )

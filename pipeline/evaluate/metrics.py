@@ -120,6 +120,7 @@ NOTES = {  # everything else that `metrics.json` says, by key
     "classes": "`evaluate.classes`",
     "note": "why scores are null",
     "before_crf": "the scores without the CRF",
+    "first_stage": "the scores of the refined maps, where a student predicts; with `before_crf` of their own",
 }
 
 

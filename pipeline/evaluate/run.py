@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from pipeline.core.errors import ScoreError, StoreError, sample
 from pipeline.core.files import write_json, write_text
 from pipeline.core.images import decode_png
 from pipeline.core.manifest import Record, read_manifest
-from pipeline.core.store import Store
+from pipeline.core.store import Store, submitted
 from pipeline.core.tracks import Track
 from pipeline.evaluate.classification import Classification, check_prediction
 from pipeline.evaluate.localization import LocalizationScorer
@@ -54,7 +54,13 @@ class Result:
 
 
 def evaluate(
-    manifest_path: Path, maps_store: Path, refined_store: Path, out_dir: Path, settings: EvaluateSettings, track: Track
+    manifest_path: Path,
+    maps_store: Path,
+    refined_store: Path,
+    out_dir: Path,
+    settings: EvaluateSettings,
+    track: Track,
+    student_store: Path | None = None,
 ) -> dict[str, Any]:
     """Score the predictions for split val.
 
@@ -70,6 +76,8 @@ def evaluate(
         out_dir: where `metrics.json`, `table.csv` and `per_image.csv` go; the same three for every track
         settings: which readings of the metrics rank, and how many processes work
         track: decides what a prediction is
+        student_store: `before` and `after` of the student; empty where it is switched off. If it is not, these
+            predictions are scored, and the refined ones beside them, as `first_stage`
 
     Returns:
         what stands in `metrics.json`
@@ -80,11 +88,15 @@ def evaluate(
         StoreError: if a store is missing or damaged
     """
     manifest = read_manifest(manifest_path, ("val",))
-    plan = Plan(track, Context(settings, manifest.classes, manifest.mask_kind), maps_store, refined_store)
+    predictions = submitted(refined_store, student_store)
+    plan = Plan(track, Context(settings, manifest.classes, manifest.mask_kind), maps_store, predictions)
     records = list(manifest)
-    predicted = _with_predictions(records, refined_store)
+    predicted = _with_predictions(records, predictions)
     result = _score_all(plan, predicted)
     metrics = _metrics(result, records, predicted)
+    if predictions != refined_store:
+        first = _score_all(replace(plan, refined=refined_store), predicted)
+        metrics["first_stage"] = _scores_alone(first.scorer.metrics())
     write_json(out_dir / METRICS, metrics)
     write_text(out_dir / TABLE, to_csv(result.scorer.table()))
     write_text(out_dir / PER_IMAGE, to_csv(_image_table(result.scorer, predicted, manifest.classes)))
@@ -103,6 +115,12 @@ def describe_scores(metrics: Mapping[str, Any], track: Track) -> dict[str, Any]:
     if track.task == "segmentation":
         return found
     return {**found, "peak_threshold": metrics["peak_threshold"], "comparison": metrics["comparison"]}
+
+
+def _scores_alone(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The scores that have a value before and after the CRF, without counts and baselines."""
+    before = metrics["before_crf"]
+    return {**{name: metrics[name] for name in before}, "before_crf": before}
 
 
 def _with_predictions(records: Sequence[Record], refined_store: Path) -> Sequence[Record]:
@@ -152,6 +170,8 @@ def _read_prediction(refined: Store, record: Record, first: int, top: int, is_ri
     """The predictions of one image; `first` is the class of its first map."""
     stored = _read(refined, record.id, ("before", "after"))
     before, after = _decode(refined, record, stored, "")
+    if refined.about.get("class_agnostic"):  # one map, whichever class the image has
+        return Prediction(before, after, top, is_right, (before, after))
     if "label_after" in stored:
         return Prediction(before, after, top, is_right, _decode(refined, record, stored, "label_"))
     return Prediction(before, after, top, is_right, (before, after) if first in record.labels else None)

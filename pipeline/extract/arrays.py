@@ -35,7 +35,8 @@ def image_arrays(
         MapError: naming the image whose map is not finite
     """
     logits = mean_logits(classifier, views)
-    wanted = wanted_classes(logits, [job.labels for job in batch], settings.max_classes)
+    most = max(settings.max_classes, *(len(job.labels) for job in batch))  # no known label is left out
+    wanted = wanted_classes(logits, [job.labels for job in batch], most)
     predicted = wanted_classes(logits, [()] * len(batch), 1)[:, 0]  # (N,)
     maps = raw_maps_of(classifier, views, wanted, settings)
     columns = (wanted.cpu().numpy(), classifier.probabilities(logits).cpu().numpy(), predicted.cpu().numpy())
@@ -101,5 +102,6 @@ def _kept(
     if job.labels:
         return np.arange(min(len(job.labels), len(classes)))
     kept = probabilities[classes] >= settings.min_probability
+    kept[settings.max_classes :] = False
     kept[0] = True
     return np.flatnonzero(kept)

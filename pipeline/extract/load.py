@@ -13,7 +13,6 @@ from torch.utils.data import DataLoader, Dataset
 from pipeline.core.device import Hardware, single_thread
 from pipeline.core.images import read_rgb, resize_image
 from pipeline.extract.plan import Job
-from pipeline.extract.settings import ExtractSettings
 
 
 class _ViewDataset(Dataset[tuple[list[NDArray[np.uint8]], int]]):
@@ -53,12 +52,12 @@ def batch_positions(jobs: Sequence[Job], batch_size: int) -> list[list[int]]:
     return positions
 
 
-def load_batches(jobs: Sequence[Job], settings: ExtractSettings, hardware: Hardware) -> DataLoader[Any]:
+def load_batches(jobs: Sequence[Job], batch_size: int, workers: int, hardware: Hardware) -> DataLoader[Any]:
     """Batches of images with views of one shape: (the N images at every size, their positions in `jobs`)."""
     return DataLoader(
         _ViewDataset(jobs),
-        batch_sampler=batch_positions(jobs, settings.batch_size),
-        num_workers=settings.workers,
+        batch_sampler=batch_positions(jobs, batch_size),
+        num_workers=workers,
         collate_fn=_collate,
         pin_memory=hardware.pins_memory,
         worker_init_fn=single_thread,

@@ -31,24 +31,37 @@ def view_shapes(shape: Shape, settings: ExtractSettings, output_stride: int) -> 
 
 
 def plan_shards(
-    manifest: Manifest, settings: ExtractSettings, output_stride: int, with_true: bool = False
+    manifest: Manifest,
+    settings: ExtractSettings,
+    output_stride: int,
+    with_true: bool = False,
+    with_targets: bool = False,
 ) -> dict[Split, list[list[Job]]]:
-    """The images of each shard of each split, images of one shape side by side; no shard for an unwanted split."""
+    """The images of each shard of each split, images of one shape side by side; no shard for an unwanted split.
+
+    Args:
+        with_true: whether maps of the labels of val images are stored beside those of other classes, for scoring
+        with_targets: whether split train is wanted as targets of the student: its labelled images, by their labels
+    """
     shards: dict[Split, list[list[Job]]] = {}
     for split in SPLITS:
-        wanted = _jobs(manifest, split, settings, output_stride, with_true) if split in settings.splits else []
-        jobs = {job.id: job for job in wanted}
+        as_targets = with_targets and split == "train"
+        wanted = split in settings.splits or as_targets
+        every = _jobs(manifest, split, settings, output_stride, with_true, as_targets) if wanted else []
+        jobs = {job.id: job for job in every}
         divided = divide(sorted(jobs), IMAGES_PER_SHARD)
         shards[split] = [by_shape(jobs[image_id] for image_id in ids) for ids in divided]
     return shards
 
 
 def _jobs(
-    manifest: Manifest, split: Split, settings: ExtractSettings, output_stride: int, with_true: bool
+    manifest: Manifest, split: Split, settings: ExtractSettings, output_stride: int, with_true: bool, as_targets: bool
 ) -> Iterator[Job]:
     """All images of a split. Labels of test images choose no classes: a submission must not use them."""
-    by_label = settings.classes == "label" and split != "test"
+    by_label = as_targets or (settings.classes == "label" and split != "test")
     for record in manifest.select(split):
+        if as_targets and not record.labels:
+            continue  # nobody knows which classes such an image has
         shape = stored_shape(record)
         views = view_shapes(shape, settings, output_stride)
         true = record.labels if with_true and split == "val" else ()

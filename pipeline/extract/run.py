@@ -41,7 +41,12 @@ class Counts:
 
 
 def extract(
-    manifest: Manifest, classifier: Classifier, out: Path, settings: ExtractSettings, with_true: bool = False
+    manifest: Manifest,
+    classifier: Classifier,
+    out: Path,
+    settings: ExtractSettings,
+    with_true: bool = False,
+    with_targets: bool = False,
 ) -> Counts:
     """Write the maps of all images as a store for each split, those of unwanted splits empty.
 
@@ -50,6 +55,7 @@ def extract(
 
     Args:
         with_true: whether maps of the labels of val images are stored beside those of other classes, for scoring
+        with_targets: whether split train is wanted as targets of the student: its labelled images, by their labels
 
     Raises:
         MapError: naming the image whose map is not finite
@@ -58,7 +64,7 @@ def extract(
     hardware = choose_hardware(settings.device, settings.precision, learning=False)
     classifier.to(hardware.device).eval()
     maps = MapStores(classifier, settings, hardware, out)
-    shards = plan_shards(manifest, settings, classifier.design.output_stride, with_true)
+    shards = plan_shards(manifest, settings, classifier.design.output_stride, with_true, with_targets)
     with progress_bar(shards) as bar:
         for split in SPLITS:
             for jobs in shards[split]:
@@ -83,7 +89,7 @@ def compute_batches(
     jobs: Sequence[Job], classifier: Classifier, settings: ExtractSettings, hardware: Hardware
 ) -> Iterator[tuple[list[Job], list[View]]]:
     """The images of a shard batch by batch, with the features of all their views."""
-    for scales, positions in load_batches(jobs, settings, hardware):
+    for scales, positions in load_batches(jobs, settings.batch_size, settings.workers, hardware):
         yield [jobs[position] for position in positions], compute_views(classifier, scales, settings, hardware)
 
 

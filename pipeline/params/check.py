@@ -19,6 +19,7 @@ from pipeline.package.settings import PackageSettings
 from pipeline.preprocess.settings import PreprocessSettings
 from pipeline.refine.settings import RefineSettings, wrong_output
 from pipeline.report.settings import ReportSettings
+from pipeline.student.settings import StudentSettings
 from pipeline.train.settings import TrainSettings
 
 SECTIONS: dict[str, type] = {
@@ -26,6 +27,7 @@ SECTIONS: dict[str, type] = {
     "train": TrainSettings,
     "extract": ExtractSettings,
     "refine": RefineSettings,
+    "student": StudentSettings,
     "evaluate": EvaluateSettings,
     "package": PackageSettings,
     "report": ReportSettings,
@@ -112,6 +114,14 @@ def _contradictions(found: dict[str, Any], track: Track) -> list[str]:
         )
     if refine.output == "label_map" and extract.max_classes == 1:
         lines.append("extract.max_classes: expected 2 or more with refine.output 'label_map', got 1")
+    student = found["student"]
+    if student.enabled and refine.output == "label_map_one_class":
+        lines.append(
+            "refine.output: expected 'label_map' with student.enabled, got 'label_map_one_class'; the student learns "
+            "every class of an image"
+        )
+    if student.shape == "box" and track.task == "segmentation":
+        lines.append("student.shape: expected 'free', got 'box'; only score maps have level sets")
     if refine.output == "label_map" and train.loss == "single_label":
         lines.append(
             "train.loss: expected 'multi_label' with refine.output 'label_map', got 'single_label'; "

@@ -36,6 +36,7 @@ class Prediction:
 
     before: NDArray[np.uint8]  # without the CRF
     after: NDArray[np.uint8]  # with it; the same where it is switched off
+    foreground: NDArray[np.uint8] | None = None  # label maps: 255 times the probability of not being background
 
 
 def read_evidence(arrays: Arrays, shape: tuple[int, int]) -> Evidence:
@@ -52,7 +53,7 @@ def read_evidence(arrays: Arrays, shape: tuple[int, int]) -> Evidence:
 def predict_image(evidence: Evidence, settings: RefineSettings, refine: Refine | None) -> Prediction:
     """The prediction of one image that the settings ask for; `refine` None switches the CRF off."""
     if settings.output == "score_map":
-        return _in_shape(make_score_map(evidence, settings.exponent, refine), settings.shape)
+        return in_shape(make_score_map(evidence, settings.exponent, refine), settings.shape)
     several = settings.output == "label_map"
     return make_label_map(
         evidence, settings.exponent, settings.background, settings.min_probability if several else None, refine
@@ -70,12 +71,16 @@ def make_score_map(evidence: Evidence, exponent: float, refine: Refine | None) -
     before = score_to_uint8(score)
     if refine is None:
         return Prediction(before, before)
-    foreground = score**exponent
+    return Prediction(before, refine_score(score**exponent, refine))
+
+
+def refine_score(foreground: NDArray[np.float32], refine: Refine) -> NDArray[np.uint8]:
+    """The foreground marginal of the CRF, times 255, from the probability of the foreground. Shapes: (H, W)"""
     refined = refine(np.stack([1 - foreground, foreground]))[1]
-    return Prediction(before, score_to_uint8(np.clip(refined, 0.0, 1.0)))  # mean-field sums can pass 1 by a rounding
+    return score_to_uint8(np.clip(refined, 0.0, 1.0))  # mean-field sums can pass 1 by a rounding
 
 
-def _in_shape(prediction: Prediction, shape: str) -> Prediction:
+def in_shape(prediction: Prediction, shape: str) -> Prediction:
     if shape == "free":
         return prediction
     before = fill_boxes(prediction.before)
@@ -100,12 +105,21 @@ def make_label_map(
     )
     scores = np.clip(evidence.scaled[kept], 0.0, 1.0) ** exponent  # (P, H, W)
     scores = np.concatenate([np.full_like(scores[:1], background), scores])  # (1 + P, H, W)
-    values = np.concatenate([[0], evidence.classes[kept] + 1]).astype(np.uint8)  # (1 + P,)
-    before = values[scores.argmax(axis=0)]
-    if refine is None:
-        return Prediction(before, before)
-    refined = refine(scores / scores.sum(axis=0, keepdims=True))
-    return Prediction(before, values[refined.argmax(axis=0)])
+    return decode_labels(scores / scores.sum(axis=0, keepdims=True), evidence.classes[kept], refine)
+
+
+def decode_labels(probabilities: NDArray[np.float32], classes: NDArray[np.int32], refine: Refine | None) -> Prediction:
+    """The most probable class id at every pixel, before and after the CRF.
+
+    Args:
+        probabilities: of the background and of each class, adding up to 1. Shape: (1 + P, H, W)
+        classes: class index of each map after the background. Shape: (P,)
+    """
+    values = np.concatenate([[0], classes + 1]).astype(np.uint8)  # (1 + P,)
+    before = values[probabilities.argmax(axis=0)]
+    refined = probabilities if refine is None else refine(probabilities)
+    after = before if refine is None else values[refined.argmax(axis=0)]
+    return Prediction(before, after, score_to_uint8(np.clip(1 - refined[0], 0.0, 1.0)))
 
 
 def present_classes(probabilities: NDArray[np.float32], min_probability: float | None) -> NDArray[np.int64]:

@@ -2,6 +2,8 @@
 
 What is stored for an image: `before` and `after`, the bytes of a PNG of mode L at the image's size, without and with
 the CRF; where there is also a map of the true class, `label_before` and `label_after` of that one, for scoring only.
+Of label maps of known classes also `foreground`, 255 times the probability of the foreground, by which the student
+leaves out pixels that are not certain.
 
 Images are refined in tasks of `shard_size` images. A task keeps its results in the scratch folder of `core.reuse`; at
 the end they are joined into the few files of the stores, and a run that was stopped goes on where it was.
@@ -163,10 +165,13 @@ def _join(
 
 def _refined(arrays: Arrays, file: Path, image_id: str, settings: RefineSettings) -> Arrays:
     """What is stored of one image."""
-    stored = _as_arrays(refine_image(arrays, file, image_id, settings))
+    prediction = refine_image(arrays, file, image_id, settings)
+    stored = as_arrays(prediction)
+    if prediction.foreground is not None and bool(arrays.get("known", [False])[0]):
+        stored = {**stored, "foreground": encode(prediction.foreground)}  # how certain a target is
     if "label_maps" not in arrays:
         return stored
-    of_label = _as_arrays(refine_image({**arrays, "maps": arrays["label_maps"]}, file, image_id, settings))
+    of_label = as_arrays(refine_image({**arrays, "maps": arrays["label_maps"]}, file, image_id, settings))
     return {**stored, **{f"label_{name}": data for name, data in of_label.items()}}
 
 
@@ -189,11 +194,14 @@ def refine_pixels(arrays: Arrays, image: NDArray[np.uint8], image_id: str, setti
         raise MapError(f"{image_id}: {error}") from None
 
 
-def _as_arrays(prediction: Prediction) -> Arrays:
-    return {
-        name: np.frombuffer(encode_png(pixels), np.uint8)
-        for name, pixels in (("before", prediction.before), ("after", prediction.after))
-    }
+def as_arrays(prediction: Prediction) -> Arrays:
+    """A prediction as it is stored: bytes of a PNG each."""
+    return {"before": encode(prediction.before), "after": encode(prediction.after)}
+
+
+def encode(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The bytes of a PNG as an array, as a store holds them."""
+    return np.frombuffer(encode_png(pixels), np.uint8)
 
 
 def check_output(output: str, allowed: Sequence[str], track: str) -> None:

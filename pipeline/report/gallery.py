@@ -9,11 +9,18 @@ from numpy.typing import NDArray
 
 from pipeline.core.images import decode_png, read_rgb
 from pipeline.core.manifest import Record, Split
+from pipeline.core.store import Store
 from pipeline.core.tracks import Track
 from pipeline.report.charts import Chart, Series, draw_chart
 from pipeline.report.formatting import Row, number
-from pipeline.report.overlays import class_colors, css_color, data_uri, paint_heat, shrink
-from pipeline.report.predictions import draw_localization, draw_segmentation, peak_threshold, scaled_map
+from pipeline.report.overlays import Pixels, class_colors, css_color, data_uri, paint_heat, shrink
+from pipeline.report.predictions import (
+    draw_localization,
+    draw_segmentation,
+    paint_prediction,
+    peak_threshold,
+    scaled_map,
+)
 from pipeline.report.results import Results
 from pipeline.report.settings import ReportSettings
 
@@ -106,7 +113,7 @@ def _unscored(results: Results, settings: ReportSettings, some_are_scored: bool)
     splits: tuple[Split, ...] = ("test",) if some_are_scored else ("val", "test", "train")
     for split in splits:
         every = results.manifest.select(split).ids()
-        ids = [image_id for image_id in every if image_id in results.maps and image_id in results.refined]
+        ids = [image_id for image_id in every if image_id in results.maps and image_id in results.predictions]
         if ids:
             most = min(UNSCORED_ROWS, settings.images) if some_are_scored else settings.images
             return list(results.manifest.with_ids([ids[place] for place in evenly(len(ids), most)]))
@@ -122,12 +129,13 @@ def _row(
     threshold: int | None = None,
 ) -> GalleryRow:
     stored = results.maps.read(record.id)
-    prediction = decode_png(results.refined.read(record.id)["after"], record.id)
+    prediction = _decode(results.predictions, record, "after")
     image = read_rgb(record.file)
     draw = draw_localization if results.track.task == "localization" else draw_segmentation
     drawn = draw(results, record, image, prediction, threshold)
     heat = paint_heat(image, scaled_map(stored["maps"], image.shape[:2]))
-    tiles = [("image", image), (f"map of {results.manifest.classes[stored['classes'][0]]}", heat), *drawn.tiles]
+    map_tile = (f"map of {results.manifest.classes[stored['classes'][0]]}", heat)
+    tiles = [("image", image), map_tile, *_student_tiles(results, record, image), *drawn.tiles]
     predicted = [int(stored["classes"][0])] if drawn.predicted is None else drawn.predicted
     return GalleryRow(
         id=record.id,
@@ -140,6 +148,21 @@ def _row(
         is_right=_is_right(results.track, record.labels, predicted),
         tiles=[Tile(name, data_uri(shrink(pixels, settings.width))) for name, pixels in tiles],
     )
+
+
+def _decode(store: Store, record: Record, name: str) -> Pixels:
+    return decode_png(store.read(record.id)[name], record.id)
+
+
+def _student_tiles(results: Results, record: Record, image: Pixels) -> list[tuple[str, Pixels]]:
+    """Where a student predicts: the refined map that it learned to make, and what it says before its CRF."""
+    if results.predictions is results.refined:
+        return []
+    parts = [
+        ("first stage", _decode(results.refined, record, "after")),
+        ("student without CRF", _decode(results.predictions, record, "before")),
+    ]
+    return [(name, paint_prediction(results.track, image, prediction)) for name, prediction in parts]
 
 
 def _word(results: Results, index: int, probabilities: NDArray[np.float16] | None = None) -> Word:

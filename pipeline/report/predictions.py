@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.images import resize
 from pipeline.core.manifest import Record
+from pipeline.core.tracks import Track
 from pipeline.core.truth import IGNORE_INDEX, read_foreground, read_label_map
 from pipeline.evaluate.segmentation import classes_in
 from pipeline.report.formatting import column_points, number
@@ -44,11 +45,18 @@ class Drawn:
     true: Sequence[int] = ()
 
 
+def paint_prediction(track: Track, image: Pixels, prediction: Pixels) -> Pixels:
+    """A score map or a label map over its image. Shape: (H, W, 3)"""
+    if track.task == "localization":
+        return paint_heat(image, prediction.astype(np.float32) / np.float32(255))
+    return paint(image, prediction, class_colors())
+
+
 def draw_localization(
     results: Results, record: Record, image: Pixels, prediction: Pixels, threshold: int | None
 ) -> Drawn:
     """Track 3: the score map and, where there is truth, the truth and {prediction >= threshold} (or >) against it."""
-    refined = ("refined map", paint_heat(image, prediction.astype(np.float32) / np.float32(255)))
+    refined = ("refined map", paint_prediction(results.track, image, prediction))
     if threshold is None:
         return Drawn([refined])
     mask, ignored = read_foreground(record, results.manifest.mask_kind)
@@ -61,7 +69,7 @@ def draw_segmentation(
     results: Results, record: Record, image: Pixels, prediction: Pixels, threshold: int | None
 ) -> Drawn:
     """Track 1: the label map and, where there is truth (`threshold` is not None), the true one and both compared."""
-    refined = ("prediction", paint(image, prediction, class_colors()))
+    refined = ("prediction", paint_prediction(results.track, image, prediction))
     if threshold is None:
         return Drawn([refined], classes_in(prediction))
     truth = read_label_map(record, results.manifest.mask_kind, len(results.manifest.classes))

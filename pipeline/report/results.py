@@ -19,6 +19,7 @@ class Results:
         manifest: all images and classes
         maps: `maps` (P, h, w), `classes` (P,) and `probabilities` (K,) by image id
         refined: `before` and `after`, PNG bytes, by image id
+        student: the same of the student; None or empty where it is switched off
         metrics: scores by name, `before_crf` among them; a score may be None
         table: Track 3: IoU by threshold; Track 1: IoU by class
         per_image: id, label, predicted, iou_before, iou_after of each scored image
@@ -39,3 +40,9 @@ class Results:
     counts: Mapping[str, Mapping[str, Any]]
     params: Mapping[str, Any]
     diagnosis: Mapping[str, Any] = field(default_factory=dict)
+    student: Store | None = None
+
+    @property
+    def predictions(self) -> Store:
+        """What the run submits: the student's predictions where it has some, else the refined maps."""
+        return self.refined if self.student is None or not len(self.student) else self.student

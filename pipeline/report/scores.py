@@ -94,7 +94,9 @@ def headline(results: Results) -> Headline:
 def _card(metric: Metric, metrics: Mapping[str, Any]) -> Card:
     value, before = number(metrics.get(metric.key)), number(get(metrics, "before_crf", metric.key))
     baselines = [(name, number(metrics.get(key)), "baseline") for key, name in named_baselines(metric)]
-    every = [("with CRF", value, "after"), ("without CRF", before, "before"), *baselines]
+    first = number(get(metrics, "first_stage", metric.key))
+    every = [("with CRF", value, "after"), ("without CRF", before, "before"), ("first stage", first, "before")]
+    every += baselines
     bars = [Bar(name, known, kind) for name, known, kind in every if known is not None]
     return Card(metric.title, metric.about, value, before, bars)
 

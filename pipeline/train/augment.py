@@ -41,6 +41,15 @@ def plain_view(resize: int) -> View:
     return partial(_whole, resize)
 
 
+def jitter_color(image: NDArray[np.uint8], most: float, seed: int) -> NDArray[np.uint8]:
+    """Brightness, contrast and saturation changed by factors from [1 - most, 1 + most]. Shape: (H, W, 3)"""
+    factors = (1 - most, 1 + most)
+    jitter = albumentations.Compose([albumentations.ColorJitter(factors, factors, factors, 0, p=1)])
+    jitter.set_random_state(np.random.default_rng(seed), random.Random(seed))
+    changed: NDArray[np.uint8] = jitter(image=np.ascontiguousarray(image))["image"]
+    return changed
+
+
 # bound by `partial`, not by closures: reading processes that are spawned (macOS) get a copy
 
 

@@ -20,7 +20,7 @@ from pipeline.train.observers import Observer, ProgressBar
 from pipeline.train.settings import TrainSettings
 from pipeline.train.split import TrainingData, draw_order
 from pipeline.train.step import Batch
-from pipeline.train.trainer import Task, Trainer, Training, make_criterion
+from pipeline.train.trainer import Task, Trainer, Training, make_criterion, validate
 
 VALIDATION_BATCH = 1024  # pooled features, not images
 
@@ -107,13 +107,13 @@ def fit_head(
         )
 
     criterion, images = make_criterion(settings), len(data.train.kept)
+    in_float32 = Hardware(hardware.device, "fp32")  # the precision is the backbone's; logits are float32 everywhere
     task = Task(
         module=head,
         loss=lambda inputs, targets: criterion(head(inputs), targets),
-        logits=head,
         train_batches=train_batches,
-        val_batches=val_batches,
         images=images,
+        set_mode=head.train,
+        validate=lambda: validate(head, val_batches(), settings, in_float32),
     )
-    in_float32 = Hardware(hardware.device, "fp32")  # the precision is the backbone's; logits are float32 everywhere
     return Trainer(task, settings, in_float32, [ProgressBar(settings.epochs, images), *loggers]).run()

@@ -22,9 +22,9 @@ from pipeline.train.head import fit_head, pool_views
 from pipeline.train.observers import Observer, ProgressBar
 from pipeline.train.settings import TrainSettings
 from pipeline.train.split import TrainingData, draw_order
-from pipeline.train.step import Batch
+from pipeline.train.step import Batch, set_mode
 from pipeline.train.targets import Targets
-from pipeline.train.trainer import Task, Trainer, Training, make_criterion
+from pipeline.train.trainer import Task, Trainer, Training, make_criterion, validate
 
 
 def fit_network(
@@ -63,10 +63,10 @@ def fit_network(
     task = Task(
         module=classifier,
         loss=lambda inputs, targets: classifier.loss(inputs, targets, criterion),
-        logits=classifier,
         train_batches=train_batches,
-        val_batches=val_batches,
         images=images,
+        set_mode=lambda: set_mode(classifier, settings),
+        validate=lambda: validate(classifier, val_batches(), settings, hardware),
     )
     torch.manual_seed(settings.seed)
     observers = [ProgressBar(settings.epochs, images), *loggers]

@@ -5,16 +5,14 @@ import math
 import torch
 from torch import nn
 
-from pipeline.models.classifier import Classifier
-from pipeline.train.settings import ScheduleSettings, TrainSettings
+from pipeline.train.settings import OptimizerSettings, ScheduleSettings
 
 
-def make_optimizer(module: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
+def make_optimizer(module: nn.Module, options: OptimizerSettings) -> torch.optim.Optimizer:
     """SGD (Nesterov) or AdamW; the head, the last group, has `head_multiplier` times the rate of the backbone.
 
-    Extra layers of the method belong to the head; a frozen backbone is left out.
+    What is not in the part that the module calls `backbone` belongs to the head; a frozen backbone is left out.
     """
-    options = settings.optimizer
     backbone, head = _parameters(module)
     groups = [{"params": backbone, "lr": options.learning_rate}] if backbone else []
     groups.append({"params": head, "lr": options.learning_rate * options.head_multiplier})
@@ -25,11 +23,11 @@ def make_optimizer(module: nn.Module, settings: TrainSettings) -> torch.optim.Op
 
 
 def _parameters(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Those of the backbone, if it is trained, and those of the head."""
-    if not isinstance(module, Classifier):
-        return [], list(module.parameters())
-    backbone = [value for value in module.backbone.parameters() if value.requires_grad]
-    return backbone, [*module.head.parameters(), *module.extra.parameters()]
+    """Those of the backbone, if it is trained, and all others."""
+    every = list(module.named_parameters())
+    backbone = [value for name, value in every if name.startswith("backbone.")]
+    head = [value for name, value in every if not name.startswith("backbone.")]
+    return [value for value in backbone if value.requires_grad], head
 
 
 def rate_factor(schedule: ScheduleSettings, progress: float) -> float:

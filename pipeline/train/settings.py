@@ -1,7 +1,7 @@
 """Settings of the stage `train`: the classifier and its training."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 from pydantic import Field
 
@@ -42,6 +42,28 @@ class ScheduleSettings:
             raise ValueError(
                 "name is 'step', steps is empty: expected at least one share; without a step the name is 'constant'"
             )
+
+
+class LoopSettings(Protocol):
+    """What the training loop reads, of the settings of any stage that trains."""
+
+    @property
+    def epochs(self) -> int: ...
+
+    @property
+    def batch_size(self) -> int: ...
+
+    @property
+    def accumulation_steps(self) -> int: ...
+
+    @property
+    def optimizer(self) -> OptimizerSettings: ...
+
+    @property
+    def schedule(self) -> ScheduleSettings: ...
+
+    @property
+    def checkpoint(self) -> str: ...
 
 
 @settings_class

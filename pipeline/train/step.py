@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pipeline.core.device import Hardware
 from pipeline.core.errors import TrainError
-from pipeline.train.settings import TrainSettings
+from pipeline.train.settings import LoopSettings, TrainSettings
 from pipeline.train.state import TrainState
 
 Batch = tuple[Tensor, Tensor]  # inputs (N, …), targets (N,) or (N, K)
@@ -20,7 +20,7 @@ def training_step(
     batches: Iterable[Batch],
     images: int,
     loss: BatchLoss,
-    settings: TrainSettings,
+    settings: LoopSettings,
     hardware: Hardware,
 ) -> None:
     """Update the weights by one step over a few batches that hold so many images together.

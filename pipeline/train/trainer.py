@@ -15,12 +15,15 @@ from pipeline.core.device import Hardware
 from pipeline.models.methods.base import Criterion
 from pipeline.train.observers import Observer
 from pipeline.train.optimizer import make_optimizer, rate_factor
-from pipeline.train.settings import TrainSettings
+from pipeline.train.settings import LoopSettings, TrainSettings
 from pipeline.train.state import Epoch, TrainState, zero_loss
-from pipeline.train.step import Batch, BatchLoss, check_finite, make_scaler, set_mode, training_step
+from pipeline.train.step import Batch, BatchLoss, check_finite, make_scaler, training_step
 from pipeline.train.targets import classification_loss, hits
 
 STEPS_BETWEEN_CHECKS = 50  # of the loss, which must be finite; reading it waits for the device
+
+
+Validation = tuple[float | None, float | None]  # mean loss, and share of images that are right
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +33,18 @@ class Task:
     Attributes:
         module: its parameters are trained
         loss: inputs and targets of a batch to their mean loss
-        logits: inputs to logits (N, K), for validation
         train_batches: the batches of an epoch, from 1, without its first so many images
-        val_batches: the batches of every validation
         images: of an epoch
+        set_mode: brings the module into training mode
+        validate: the loss and the accuracy on images that do not train; (None, None) without such images
     """
 
     module: nn.Module
     loss: BatchLoss
-    logits: Callable[[Tensor], Tensor]
     train_batches: Callable[[int, int], Iterable[Batch]]
-    val_batches: Callable[[], Iterable[Batch]]
     images: int
+    set_mode: Callable[[], object]
+    validate: Callable[[], Validation]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ class Trainer:
     """Trains the module of a task from any state on; `run` is the whole of it, `advance` a single step."""
 
     def __init__(
-        self, task: Task, settings: TrainSettings, hardware: Hardware, observers: Sequence[Observer] = ()
+        self, task: Task, settings: LoopSettings, hardware: Hardware, observers: Sequence[Observer] = ()
     ) -> None:
         self.task, self.settings, self.hardware, self.observers = task, settings, hardware, observers
         self.state = new_state(task.module, task.images, settings, hardware)
@@ -94,7 +97,7 @@ class Trainer:
         """
         start, state = time.perf_counter(), self.state
         if self._place != (state.epoch, state.images):  # a new epoch, or a state that was read
-            set_mode(self.task.module, self.settings)
+            self.task.set_mode()
             self._batches = iter(self.task.train_batches(state.epoch, state.images))
         effective = self.settings.batch_size * self.settings.accumulation_steps
         images = min(effective, self.task.images - state.images)
@@ -114,8 +117,7 @@ class Trainer:
         """Validate, note the epoch, keep its weights if they are the best, and go to the start of the next."""
         state, checkpoint = self.state, self.settings.checkpoint
         self.task.module.eval()
-        criterion = make_criterion(replace(self.settings, label_smoothing=0.0))
-        val_loss, val_accuracy = validate(self.task.logits, self.task.val_batches(), criterion, self.hardware)
+        val_loss, val_accuracy = self.task.validate()
         check_finite("val_loss", val_loss or 0.0)
         row = Epoch(
             epoch=state.epoch,
@@ -135,9 +137,9 @@ class Trainer:
             observer.epoch(row)
 
 
-def new_state(module: nn.Module, images: int, settings: TrainSettings, hardware: Hardware) -> TrainState:
+def new_state(module: nn.Module, images: int, settings: LoopSettings, hardware: Hardware) -> TrainState:
     """The state of a training that has not begun."""
-    optimizer = make_optimizer(module, settings)
+    optimizer = make_optimizer(module, settings.optimizer)
     steps = settings.epochs * math.ceil(images / (settings.batch_size * settings.accumulation_steps))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_factor(settings.schedule, step / steps))
     return TrainState(module, optimizer, schedule, make_scaler(hardware), zero_loss(hardware))
@@ -150,13 +152,13 @@ def make_criterion(settings: TrainSettings) -> Criterion:
 
 @torch.inference_mode()
 def validate(
-    logits_of: Callable[[Tensor], Tensor], val_batches: Iterable[Batch], criterion: Criterion, hardware: Hardware
-) -> tuple[float | None, float | None]:
+    logits_of: Callable[[Tensor], Tensor], val_batches: Iterable[Batch], settings: TrainSettings, hardware: Hardware
+) -> Validation:
     """Mean loss per image over its labels, and the share of images whose most probable class is one of them.
 
-    With a single-label loss the labels of an image share its target equally. The trainer validates without label
-    smoothing.
+    With a single-label loss the labels of an image share its target equally. There is no label smoothing.
     """
+    criterion = make_criterion(replace(settings, label_smoothing=0.0))
     losses, right, seen = 0.0, 0, 0
     for inputs, targets in val_batches:
         with hardware.autocast():

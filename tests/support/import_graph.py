@@ -10,7 +10,7 @@ FACE = (
     ROOT / "pipeline" / "__init__.py"
 )  # names for other programs: imports nothing until one is used, see test_pipeline
 # packages of the chain: none imports a later one
-ORDER = ("core", "models", "preprocess", "train", "extract", "refine", "evaluate", "package", "report")
+ORDER = ("core", "models", "preprocess", "train", "extract", "refine", "student", "evaluate", "package", "report")
 
 
 def imported_files(script: Path) -> set[Path]:

@@ -11,8 +11,8 @@ from pipeline.models.classifier import Classifier
 from pipeline.train.observers import Observer
 from pipeline.train.settings import TrainSettings
 from pipeline.train.state import Epoch
-from pipeline.train.step import Batch
-from pipeline.train.trainer import Task, Trainer, make_criterion
+from pipeline.train.step import Batch, set_mode
+from pipeline.train.trainer import Task, Trainer, make_criterion, validate
 
 C, K = 6, 3  # inputs and classes of a head
 
@@ -65,5 +65,12 @@ def make_trainer(
         loss = lambda inputs, targets: classifier.loss(inputs, targets, criterion)  # noqa: E731
     else:
         loss = lambda inputs, targets: criterion(module(inputs), targets)  # noqa: E731
-    task = Task(module, loss, module, split(data, settings.batch_size), val_batches, len(data[0]))
+    task = Task(
+        module=module,
+        loss=loss,
+        train_batches=split(data, settings.batch_size),
+        images=len(data[0]),
+        set_mode=lambda: set_mode(module, settings),
+        validate=lambda: validate(module, val_batches(), settings, CPU),
+    )
     return Trainer(task, settings, CPU, observers)

@@ -15,9 +15,8 @@ from pipeline.train.settings import ScheduleSettings
 @pytest.mark.parametrize(("name", "kind"), [("sgd", torch.optim.SGD), ("adamw", torch.optim.AdamW)])
 def test_the_head_learns_faster_than_the_backbone(name: str, kind: type) -> None:
     classifier = make_tiny()
-    optimizer = make_optimizer(
-        classifier, plain(optimizer={"name": name, "head_multiplier": 7.0, "weight_decay": 0.25})
-    )
+    options = plain(optimizer={"name": name, "head_multiplier": 7.0, "weight_decay": 0.25}).optimizer
+    optimizer = make_optimizer(classifier, options)
     assert isinstance(optimizer, kind)
     backbone, head = optimizer.param_groups
     assert (backbone["lr"], head["lr"]) == (0.05, pytest.approx(0.35))
@@ -28,7 +27,7 @@ def test_the_head_learns_faster_than_the_backbone(name: str, kind: type) -> None
 
 @pytest.mark.parametrize(("momentum", "nesterov"), [(0.9, True), (0.0, False)])
 def test_momentum_is_nesterovs(momentum: float, nesterov: bool) -> None:
-    group = make_optimizer(new_head(), plain(optimizer={"momentum": momentum})).param_groups[0]
+    group = make_optimizer(new_head(), plain(optimizer={"momentum": momentum}).optimizer).param_groups[0]
     assert (group["momentum"], group["nesterov"]) == (momentum, nesterov)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pipeline.core.errors import TrainError
 from pipeline.train.state import Epoch, TrainState
 from pipeline.train.step import Batch
-from pipeline.train.trainer import is_better, make_criterion, validate
+from pipeline.train.trainer import is_better, validate
 
 
 def test_accumulated_batches_follow_the_same_schedule() -> None:
@@ -99,13 +99,13 @@ def test_validate_by_hand() -> None:
     logits = torch.tensor([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 3.0]])
     rows = torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 1.0], [1.0, 0.0, 1.0]])
     batches = [(logits[:2], rows[:2]), (logits[2:], rows[2:])]  # uneven: the mean is over images, not batches
-    criterion = make_criterion(plain(loss="single_label"))
-    loss, accuracy = validate(identity, batches, criterion, CPU)
+    settings = plain(loss="single_label", label_smoothing=0.3)  # which validation leaves out
+    loss, accuracy = validate(identity, batches, settings, CPU)
     log = logits.log_softmax(dim=1)
     expected = -(log[0, 0] + (log[1, 0] + log[1, 2]) / 2 + (log[2, 0] + log[2, 2]) / 2) / 3
     assert loss == pytest.approx(expected.item(), rel=1e-6)
     assert accuracy == pytest.approx(2 / 3)
-    assert validate(identity, [], criterion, CPU) == (None, None)
+    assert validate(identity, [], settings, CPU) == (None, None)
 
 
 def test_validation_changes_no_statistics_and_training_resumes_after_it() -> None:

@@ -1,0 +1,1 @@
+"""The second stage: a segmentation network trained on the run's own refined predictions of split train."""

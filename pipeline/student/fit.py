@@ -1,0 +1,192 @@
+"""Train the segmentation network on targets that the run made itself.
+
+With a frozen backbone and `views.count` above 0, the features of so many views of each image are computed once and
+kept; an epoch draws one view of each image. Else every epoch decodes the images again, in new views.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from pipeline.core.device import Hardware, single_thread
+from pipeline.core.truth import IGNORE_INDEX
+from pipeline.student.network import StudentNetwork
+from pipeline.student.settings import StudentSettings
+from pipeline.student.targets import IGNORED, label_cells, score_cells
+from pipeline.student.views import Item, PairDataset
+from pipeline.train.observers import Observer, ProgressBar
+from pipeline.train.step import Batch
+from pipeline.train.trainer import Task, Trainer, Training
+
+MakeDataset = Callable[[int], PairDataset]  # the views of an epoch
+
+
+@dataclass(frozen=True, slots=True)
+class KeptViews:
+    """Features and targets of V views of N images, view by view, on the CPU.
+
+    Attributes:
+        features: of each stride. Shape: (V * N, C, h, w) each
+        targets: (V * N, H / 4, W / 4)
+    """
+
+    features: Sequence[Tensor]
+    targets: Tensor
+
+    def at(self, rows: Tensor) -> list[Tensor]:
+        """The features of some views."""
+        return [level[rows] for level in self.features]
+
+
+def fit_student(
+    network: StudentNetwork,
+    dataset: MakeDataset,
+    settings: StudentSettings,
+    hardware: Hardware,
+    loggers: Sequence[Observer] = (),
+) -> Training:
+    """Train decoder, head and, where it is not frozen, the backbone; the network has the weights of the last epoch.
+
+    Raises:
+        TrainError: if the loss is no longer a finite number
+    """
+    is_label, images = network.design.outputs > 1, len(dataset(0))
+    network.backbone.requires_grad_(settings.backbone.trained)
+    keeps = settings.views.count and not settings.backbone.trained
+    kept = keep_views(network, dataset, settings, hardware) if keeps else None
+    loss = label_loss if is_label else score_loss
+
+    def kept_batches(epoch: int, start: int) -> Iterator[Batch]:
+        order, views = draw_views(images, settings, epoch)
+        for rows in (views * images + order)[start:].split(settings.batch_size):
+            assert kept is not None
+            yield rows, kept.targets[rows]
+
+    def new_batches(epoch: int, start: int) -> Iterator[Batch]:
+        order, _ = draw_views(images, settings, epoch)
+        for inputs, targets in load_pairs(dataset(epoch), order[start:].tolist(), settings, hardware):
+            yield inputs, make_cells(targets, is_label, settings)
+
+    def loss_of(inputs: Tensor, targets: Tensor) -> Tensor:
+        if kept is None:
+            return loss(network(inputs), targets)
+        features = [level.to(hardware.device, non_blocking=True) for level in kept.at(inputs.cpu())]
+        return loss(network.decode(features), targets)
+
+    task = Task(
+        module=network,
+        loss=loss_of,
+        train_batches=new_batches if kept is None else kept_batches,
+        images=images,
+        set_mode=lambda: set_mode(network, settings),
+        validate=lambda: (None, None),  # no image with truth has a part in it
+    )
+    torch.manual_seed(settings.seed)
+    return Trainer(task, settings, hardware, [ProgressBar(settings.epochs, images), *loggers]).run()
+
+
+def set_mode(network: StudentNetwork, settings: StudentSettings) -> None:
+    """Training mode; a backbone with frozen batch norms keeps the statistics that it was loaded with."""
+    network.train()
+    if settings.backbone.batch_norm == "frozen":
+        network.backbone.eval()
+
+
+def draw_views(images: int, settings: StudentSettings, epoch: int) -> tuple[Tensor, Tensor]:
+    """The order of the images of an epoch, and the view of each; functions of seed and epoch. Shapes: (N,) and (N,)"""
+    random = np.random.default_rng((settings.seed, epoch))
+    order = random.permutation(images)
+    return torch.from_numpy(order), torch.from_numpy(random.integers(max(1, settings.views.count), size=images))
+
+
+def make_cells(targets: Tensor, is_label: bool, settings: StudentSettings) -> Tensor:
+    """Targets of pixels to targets of cells. Shapes: (N, S, S), uint8, to (N, S / 4, S / 4)"""
+    return label_cells(targets) if is_label else score_cells(targets, settings.targets)
+
+
+@torch.inference_mode()
+def keep_views(
+    network: StudentNetwork, dataset: MakeDataset, settings: StudentSettings, hardware: Hardware
+) -> KeptViews:
+    """Run the backbone once over all views."""
+    is_label, images = network.design.outputs > 1, len(dataset(0))
+    total = settings.views.count * images
+    network.eval()
+    features: list[Tensor] = []
+    targets: Tensor | None = None
+    with tqdm(total=total, desc="student, features", unit="view") as bar:
+        for view in range(settings.views.count):
+            first = view * images
+            for inputs, labels in load_pairs(dataset(view), range(images), settings, hardware):
+                with hardware.autocast():
+                    levels = network.features(inputs.to(hardware.device, non_blocking=True))
+                cells = make_cells(labels, is_label, settings)
+                if targets is None:  # filled batch by batch: stacking a list would need twice the memory
+                    features = [_room(total, level.to("cpu", torch.bfloat16)) for level in levels]
+                    targets = _room(total, cells)
+                rows = slice(first, first + len(inputs))
+                for kept, level in zip(features, levels, strict=True):
+                    kept[rows] = level.to("cpu", torch.bfloat16)
+                targets[rows] = cells
+                first += len(inputs)
+                bar.update(len(inputs))
+    assert targets is not None
+    return KeptViews([level.clone() for level in features], targets.clone())
+
+
+def _room(count: int, like: Tensor) -> Tensor:
+    """An empty tensor for `count` rows, in the memory layout of `like`."""
+    layout = torch.channels_last if like.ndim == 4 else torch.contiguous_format
+    return torch.empty((count, *like.shape[1:]), dtype=like.dtype, memory_format=layout)
+
+
+def load_pairs(
+    dataset: PairDataset, order: Sequence[int], settings: StudentSettings, hardware: Hardware
+) -> DataLoader[Any]:
+    """Batches of (images (N, 3, S, S), targets (N, S, S)), uint8, in the given order."""
+    return DataLoader(
+        dataset,
+        batch_size=settings.batch_size,
+        sampler=list(order),
+        num_workers=settings.workers,
+        collate_fn=_collate,
+        pin_memory=hardware.pins_memory,
+        worker_init_fn=single_thread,
+        generator=torch.Generator(),  # else it draws from torch's own, on which dropout depends
+    )
+
+
+def _collate(items: Sequence[Item]) -> Batch:
+    images = torch.from_numpy(np.stack([image for image, _, _ in items])).permute(0, 3, 1, 2)
+    return images, torch.from_numpy(np.stack([target for _, target, _ in items]))
+
+
+def score_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Track 3: binary cross entropy of soft targets, the mean over the cells that count; 0 if none does.
+
+    Args:
+        logits: (N, 1, h, w)
+        targets: in [0, 1], or `IGNORED`. Shape: (N, h, w)
+    """
+    counts = (targets != IGNORED).float()
+    losses = functional.binary_cross_entropy_with_logits(logits[:, 0], targets.clamp(min=0), reduction="none")
+    return (losses * counts).sum() / counts.sum().clamp(min=1)
+
+
+def label_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Track 1: cross entropy, the mean over the cells that count; 0 if none does.
+
+    Args:
+        logits: (N, K + 1, h, w)
+        targets: class ids, or 255. Shape: (N, h, w)
+    """
+    labels = targets.long()
+    total = functional.cross_entropy(logits, labels, ignore_index=IGNORE_INDEX, reduction="sum")
+    return total / (labels != IGNORE_INDEX).sum().clamp(min=1)

@@ -1,0 +1,117 @@
+"""The segmentation network: a backbone of timm, a decoder of segmentation-models-pytorch, a linear head."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from segmentation_models_pytorch.decoders.deeplabv3.decoder import DeepLabV3PlusDecoder
+from segmentation_models_pytorch.decoders.fpn.decoder import FPNDecoder
+from torch import Tensor, nn
+
+from pipeline.core.errors import TrainError
+from pipeline.core.files import read_json, write_bytes, write_json
+from pipeline.models.backbones import Normalization, build_backbone
+from pipeline.models.pyramid import pyramid_channels, pyramid_maps
+
+STRIDE = 4  # pixels for one cell of the output
+MULTIPLE = 32  # pixels; of the sides of an input
+
+
+@dataclass(frozen=True, slots=True)
+class StudentDesign:
+    """Everything that rebuilds a network around its weights.
+
+    Attributes:
+        outputs: 1 for the foreground of Track 3, K + 1 for background and classes of Track 1
+    """
+
+    backbone: str
+    output_stride: int
+    decoder: str
+    width: int
+    dropout: float
+    outputs: int
+    normalization: Normalization
+
+
+class StudentNetwork(nn.Module):
+    """Images to logits of each cell of 4 x 4 pixels."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, design: StudentDesign) -> None:
+        super().__init__()
+        self.design = design
+        self.backbone = build_backbone(design.backbone, design.output_stride)
+        self.decoder = _make_decoder(design, pyramid_channels(self.backbone, design.backbone))
+        self.head = nn.Conv2d(design.width, design.outputs, 1)
+        self.register_buffer("mean", torch.tensor(design.normalization.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(design.normalization.std).view(1, 3, 1, 1), persistent=False)
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Images (N, 3, H, W), uint8 RGB, sides multiples of 32, to maps of the strides 4, 8, 16, …"""
+        scaled = (images.to(self.mean.dtype) / 255 - self.mean) / self.std
+        return pyramid_maps(self.backbone, scaled.contiguous(memory_format=torch.channels_last))
+
+    def decode(self, features: Sequence[Tensor]) -> Tensor:
+        """Feature maps to logits (N, L, H / 4, W / 4), float32."""
+        first = features[0]
+        unused = [first.new_empty(len(first), 0, 1, 1)] * 2  # strides 1 and 2, which no decoder of ours reads
+        logits: Tensor = self.head(self.decoder([*unused, *features]))
+        return logits.float()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (N, 3, H, W), uint8 RGB, sides multiples of 32, to logits (N, L, H / 4, W / 4), float32."""
+        return self.decode(self.features(images))
+
+    def parameter_count(self) -> int:
+        """Trained or loaded numbers; they count beside those of the classifier."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+
+def _make_decoder(design: StudentDesign, channels: tuple[int, ...]) -> nn.Module:
+    every = [3, 0, *channels]  # of the strides 1, 2, 4, …, as the library counts them
+    depth = len(channels) + 1
+    decoder: nn.Module
+    if design.decoder == "fpn":
+        decoder = FPNDecoder(every, depth, design.width, design.width, design.dropout)
+    else:
+        decoder = DeepLabV3PlusDecoder(
+            every,
+            depth,
+            out_channels=design.width,
+            atrous_rates=(6, 12, 18),
+            output_stride=16,
+            aspp_separable=True,
+            aspp_dropout=design.dropout,
+        )
+    return decoder
+
+
+def save_student(network: StudentNetwork, folder: Path) -> None:
+    """Write `weights.safetensors` and `design.json`; equal weights give equal bytes."""
+    state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    write_bytes(folder / "weights.safetensors", safetensors.torch.save(state))
+    write_json(folder / "design.json", asdict(network.design))
+
+
+def load_student(folder: Path) -> StudentNetwork:
+    """Read what `save_student` wrote, ready to predict.
+
+    Raises:
+        TrainError: if weights and design do not fit each other
+    """
+    values: dict[str, Any] = read_json(folder / "design.json")
+    recorded = values.pop("normalization")
+    normalization = Normalization(tuple(recorded["mean"]), tuple(recorded["std"]))
+    network = StudentNetwork(StudentDesign(normalization=normalization, **values))
+    try:
+        network.load_state_dict(safetensors.torch.load_file(folder / "weights.safetensors"))
+    except (RuntimeError, OSError, SafetensorError) as error:
+        raise TrainError(f"{folder}: expected weights that fit design.json, got {error}") from error
+    return network.eval().to(memory_format=torch.channels_last)

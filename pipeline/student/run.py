@@ -1,0 +1,242 @@
+"""Stage `student`: train a segmentation network on the run's own refined predictions, and predict with it.
+
+What is stored for an image: `before` and `after`, as the stage `refine` stores them. Where the stage is switched off
+its stores are empty, and the refined maps are the predictions of the run.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from pipeline.core.device import Hardware, choose_hardware
+from pipeline.core.files import write_text
+from pipeline.core.manifest import Manifest, Split, stored_shape
+from pipeline.core.store import Arrays, Store, divide, finish, write_shard
+from pipeline.core.tracks import Track
+from pipeline.models.backbones import normalization
+from pipeline.models.weights import load_weights
+from pipeline.student.fit import fit_student
+from pipeline.student.network import StudentDesign, StudentNetwork, save_student
+from pipeline.student.predict import Probabilities, make_job, of_classifier, predict_jobs, refine_file, restrict
+from pipeline.student.settings import StudentSettings
+from pipeline.student.targets import TrainImages, choose_train_images, read_label_target, read_score
+from pipeline.student.views import PairDataset, Pixels
+from pipeline.train.trainer import Training
+
+IMAGES_PER_SHARD = 256  # at least
+CHUNK = 64  # images whose probabilities are in memory at once
+NO_CLASSES = np.zeros(0, np.int32)
+PREDICTED: tuple[Split, ...] = ("val", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Where the stage reads and writes.
+
+    Attributes:
+        maps: of the stage extract; what the classifier says of each image is read there
+        refined: of the stage refine, split train: the targets
+        out: `val` and `test`, the predictions; `model`, the trained network; `history.csv`, its training
+    """
+
+    maps: Path
+    refined: Path
+    out: Path
+
+    @property
+    def model(self) -> Path:
+        """The trained network."""
+        return self.out / "model"
+
+    @property
+    def history(self) -> Path:
+        """A row for each epoch."""
+        return self.out / "history.csv"
+
+    def scratch(self, number: int) -> Path:
+        """The predictions of split train after a round, for the next one; no out."""
+        return self.out.parent / "scratch" / "student" / f"round-{number}"
+
+
+def student(manifest: Manifest, paths: Paths, settings: StudentSettings, track: Track) -> dict[str, Any]:
+    """Train, predict split val and test, and return the contents of `student.json`.
+
+    Raises:
+        TrainError: if there is nothing to learn from
+        DataError, MapError: naming the image that cannot be read or refined
+    """
+    if not settings.enabled:
+        return _switched_off(manifest, paths, settings, track)
+    refined = Store(paths.refined)
+    images = choose_train_images(manifest, refined, one_label=track.task == "localization")
+    hardware = choose_hardware(settings.device, settings.precision, learning=settings.backbone.trained)
+    outputs = 1 if track.task == "localization" else len(manifest.classes) + 1
+    network, trainings = None, list[Training]()
+    teacher = paths.refined
+    for number in range(settings.rounds):
+        network = new_network(settings, outputs, hardware)
+        sources = TargetSource(teacher, images, settings, outputs > 1)
+        trainings.append(fit_student(network, sources.dataset, settings, hardware))
+        if number + 1 < settings.rounds:
+            teacher = paths.scratch(number + 1)
+            _predict_split(manifest, "train", network, paths.maps, teacher, settings, hardware, images)
+    assert network is not None  # rounds is at least 1
+    save_student(network, paths.model)
+    write_history(paths.history, trainings)
+    counts = {
+        split: _predict_split(manifest, split, network, paths.maps, paths.out / split, settings, hardware)
+        for split in PREDICTED
+    }
+    return {
+        "enabled": True,
+        "track": track.name,
+        "train_images": len(images.ids),
+        "train_images_left_out": dict(images.left_out),
+        "images": sum(counts.values()),
+        "parameters": network.parameter_count(),
+        "train_loss": trainings[-1].best.train_loss,
+        "device": str(hardware.device),
+        "precision": hardware.precision,
+        "settings": asdict(settings),
+    }
+
+
+def _switched_off(manifest: Manifest, paths: Paths, settings: StudentSettings, track: Track) -> dict[str, Any]:
+    for split in PREDICTED:
+        finish(paths.out / split, [], _about(manifest, track.task == "localization"))
+    paths.model.mkdir(parents=True, exist_ok=True)
+    write_history(paths.history, [])
+    return {"enabled": False, "track": track.name, "settings": asdict(settings)}
+
+
+def _about(manifest: Manifest, class_agnostic: bool) -> dict[str, Any]:
+    return {"classes": list(manifest.classes), "class_agnostic": class_agnostic}
+
+
+def new_network(settings: StudentSettings, outputs: int, hardware: Hardware) -> StudentNetwork:
+    """A network with its initial weights, on its device; the same at every call.
+
+    Raises:
+        TrainError: if weights cannot be loaded, or the backbone gives no maps of several strides
+    """
+    torch.manual_seed(settings.seed)
+    backbone, decoder = settings.backbone, settings.decoder
+    tag = backbone.weights_from if backbone.weights == "hub" else None
+    design = StudentDesign(
+        backbone=backbone.name,
+        output_stride=backbone.output_stride,
+        decoder=decoder.name,
+        width=decoder.width,
+        dropout=decoder.dropout,
+        outputs=outputs,
+        normalization=normalization(f"{backbone.name}.{tag}" if tag else backbone.name),
+    )
+    network = StudentNetwork(design)
+    load_weights(network.backbone, backbone)
+    return network.to(hardware.device).to(memory_format=torch.channels_last)
+
+
+@lru_cache(maxsize=4)
+def open_store(folder: Path) -> Store:
+    """The store of the targets, opened once in each process."""
+    return Store(folder)
+
+
+@dataclass(frozen=True, slots=True)
+class TargetSource:
+    """The train images with the targets of one round; small, so that it can be sent to reading processes."""
+
+    teacher: Path
+    images: TrainImages
+    settings: StudentSettings
+    is_label: bool
+
+    def dataset(self, epoch: int) -> PairDataset:
+        """The views of one epoch."""
+        settings = self.settings
+        return PairDataset(self.images.files, self.target, self.is_label, settings.views, settings.seed, epoch)
+
+    def target(self, position: int) -> Pixels:
+        """The target of one image. Shape: (H, W)"""
+        store, image_id = open_store(self.teacher), self.images.ids[position]
+        if self.is_label:
+            return read_label_target(store, image_id, self.images.labels[position], self.settings.targets)
+        return read_score(store, image_id)
+
+
+def _predict_split(
+    manifest: Manifest,
+    split: Split,
+    network: StudentNetwork,
+    maps: Path,
+    out: Path,
+    settings: StudentSettings,
+    hardware: Hardware,
+    targets: TrainImages | None = None,
+) -> int:
+    """Predict the images of a split that have maps into a store; return how many there are.
+
+    Args:
+        targets: only these images, of the classes of their labels
+    """
+    store = Store(maps)
+    labels = dict(zip(targets.ids, targets.labels, strict=True)) if targets else {}
+    records = {record.id: record for record in manifest.select(split) if record.id in store}
+    wanted = sorted(labels if targets else records)
+    network.eval()
+    shards = []
+    with tqdm(total=len(wanted), desc=f"student, {split}", unit="image") as bar:
+        for number, ids in enumerate(divide(wanted, IMAGES_PER_SHARD)):
+            items: dict[str, Arrays] = {}
+            for start in range(0, len(ids), CHUNK):
+                chunk = [
+                    make_job(image_id, records[image_id].file, stored_shape(records[image_id]), settings)
+                    for image_id in ids[start : start + CHUNK]
+                ]
+                items |= _predict_chunk(network, chunk, store, labels, settings, hardware)
+                bar.update(len(chunk))
+            shards.append(write_shard(out, number, {image_id: items[image_id] for image_id in ids}))
+    finish(out, shards, _about(manifest, network.design.outputs == 1))
+    return len(wanted)
+
+
+def _predict_chunk(
+    network: StudentNetwork,
+    jobs: Sequence[Any],
+    maps: Store,
+    labels: Mapping[str, tuple[int, ...]],
+    settings: StudentSettings,
+    hardware: Hardware,
+) -> dict[str, Arrays]:
+    """The network on the device, then the CRF in processes."""
+    tasks = []
+    for job, found in predict_jobs(network, jobs, settings, hardware):
+        if network.design.outputs == 1:
+            probabilities = Probabilities(found.to(torch.float16).numpy(), NO_CLASSES)
+        else:
+            of_image = of_classifier(maps.read(job.id))
+            probabilities = restrict(found, of_image, labels.get(job.id, ()), settings)
+        tasks.append((job, probabilities))
+    stored = joblib.Parallel(n_jobs=settings.jobs)(
+        joblib.delayed(refine_file)(job.file, job.id, probabilities, settings) for job, probabilities in tasks
+    )
+    return {job.id: arrays for (job, _), arrays in zip(tasks, stored, strict=True)}
+
+
+def write_history(path: Path, trainings: Sequence[Training]) -> None:
+    """A row for each epoch of each round."""
+    rows = [
+        {"round": number + 1, "epoch": epoch.epoch, "train_loss": epoch.train_loss, "seconds": epoch.seconds}
+        for number, training in enumerate(trainings)
+        for epoch in training.history
+    ]
+    table = pd.DataFrame(rows, columns=["round", "epoch", "train_loss", "seconds"])
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))

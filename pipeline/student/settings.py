@@ -1,0 +1,98 @@
+"""Settings of the stage `student`: a segmentation network, its targets, its training and its predictions."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pipeline.core.settings import settings_class
+from pipeline.models.settings import BackboneSettings
+from pipeline.refine.settings import CrfSettings
+from pipeline.train.settings import OptimizerSettings, ScheduleSettings
+
+Positive = Annotated[float, Field(gt=0)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+AtLeastOne = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+Side = Annotated[int, Field(ge=32, multiple_of=32)]
+
+
+@settings_class
+@dataclass(frozen=True, slots=True)
+class DecoderSettings:
+    """The part that turns feature maps of several strides into one of stride 4."""
+
+    name: Literal["fpn", "deeplabv3plus"]
+    width: AtLeastOne  # channels
+    dropout: Share
+
+
+@settings_class
+@dataclass(frozen=True, slots=True)
+class TargetSettings:
+    """What the network learns from a refined prediction, by the probability p of its foreground."""
+
+    soft: bool  # Track 3: p itself is the target; false: 0 or 1
+    low: Probability  # background where p is at most low
+    high: Probability  # foreground where p is at least high; pixels between the two do not count
+
+    def __post_init__(self) -> None:
+        if self.low > self.high:
+            raise ValueError(f"low is {self.low}, high is {self.high}: expected low to be at most high")
+
+
+@settings_class
+@dataclass(frozen=True, slots=True)
+class ViewSettings:
+    """Random views of a train image: a crop, resized to a square."""
+
+    size: Side  # pixels, both sides
+    min_area: Annotated[float, Field(gt=0, le=1)]  # smallest share of the image in a crop
+    flip: bool  # left-right, one time in two
+    color: Share  # largest change of brightness, contrast and saturation
+    count: Count  # frozen backbone: views of an image whose features are computed once; 0: new ones in every epoch
+
+
+@settings_class
+@dataclass(frozen=True, slots=True)
+class StudentSettings:
+    """`tracks.<track>.student`."""
+
+    enabled: bool  # false: the refined maps are the predictions of the run
+    rounds: AtLeastOne  # from the second on, the targets are the predictions of the round before
+    seed: Count
+    device: str  # auto, cpu, cuda, cuda:1, mps
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
+    backbone: BackboneSettings  # the encoder
+    decoder: DecoderSettings
+    targets: TargetSettings
+    views: ViewSettings
+    epochs: AtLeastOne
+    batch_size: AtLeastOne
+    accumulation_steps: AtLeastOne
+    optimizer: OptimizerSettings  # head: the decoder
+    schedule: ScheduleSettings
+    resize: Literal["square", "long_side", "area"]  # as extract.resize, of the images to predict
+    sizes: Annotated[tuple[Annotated[int, Field(ge=32)], ...], Field(min_length=1)]  # pixels; averaged
+    flip: bool  # average with the mirrored image
+    min_probability: Probability  # Track 1: classes that the classifier finds this probable may be predicted
+    min_share: Probability  # Track 1: and classes that the student gives this share of the pixels
+    shape: Literal["free", "box"]  # as refine.shape
+    crf: CrfSettings  # on the student's probabilities
+    jobs: Annotated[int, Field(ge=-1)]  # processes of the CRF; -1: all cores
+    workers: Count  # processes that read images; 0: none
+
+    @property
+    def checkpoint(self) -> str:
+        """The last epoch: no image with truth chooses one."""
+        return "last"
+
+    def __post_init__(self) -> None:
+        if self.jobs == 0:
+            raise ValueError("jobs: expected a number of processes, or -1 for all cores, got 0")
+        if self.backbone.trained and self.views.count:
+            raise ValueError(
+                f"views.count is {self.views.count}, backbone.trained is true: expected 0, features of a backbone that "
+                "is trained cannot be kept"
+            )
