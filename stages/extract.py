@@ -7,10 +7,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.core.auto import data_facts, load_settled
 from pipeline.core.errors import run
 from pipeline.core.files import write_json
 from pipeline.core.manifest import read_manifest
-from pipeline.core.settings import PARAMS, load_section, read_params, section
+from pipeline.core.settings import PARAMS, read_params, section
 from pipeline.core.tracks import TRACKS, get_track
 from pipeline.extract.features import keep_features
 from pipeline.extract.run import describe_extraction, extract
@@ -25,8 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in ("--manifest", "--model", "--out", "--features", "--report"):
         parser.add_argument(name, required=True, type=Path)
     args = parser.parse_args(arguments)
-    settings = load_section(ExtractSettings, f"tracks.{args.track}.extract", args.params)
     manifest, classifier = read_manifest(args.manifest, truth=False), load_classifier(args.model)
+    settings = load_settled(ExtractSettings, args.track, "extract", args.params, data_facts(manifest))
     track = get_track(args.track)
     counts = extract(
         manifest,

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from pipeline.core.auto import data_facts, load_settled
 from pipeline.core.errors import run
 from pipeline.core.files import write_json
 from pipeline.core.manifest import read_manifest
-from pipeline.core.settings import PARAMS, load_section
+from pipeline.core.settings import PARAMS
 from pipeline.core.tracks import TRACKS, get_track
 from pipeline.refine.run import check_output, refine
 from pipeline.refine.settings import RefineSettings
@@ -24,9 +25,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in ("--manifest", "--maps", "--out", "--report"):
         parser.add_argument(name, required=True, type=Path)
     args = parser.parse_args(arguments)
-    settings = load_section(RefineSettings, f"tracks.{args.track}.refine", args.params)
+    manifest = read_manifest(args.manifest, truth=False)
+    settings = load_settled(RefineSettings, args.track, "refine", args.params, data_facts(manifest))
     check_output(settings.output, get_track(args.track).outputs, args.track)
-    counts = refine(read_manifest(args.manifest, truth=False), args.maps, args.out, settings)
+    counts = refine(manifest, args.maps, args.out, settings)
     write_json(args.report, {**asdict(counts), "settings": asdict(settings)})
 
 

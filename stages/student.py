@@ -7,10 +7,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.core.auto import data_facts, load_settled
 from pipeline.core.errors import run
 from pipeline.core.files import write_json
 from pipeline.core.manifest import read_manifest
-from pipeline.core.settings import PARAMS, load_section
+from pipeline.core.settings import PARAMS
 from pipeline.core.tracks import TRACKS, get_track
 from pipeline.student.run import Paths, student
 from pipeline.student.settings import StudentSettings
@@ -23,9 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in ("--manifest", "--maps", "--refined", "--out", "--report"):
         parser.add_argument(name, required=True, type=Path)
     args = parser.parse_args(arguments)
-    settings = load_section(StudentSettings, f"tracks.{args.track}.student", args.params)
+    manifest = read_manifest(args.manifest, truth=False)
+    settings = load_settled(StudentSettings, args.track, "student", args.params, data_facts(manifest))
     paths = Paths(args.maps, args.refined, args.out)
-    write_json(args.report, student(read_manifest(args.manifest, truth=False), paths, settings, get_track(args.track)))
+    write_json(args.report, student(manifest, paths, settings, get_track(args.track)))
 
 
 if __name__ == "__main__":

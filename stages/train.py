@@ -7,9 +7,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.core.auto import data_facts, load_settled
 from pipeline.core.errors import run
 from pipeline.core.manifest import read_manifest
-from pipeline.core.settings import PARAMS, load_section
+from pipeline.core.settings import PARAMS
 from pipeline.core.tracks import TRACKS
 from pipeline.train.run import fit, save_fit
 from pipeline.train.settings import TrainSettings
@@ -23,8 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.add_argument(name, required=True, type=Path)
     parser.add_argument("--logs", type=Path, default=Path("logs"), help="folder for what `train.loggers` write")
     args = parser.parse_args(arguments)
-    settings = load_section(TrainSettings, f"tracks.{args.track}.train", args.params)
     manifest = read_manifest(args.manifest, ("train", "val"), truth=False)
+    settings = load_settled(TrainSettings, args.track, "train", args.params, data_facts(manifest))
     save_fit(fit(manifest, settings, args.logs), args.model, args.history, args.report)
 
 

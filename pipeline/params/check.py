@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.auto import TYPICAL, settle
 from pipeline.core.errors import SettingsError, command
 from pipeline.core.settings import PARAMS, build, read_params, section, unknown_key
 from pipeline.core.tracks import TRACKS, Track
@@ -77,13 +78,20 @@ def _check_track(values: dict[str, Any], track: Track, path: Path, lines: list[s
     lines += _unknown_keys(given, f"{where}.", SECTIONS, path)
     for name, kind in SECTIONS.items():
         try:
-            found[name] = build(kind, section(values, f"{where}.{name}", path), path, f"{where}.{name}")
+            found[name] = build(
+                kind, _typical(section(values, f"{where}.{name}", path), track, name), path, f"{where}.{name}"
+            )
         except SettingsError as error:
             lines += str(error).splitlines()
     lines += (
         [f"{path}: {where}.{line}" for line in _contradictions(found, track)] if len(found) == len(SECTIONS) else []
     )
     return found
+
+
+def _typical(given: Any, track: Track, name: str) -> Any:
+    """A section whose values that follow the data are those of a typical data set: its own is not known here."""
+    return settle(given, track.name, name, TYPICAL) if isinstance(given, Mapping) else given
 
 
 def _unknown_keys(given: object, where: str, known: Iterable[str], path: Path) -> Iterator[str]:

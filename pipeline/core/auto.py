@@ -1,0 +1,150 @@
+"""Settings that follow the data: the value `auto` of certain keys, replaced before a section is read.
+
+A params file with numbers in these keys does not use this module. `RULES` has every key that may be `auto` beside
+those whose value `auto` is read by the code itself (device, precision, …).
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, TypeVar
+
+from pipeline.core.manifest import Manifest, stored_size
+from pipeline.core.settings import build, flatten, read_params, section
+
+T = TypeVar("T")
+Rule = Callable[["DataFacts"], Any]
+
+ENLARGEMENT = 2  # images are enlarged this many times at most
+SAMPLED = 1000  # images whose size is looked at
+BLOCK = 32  # pixels; sides are whole multiples
+
+
+@dataclass(frozen=True, slots=True)
+class DataFacts:
+    """What the rules know of a data set.
+
+    Attributes:
+        images: of split train
+        side: median of the longer side of train images, in stored pixels
+        boxes_only: whether the truth of split val is boxes without masks
+    """
+
+    images: int
+    side: int
+    boxes_only: bool
+
+    @property
+    def largest(self) -> int:
+        """The largest size of an input, in pixels: `ENLARGEMENT` times the side, in whole blocks."""
+        return max(BLOCK, ENLARGEMENT * self.side // BLOCK * BLOCK)
+
+
+TYPICAL = DataFacts(images=500, side=500, boxes_only=False)  # where a file is checked before its data is known
+
+
+def data_facts(manifest: Manifest) -> DataFacts:
+    """The facts of a manifest; of all images where there is no split train. The truth itself is not read."""
+    train = manifest.select("train")
+    known = train if len(train) else manifest
+    step = max(1, len(known) // SAMPLED)
+    sides = [max(stored_size(record)) for place, record in enumerate(known) if place % step == 0]
+    val = manifest.select("val").table
+    masks, boxes = (any(val[name].to_pylist()) for name in ("has_mask", "has_boxes"))
+    return DataFacts(len(train), int(median(sides)) if sides else TYPICAL.side, boxes and not masks)
+
+
+def _at_most(*sizes: int) -> Rule:
+    """Sizes, none of them above the largest; each once."""
+    return lambda facts: sorted({min(size, facts.largest) for size in sizes})
+
+
+def _side(size: int, share: float = 1.0) -> Rule:
+    """A side of at most `size` and at most that share of the largest, in whole blocks."""
+    return lambda facts: max(BLOCK, min(size, int(share * facts.largest)) // BLOCK * BLOCK)
+
+
+def _crop(resize: Rule) -> Rule:
+    """Seven eighths of a side, a multiple of 16."""
+    return lambda facts: resize(facts) * 7 // 8 // 16 * 16
+
+
+def _between(low: int, high: int, budget: int) -> Rule:
+    """So many that `budget` images are seen in all, within bounds."""
+    return lambda facts: max(low, min(high, budget // max(1, facts.images)))
+
+
+def _student_epochs(size: Rule, reference: int, budget: int, high: int) -> Rule:
+    """As many as cost what `budget` views of `reference` pixels cost, from 3 to `high`."""
+
+    def epochs(facts: DataFacts) -> int:
+        views = budget * (reference / size(facts)) ** 2
+        return max(3, min(high, round(views / max(1, facts.images))))
+
+    return epochs
+
+
+def _rules(segmentation: bool) -> dict[str, Rule]:
+    """The keys below a track that may be `auto`, and their rules."""
+    resize = _side(512 if segmentation else 384)
+    view, budget = (_side(384, 0.75), 5_400) if segmentation else (_side(256, 0.75), 7_500)
+    shape: Rule = lambda facts: "box" if facts.boxes_only and not segmentation else "free"  # noqa: E731
+    crf: Rule = lambda facts: not facts.boxes_only  # noqa: E731
+    return {
+        "train.resize": resize,
+        "train.crop": _crop(resize),
+        "train.views": _between(1, 3, 2_000),
+        "train.epochs": _between(4, 60, 40_000),
+        "extract.sizes": _at_most(384, 512, 640) if segmentation else _at_most(320, 448),
+        "refine.shape": shape,
+        "refine.crf.enabled": crf,
+        "student.views.size": view,
+        "student.views.count": _between(1, 3, 2_000),
+        "student.epochs": _student_epochs(view, 384 if segmentation else 256, budget, 15),
+        "student.sizes": _at_most(512, 640) if segmentation else _at_most(384, 448, 512),
+        "student.shape": shape,
+        "student.crf.enabled": crf,
+    }
+
+
+RULES = {"track1": _rules(segmentation=True), "track3": _rules(segmentation=False)}
+
+
+def settle(values: Mapping[str, Any], track: str, name: str, facts: DataFacts) -> dict[str, Any]:
+    """A section of a params file in which every `auto` that has a rule is replaced.
+
+    >>> settle({"resize": "auto", "device": "auto", "views": 2}, "track3", "train", TYPICAL)
+    {'resize': 384, 'device': 'auto', 'views': 2}
+    """
+    return _settle(values, f"{name}.", RULES[track], facts)
+
+
+def _settle(values: Mapping[str, Any], prefix: str, rules: Mapping[str, Rule], facts: DataFacts) -> dict[str, Any]:
+    settled: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            settled[key] = _settle(value, f"{prefix}{key}.", rules, facts)
+        elif value == "auto" and f"{prefix}{key}" in rules:
+            settled[key] = rules[f"{prefix}{key}"](facts)
+        else:
+            settled[key] = value
+    return settled
+
+
+def load_settled(kind: type[T], track: str, name: str, path: Path, facts: DataFacts) -> T:
+    """As `load_section`, of the section `name` of a track, with the values that follow the data.
+
+    Raises:
+        SettingsError: as `load_section`
+    """
+    key = f"tracks.{track}.{name}"
+    values = section(read_params(path), key, path)
+    return build(kind, settle(values, track, name, facts) if isinstance(values, Mapping) else values, path, key)
+
+
+def settled_keys(values: Mapping[str, Any], track: str, facts: DataFacts) -> Iterator[tuple[str, Any]]:
+    """Each key of a track that is `auto` and has a rule, with the value that it gets."""
+    for key, value in flatten(values):
+        if value == "auto" and key in RULES[track]:
+            yield key, RULES[track][key](facts)
