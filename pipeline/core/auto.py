@@ -15,6 +15,7 @@ from pipeline.core.settings import build, flatten, read_params, section
 
 T = TypeVar("T")
 Rule = Callable[["DataFacts"], Any]
+Count = Callable[["DataFacts"], int]
 
 ENLARGEMENT = 2  # images are enlarged this many times at most
 SAMPLED = 1000  # images whose size is looked at
@@ -60,12 +61,12 @@ def _at_most(*sizes: int) -> Rule:
     return lambda facts: sorted({min(size, facts.largest) for size in sizes})
 
 
-def _side(size: int, share: float = 1.0) -> Rule:
+def _side(size: int, share: float = 1.0) -> Count:
     """A side of at most `size` and at most that share of the largest, in whole blocks."""
     return lambda facts: max(BLOCK, min(size, int(share * facts.largest)) // BLOCK * BLOCK)
 
 
-def _crop(resize: Rule) -> Rule:
+def _crop(resize: Count) -> Count:
     """Seven eighths of a side, a multiple of 16."""
     return lambda facts: resize(facts) * 7 // 8 // 16 * 16
 
@@ -75,7 +76,7 @@ def _between(low: int, high: int, budget: int) -> Rule:
     return lambda facts: max(low, min(high, budget // max(1, facts.images)))
 
 
-def _student_epochs(size: Rule, reference: int, budget: int, high: int) -> Rule:
+def _student_epochs(size: Count, reference: int, budget: int, high: int) -> Rule:
     """As many as cost what `budget` views of `reference` pixels cost, from 3 to `high`."""
 
     def epochs(facts: DataFacts) -> int:
