@@ -49,6 +49,7 @@ class Passed:
 
 
 PASSED = {
+    "init": Passed("a params file for a folder of images", "pipeline.params.init:main"),
     "ablate": Passed("what each part of the method contributes, on any recipe", "pipeline.experiments.ablation:main"),
     "search": Passed(
         "better settings for the maps of a finished run, chosen by split val",

@@ -51,9 +51,9 @@ def data_facts(manifest: Manifest) -> DataFacts:
     known = train if len(train) else manifest
     step = max(1, len(known) // SAMPLED)
     sides = [max(stored_size(record)) for place, record in enumerate(known) if place % step == 0]
-    val = manifest.select("val").table
-    masks, boxes = (any(val[name].to_pylist()) for name in ("has_mask", "has_boxes"))
-    return DataFacts(len(train), int(median(sides)) if sides else TYPICAL.side, boxes and not masks)
+    truth = [(record.has_mask, record.has_boxes) for record in manifest.select("val")]
+    boxes_only = any(boxes for _, boxes in truth) and not any(mask for mask, _ in truth)
+    return DataFacts(len(train), int(median(sides)) if sides else TYPICAL.side, boxes_only)
 
 
 def _at_most(*sizes: int) -> Rule:
