@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError
 from segmentation_models_pytorch.decoders.deeplabv3.decoder import DeepLabV3PlusDecoder
 from segmentation_models_pytorch.decoders.fpn.decoder import FPNDecoder
+from segmentation_models_pytorch.decoders.upernet.decoder import UPerNetDecoder
 from torch import Tensor, nn
 
 from pipeline.core.errors import TrainError
@@ -78,7 +79,9 @@ def _make_decoder(design: StudentDesign, channels: tuple[int, ...]) -> nn.Module
     every = [3, 0, *channels]  # of the strides 1, 2, 4, …, as the library counts them
     depth = len(channels) + 1
     decoder: nn.Module
-    if design.decoder == "fpn":
+    if design.decoder == "upernet":
+        decoder = nn.Sequential(UPerNetDecoder(every, depth, design.width), nn.Dropout2d(design.dropout))
+    elif design.decoder == "fpn":
         decoder = FPNDecoder(every, depth, design.width, design.width, design.dropout)
     else:
         decoder = DeepLabV3PlusDecoder(

@@ -23,7 +23,7 @@ Side = Annotated[int, Field(ge=32, multiple_of=32)]
 class DecoderSettings:
     """The part that turns feature maps of several strides into one of stride 4."""
 
-    name: Literal["fpn", "deeplabv3plus"]
+    name: Literal["upernet", "fpn", "deeplabv3plus"]
     width: AtLeastOne  # channels
     dropout: Share
 
