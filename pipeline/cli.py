@@ -126,13 +126,15 @@ def check(args: argparse.Namespace) -> Result:
 
 def score(args: argparse.Namespace) -> Result:
     """The board's numbers for a zip."""
-    from pipeline.evaluate.metrics import METRICS
+    from pipeline.evaluate.metrics import METRICS, interval_of
     from pipeline.submission.score import score_submission
 
     scores = score_submission(args.zip, args.truth, args.track, args.classes, masks=args.masks, partial=args.partial)
     for metric in METRICS:
         if scores.get(metric.key) is not None:
-            _say(args, f"{metric.title}: {scores[metric.key]:.{metric.digits}f}")
+            ends = interval_of(scores, metric.key)
+            beside = f", 95 % interval [{ends[0]:.{metric.digits}f}, {ends[1]:.{metric.digits}f}]" if ends else ""
+            _say(args, f"{metric.title}: {scores[metric.key]:.{metric.digits}f}{beside}")
     left_out = f"{scores['images_without_truth']} without truth, {scores['images_without_prediction']} not predicted"
     _say(args, f"{scores['images']} images, {left_out}")
     if "note" in scores:

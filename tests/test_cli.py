@@ -121,12 +121,14 @@ def test_score_prints_the_boards_numbers(zipped: Path, masks: Path, capsys: Capt
     words = ["score", str(zipped), "--track", "track3", "--truth", str(masks)]
     assert cli.main(words) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "Peak IoU: 0.6667"  # 4 of 6 foreground pixels, none too many
+    # 4 of 6 foreground pixels, none too many; of twice the better image all, of twice the other two thirds
+    assert lines[0] == "Peak IoU: 0.6667, 95 % interval [0.6667, 1.0000]"
     assert "Peak threshold: 9" in lines
     assert lines[-1] == "2 images, 0 without truth, 0 not predicted"
     assert cli.main([*words, "--json"]) == 0
     scores = json.loads(capsys.readouterr().out)
     assert (scores["peak_iou"], scores["peak_threshold"], scores["images"]) == (4 / 6, 9, 2)
+    assert scores["peak_iou_interval"] == [0.666667, 1.0]
 
 
 def test_score_refuses_what_the_server_refuses(zipped: Path, masks: Path, capsys: Capture) -> None:

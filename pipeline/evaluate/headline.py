@@ -1,26 +1,33 @@
 """The scores that rank, one line a track: `python -m pipeline.evaluate.headline`, for the end of `make repro`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pipeline.core.files import read_json
 from pipeline.core.tracks import TRACKS, Track
-from pipeline.evaluate.metrics import named_baselines, ranking
+from pipeline.evaluate.metrics import interval_of, named_baselines, ranking
 
 
 def headline(track: Track, metrics: dict[str, Any]) -> str:
-    """The ranking score, with and without the CRF, and its baselines.
+    """The ranking score, with and without the CRF, each with its confidence interval, and its baselines.
 
-    >>> headline(TRACKS["track3"], {"peak_iou": 0.84, "before_crf": {"peak_iou": 0.589}, "all_foreground_iou": 0.244})
-    'track3: peak IoU on val 0.840, without CRF 0.589, everything foreground 0.244'
+    >>> before, found = {"peak_iou": 0.589}, {"peak_iou": 0.84, "peak_iou_interval": [0.812, 0.861]}
+    >>> headline(TRACKS["track3"], {**found, "before_crf": before, "all_foreground_iou": 0.244})
+    'track3: peak IoU on val 0.840 [0.812, 0.861], without CRF 0.589, everything foreground 0.244'
     """
-    metric = ranking(track.task)
-    baselines = [(name, metrics.get(key)) for key, name in named_baselines(metric)]
-    scores = [(f"{metric.label} on val", metrics[metric.key]), ("without CRF", metrics["before_crf"][metric.key])]
-    scores.append(("first stage", metrics.get("first_stage", {}).get(metric.key)))
+    metric, before = ranking(track.task), metrics["before_crf"]
+    scores = [(f"{metric.label} on val", metrics, metric.key), ("without CRF", before, metric.key)]
+    scores.append(("first stage", metrics.get("first_stage", {}), metric.key))
+    baselines = [(name, metrics, key) for key, name in named_baselines(metric)]
     return f"{track.name}: " + ", ".join(
-        f"{name} {value:.3f}" for name, value in [*scores, *baselines] if value is not None
+        f"{name} {_number(values, key)}" for name, values, key in [*scores, *baselines] if values.get(key) is not None
     )
+
+
+def _number(values: Mapping[str, Any], key: str) -> str:
+    ends = interval_of(values, key)
+    return f"{values[key]:.3f} [{ends[0]:.3f}, {ends[1]:.3f}]" if ends else f"{values[key]:.3f}"
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from pipeline.core.manifest import Record
 from pipeline.core.truth import has_foreground, read_foreground
 from pipeline.evaluate.baselines import all_foreground_iou, center_disc
 from pipeline.evaluate.boxes import BoxAccuracy
+from pipeline.evaluate.intervals import PairedIntervals, as_list, paired_interval, peak_iou_score
 from pipeline.evaluate.peak_iou import LEVELS, PeakIoU
 from pipeline.evaluate.scorer import Cell, Context, ImageRow, Prediction
 from pipeline.evaluate.settings import EvaluateSettings
@@ -82,7 +83,7 @@ class LocalizationScorer:
 
     def metrics(self) -> dict[str, Any]:
         """All scores by name; those of the CRF's result at the top, the others in `before_crf`."""
-        settings = self.context.settings
+        settings, intervals = self.context.settings, self._intervals()
         return {
             "images": self.after.images,
             "images_without_foreground": len(self.after.without_foreground),
@@ -94,15 +95,27 @@ class LocalizationScorer:
             "comparison": settings.comparison,
             "average": settings.average,
             **peak_scores(self.after, settings),
+            "peak_iou_interval": as_list(intervals.second),
+            "crf_gain_interval": as_list(intervals.difference),
             **known_scores(self.known_after, settings),
             **self._box_scores(self.boxes_after),
             **self._baselines(),
             "before_crf": {
                 **peak_scores(self.before, settings),
+                "peak_iou_interval": as_list(intervals.first),
                 **known_scores(self.known_before, settings),
                 **self._box_scores(self.boxes_before),
             },
         }
+
+    def _intervals(self) -> PairedIntervals:
+        """Of the ranking score before and after the CRF, over all images with truth."""
+        settings = self.context.settings
+        before, after = (
+            peak_iou_score(state.image_counts(), settings.comparison, settings.average)
+            for state in (self.before, self.after)
+        )
+        return paired_interval(before, after, self.after.images)
 
     def _box_scores(self, state: BoxAccuracy) -> dict[str, float | int | None]:
         """None for each score where there are boxes, but no label that says whose map is to be right."""

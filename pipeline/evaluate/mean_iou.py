@@ -88,8 +88,17 @@ def class_iou(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
 
     Shape: (K + 1, K + 1) to (K + 1,)
     """
-    right = np.diagonal(matrix)
-    union = matrix.sum(axis=0) + matrix.sum(axis=1) - right
+    return iou_of_counts(np.diagonal(matrix), matrix.sum(axis=1), matrix.sum(axis=0))
+
+
+def iou_of_counts(
+    right: NDArray[np.int64], truth: NDArray[np.int64], predicted: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """IoU from the pixels that are right, those of the truth and those of the prediction, NaN where there are none.
+
+    Shape: (..., K + 1), all of them
+    """
+    union = truth + predicted - right
     return np.where(union > 0, right / np.maximum(union, 1), np.nan)
 
 
@@ -98,31 +107,46 @@ def image_mean_iou(matrix: NDArray[np.int64]) -> float | None:
 
     None if all is ignored.
     """
-    return _mean_of_present(class_iou(matrix)) if matrix.any() else None
+    return mean_of_present(class_iou(matrix)) if matrix.any() else None
 
 
-def _mean_of_present(values: NDArray[np.float64]) -> float:
+def mean_of_present(values: NDArray[np.float64]) -> float:
+    """The mean of the values that are not NaN, exactly rounded; NaN if there are none."""
     present = values[~np.isnan(values)].tolist()
-    return math.fsum(present) / len(present)
+    return math.fsum(present) / len(present) if present else math.nan
+
+
+def _present_counts(matrix: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Class id, pixels that are right, of the truth and of the prediction, of the P classes in either: (4, P)."""
+    truth, predicted = matrix.sum(axis=1), matrix.sum(axis=0)
+    present = np.flatnonzero(truth + predicted)
+    counts = np.stack([present, np.diagonal(matrix)[present], truth[present], predicted[present]])
+    return counts.astype(np.int32)  # an image has < 2^31 pixels
 
 
 class MeanIoU:
     """The confusion matrix of all pixels of all images (pooled, not averaged over images), over K classes and
-    background."""
+    background; and the counts of each image, for intervals."""
 
     def __init__(self, classes: int) -> None:
         if not 1 <= classes <= MOST_CLASSES:
             raise ScoreError(f"expected 1..{MOST_CLASSES} classes, got {classes}; a label map has 8 bits")
         self.classes = classes
         self.matrix = np.zeros((classes + 1, classes + 1), np.int64)  # [truth, prediction], pixels
-        self.images = 0
         self.ignored_pixels = 0
+        self._images: dict[str, NDArray[np.int32]] = {}  # id to the counts of the classes in it, few of K
 
     def accumulate(self, truth: NDArray[np.uint8], prediction: NDArray[np.uint8], image_id: str) -> NDArray[np.int64]:
-        """Add one image and return its own confusion matrix; see `confusion_matrix` for arguments and errors."""
+        """Add one image and return its own confusion matrix; see `confusion_matrix` for arguments and errors.
+
+        Raises:
+            ScoreError: also if the image is in already
+        """
+        if image_id in self._images:
+            raise ScoreError(f"{image_id}: expected every image once, got it a second time")
         matrix = confusion_matrix(truth, prediction, self.classes, image_id)
         self.matrix += matrix
-        self.images += 1
+        self._images[image_id] = _present_counts(matrix)
         self.ignored_pixels += truth.size - int(matrix.sum())
         return matrix
 
@@ -130,18 +154,36 @@ class MeanIoU:
         """Add the images of another state.
 
         Raises:
-            ScoreError: if it counts other classes
+            ScoreError: if it counts other classes, or an image is in both
         """
         if self.classes != other.classes:
             raise ScoreError(f"expected a state of {self.classes} classes, got one of {other.classes}")
+        if both := self._images.keys() & other._images.keys():
+            raise ScoreError(f"expected every image once, got some in two states: {sample(sorted(both))}")
         self.matrix += other.matrix
-        self.images += other.images
         self.ignored_pixels += other.ignored_pixels
+        self._images.update(other._images)
+
+    @property
+    def images(self) -> int:
+        """Images accumulated."""
+        return len(self._images)
 
     @property
     def pixels(self) -> int:
         """Pixels scored: those not ignored."""
         return int(self.matrix.sum())
+
+    def image_counts(self) -> NDArray[np.int32]:
+        """Each image's pixels that are right, of the truth and of the prediction, in the order of the ids.
+
+        Shape: (N, 3, K + 1)
+        """
+        counts = np.zeros((self.images, 3, self.classes + 1), np.int32)
+        for image, image_id in zip(counts, sorted(self._images), strict=True):
+            present = self._images[image_id]
+            image[:, present[0]] = present[1:]
+        return counts
 
     def compute(self) -> Segmentation:
         """Read the scores off the matrix; see `compute_segmentation`."""
@@ -168,10 +210,10 @@ def compute_segmentation(matrix: NDArray[np.int64]) -> Segmentation:
     absent = np.isnan(iou)
     return Segmentation(
         class_iou=iou,
-        mean_iou=_mean_of_present(iou),
-        mean_iou_foreground=None if absent[1:].all() else _mean_of_present(iou[1:]),
+        mean_iou=mean_of_present(iou),
+        mean_iou_foreground=None if absent[1:].all() else mean_of_present(iou[1:]),
         pixel_accuracy=int(np.trace(matrix)) / pixels,
-        mean_accuracy=_mean_of_present(found),
+        mean_accuracy=mean_of_present(found),
         present=tuple(np.flatnonzero(~absent).tolist()),
         absent=tuple(np.flatnonzero(absent).tolist()),
     )

@@ -4,9 +4,9 @@ All scores are shares in [0, 1] and higher is better; thresholds are score value
 same names.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Task = Literal["localization", "segmentation"]
 
@@ -115,6 +115,9 @@ NOTES = {  # everything else that `metrics.json` says, by key
     "classes_from_labels": "images whose labels chose the classes of their maps",
     "classes_present": "how many classes are in truth or prediction, background among them",
     "classes_absent": "class ids in neither, left out of the means",
+    "peak_iou_interval": "95 % confidence interval of the peak IoU: lower and upper end, from a bootstrap over images",
+    "mean_iou_interval": "the same of the mean IoU",
+    "crf_gain_interval": "the same of what the CRF adds to the ranking score, both from the same resamples",
     "comparison": "`evaluate.comparison`",
     "average": "`evaluate.average`",
     "classes": "`evaluate.classes`",
@@ -141,6 +144,16 @@ def ranking(task: Task) -> Metric:
     ('peak_iou', 'mean_iou')
     """
     return metrics_of(task)[0]
+
+
+def interval_of(values: Mapping[str, Any], key: str) -> tuple[float, float] | None:
+    """The confidence interval beside a score in `metrics.json` or its `before_crf`; None if there is none.
+
+    >>> interval_of({"peak_iou": 0.8, "peak_iou_interval": [0.75, 0.85]}, "peak_iou"), interval_of({}, "peak_iou")
+    ((0.75, 0.85), None)
+    """
+    ends = values.get(f"{key}_interval")
+    return (float(ends[0]), float(ends[1])) if ends else None
 
 
 def columns_of(task: Task) -> dict[str, Metric]:

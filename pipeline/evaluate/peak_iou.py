@@ -228,6 +228,15 @@ class PeakIoU:
         self._require_foreground()
         return average_precision(self.inside, self.outside)
 
+    def image_counts(self) -> NDArray[np.int32]:
+        """Each image's pixels per score value, inside and outside the mask, in the order of the ids.
+
+        Of 32 bits, as they are kept: 2 KiB an image, 47 MB for the 23 151 of the challenge's Track 3.
+
+        Shape: (N, 2, 256)
+        """
+        return np.array([self._images[image_id] for image_id in sorted(self._images)], np.int32).reshape(-1, 2, LEVELS)
+
     def image_iou(self, image_id: str, threshold: int, comparison: Comparison = ">=") -> float | None:
         """IoU of one image at one threshold; None without foreground.
 

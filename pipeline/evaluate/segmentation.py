@@ -9,6 +9,7 @@ from pipeline.core.manifest import Record
 from pipeline.core.truth import BACKGROUND, IGNORE_INDEX, has_label_map, read_label_map
 from pipeline.evaluate.baselines import BaselineLabelMaps
 from pipeline.evaluate.classification import ClassPresence
+from pipeline.evaluate.intervals import PairedIntervals, as_list, mean_iou_score, paired_interval
 from pipeline.evaluate.mean_iou import MeanIoU, Segmentation, class_iou, image_mean_iou
 from pipeline.evaluate.scorer import Cell, Context, ImageRow, Prediction
 from pipeline.evaluate.settings import EvaluateSettings
@@ -67,6 +68,7 @@ class SegmentationScorer:
 
     def metrics(self) -> dict[str, Any]:
         """All scores by name; those of the CRF's result at the top, the others in `before_crf`."""
+        intervals = self._intervals()
         return {
             "images": self.after.images,
             "truth_from_boxes": self.truth_from_boxes,
@@ -74,9 +76,20 @@ class SegmentationScorer:
             "ignored_pixels": self.after.ignored_pixels,
             "classes": self.context.settings.classes,
             **self._scores(self.after, self.presence_after),
+            "mean_iou_interval": as_list(intervals.second),
+            "crf_gain_interval": as_list(intervals.difference),
             **self._baselines(),
-            "before_crf": self._scores(self.before, self.presence_before),
+            "before_crf": {
+                **self._scores(self.before, self.presence_before),
+                "mean_iou_interval": as_list(intervals.first),
+            },
         }
+
+    def _intervals(self) -> PairedIntervals:
+        """Of the ranking score before and after the CRF, over all images with truth."""
+        ranked = self.context.settings.classes
+        before, after = (mean_iou_score(state.image_counts(), ranked) for state in (self.before, self.after))
+        return paired_interval(before, after, self.after.images)
 
     def _scores(self, state: MeanIoU, presence: ClassPresence) -> dict[str, Any]:
         about = {"class_precision": presence.precision(), "class_recall": presence.recall()}

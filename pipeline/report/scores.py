@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.evaluate.metrics import COUNTS, Metric, metrics_of, named_baselines
+from pipeline.evaluate.metrics import COUNTS, Metric, interval_of, metrics_of, named_baselines
 from pipeline.report.formatting import Row, get, number, number_table
 from pipeline.report.results import Results
 
@@ -27,6 +27,8 @@ class Card:
     value: float | None
     before: float | None
     bars: list[Bar]
+    interval: str = ""  # of the value over images, as people read it; empty where metrics.json has none
+    gain_interval: str = ""  # of what the CRF changed
 
     @property
     def gain(self) -> str:
@@ -82,7 +84,7 @@ def headline(results: Results) -> Headline:
     about = [first.about, chosen.about if chosen else "", reached]
     cards = [_card(metric, metrics) for metric in others if metric.higher_is_better and metric != chosen]
     return Headline(
-        hero=_card(first, metrics),
+        hero=_card(first, metrics, _range(metrics, first.key), _range(metrics, "crf_gain", "+.3f")),
         about=", ".join(text for text in about if text),
         cards=[card for card in cards if card.bars],
         numbers=number_table(metrics),
@@ -91,14 +93,24 @@ def headline(results: Results) -> Headline:
     )
 
 
-def _card(metric: Metric, metrics: Mapping[str, Any]) -> Card:
+def _range(metrics: Mapping[str, Any], key: str, form: str = ".3f") -> str:
+    """The interval beside a number of metrics.json; empty if there is none.
+
+    >>> _range({"iou_interval": [0.79, 0.845]}, "iou"), _range({"gain_interval": [-0.01, 0.02]}, "gain", "+.3f")
+    ('0.790 to 0.845', '−0.010 to +0.020')
+    """
+    ends = interval_of(metrics, key)
+    return f"{ends[0]:{form}} to {ends[1]:{form}}".replace("-", "−") if ends else ""
+
+
+def _card(metric: Metric, metrics: Mapping[str, Any], interval: str = "", gain_interval: str = "") -> Card:
     value, before = number(metrics.get(metric.key)), number(get(metrics, "before_crf", metric.key))
     baselines = [(name, number(metrics.get(key)), "baseline") for key, name in named_baselines(metric)]
     first = number(get(metrics, "first_stage", metric.key))
     every = [("with CRF", value, "after"), ("without CRF", before, "before"), ("first stage", first, "before")]
     every += baselines
     bars = [Bar(name, known, kind) for name, known, kind in every if known is not None]
-    return Card(metric.title, metric.about, value, before, bars)
+    return Card(metric.title, metric.about, value, before, bars, interval, gain_interval)
 
 
 def class_table(results: Results) -> list[ClassRow]:

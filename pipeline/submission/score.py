@@ -32,6 +32,7 @@ MOST_NAMED = 20  # ids without truth, or without prediction
 _UNKNOWN = {
     "before_crf", "peak_iou_gt_known", "pxap_gt_known", "top1_loc", "center_disc_top1_loc", "class_precision",
     "class_recall", "top_class_everywhere_iou", "top_class_disc_iou", "images_with_boxes_without_label",
+    "crf_gain_interval",
 }  # fmt: skip
 _BOX_NOTE = "gt_known_loc and max_box_acc_v2 take each submitted map as that of the true class"
 
@@ -54,8 +55,10 @@ def score_submission(
 
     Track 3: `peak_iou`, `peak_threshold`, `peak_iou_pooled`, `peak_iou_mean`, `pxap`, with boxes `gt_known_loc`,
     `gt_known_threshold` and `max_box_acc_v2`, for which each submitted map is taken as that of the true class. Track 1:
-    `mean_iou`, `mean_iou_with_background`, `mean_iou_foreground`, `pixel_accuracy`, `mean_accuracy`. Both: baselines
-    that use no pixel, and counts. All scores are shares in [0, 1]; formulas: `pipeline.evaluate`.
+    `mean_iou`, `mean_iou_with_background`, `mean_iou_foreground`, `pixel_accuracy`, `mean_accuracy`. Both: the 95 %
+    confidence interval of the score that ranks over the images (`peak_iou_interval`, `mean_iou_interval`: the lower and
+    the upper end), baselines that use no pixel, and counts. All scores are shares in [0, 1]; formulas:
+    `pipeline.evaluate`.
 
     Args:
         zip: path of the submission

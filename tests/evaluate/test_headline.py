@@ -23,6 +23,12 @@ def test_the_ranking_score_comes_first(track, metrics) -> None:
     assert headline(TRACKS[track], metrics) == LINES[track]
 
 
+def test_intervals_stand_beside_their_scores() -> None:
+    before = {"mean_iou": 0.5, "mean_iou_interval": [0.25, 0.625]}
+    line = headline(TRACKS["track1"], {**TRACK1, "mean_iou_interval": [0.5, 0.75], "before_crf": before})
+    assert line.startswith("track1: mean IoU on val 0.656 [0.500, 0.750], without CRF 0.500 [0.250, 0.625], top class")
+
+
 def test_what_is_null_is_left_out() -> None:
     assert headline(TRACKS["track3"], {**TRACK3, "center_disc_iou": None, "before_crf": {"peak_iou": None}}) == (
         "track3: peak IoU on val 0.812, everything foreground 0.250"

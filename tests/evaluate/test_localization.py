@@ -38,6 +38,23 @@ def test_localization_exact_values(localization):
     assert metrics["images_with_boxes_without_label"] == 0
 
 
+def test_intervals_are_over_images(localization):
+    """Resamples of three images, each resample of three equal ones 1 of 27. Best: `two` alone with the CRF, `one`
+    without it; worst: either of them, and twice the image without foreground, at 200 or 90."""
+    metrics = localization.run()
+    assert metrics["peak_iou_interval"] == [3 / (4 + 2), 1.0]
+    assert metrics["before_crf"]["peak_iou_interval"] == [2 / (6 + 2), 3 / 5]
+    low, high = metrics["crf_gain_interval"]
+    assert (low, high) == (round(3 / 6 - 3 / 7, 6), round(1 - 2 / 6, 6))  # `one` and twice no foreground; `two` alone
+    assert "crf_gain_interval" not in metrics["before_crf"]
+
+
+def test_intervals_are_of_the_reading_that_ranks(localization):
+    metrics = localization.run(changed(average="mean"))
+    assert metrics["peak_iou_interval"] == [0.75, 1.0]  # `one` alone, `two` alone; the third has no IoU
+    assert metrics["before_crf"]["peak_iou_interval"] == [round(2 / 6, 6), 0.6]
+
+
 def test_localization_tables(localization):
     localization.run()
     table = localization.rows("table.csv")
@@ -101,6 +118,7 @@ def test_gt_known_uses_the_map_of_the_true_class(tmp_path):
     assert (metrics["gt_known_loc"], metrics["max_box_acc_v2"], metrics["top1_loc"]) == (1.0, 1.0, 0.0)
     assert (metrics["peak_iou_gt_known"], metrics["pxap_gt_known"]) == (1.0, 1.0)
     assert metrics["peak_iou"] == 0.5  # what is submitted: no better than everything foreground
+    assert (metrics["peak_iou_interval"], metrics["crf_gain_interval"]) == (None, None)  # of one image
 
 
 def test_a_map_of_the_label_that_is_missing_is_an_error(tmp_path):

@@ -13,9 +13,9 @@ TRUTH = np.array([[0, 0, 1, 1], [0, 2, 2, 255]], np.uint8)
 ANSWER = np.array([[0, 1, 1, 1], [0, 2, 0, 2]], np.uint8)
 
 
-def state_of(pairs, classes):
+def state_of(pairs, classes, first=0):
     state = MeanIoU(classes)
-    for number, (truth, prediction) in enumerate(pairs):
+    for number, (truth, prediction) in enumerate(pairs, first):
         state.accumulate(truth, prediction, f"image{number}")
     return state
 
@@ -115,9 +115,10 @@ def test_equals_a_plain_loop(pairs):
 @given(pairs=pairs_of_label_maps(), data=st.data())
 def test_merging_in_any_order_gives_the_same_state(pairs, data):
     whole, merged = state_of(pairs, classes=3), MeanIoU(3)
-    for pair in data.draw(st.permutations(pairs)):
-        merged.merge(state_of([pair], classes=3))
+    for number, pair in data.draw(st.permutations(list(enumerate(pairs)))):
+        merged.merge(state_of([pair], classes=3, first=number))
     assert merged.matrix.tolist() == whole.matrix.tolist()
+    assert merged.image_counts().tolist() == whole.image_counts().tolist()
     assert (merged.images, merged.pixels, merged.ignored_pixels) == (whole.images, whole.pixels, whole.ignored_pixels)
     assert merged.compute().mean_iou == whole.compute().mean_iou
 
@@ -184,6 +185,35 @@ def test_the_number_of_classes_must_fit(classes):
 def test_states_of_other_classes_do_not_merge():
     with pytest.raises(ScoreError, match=r"^expected a state of 2 classes, got one of 3$"):
         MeanIoU(2).merge(MeanIoU(3))
+
+
+def test_an_image_counts_once():
+    state = state_of([(TRUTH, ANSWER)], classes=2)
+    with pytest.raises(ScoreError, match=r"^image0: expected every image once, got it a second time$"):
+        state.accumulate(TRUTH, ANSWER, "image0")
+    with pytest.raises(ScoreError, match=r"^expected every image once, got some in two states: \['image0'\]$"):
+        state.merge(state_of([(TRUTH, ANSWER)], classes=2))
+    assert (state.images, state.pixels) == (1, 7)
+
+
+@settings(max_examples=30, deadline=None)
+@given(pairs=pairs_of_label_maps())
+def test_counts_of_images_sum_to_the_matrix(pairs):
+    state = state_of(pairs, classes=3)
+    counts = state.image_counts()
+    assert counts.shape == (len(pairs), 3, 4)
+    whole = (np.diagonal(state.matrix), state.matrix.sum(axis=1), state.matrix.sum(axis=0))
+    np.testing.assert_array_equal(counts.sum(axis=0), whole)
+
+
+def test_counts_of_images_stand_in_the_order_of_the_ids():
+    state = MeanIoU(2)
+    state.accumulate(TRUTH, ANSWER, "b")
+    state.accumulate(np.full((1, 3), 2, np.uint8), np.zeros((1, 3), np.uint8), "a")
+    assert state.image_counts().tolist() == [
+        [[0, 0, 0], [0, 0, 3], [3, 0, 0]],  # right, true, predicted pixels of background and two classes
+        [[2, 2, 1], [3, 2, 2], [3, 3, 1]],
+    ]
 
 
 def test_nothing_is_computed_without_pixels():

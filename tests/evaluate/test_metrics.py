@@ -1,6 +1,9 @@
 """The registry describes what `evaluate` writes, no more and no less; docs and DVC name nothing else."""
 
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -84,6 +87,20 @@ def test_dvc_shows_files_that_evaluate_writes() -> None:
     plots = {path for entry in chain["plots"] for path in entry if path.startswith("reports/")}
     assert set(chain["metrics"]) == {out for out in outs if out.endswith("metrics.json")}
     assert plots <= outs
+
+
+def test_dvc_shows_the_numbers_and_passes_over_lists(localization: World) -> None:
+    """Intervals are lists, which `dvc metrics show` leaves out; if it ever fails on them, they need two keys."""
+    metrics = localization.run()
+    (localization.folder / "dvc.yaml").write_text("metrics: [report/metrics.json]\n")
+    dvc = [sys.executable, "-m", "dvc"]
+    subprocess.run([*dvc, "init", "--no-scm", "--quiet"], cwd=localization.folder, check=True)
+    words = [*dvc, "metrics", "show", "--json"]
+    shown = json.loads(subprocess.run(words, cwd=localization.folder, check=True, capture_output=True).stdout)
+    found = shown[""]["data"]["report/metrics.json"]["data"]
+    assert found["peak_iou"] == metrics["peak_iou"]
+    assert found["before_crf"]["peak_iou"] == metrics["before_crf"]["peak_iou"]
+    assert set(metrics) - set(found) == {"peak_iou_interval", "crf_gain_interval"}
 
 
 def test_dvc_plots_columns_that_evaluate_writes(localization: World) -> None:

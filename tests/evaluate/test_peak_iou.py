@@ -261,6 +261,17 @@ def test_wrong_input_is_refused_with_its_id(score, mask, ignored, message):
         count_scores(score, mask, ignored, "a")
 
 
+def test_counts_of_images_stand_in_the_order_of_the_ids():
+    state = one(np.full((1, 3), 7, np.uint8), np.zeros((1, 3), bool))
+    state.accumulate(SCORE, MASK, "0")
+    counts = state.image_counts()
+    assert (counts.shape, counts.dtype) == ((2, 2, 256), np.int32)
+    assert counts[0][:, [0, 10, 20, 30]].tolist() == [[0, 0, 2, 1], [2, 2, 1, 0]]  # of "0": inside, outside
+    assert counts[1][:, 7].tolist() == [0, 3]
+    assert counts.sum() == state.pixels
+    assert PeakIoU().image_counts().shape == (0, 2, 256)
+
+
 def test_an_image_counts_once():
     state = one(SCORE, MASK)
     with pytest.raises(ScoreError, match=r"^a: expected every image once, got it a second time$"):

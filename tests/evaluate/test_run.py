@@ -8,7 +8,7 @@ from pipeline.core.errors import DataError, ScoreError, StoreError
 from pipeline.core.tracks import get_track
 from pipeline.evaluate import run as module
 from pipeline.evaluate.localization import BOX_SCORES
-from pipeline.evaluate.metrics import metrics_of
+from pipeline.evaluate.metrics import metrics_of, ranking
 
 
 def test_labels_that_chose_the_classes_are_said_and_make_no_prediction_right(tmp_path):
@@ -46,6 +46,8 @@ def test_without_truth_scores_are_null_and_the_chain_goes_on(tmp_path, track, fi
     scores = {metric.key for metric in metrics_of(get_track(track).task)} - {"classification_accuracy", *BOX_SCORES}
     assert {key: metrics[key] for key in scores} == dict.fromkeys(scores)
     assert {key: metrics["before_crf"][key] for key in scores} == dict.fromkeys(scores)
+    ranked = f"{ranking(get_track(track).task).key}_interval"
+    assert (metrics[ranked], metrics["before_crf"][ranked], metrics["crf_gain_interval"]) == (None, None, None)
     assert world.rows("table.csv") == world.rows("per_image.csv") == []
     assert (tmp_path / "report" / "table.csv").read_text().startswith(f"{first},")
 

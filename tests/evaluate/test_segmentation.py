@@ -33,6 +33,21 @@ def test_segmentation_exact_values(segmentation):
     assert (metrics["labeled_images"], metrics["classification_accuracy"]) == (3, 1.0)
 
 
+def test_intervals_are_over_images(segmentation):
+    """Each end is that of one image twice, a quarter of the resamples; but the least gain is that of both."""
+    metrics = segmentation.run()
+    assert metrics["mean_iou_interval"] == [round((3 / 4 + 2 / 3) / 2, 6), 1.0]
+    assert metrics["before_crf"]["mean_iou_interval"] == [round(2 / 6 / 2, 6), round(2 / 3 / 2, 6)]
+    both = metrics["mean_iou"] - metrics["before_crf"]["mean_iou"]
+    assert metrics["crf_gain_interval"] == [round(both, 6), round(1 - 2 / 3 / 2, 6)]
+
+
+def test_intervals_are_of_the_reading_that_ranks(segmentation):
+    metrics = segmentation.run(changed(classes="foreground"))
+    assert metrics["mean_iou_interval"] == [round(2 / 3, 6), 1.0]  # ant in one image, cat in the other
+    assert metrics["before_crf"]["mean_iou_interval"] == [round(2 / 6, 6), round(2 / 3, 6)]
+
+
 def test_segmentation_tables(segmentation):
     segmentation.run()
     assert [list(row.values()) for row in segmentation.rows("table.csv")] == [

@@ -1,5 +1,6 @@
 """The numbers of the page: the ranking score beside baselines, every number in the table, classes in order."""
 
+import dataclasses
 from pathlib import Path
 
 from support.report_data import SETTINGS, make_results
@@ -22,6 +23,18 @@ def test_headline_puts_the_ranking_score_beside_its_baselines(track3: Results) -
         "PxAP",
         "Classification accuracy",
     ]  # pooled is the hero
+
+
+def test_intervals_stand_beside_the_ranking_score(track3: Results) -> None:
+    plain = render(track3, SETTINGS)
+    assert "confidence interval" not in plain
+    assert "The CRF changed it by +0.250." in plain
+    ends = {"peak_iou_interval": [0.75, 0.84375], "crf_gain_interval": [-0.0625, 0.5]}
+    page = render(dataclasses.replace(track3, metrics={**track3.metrics, **ends}), SETTINGS)
+    assert "<b>0.750 to 0.844</b>: 95 % confidence interval over images." in page
+    assert "The CRF changed it by +0.250 (−0.062 to +0.500)." in page
+    nothing = dict.fromkeys(ends)
+    assert render(dataclasses.replace(track3, metrics={**track3.metrics, **nothing}), SETTINGS) == plain
 
 
 def test_a_score_nobody_has_heard_of_is_in_the_table(track3: Results) -> None:

@@ -66,6 +66,7 @@ def test_track1_has_the_numbers_of_metrics_json(tmp_path: Path) -> None:
     scores = score_submission(*_as_others_have_it(world), "track1", 3, partial=True)
     same = {"images", "images_without_truth", "pixels", "ignored_pixels", "mean_iou", "mean_iou_with_background",
             "mean_iou_foreground", "pixel_accuracy", "mean_accuracy", "all_background_iou", "classes_present",
+            "mean_iou_interval",
             "classes"}  # fmt: skip
     assert {key: scores[key] for key in same} == {key: metrics[key] for key in same}
     assert scores["mean_iou"] == pytest.approx((4 / 5 + 2 / 3 + 1) / 3)  # background, ant, cat; no bee anywhere
@@ -78,9 +79,10 @@ def test_track3_has_the_numbers_of_metrics_json(tmp_path: Path) -> None:
     scores = score_submission(*_as_others_have_it(world), "track3", partial=True)
     same = {"images", "images_without_truth", "images_without_foreground", "images_with_boxes", "truth_from_boxes",
             "pixels", "peak_iou", "peak_threshold", "peak_iou_pooled", "peak_iou_mean", "pxap", "all_foreground_iou",
-            "center_disc_iou", "comparison", "average"}  # fmt: skip
+            "center_disc_iou", "comparison", "average", "peak_iou_interval"}  # fmt: skip
     assert {key: scores[key] for key in same} == {key: metrics[key] for key in same}
     assert scores["peak_iou"] == pytest.approx(5 / 7)  # by hand: 5 pixels of truth, all found at 200, 2 too many
+    assert "crf_gain_interval" not in scores  # a zip holds one prediction
     assert scores["without_truth"] == ["no_truth"]
 
 
