@@ -103,7 +103,7 @@ def _rules(segmentation: bool) -> dict[str, Rule]:
         "student.views.size": view,
         "student.views.count": _between(1, 3, 2_000),
         "student.epochs": _student_epochs(view, 384 if segmentation else 256, budget, 15),
-        "student.sizes": _at_most(512, 640) if segmentation else _at_most(384, 448, 512),
+        "student.sizes": _at_most(512, 640) if segmentation else _at_most(448, 512, 640),
         "student.shape": shape,
         "student.crf.enabled": crf,
     }

@@ -131,8 +131,9 @@ def refine_student(
         if not len(found.classes):
             foreground = np.clip(maps[0], 0.0, 1.0)
             before = score_to_uint8(foreground)
-            after = before if sharpen is None else refine_score(foreground, sharpen)
+            after = before if sharpen is None else refine_score(foreground**settings.exponent, sharpen)
             return in_shape(Prediction(before, after), settings.shape)
+        maps[1:] **= settings.exponent
         return decode_labels(maps / maps.sum(axis=0, keepdims=True), found.classes, sharpen)
     except MapError as error:
         raise MapError(f"{image_id}: {error}") from None

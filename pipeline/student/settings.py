@@ -76,6 +76,7 @@ class StudentSettings:
     resize: Literal["square", "long_side", "area"]  # as extract.resize, of the images to predict
     sizes: Annotated[tuple[Annotated[int, Field(ge=32)], ...], Field(min_length=1)]  # pixels; averaged
     flip: bool  # average with the mirrored image
+    exponent: Positive  # of the probability of the foreground or of a class, before the CRF; below 1 raises it
     min_probability: Probability  # Track 1: classes that the classifier finds this probable may be predicted
     min_share: Probability  # Track 1: and classes that the student gives this share of the pixels
     shape: Literal["free", "box"]  # as refine.shape
