@@ -25,6 +25,7 @@ from pipeline.student.network import MULTIPLE, StudentNetwork
 from pipeline.student.settings import StudentSettings
 
 PREDICTION_BATCH = 8  # images, with all their sizes
+NO_CLASSES = np.zeros(0, np.int32)
 Shape = tuple[int, int]
 
 
@@ -80,6 +81,21 @@ def mean_probabilities(network: StudentNetwork, scales: Sequence[Tensor], flip: 
             total, count = found if total is None else total + found, count + 1
     assert total is not None  # sizes are at least one
     return total / count
+
+
+def as_probabilities(
+    found: Tensor, arrays: Mapping[str, NDArray[np.float16]], labels: tuple[int, ...], settings: StudentSettings
+) -> Probabilities:
+    """What is refined of one image: in Track 3 all that the network says, in Track 1 the classes that may be.
+
+    Args:
+        found: (1, h, w) or (K + 1, h, w)
+        arrays: what the stage `extract` stores of the image
+        labels: classes of the image, where they are known and count
+    """
+    if len(found) == 1:
+        return Probabilities(found.to(torch.float16).numpy(), NO_CLASSES)
+    return restrict(found, of_classifier(arrays), labels, settings)
 
 
 def restrict(

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import joblib
-import numpy as np
 import pandas as pd
 import torch
 from tqdm import tqdm
@@ -25,7 +24,7 @@ from pipeline.models.backbones import normalization
 from pipeline.models.weights import load_weights
 from pipeline.student.fit import fit_student
 from pipeline.student.network import StudentDesign, StudentNetwork, save_student
-from pipeline.student.predict import Probabilities, make_job, of_classifier, predict_jobs, refine_file, restrict
+from pipeline.student.predict import as_probabilities, make_job, predict_jobs, refine_file
 from pipeline.student.settings import StudentSettings
 from pipeline.student.targets import TrainImages, choose_train_images, read_label_target, read_score
 from pipeline.student.views import PairDataset, Pixels
@@ -33,7 +32,6 @@ from pipeline.train.trainer import Training
 
 IMAGES_PER_SHARD = 256  # at least
 CHUNK = 64  # images whose probabilities are in memory at once
-NO_CLASSES = np.zeros(0, np.int32)
 PREDICTED: tuple[Split, ...] = ("val", "test")
 
 
@@ -128,9 +126,16 @@ def new_network(settings: StudentSettings, outputs: int, hardware: Hardware) -> 
         TrainError: if weights cannot be loaded, or the backbone gives no maps of several strides
     """
     torch.manual_seed(settings.seed)
+    network = StudentNetwork(make_design(settings, outputs))
+    load_weights(network.backbone, settings.backbone)
+    return network.to(hardware.device).to(memory_format=torch.channels_last)
+
+
+def make_design(settings: StudentSettings, outputs: int) -> StudentDesign:
+    """The design that the settings describe."""
     backbone, decoder = settings.backbone, settings.decoder
     tag = backbone.weights_from if backbone.weights == "hub" else None
-    design = StudentDesign(
+    return StudentDesign(
         backbone=backbone.name,
         output_stride=backbone.output_stride,
         decoder=decoder.name,
@@ -139,9 +144,6 @@ def new_network(settings: StudentSettings, outputs: int, hardware: Hardware) -> 
         outputs=outputs,
         normalization=normalization(f"{backbone.name}.{tag}" if tag else backbone.name),
     )
-    network = StudentNetwork(design)
-    load_weights(network.backbone, backbone)
-    return network.to(hardware.device).to(memory_format=torch.channels_last)
 
 
 @lru_cache(maxsize=4)
@@ -217,14 +219,10 @@ def _predict_chunk(
     hardware: Hardware,
 ) -> dict[str, Arrays]:
     """The network on the device, then the CRF in processes."""
-    tasks = []
-    for job, found in predict_jobs(network, jobs, settings, hardware):
-        if network.design.outputs == 1:
-            probabilities = Probabilities(found.to(torch.float16).numpy(), NO_CLASSES)
-        else:
-            of_image = of_classifier(maps.read(job.id))
-            probabilities = restrict(found, of_image, labels.get(job.id, ()), settings)
-        tasks.append((job, probabilities))
+    tasks = [
+        (job, as_probabilities(found, maps.read(job.id), labels.get(job.id, ()), settings))
+        for job, found in predict_jobs(network, jobs, settings, hardware)
+    ]
     stored = joblib.Parallel(n_jobs=settings.jobs)(
         joblib.delayed(refine_file)(job.file, job.id, probabilities, settings) for job, probabilities in tasks
     )
