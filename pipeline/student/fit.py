@@ -138,7 +138,7 @@ def keep_views(
                 first += len(inputs)
                 bar.update(len(inputs))
     assert targets is not None
-    return KeptViews([level.clone() for level in features], targets.clone())
+    return KeptViews(features, targets)
 
 
 def _room(count: int, like: Tensor) -> Tensor:
