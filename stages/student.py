@@ -1,6 +1,7 @@
 """Stage `student`: train a segmentation network on the refined predictions of split train, and predict with it.
 
-Settings: `tracks.<track>.student` in params.yaml. Paths: see dvc.yaml.
+Settings: `tracks.<track>.student` and, for both networks together, `train.parameter_limit` in params.yaml. Paths: see
+dvc.yaml.
 """
 
 import argparse
@@ -10,8 +11,9 @@ from pathlib import Path
 from pipeline.core.errors import run
 from pipeline.core.files import write_json
 from pipeline.core.manifest import read_manifest
-from pipeline.core.settings import PARAMS, load_section
+from pipeline.core.settings import PARAMS, load_section, read_params, section
 from pipeline.core.tracks import TRACKS, get_track
+from pipeline.models.classifier import load_classifier
 from pipeline.student.run import Paths, student
 from pipeline.student.settings import StudentSettings
 
@@ -22,10 +24,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--track", required=True, choices=sorted(TRACKS))
     for name in ("--manifest", "--maps", "--refined", "--out", "--report"):
         parser.add_argument(name, required=True, type=Path)
+    parser.add_argument("--model", type=Path, help="the classifier, whose parameters count beside the student's")
     args = parser.parse_args(arguments)
     settings = load_section(StudentSettings, f"tracks.{args.track}.student", args.params)
-    paths = Paths(args.maps, args.refined, args.out)
-    write_json(args.report, student(read_manifest(args.manifest, truth=False), paths, settings, get_track(args.track)))
+    limit = section(read_params(args.params), f"tracks.{args.track}.train.parameter_limit", args.params)
+    classifier = load_classifier(args.model).parameter_count() if settings.enabled and args.model else 0
+    manifest, paths = read_manifest(args.manifest, truth=False), Paths(args.maps, args.refined, args.out)
+    write_json(args.report, student(manifest, paths, settings, get_track(args.track), classifier, limit))
 
 
 if __name__ == "__main__":

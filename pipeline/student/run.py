@@ -16,6 +16,7 @@ import torch
 from tqdm import tqdm
 
 from pipeline.core.device import Hardware, choose_hardware
+from pipeline.core.errors import TrainError
 from pipeline.core.files import write_text
 from pipeline.core.manifest import Manifest, Split, stored_shape
 from pipeline.core.store import Arrays, Store, divide, finish, write_shard
@@ -64,11 +65,17 @@ class Paths:
         return self.out.parent / "scratch" / "student" / f"round-{number}"
 
 
-def student(manifest: Manifest, paths: Paths, settings: StudentSettings, track: Track) -> dict[str, Any]:
+def student(
+    manifest: Manifest, paths: Paths, settings: StudentSettings, track: Track, classifier: int = 0, limit: int = 0
+) -> dict[str, Any]:
     """Train, predict split val and test, and return the contents of `student.json`.
 
+    Args:
+        classifier: parameters of the classifier, which count beside those of the student
+        limit: of both together; 0: no limit
+
     Raises:
-        TrainError: if there is nothing to learn from
+        TrainError: if there is nothing to learn from, or both networks together are too large
         DataError, MapError: naming the image that cannot be read or refined
     """
     if not settings.enabled:
@@ -81,6 +88,7 @@ def student(manifest: Manifest, paths: Paths, settings: StudentSettings, track: 
     teacher = paths.refined
     for number in range(settings.rounds):
         network = new_network(settings, outputs, hardware)
+        check_size(network, classifier, limit)
         sources = TargetSource(teacher, images, settings, outputs > 1)
         trainings.append(fit_student(network, sources.dataset, settings, hardware))
         if number + 1 < settings.rounds:
@@ -129,6 +137,30 @@ def new_network(settings: StudentSettings, outputs: int, hardware: Hardware) -> 
     network = StudentNetwork(make_design(settings, outputs))
     load_weights(network.backbone, settings.backbone)
     return network.to(hardware.device).to(memory_format=torch.channels_last)
+
+
+def check_size(network: StudentNetwork, classifier: int, limit: int) -> None:
+    """Refuse a network that is too large for the challenge beside the classifier.
+
+    Raises:
+        TrainError: if both have `limit` parameters or more; 0 is no limit
+    """
+    count = network.parameter_count()
+    if limit and classifier + count >= limit:
+        raise TrainError(f"student.backbone.name: {too_large(network.design.backbone, count, classifier, limit)}")
+
+
+def too_large(name: str, count: int, classifier: int, limit: int) -> str:
+    """What is wrong with a network of `count` parameters beside the classifier, and the way out.
+
+    >>> print(too_large("resnet50", 30, 120, 150).partition("; ")[0])
+    expected fewer than 150 parameters in all, got 150: 30 of 'resnet50' and 120 of the classifier
+    """
+    return (
+        f"expected fewer than {limit:,} parameters in all, got {classifier + count:,}: {count:,} of {name!r} and "
+        f"{classifier:,} of the classifier; the challenge allows inference models under 150 million in all, "
+        "train.parameter_limit 0 switches this check off"
+    )
 
 
 def make_design(settings: StudentSettings, outputs: int) -> StudentDesign:
