@@ -82,8 +82,8 @@ MUTATIONS = (
     Mutation(
         "test-labels",
         "extract/plan.py",
-        'by_label = settings.classes == "label" and split != "test"',
-        'by_label = settings.classes == "label"',
+        'by_label = as_targets or (settings.classes == "label" and split != "test")',
+        'by_label = as_targets or settings.classes == "label"',
         ("extract",),
     ),
     Mutation(

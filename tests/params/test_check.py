@@ -146,7 +146,8 @@ def test_one_mistake_has_one_message(key: str, value: Any, message: str, tmp_pat
         ("tracks", "tracks: expected this key, found []"),
         (T3, f"{T3}: expected this key, found ['track1']; did you mean 'track1'?"),
         (f"{T1}.train",
-         f"{T1}.train: expected this key, found ['evaluate', 'extract', 'package', 'preprocess', 'refine', 'report']"),
+         f"{T1}.train: expected this key, found ['evaluate', 'extract', 'package', 'preprocess', 'refine', 'report', "
+         "'student']"),
         (f"{T1}.train.optimizer.momentum",
          f"{T1}.train.optimizer.momentum: expected a value, found no such key; a params file is complete, see "
          "params.yaml for every key"),
