@@ -26,6 +26,7 @@ from pipeline.student.settings import StudentSettings
 
 PREDICTION_BATCH = 8  # images, with all their sizes
 NO_CLASSES = np.zeros(0, np.int32)
+SMALLEST = 1e-6  # of the probabilities of all classes that may be, together
 Shape = tuple[int, int]
 
 
@@ -120,7 +121,8 @@ def restrict(
         allowed[of_classifier.argmax()] = True
     classes = np.flatnonzero(allowed).astype(np.int32)
     kept = probabilities[[0, *(classes + 1).tolist()]]
-    return Probabilities((kept / kept.sum(dim=0).clamp(min=1e-6)).to(torch.float16).numpy(), classes)
+    kept[0] += kept.sum(dim=0) < SMALLEST  # background where nothing that may be is probable at all
+    return Probabilities((kept / kept.sum(dim=0)).to(torch.float16).numpy(), classes)
 
 
 def refine_file(file: Path, image_id: str, found: Probabilities, settings: StudentSettings) -> Arrays:
