@@ -215,7 +215,7 @@ def test_an_error_names_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
         raise MapError("expected a map")
 
     monkeypatch.setattr(module, "refine_probabilities", fail)
-    with pytest.raises(MapError, match="^image_7: expected a map$"):
+    with pytest.raises(MapError, match=r"^image_7: expected a map$"):
         refine_student(
             color_image((1, 2, 3), 0, SHAPE), "image_7", Probabilities(maps(1), NO_CLASSES), student_settings()
         )

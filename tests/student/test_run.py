@@ -87,7 +87,7 @@ def test_two_runs_give_the_same_bytes(made: tuple[Squares, str], start: str, tmp
 
 @pytest.mark.parametrize("track", ["track3", "track1"])
 def test_no_mask_of_truth_is_read(track: str, start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """First with the truth within reach; then from the command line, with the truth and every reader of it destroyed."""
+    """First with the truth within reach; then from the command line, with the truth and its readers destroyed."""
     squares = make_squares(tmp_path, track)
     _, paths = run(squares, track, start, tmp_path / "with" / "student")
     write_manifest(tmp_path / "manifest", squares.manifest)

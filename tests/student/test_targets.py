@@ -141,7 +141,5 @@ def test_images_without_one_certain_target_are_left_out(tmp_path: Path) -> None:
 
 def test_without_any_target_the_likely_cause_is_said(squares: Squares, tmp_path: Path) -> None:
     write_store(tmp_path, {})
-    with pytest.raises(
-        TrainError, match=r"found none among 9 .*likely `extract` and `refine` ran before student\.enab"
-    ):
+    with pytest.raises(TrainError, match=r"found none among 9 .*likely `extract` and `refine` ran before student"):
         choose_train_images(squares.manifest, Store(tmp_path), one_label=True)
