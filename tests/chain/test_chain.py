@@ -148,6 +148,7 @@ def test_a_pulled_run_has_all_that_its_stages_need(make_checkout: Callable[[], C
     assert not pulled.file("data/raw/demo").exists()
 
 
+@pytest.mark.slow
 def test_a_key_of_the_student_reruns_nothing_before_it(finished: Checkout) -> None:
     """Switched on, it wants maps of split train; from then on its keys are its own."""
     finished.set("track3.student.enabled", True)
