@@ -6,7 +6,6 @@ its stores are empty, and the refined maps are the predictions of the run.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -80,20 +79,20 @@ def student(
     """
     if not settings.enabled:
         return _switched_off(manifest, paths, settings, track)
-    refined = Store(paths.refined)
-    images = choose_train_images(manifest, refined, one_label=track.task == "localization")
+    teacher = Store(paths.refined)
+    images = choose_train_images(manifest, teacher, one_label=track.task == "localization")
     hardware = choose_hardware(settings.device, settings.precision, learning=settings.backbone.trained)
     outputs = 1 if track.task == "localization" else len(manifest.classes) + 1
     network, trainings = None, list[Training]()
-    teacher = paths.refined
     for number in range(settings.rounds):
         network = new_network(settings, outputs, hardware)
         check_size(network, classifier, limit)
         sources = TargetSource(teacher, images, settings, outputs > 1)
         trainings.append(fit_student(network, sources.dataset, settings, hardware))
         if number + 1 < settings.rounds:
-            teacher = paths.scratch(number + 1)
-            _predict_split(manifest, "train", network, paths.maps, teacher, settings, hardware, images)
+            scratch = paths.scratch(number + 1)
+            _predict_split(manifest, "train", network, paths.maps, scratch, settings, hardware, images)
+            teacher = Store(scratch)
     assert network is not None  # rounds is at least 1
     save_student(network, paths.model)
     write_history(paths.history, trainings)
@@ -178,17 +177,11 @@ def make_design(settings: StudentSettings, outputs: int) -> StudentDesign:
     )
 
 
-@lru_cache(maxsize=4)
-def open_store(folder: Path) -> Store:
-    """The store of the targets, opened once in each process."""
-    return Store(folder)
-
-
 @dataclass(frozen=True, slots=True)
 class TargetSource:
-    """The train images with the targets of one round; small, so that it can be sent to reading processes."""
+    """The train images with the targets of one round; holds no pixels, so that it can be sent to reading processes."""
 
-    teacher: Path
+    teacher: Store
     images: TrainImages
     settings: StudentSettings
     is_label: bool
@@ -200,10 +193,10 @@ class TargetSource:
 
     def target(self, position: int) -> Pixels:
         """The target of one image. Shape: (H, W)"""
-        store, image_id = open_store(self.teacher), self.images.ids[position]
+        image_id = self.images.ids[position]
         if self.is_label:
-            return read_label_target(store, image_id, self.images.labels[position], self.settings.targets)
-        return read_score(store, image_id)
+            return read_label_target(self.teacher, image_id, self.images.labels[position], self.settings.targets)
+        return read_score(self.teacher, image_id)
 
 
 def _predict_split(

@@ -98,8 +98,8 @@ class StudentSettings:
         allowed = (32,) if self.decoder.name == "fpn" else (8, 16)
         if self.backbone.output_stride not in allowed:
             raise ValueError(
-                f"decoder.name is {self.decoder.name!r}, backbone.output_stride is {self.backbone.output_stride}: expected "
-                f"{' or '.join(map(str, allowed))}, the coarsest map that this decoder takes"
+                f"decoder.name is {self.decoder.name!r}, backbone.output_stride is {self.backbone.output_stride}: "
+                f"expected {' or '.join(map(str, allowed))}, the coarsest map that this decoder takes"
             )
         if self.backbone.trained and self.views.count:
             raise ValueError(

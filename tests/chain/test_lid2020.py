@@ -227,7 +227,8 @@ def test_every_value_says_where_it_comes_from() -> None:
     """In Track 1, where the reasons stand, each key of learning, maps and CRF is stated, our choice, or not used."""
     marks = ("stated", "our choice", "not used", "changes nothing")
     text = RECIPE.read_text()
-    part = text[text.index("    train:") : text.index("    # not used: the published method has no second stage")].splitlines()
+    end = text.index("    # not used: the published method has no second stage")
+    part = text[text.index("    train:") : end].splitlines()
     unmarked, inherited = [], ""
     for line in part:
         code, _, comment = line.partition("#")
@@ -246,7 +247,8 @@ def test_every_value_says_where_it_comes_from() -> None:
     }
     allowed |= {"splits: [val, test]"}
     assert {line for line in unmarked if "compat" not in line} <= allowed
-    assert not any(track["student"].enabled for track in check(RECIPE).values())  # as its one mark says, for all its keys
+    # the one mark of the section `student` speaks for all its keys
+    assert not any(track["student"].enabled for track in check(RECIPE).values())
 
 
 def test_maps_are_24_by_24_at_384() -> None:

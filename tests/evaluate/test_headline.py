@@ -23,6 +23,11 @@ def test_the_ranking_score_comes_first(track, metrics) -> None:
     assert headline(TRACKS[track], metrics) == LINES[track]
 
 
+def test_the_first_stage_is_named_where_a_student_predicts() -> None:
+    line = headline(TRACKS["track3"], {**TRACK3, "first_stage": {"peak_iou": 0.6875}})
+    assert "without CRF 0.562, first stage 0.688, best centered disc" in line
+
+
 def test_what_is_null_is_left_out() -> None:
     assert headline(TRACKS["track3"], {**TRACK3, "center_disc_iou": None, "before_crf": {"peak_iou": None}}) == (
         "track3: peak IoU on val 0.812, everything foreground 0.250"

@@ -54,13 +54,13 @@ def test_strides_double_from_4_to_the_output_stride(name: str, output_stride: in
     ]
 
 
-@pytest.mark.parametrize("name", ["test_vit", pytest.param("vit_tiny_patch16_224", marks=slow)])
+@pytest.mark.parametrize("name", ["test_vit", "vit_tiny_patch16_224"])
 def test_a_network_of_one_stride_is_refused(name: str) -> None:
-    message = rf"student\.backbone\.name: expected .* stride 4 and coarser ones, got '{name}': its maps have strides \[16\]"
+    message = rf"student\.backbone\.name: .* stride 4 and coarser ones, got '{name}': its maps have strides \[16\]"
     with pytest.raises(TrainError, match=message):
         pyramid_channels(build_backbone(name, 16), name)
 
 
 def test_a_network_without_maps_is_refused() -> None:
-    with pytest.raises(TrainError, match="got 'mine': 'Linear' object has no attribute 'forward_intermediates'; likely"):
+    with pytest.raises(TrainError, match="got 'mine': 'Linear' object has no attribute 'forward_inter"):
         pyramid_channels(nn.Linear(1, 1), "mine")

@@ -241,6 +241,7 @@ INSIDE: list[tuple[str, Changes, str]] = [
     ("preprocess", [("jobs", 0)], "jobs: expected a number of processes, or -1 for all cores, got 0"),
     ("refine", [("jobs", 0)], "jobs: expected a number of processes, or -1 for all cores, got 0"),
     ("evaluate", [("jobs", 0)], "jobs: expected a number of processes, or -1 for all cores, got 0"),
+    ("student.targets", [("low", 0.6)], "low is 0.6, high is 0.5: expected low to be at most high"),
 ]
 
 
@@ -295,6 +296,13 @@ BETWEEN: list[tuple[str, Changes, str]] = [
         "its probabilities add up to 1, so that two classes are never certain at once",
     ),
     (T1, [("refine.shape", "box")], "refine.shape: expected 'free', got 'box'; only score maps have level sets"),
+    (T1, [("student.shape", "box")], "student.shape: expected 'free', got 'box'; only score maps have level sets"),
+    (
+        T1,
+        [("refine.output", "label_map_one_class"), ("student.enabled", True)],
+        "refine.output: expected 'label_map' with student.enabled, got 'label_map_one_class'; the student learns "
+        "every class of an image",
+    ),
     (
         T1,
         [("refine.min_probability", 0.1)],

@@ -1,5 +1,6 @@
 """The numbers of the page: the ranking score beside baselines, every number in the table, classes in order."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from support.report_data import SETTINGS, make_results
@@ -22,6 +23,16 @@ def test_headline_puts_the_ranking_score_beside_its_baselines(track3: Results) -
         "PxAP",
         "Classification accuracy",
     ]  # pooled is the hero
+
+
+def test_headline_names_the_first_stage_where_a_student_predicts(track3: Results) -> None:
+    metrics = {**track3.metrics, "first_stage": {"peak_iou": 0.6875, "before_crf": {"peak_iou": 0.5}}}
+    bars = headline(replace(track3, metrics=metrics)).hero.bars
+    assert [(bar.name, bar.value) for bar in bars[:3]] == [
+        ("with CRF", 0.8125),
+        ("without CRF", 0.5625),
+        ("first stage", 0.6875),
+    ]
 
 
 def test_a_score_nobody_has_heard_of_is_in_the_table(track3: Results) -> None:

@@ -27,7 +27,8 @@ def _arguments(tmp_path: Path, track: str, split: str) -> list[str]:
     finish(tmp_path / "student" / "test", [], {})  # switched off
     (tmp_path / "params.yaml").write_text(f"tracks: {{{track}: {{package: {{split: {split}}}}}}}")
     return ["--params", str(tmp_path / "params.yaml"), "--track", track, "--manifest", str(tmp_path / "manifest"),
-            "--refined", str(tmp_path / "refined"), "--student", str(tmp_path / "student"), "--out", str(tmp_path / f"submissions/{track}.zip"),
+            "--refined", str(tmp_path / "refined"), "--student", str(tmp_path / "student"),
+            "--out", str(tmp_path / f"submissions/{track}.zip"),
             "--report", str(tmp_path / "package.json")]  # fmt: skip
 
 

@@ -97,7 +97,7 @@ def new_student(settings: StudentSettings, outputs: int = 1) -> StudentNetwork:
 def source_of(squares: Squares, settings: StudentSettings, is_label: bool) -> TargetSource:
     """The train images with their targets."""
     images = choose_train_images(squares.manifest, Store(squares.paths.refined), one_label=not is_label)
-    return TargetSource(squares.paths.refined, images, settings, is_label)
+    return TargetSource(Store(squares.paths.refined), images, settings, is_label)
 
 
 def parts(network: StudentNetwork) -> dict[str, dict[str, Any]]:
