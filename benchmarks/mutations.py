@@ -75,15 +75,19 @@ MUTATIONS = (
         "kept |= probabilities > min_probability",
         ("refine",),
     ),
-    Mutation("class-id", "refine/outputs.py", "evidence.classes[kept] + 1]", "evidence.classes[kept]]", ("refine",)),
+    Mutation("class-id", "refine/outputs.py", "[[0], classes + 1]", "[[0], classes]", ("refine",)),
+    Mutation("student-band", "student/targets.py", "certain & allowed", "allowed", ("student",)),
+    Mutation("student-label", "student/targets.py", "certain & allowed", "certain", ("student",)),
+    Mutation("student-mode", "student/fit.py", "network.backbone.eval()", "network.backbone.train()", ("student",)),
+    Mutation("student-mirror", "student/predict.py", "found.flip(3) if mirrored else found", "found", ("student",)),
     Mutation(
         "known-labels", "extract/network.py", "row[list(known)] += 1.0e6", "row[list(known)] += 0.0", ("extract",)
     ),
     Mutation(
         "test-labels",
         "extract/plan.py",
-        'by_label = settings.classes == "label" and split != "test"',
-        'by_label = settings.classes == "label"',
+        'by_label = as_targets or (settings.classes == "label" and split != "test")',
+        'by_label = as_targets or settings.classes == "label"',
         ("extract",),
     ),
     Mutation(

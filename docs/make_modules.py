@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "architecture.md"
 START, END = "<!-- modules: written by `python docs/make_modules.py` -->", "<!-- end of modules -->"
 ORDER = (
-    "core", "models", "preprocess", "train", "extract", "refine", "evaluate", "package", "report",
+    "core", "models", "preprocess", "train", "extract", "refine", "student", "evaluate", "package", "report",
     "predict", "submission", "preflight", "experiments", "params",
 )  # fmt: skip
 

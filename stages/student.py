@@ -1,6 +1,7 @@
 """Stage `student`: train a segmentation network on the refined predictions of split train, and predict with it.
 
-Settings: `tracks.<track>.student` in params.yaml. Paths: see dvc.yaml.
+Settings: `tracks.<track>.student` and, for both networks together, `train.parameter_limit` in params.yaml. Paths: see
+dvc.yaml.
 """
 
 import argparse
@@ -11,8 +12,9 @@ from pipeline.core.auto import data_facts, load_settled
 from pipeline.core.errors import run
 from pipeline.core.files import write_json
 from pipeline.core.manifest import read_manifest
-from pipeline.core.settings import PARAMS
+from pipeline.core.settings import PARAMS, read_params, section
 from pipeline.core.tracks import TRACKS, get_track
+from pipeline.models.classifier import load_classifier
 from pipeline.student.run import Paths, student
 from pipeline.student.settings import StudentSettings
 
@@ -23,11 +25,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--track", required=True, choices=sorted(TRACKS))
     for name in ("--manifest", "--maps", "--refined", "--out", "--report"):
         parser.add_argument(name, required=True, type=Path)
+    parser.add_argument("--model", type=Path, help="the classifier, whose parameters count beside the student's")
     args = parser.parse_args(arguments)
-    manifest = read_manifest(args.manifest, truth=False)
+    manifest, paths = read_manifest(args.manifest, truth=False), Paths(args.maps, args.refined, args.out)
     settings = load_settled(StudentSettings, args.track, "student", args.params, data_facts(manifest))
-    paths = Paths(args.maps, args.refined, args.out)
-    write_json(args.report, student(manifest, paths, settings, get_track(args.track)))
+    limit = section(read_params(args.params), f"tracks.{args.track}.train.parameter_limit", args.params)
+    classifier = load_classifier(args.model).parameter_count() if settings.enabled and args.model else 0
+    write_json(args.report, student(manifest, paths, settings, get_track(args.track), classifier, limit))
 
 
 if __name__ == "__main__":

@@ -189,7 +189,7 @@ def test_predict_hands_on_what_it_is_given(predict: Callable[[Summary], list[Any
     words = ["predict", "data/track3", "a.jpg", "photos", "--out", "out", "--threshold", "7", "--device", "cpu"]
     assert cli.main([*words, "--json"]) == 0
     assert calls == [
-        (Path("data/track3"), {"device": "cpu", "precision": "auto", "threshold": 7}),
+        (Path("data/track3"), {"device": "cpu", "precision": "auto", "threshold": 7, "stage": "auto"}),
         ("predictor", [Path("a.jpg"), Path("photos")], Path("out")),
     ]
     captured = capsys.readouterr()
@@ -197,6 +197,15 @@ def test_predict_hands_on_what_it_is_given(predict: Callable[[Summary], list[Any
         "images": 2, "skipped": {"c.jpg": "no image"}, "report": "out/predictions.json"
     }  # fmt: skip
     assert captured.err == "skipped c.jpg: no image\n"
+
+
+def test_predict_with_the_first_stage_alone(predict: Callable[[Summary], list[Any]], capsys: Capture) -> None:
+    calls = predict(Summary(1, {}, Path("out/predictions.json")))
+    assert cli.main(["predict", "data/track3", "a.jpg", "--out", "out", "--stage", "first"]) == 0
+    assert calls[0][1]["stage"] == "first"
+    with pytest.raises(SystemExit):
+        cli.main(["predict", "data/track3", "a.jpg", "--out", "out", "--stage", "second"])
+    assert "invalid choice: 'second'" in capsys.readouterr().err
 
 
 def test_predict_without_any_image_is_a_finding(predict: Callable[[Summary], list[Any]], capsys: Capture) -> None:

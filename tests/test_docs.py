@@ -24,7 +24,7 @@ from pipeline.preprocess.layouts.folder import list_folder
 README = ROOT / "README.md"
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 PAGES = [README, *(ROOT / f"{name}.md" for name in ("CONTRIBUTING", "CHANGELOG", "SECURITY")), *DOCS]
-STAGES = ("preprocess", "train", "extract", "refine", "evaluate", "package", "report")
+STAGES = ("preprocess", "train", "extract", "refine", "student", "evaluate", "package", "report")
 TRACKS = ("track1", "track3")
 EXAMPLES = {"cats/1.jpg", "dogs/1.jpg", "results/<id>.png"}  # of files of a reader
 YOURS = ("data/raw/", "data/track", "reports/", "submissions/")  # what a reader or a run makes

@@ -106,15 +106,24 @@ def evaluate(
 def describe_scores(metrics: Mapping[str, Any], track: Track) -> dict[str, Any]:
     """Contents of `evaluate.json`: the ranking score and, in Track 3, the threshold and comparison it was reached with.
 
+    Where a student made the predictions, `first_stage` has the threshold of the refined maps.
+
     >>> from pipeline.core.tracks import get_track
-    >>> describe_scores({"peak_iou": 0.5, "peak_threshold": 9, "comparison": ">=", "pixels": 6}, get_track("track3"))
+    >>> found = {"peak_iou": 0.5, "peak_threshold": 9, "comparison": ">=", "pixels": 6}
+    >>> describe_scores(found, get_track("track3"))
     {'ranking_score': 0.5, 'ranking_score_name': 'peak_iou', 'peak_threshold': 9, 'comparison': '>='}
+    >>> both = {**found, "first_stage": {"peak_iou": 0.4, "peak_threshold": 7}}
+    >>> describe_scores(both, get_track("track3"))["first_stage"]
+    {'peak_threshold': 7}
     """
     score = ranking(track.task).key
     found = {"ranking_score": metrics[score], "ranking_score_name": score}
     if track.task == "segmentation":
         return found
-    return {**found, "peak_threshold": metrics["peak_threshold"], "comparison": metrics["comparison"]}
+    found |= {"peak_threshold": metrics["peak_threshold"], "comparison": metrics["comparison"]}
+    if "first_stage" in metrics:
+        found["first_stage"] = {"peak_threshold": metrics["first_stage"]["peak_threshold"]}
+    return found
 
 
 def _scores_alone(metrics: Mapping[str, Any]) -> dict[str, Any]:

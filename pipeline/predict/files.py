@@ -23,6 +23,7 @@ from pipeline.extract.load import batch_positions
 from pipeline.extract.plan import Job, by_shape
 from pipeline.predict.paths import find_images, output_names
 from pipeline.predict.predictor import ImagePrediction, Predictor, image_name
+from pipeline.predict.run_folder import Made
 from pipeline.report.overlays import class_colors, paint, paint_heat
 
 MASKS, SCORES, OVERLAYS, REPORT = "masks", "scores", "overlays", "predictions.json"
@@ -38,12 +39,14 @@ class Summary:
     Attributes:
         images: predicted images
         instances: of all of them
+        stage: which one made the predictions: student or first
         skipped: why an input was not predicted, by its path
         report: the list of all, `predictions.json`
     """
 
     images: int
     instances: int
+    stage: Made
     skipped: Mapping[str, str]
     report: Path
 
@@ -54,8 +57,8 @@ def predict_files(predictor: Predictor, paths: Iterable[Path | str] | Path | str
     - `masks/<name>.png`: 255 on the mask, else 0
     - `scores/<name>.png`: Track 3 the score map, 0..255; Track 1 the label map, class ids 0..K
     - `overlays/<name>.jpg`: Track 3 the score over the image and the boxes; Track 1 the classes over the image
-    - `predictions.json`: for each image its file, name, size, classes with probabilities, threshold, and instances with
-      boxes; then what was skipped, and totals
+    - `predictions.json`: which stage predicted; for each image its file, name, size, classes with probabilities,
+      threshold, and instances with boxes; then what was skipped, and totals
 
     `<name>` is the stem of the file, numbered where two files have the same (`output_names`). Images are decoded batch
     by batch; a batch has at most `extract.batch_size` images, and no more pixels than one image may have. An image that
@@ -172,7 +175,7 @@ def _describe(file: str, name: str, prediction: ImagePrediction) -> dict[str, An
                 "class_name": prediction.class_names[index],
                 "probability": float(prediction.probabilities[index]),
             }
-            for index in prediction.classes.tolist()
+            for index in _classes(prediction)
         ],
         "threshold": prediction.threshold,
         "instances": [
@@ -186,6 +189,12 @@ def _describe(file: str, name: str, prediction: ImagePrediction) -> dict[str, An
             for one in prediction.instances
         ],
     }
+
+
+def _classes(prediction: ImagePrediction) -> list[int]:
+    """The classes that have maps and those that the student found beside them, the most probable first."""
+    found = dict.fromkeys([*prediction.classes.tolist(), *(one.class_id - 1 for one in prediction.instances)])
+    return sorted(found, key=lambda index: -prediction.probabilities[index])
 
 
 def printable(path: str) -> str:
@@ -206,6 +215,7 @@ def _finish(
     instances = sum(len(entry["instances"]) for entry in images)
     report = {
         "track": predictor.track,
+        "stage": predictor.stage,
         "threshold": predictor.threshold,
         "threshold_rule": predictor.threshold_rule,
         "images": images,
@@ -213,4 +223,4 @@ def _finish(
         "totals": {"images": len(images), "skipped": len(skipped), "instances": instances},
     }
     write_json(out / REPORT, report)
-    return Summary(len(images), instances, dict(skipped), out / REPORT)
+    return Summary(len(images), instances, predictor.stage, dict(skipped), out / REPORT)

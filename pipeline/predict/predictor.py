@@ -1,6 +1,7 @@
-"""Predict images with a finished run: the functions of the stages `extract` and `refine`, one after the other."""
+"""Predict images with a finished run: the functions of the stages `extract`, `refine` and `student`, one after the
+other."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +18,19 @@ from pipeline.extract.plan import Job, by_shape, view_shapes
 from pipeline.extract.scale import raw_maps
 from pipeline.predict.inputs import ImageLike, as_rgb
 from pipeline.predict.instances import Instance, instances_of_labels, instances_of_scores
-from pipeline.predict.run_folder import choose_threshold, read_model, read_run
+from pipeline.predict.run_folder import (
+    Made,
+    Run,
+    Stage,
+    choose_stage,
+    choose_threshold,
+    read_model,
+    read_run,
+    read_student_model,
+)
+from pipeline.refine.outputs import Prediction
 from pipeline.refine.run import refine_pixels
+from pipeline.student.predict import PREDICTION_BATCH, as_probabilities, make_job, mean_probabilities, refine_student
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,7 +38,8 @@ class ImagePrediction:
     """What a run says of one image of H x W pixels.
 
     Attributes:
-        probabilities: of all classes, rounded to half precision as the stage stores them. Shape: (K,), float32
+        probabilities: of all classes, by the classifier, rounded to half precision as the stage stores them. Shape:
+            (K,), float32
         class_names: of the K classes
         classes: class indices of the maps, the most probable first. Shape: (P,)
         raw_maps: class activation maps at feature resolution, from the scaled ones. Shape: (P, h, w), float32
@@ -36,6 +49,7 @@ class ImagePrediction:
         mask: Track 3: prediction >= threshold; Track 1: prediction > 0. Shape: (H, W)
         instances: connected components of the mask, in Track 1 of each class, the largest first
         threshold: of the mask in Track 3; None in Track 1
+        stage: which one made the prediction: the student, or the first one from the maps alone
     """
 
     probabilities: NDArray[np.float32]
@@ -48,6 +62,7 @@ class ImagePrediction:
     mask: NDArray[np.bool_]
     instances: tuple[Instance, ...]
     threshold: int | None
+    stage: Made
 
 
 def image_name(position: int) -> str:
@@ -62,37 +77,49 @@ def image_name(position: int) -> str:
 class Predictor:
     """A finished run, ready to predict images that it has never seen.
 
+    Where the run has a student, its network and its CRF make the prediction; the classifier and its maps still say
+    which classes the image has.
+
     Predictions equal those of the stages byte for byte on the same device and in the same precision
-    (`extract.json` names both) for images that share a batch: give those of one shape in the order of their ids. Alone,
-    the sums of the network may be rounded differently, which has moved scores by one gray level at most where it was
-    measured (EfficientNet-Lite0, CPU).
+    (`extract.json` and `student.json` name both) for images that share a batch: give those of one shape in the order of
+    their ids. Alone, the sums of the network may be rounded differently, which has moved scores by one gray level at
+    most where it was measured (EfficientNet-Lite0, CPU, maps alone).
 
     Args:
         run: folder of the run, `data/<track>` or a copy of it
         device: auto, cpu, cuda, cuda:1, mps
         precision: auto, fp32, bf16 or fp16, of the backbone
         threshold: of the mask in Track 3, 0..255; None: the peak threshold of split val
+        stage: auto: the student where the run has one; first: the refined maps, whether it has one or not
 
     Attributes:
         track: track1 or track3
         class_names: the K classes
         threshold: of the mask in Track 3; None in Track 1
         threshold_rule: how it was chosen, for people to read
+        stage: which one makes the predictions, student or first
 
     Raises:
         StoreError: naming the stage to run again, if the folder lacks something
-        SettingsError: if the device, the precision or the threshold cannot be used
+        SettingsError: if the device, the precision, the threshold or the stage cannot be used
     """
 
     def __init__(
-        self, run: Path | str, device: str = "auto", precision: str = "auto", threshold: int | None = None
+        self,
+        run: Path | str,
+        device: str = "auto",
+        precision: str = "auto",
+        threshold: int | None = None,
+        stage: Stage = "auto",
     ) -> None:
         self.run = read_run(Path(run))
         self.track: str = self.run.track.name
         self.class_names = self.run.class_names
-        self.threshold, self.threshold_rule = choose_threshold(self.run, threshold)
+        self.stage = choose_stage(self.run, stage)
+        self.threshold, self.threshold_rule = choose_threshold(self.run, threshold, stage)
         self.hardware = choose_hardware(device, precision, learning=False)
         self.classifier = read_model(self.run).to(self.hardware.device).eval()
+        self._student = _Student(self.run, device, precision) if self.stage == "student" else None
 
     def predict(self, image: ImageLike) -> ImagePrediction:
         """Predict one image; see `predict_batch`."""
@@ -101,7 +128,8 @@ class Predictor:
     def predict_batch(self, images: Sequence[ImageLike]) -> list[ImagePrediction]:
         """Predict some images that fit into memory, in their order.
 
-        Those with views of one shape share a batch, of `extract.batch_size` images at most.
+        Those with views of one shape share a batch, of `extract.batch_size` images at most, and in the student of
+        `PREDICTION_BATCH` at most.
 
         Args:
             images: paths, Pillow images or arrays (H, W, 3) of uint8 RGB; see `as_rgb`
@@ -112,12 +140,14 @@ class Predictor:
         """
         pixels = {image_name(n): as_rgb(image) for n, image in enumerate(images)}
         jobs = by_shape(self.job(name, (image.shape[0], image.shape[1])) for name, image in pixels.items())
-        found: dict[str, ImagePrediction] = {}
+        extracted: dict[str, Arrays] = {}
         for positions in batch_positions(jobs, self.run.extract.batch_size):
-            batch = [jobs[position] for position in positions]
-            for name, arrays in self._extract(batch, pixels).items():
-                found[name] = self._refine(arrays, pixels[name], name)
-        return [found[name] for name in pixels]
+            extracted |= self._extract([jobs[position] for position in positions], pixels)
+        if self._student:
+            refined = self._student.predict(pixels, extracted)
+        else:
+            refined = {name: refine_pixels(extracted[name], pixels[name], name, self.run.refine) for name in pixels}
+        return [self._describe(extracted[name], refined[name]) for name in pixels]
 
     def job(self, name: str, shape: tuple[int, int]) -> Job:
         """An image of shape (H, W) as the stage `extract` plans it, without labels."""
@@ -129,8 +159,7 @@ class Predictor:
         views = compute_views(self.classifier, scales, self.run.extract, self.hardware)
         return image_arrays(batch, views, self.classifier, self.run.extract)
 
-    def _refine(self, arrays: Arrays, image: NDArray[np.uint8], name: str) -> ImagePrediction:
-        refined = refine_pixels(arrays, image, name, self.run.refine)
+    def _describe(self, arrays: Arrays, refined: Prediction) -> ImagePrediction:
         probabilities, classes = arrays["probabilities"].astype(np.float32), arrays["classes"]
         if self.threshold is None:
             mask = refined.after > BACKGROUND
@@ -149,4 +178,37 @@ class Predictor:
             mask=mask,
             instances=instances,
             threshold=self.threshold,
+            stage=self.stage,
         )
+
+
+class _Student:
+    """The network of the stage `student` and its CRF, on images in memory."""
+
+    def __init__(self, run: Run, device: str, precision: str) -> None:
+        assert run.student is not None
+        self.settings = run.student
+        self.hardware = choose_hardware(device, precision, learning=run.student.backbone.trained)  # as the stage has it
+        self.network = read_student_model(run).to(self.hardware.device)
+
+    def predict(
+        self, pixels: Mapping[str, NDArray[np.uint8]], extracted: Mapping[str, Arrays]
+    ) -> dict[str, Prediction]:
+        """The prediction of each image, by name.
+
+        Args:
+            extracted: what the stage `extract` stores of each; in Track 1 it says which classes may be in the image
+        """
+        jobs = by_shape(
+            make_job(name, Path(name), (image.shape[0], image.shape[1]), self.settings)
+            for name, image in pixels.items()
+        )
+        found: dict[str, Prediction] = {}
+        for positions in batch_positions(jobs, PREDICTION_BATCH):
+            batch = [jobs[position] for position in positions]
+            scales = stack_views([resize_to_views(pixels[job.id], job) for job in batch])
+            means = mean_probabilities(self.network, scales, self.settings.flip, self.hardware).cpu()
+            for job, mean in zip(batch, means, strict=True):
+                probabilities = as_probabilities(mean, extracted[job.id], (), self.settings)
+                found[job.id] = refine_student(pixels[job.id], job.id, probabilities, self.settings)
+        return found

@@ -1,13 +1,13 @@
 """The folder of a finished run, or a copy of it: what a prediction needs to read there.
 
-That is `data/<track>`. Read are `model/`, `extract.json`, `refine.json` and, for the threshold of Track 3,
-`evaluate.json`; nothing else has to be copied, and no params file.
+That is `data/<track>`. Read are `model/`, `extract.json`, `refine.json`; of a run with a student `student.json` and
+`student/model/`; and, for the threshold of Track 3, `evaluate.json`. Nothing else has to be copied, and no params file.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from pipeline.core.errors import SettingsError, StoreError
 from pipeline.core.files import read_json
@@ -17,7 +17,11 @@ from pipeline.extract.settings import ExtractSettings
 from pipeline.models.classifier import Classifier, load_classifier
 from pipeline.refine.run import check_output
 from pipeline.refine.settings import RefineSettings
+from pipeline.student.network import StudentNetwork, load_student
+from pipeline.student.settings import StudentSettings
 
+Stage = Literal["auto", "first"]  # auto: the student where the run has one; first: the refined maps
+Made = Literal["student", "first"]  # which of the two made a prediction
 MODEL = "model"
 HALF = 128  # the threshold of Track 3 where split val has no truth: scores of at least half of 255
 GIVEN, PEAK, WITHOUT_TRUTH, LABEL_MAP = (
@@ -39,6 +43,7 @@ class Run:
         track: whose task it is
         class_names: the K classes, in the order of the logits
         extract, refine: settings of the two stages
+        student: settings of the stage; None where it is switched off, and in runs of earlier versions
     """
 
     folder: Path
@@ -46,6 +51,7 @@ class Run:
     class_names: tuple[str, ...]
     extract: ExtractSettings
     refine: RefineSettings
+    student: StudentSettings | None
 
 
 def read_run(folder: Path) -> Run:
@@ -69,9 +75,52 @@ def read_run(folder: Path) -> Run:
         tuple(extract["class_names"]),
         _settings(ExtractSettings, extract, folder, "extract"),
         _settings(RefineSettings, refine, folder, "refine"),
+        _read_student(folder),
     )
     check_output(run.refine.output, run.track.outputs, run.track.name)
     return run
+
+
+def _read_student(folder: Path) -> StudentSettings | None:
+    """The settings of the student, if the run has one."""
+    if not (folder / "student.json").is_file():
+        return None
+    values = _read(folder, "student", ("enabled", "settings"))
+    return _settings(StudentSettings, values, folder, "student") if values["enabled"] else None
+
+
+def choose_stage(run: Run, stage: str) -> Made:
+    """Which stage predicts.
+
+    Raises:
+        SettingsError: if there is no such choice
+    """
+    if stage not in get_args(Stage):
+        raise SettingsError(f"stage: expected one of {list(get_args(Stage))}, got {stage!r}")
+    return "first" if run.student is None or stage == "first" else "student"
+
+
+def read_student_model(run: Run) -> StudentNetwork:
+    """The network of the student.
+
+    Raises:
+        StoreError: if there is none, or it has other outputs than the track and `extract.json` ask for
+        TrainError: if its files do not fit each other
+    """
+    folder = run.folder / "student" / MODEL
+    if not (folder / "design.json").is_file():
+        raise StoreError(
+            f"{folder}: expected the network of the stage `student`, which student.json says is enabled, found none; "
+            "copy it, or predict with the first stage"
+        )
+    network = load_student(folder)
+    expected = 1 if run.track.task == "localization" else len(run.class_names) + 1
+    if network.design.outputs != expected:
+        raise StoreError(
+            f"{folder}: expected a network of {expected} outputs for {run.track.name} and {len(run.class_names)} "
+            f"classes, got {network.design.outputs}; likely files of two runs"
+        )
+    return network
 
 
 def read_model(run: Run) -> Classifier:
@@ -90,12 +139,12 @@ def read_model(run: Run) -> Classifier:
     return classifier
 
 
-def choose_threshold(run: Run, given: int | None) -> tuple[int | None, str]:
+def choose_threshold(run: Run, given: int | None, stage: str = "auto") -> tuple[int | None, str]:
     """The threshold t of the mask {score >= t} of Track 3, and the rule that it was chosen by.
 
-    That is the given one; else the peak threshold that the stage `evaluate` found on split val; else, where val has no
-    truth, 128. If `evaluate.comparison` is `>`, {score > t} is {score >= t + 1}. Track 1 has label maps and no
-    threshold.
+    That is the given one; else the peak threshold that the stage `evaluate` found on split val, for the predictions of
+    the student or those of the first stage, whichever predicts; else, where val has no truth, 128. If
+    `evaluate.comparison` is `>`, {score > t} is {score >= t + 1}. Track 1 has label maps and no threshold.
 
     Raises:
         SettingsError: if the given one is no whole number in 0..255, or the track has none
@@ -109,10 +158,13 @@ def choose_threshold(run: Run, given: int | None) -> tuple[int | None, str]:
         if isinstance(given, bool) or not isinstance(given, int) or not 0 <= given <= 255:
             raise SettingsError(f"threshold: expected a whole number in 0..255, got {given!r}")
         return given, GIVEN
-    found = _read(run.folder, "evaluate", ("peak_threshold", "comparison"), ", or give a threshold")
+    otherwise = ", or give a threshold"
+    found = _read(run.folder, "evaluate", ("peak_threshold", "comparison"), otherwise)
     peak = found["peak_threshold"]
     if peak is None:
         return HALF, WITHOUT_TRUTH
+    if run.student and choose_stage(run, stage) == "first":  # the other one is of what is submitted
+        peak = _read(run.folder, "evaluate", ("first_stage",), otherwise)["first_stage"]["peak_threshold"]
     return int(peak) + (found["comparison"] == ">"), PEAK  # 256 selects nothing, as > 255 does
 
 

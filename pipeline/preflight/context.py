@@ -37,6 +37,10 @@ class Trial:
     validate: float = 0.0  # one pass through the network at the size of training
     extract: float = 0.0  # all scales and mirror images of `extract`
     refine: float = 0.0  # resize, CRF, output, PNG
+    student_features: float = 0.0  # one view through the backbone
+    student_learn: float = 0.0  # one training step, a share of its batch; on kept features without the backbone
+    student_predict: float = 0.0  # all sizes and mirror images of `student`
+    student_refine: float = 0.0  # resize, CRF, output, PNG
     score: float = 0.0  # reading a prediction and comparing it
     prediction: float = 0.0  # bytes of one prediction's PNG
 
@@ -55,6 +59,8 @@ class Context:
     good: dict[str, list[Record]] = field(default_factory=dict)  # images that could be decoded
     parameters: dict[str, int] = field(default_factory=dict)
     unbuilt: set[str] = field(default_factory=set)  # tracks whose network cannot be built
+    student_parameters: dict[str, int] = field(default_factory=dict)
+    untaught: set[str] = field(default_factory=set)  # tracks whose student cannot be built
     strides: dict[str, int] = field(default_factory=dict)  # output stride that the backbone has, in pixels
     trials: dict[str, Trial] = field(default_factory=dict)
 
@@ -93,6 +99,15 @@ class Context:
         """
         if track in self.unbuilt:
             raise NotCheckedError("not checked, the network cannot be built; see the row `model`")
+
+    def need_student(self, track: str) -> None:
+        """As `need_network`, of the student.
+
+        Raises:
+            NotCheckedError: if an earlier check found that it cannot be built
+        """
+        if track in self.untaught:
+            raise NotCheckedError("not checked, the student cannot be built; see the row `student`")
 
     def images(self, track: str) -> dict[str, int]:
         """How many images each split has; where they could not be listed, how many the challenge's has."""

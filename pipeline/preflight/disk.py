@@ -16,7 +16,16 @@ from pipeline.package.settings import PackageSettings
 from pipeline.preflight.context import Context, NotCheckedError, Trial
 from pipeline.preflight.findings import Row, fail, ok, warn
 from pipeline.preflight.model import build_classifier, count_classes
+from pipeline.preflight.student import (
+    build_student,
+    count_predicted,
+    count_targets,
+    count_taught,
+    keeps_features,
+    view_bytes,
+)
 from pipeline.preprocess.settings import PreprocessSettings
+from pipeline.student.settings import StudentSettings
 from pipeline.train.settings import TrainSettings
 
 ROW = 160  # bytes of an image in the manifest
@@ -58,20 +67,32 @@ def needed(context: Context, track: Track) -> dict[str, int]:
     package = context.get(track.name, PackageSettings)
     context.get(track.name, PreprocessSettings)  # without it the images are not known
     images, classes = context.images(track.name), count_classes(context, track)
-    predicted = sum(images[split] for split in extract.splits)
+    targets = count_targets(context, track)
+    predicted = sum(images[split] for split in extract.splits) + targets
     predicted += images["val"] if track.task == "localization" else 0  # at the most: the map of the true class beside
     stride = context.strides.get(track.name) or train.backbone.output_stride
     side, cells = max(extract.sizes) // stride, (extract.sizes[0] // stride) ** 2
     png = context.trials.get(track.name, Trial()).prediction or PNG[track.task]
+    certain = png if track.task == "segmentation" else 0  # how certain the foreground is, beside both predictions
     return {
         "maps": predicted * (2 * min(extract.max_classes, classes) * side**2 + 2 * classes + ENTRY),
         "features": 2 * CHANNELS * cells * min(extract.diagnostic_images, images["val"]),
-        "predictions": int(predicted * (2 * png + ENTRY)),
+        "predictions": int(predicted * (2 * png + ENTRY) + targets * certain),
+        **_of_student(context, track, 2 * png + certain + ENTRY),
         "zip": int(images[package.split] * png),
         "model": 4 * (context.parameters.get(track.name) or 30_000_000),
         "manifest": ROW * sum(images.values()),
         "report": REPORT,
     }
+
+
+def _of_student(context: Context, track: Track, prediction: float) -> dict[str, int]:
+    """Bytes of the network, of its predictions, and of those of split train between two rounds; none without one."""
+    settings = context.get(track.name, StudentSettings)
+    if not settings.enabled:
+        return {}
+    count = count_predicted(context, track) + (settings.rounds - 1) * count_taught(context, track)
+    return {"student": int(4 * context.student_parameters.get(track.name, 10_000_000) + count * prediction)}
 
 
 def check_disk(context: Context) -> Iterator[Row]:
@@ -143,5 +164,24 @@ def check_memory(context: Context, track: Track) -> Iterator[Row]:
     if need > 0.8 * have:
         hint = "fewer views, or backbone.trained: true with head_epochs: 0, which keeps none"
         yield fail(context.key(track.name, "train.views"), f"expected less: {text}", hint)
+    else:
+        yield ok(text)
+
+
+def check_student_memory(context: Context, track: Track) -> Iterator[Row]:
+    """A student whose backbone is frozen keeps the features of all its views in memory."""
+    settings = context.get(track.name, StudentSettings)
+    if not keeps_features(settings):
+        return
+    network, images = build_student(context, track), count_taught(context, track)
+    one, have = view_bytes(network, settings), psutil.virtual_memory().available
+    need = settings.views.count * images * one
+    text = (
+        f"the student's features of {settings.views.count} views of {images} images at {settings.views.size} px, "
+        f"{size(one)} each, need {size(need)} of memory, {size(have)} are free"
+    )
+    if need > have:
+        hint = "a lower count or a smaller student.views.size; 0 makes new views in every epoch and keeps none"
+        yield warn(context.key(track.name, "student.views.count"), f"expected less: {text}", hint)
     else:
         yield ok(text)

@@ -11,8 +11,10 @@ from pipeline.extract.settings import ExtractSettings
 from pipeline.package.settings import PackageSettings
 from pipeline.preflight.context import Context, Trial
 from pipeline.preflight.findings import Row, ok, warn
+from pipeline.preflight.student import count_predicted, count_targets, count_taught, keeps_features
 from pipeline.preprocess.settings import PreprocessSettings
 from pipeline.refine.settings import RefineSettings
+from pipeline.student.settings import StudentSettings
 from pipeline.train.settings import TrainSettings
 
 LONG = 3 * 86_400  # seconds: a run of more days is worth a warning
@@ -68,17 +70,34 @@ def _train(context: Context, track: Track, trial: Trial) -> float:
     return start + settings.epochs * (learn + validate)
 
 
+def _student(context: Context, track: Track, trial: Trial) -> float:
+    """Features of the views, if they are kept; the steps of all epochs; predictions, also of split train between two
+    rounds."""
+    settings, images = context.get(track.name, StudentSettings), count_taught(context, track)
+    pair = trial.decode + trial.score  # an image and its target
+    if keeps_features(settings):
+        views = settings.views.count * images * seconds_an_image(pair, trial.student_features, settings.workers)
+        learn = views + settings.epochs * images * trial.student_learn
+    else:
+        learn = settings.epochs * images * seconds_an_image(pair, trial.student_learn, settings.workers)
+    one = seconds_an_image(trial.decode, trial.student_predict, settings.workers)
+    one += trial.student_refine / processes(settings.jobs)
+    return settings.rounds * learn + (count_predicted(context, track) + (settings.rounds - 1) * images) * one
+
+
 def _by_stage(context: Context, track: Track, trial: Trial) -> dict[str, float]:
     """Seconds of every stage; the short ones cost a multiple of reading one prediction."""
+    enabled = context.get(track.name, StudentSettings).enabled
     extract, refine = context.get(track.name, ExtractSettings), context.get(track.name, RefineSettings)
     images, jobs = context.images(track.name), processes(context.get(track.name, EvaluateSettings).jobs)
-    extracted = sum(images[split] for split in extract.splits)
+    extracted = sum(images[split] for split in extract.splits) + count_targets(context, track)
     return {
         "preprocess": _preprocess(context, track, trial),
         "train": _train(context, track, trial),
         "extract": extracted * seconds_an_image(trial.decode, trial.extract, extract.workers),
         "refine": extracted * trial.refine / processes(refine.jobs),
-        "evaluate": 6 * images["val"] * trial.score / jobs,
+        **({"student": _student(context, track, trial)} if enabled else {}),
+        "evaluate": (12 if enabled else 6) * images["val"] * trial.score / jobs,  # of both stages
         "package": 3 * images[context.get(track.name, PackageSettings).split] * trial.score,
         "report": 10.0,
     }

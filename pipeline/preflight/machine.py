@@ -15,6 +15,7 @@ from pipeline.core.tracks import Track
 from pipeline.extract.settings import ExtractSettings
 from pipeline.preflight.context import Context
 from pipeline.preflight.findings import Row, fail, ok, row_of_line, warn
+from pipeline.student.settings import StudentSettings
 from pipeline.train.settings import TrainSettings
 
 PROJECT = "lid-pipeline"
@@ -69,10 +70,13 @@ def check_dvc(context: Context) -> Iterator[Row]:
 
 
 def check_hardware(context: Context, track: Track) -> Iterator[Row]:
-    """The device and the precision that training and extraction would have."""
+    """The device and the precision that training, extraction and the student would have."""
     train, extract = context.get(track.name, TrainSettings), context.get(track.name, ExtractSettings)
     yield _hardware(context.key(track.name, "train"), train.device, train.precision, train.backbone.trained)
     yield _hardware(context.key(track.name, "extract"), extract.device, extract.precision, False)
+    student = context.get(track.name, StudentSettings)
+    if student.enabled:
+        yield _hardware(context.key(track.name, "student"), student.device, student.precision, student.backbone.trained)
 
 
 def _hardware(key: str, device: str, precision: str, learning: bool) -> Row:

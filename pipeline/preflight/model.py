@@ -68,7 +68,12 @@ def check_weights(context: Context, track: Track) -> Iterator[Row]:
     """The initial weights; those of an installed package or a file are loaded, those of a hub looked for."""
     backbone = context.get(track.name, TrainSettings).backbone
     context.need_network(track.name)
-    where = context.key(track.name, "train.backbone.weights")
+    yield from weights_rows(context, track, "train", backbone)
+
+
+def weights_rows(context: Context, track: Track, section: str, backbone: BackboneSettings) -> Iterator[Row]:
+    """The initial weights of one network; `section` is the one that names them."""
+    where = context.key(track.name, f"{section}.backbone.weights")
     if backbone.weights == "none":
         hint = "ImageNet weights are allowed by the rules; without them, training takes far longer"
         yield warn(where, "expected initial weights, got none", hint)
@@ -78,8 +83,9 @@ def check_weights(context: Context, track: Track) -> Iterator[Row]:
         try:
             load_weights(build_backbone(backbone.name, backbone.output_stride), backbone)
         except TrainError as error:
-            prefix = context.key(track.name, "") if str(error).startswith("train.") else ""
-            yield row_of_line("FAIL", f"{prefix}{error}", f"see {where}")
+            named = str(error).startswith("train.")  # as the loader calls the key, whichever network it is of
+            line = context.key(track.name, f"{section}.{str(error).removeprefix('train.')}") if named else str(error)
+            yield row_of_line("FAIL", line, f"see {where}")
         else:
             yield ok(f"{backbone.weights} weights fit {backbone.name}", where)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline.core.tracks import TRACKS
-from pipeline.preflight import disk, durations, images, listing, machine, model, params, timing
+from pipeline.preflight import disk, durations, images, listing, machine, model, params, student, student_timing, timing
 from pipeline.preflight.context import Context, NotCheckedError
 from pipeline.preflight.findings import Row, fail, limit, show, summary, warn
 
@@ -30,7 +30,10 @@ OF_A_TRACK: tuple[Check, ...] = (
     ("model", model.check_model),
     ("weights", model.check_weights),
     ("memory", disk.check_memory),
+    ("student", student.check_student),
+    ("memory", disk.check_student_memory),
     ("trial", timing.check_trial),
+    ("trial", student_timing.check_student_trial),
     ("duration", durations.check_durations),
 )
 OF_BOTH_TRACKS: tuple[Check, ...] = (("disk", disk.check_disk),)

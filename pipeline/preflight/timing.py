@@ -27,6 +27,7 @@ from pipeline.preflight.model import build_classifier
 from pipeline.preprocess.image_header import read_header
 from pipeline.refine.run import refine_image
 from pipeline.refine.settings import RefineSettings
+from pipeline.student.settings import StudentSettings
 from pipeline.train.settings import TrainSettings
 from pipeline.train.step import set_mode, training_step
 from pipeline.train.trainer import make_criterion, new_state
@@ -42,7 +43,7 @@ def check_trial(context: Context, track: Track) -> Iterator[Row]:
     seconds = 60 * context.minutes / len(TRACKS)
     trial = Trial()
     files = [record.file for record in context.good.get(track.name, [])]
-    synthetic, turns = not files, itertools.cycle(files or [_synthetic_image(context.seed)])
+    synthetic, turns = not files, itertools.cycle(files or [synthetic_image(context.seed)])
     trial.header = mean_seconds(lambda: read_header(next(turns)), 0.02 * seconds)
     trial.decode = mean_seconds(lambda: read_rgb(next(turns)), 0.08 * seconds)
     _time_refine(context, track, trial, 0.2 * seconds, turns, synthetic)
@@ -78,7 +79,7 @@ def _seconds(call: Callable[[], Any], wait: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def _synthetic_image(seed: int) -> Path:
+def synthetic_image(seed: int) -> Path:
     """An image of the usual size where there is none."""
     coarse = np.random.default_rng(seed).integers(0, 256, (24, 32, 3), np.uint8)
     path = Path(tempfile.gettempdir()) / "lid-preflight.JPEG"
@@ -131,7 +132,7 @@ def _time_network(context: Context, track: Track, trial: Trial, seconds: float) 
 
 def _time_training(settings: TrainSettings, classifier: Classifier, trial: Trial, seconds: float) -> None:
     trained = settings.backbone.trained
-    hardware, batch, wait = _device(settings, trained)
+    hardware, batch, wait = device_of(settings, trained)
     classifier.to(hardware.device).eval()
     images = torch.randint(0, 256, (batch, 3, settings.crop, settings.crop), dtype=torch.uint8)
     crops_to_images = (settings.resize / settings.crop) ** 2  # validation uses whole images
@@ -155,7 +156,7 @@ def _time_training(settings: TrainSettings, classifier: Classifier, trial: Trial
 
 
 def _time_extraction(settings: ExtractSettings, classifier: Classifier, trial: Trial, seconds: float) -> None:
-    hardware, batch, wait = _device(settings, False)
+    hardware, batch, wait = device_of(settings, False)
     shapes = [view_shape(SHAPE, size, settings.resize, classifier.design.output_stride) for size in settings.sizes]
     scales = [torch.randint(0, 256, (batch, 3, *shape), dtype=torch.uint8) for shape in shapes]
     classifier.eval().to(hardware.device)
@@ -163,7 +164,9 @@ def _time_extraction(settings: ExtractSettings, classifier: Classifier, trial: T
     trial.extract = mean_seconds(call, seconds, wait) / batch
 
 
-def _device(settings: TrainSettings | ExtractSettings, learning: bool) -> tuple[Hardware, int, Callable[[], Any]]:
+def device_of(
+    settings: TrainSettings | ExtractSettings | StudentSettings, learning: bool
+) -> tuple[Hardware, int, Callable[[], Any]]:
     """The hardware, how many images a batch has in the trial, and what returns when the device has done its work."""
     try:
         hardware = choose_hardware(settings.device, settings.precision, learning)

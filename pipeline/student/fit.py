@@ -62,6 +62,7 @@ def fit_student(
     keeps = settings.views.count and not settings.backbone.trained
     kept = keep_views(network, dataset, settings, hardware) if keeps else None
     loss = label_loss if is_label else score_loss
+    dtype = torch.float32 if hardware.precision == "fp32" else None  # without autocast, layers take their own type only
 
     def kept_batches(epoch: int, start: int) -> Iterator[Batch]:
         order, views = draw_views(images, settings, epoch)
@@ -77,7 +78,7 @@ def fit_student(
     def loss_of(inputs: Tensor, targets: Tensor) -> Tensor:
         if kept is None:
             return loss(network(inputs), targets)
-        features = [level.to(hardware.device, non_blocking=True) for level in kept.at(inputs.cpu())]
+        features = [level.to(hardware.device, dtype, non_blocking=True) for level in kept.at(inputs.cpu())]
         return loss(network.decode(features), targets)
 
     task = Task(
@@ -138,7 +139,7 @@ def keep_views(
                 first += len(inputs)
                 bar.update(len(inputs))
     assert targets is not None
-    return KeptViews([level.clone() for level in features], targets.clone())
+    return KeptViews(features, targets)
 
 
 def _room(count: int, like: Tensor) -> Tensor:

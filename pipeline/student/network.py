@@ -20,6 +20,8 @@ from pipeline.models.pyramid import pyramid_channels, pyramid_maps
 
 STRIDE = 4  # pixels for one cell of the output
 MULTIPLE = 32  # pixels; of the sides of an input
+LEVELS = {"upernet": (2, 3, 4), "fpn": (4,), "deeplabv3plus": (2, 3)}  # how many maps a decoder takes, the first of stride 4
+COARSEST = {"upernet": "8, 16 or 32", "fpn": "32", "deeplabv3plus": "8 or 16"}  # pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,14 @@ class StudentNetwork(nn.Module):
         super().__init__()
         self.design = design
         self.backbone = build_backbone(design.backbone, design.output_stride)
-        self.decoder = _make_decoder(design, pyramid_channels(self.backbone, design.backbone))
+        channels = pyramid_channels(self.backbone, design.backbone)
+        if len(channels) not in LEVELS[design.decoder]:
+            strides = [STRIDE * 2**level for level in range(len(channels))]
+            raise TrainError(
+                f"student.decoder.name: expected maps of strides up to {COARSEST[design.decoder]} for "
+                f"{design.decoder!r}, got {strides} of {design.backbone!r}; see student.backbone.output_stride"
+            )
+        self.decoder = _make_decoder(design, channels)
         self.head = nn.Conv2d(design.width, design.outputs, 1)
         self.register_buffer("mean", torch.tensor(design.normalization.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(design.normalization.std).view(1, 3, 1, 1), persistent=False)
@@ -61,10 +70,13 @@ class StudentNetwork(nn.Module):
 
     def decode(self, features: Sequence[Tensor]) -> Tensor:
         """Feature maps to logits (N, L, H / 4, W / 4), float32."""
+        count = len(features[0])
+        if self.training and count == 1:  # a batch norm over the one cell of a pooled map learns from two at least
+            features = [torch.cat([level, level]) for level in features]
         first = features[0]
         unused = [first.new_empty(len(first), 0, 1, 1)] * 2  # strides 1 and 2, which no decoder of ours reads
         logits: Tensor = self.head(self.decoder([*unused, *features]))
-        return logits.float()
+        return logits[:count].float()
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, 3, H, W), uint8 RGB, sides multiples of 32, to logits (N, L, H / 4, W / 4), float32."""

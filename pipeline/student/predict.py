@@ -25,6 +25,8 @@ from pipeline.student.network import MULTIPLE, StudentNetwork
 from pipeline.student.settings import StudentSettings
 
 PREDICTION_BATCH = 8  # images, with all their sizes
+NO_CLASSES = np.zeros(0, np.int32)
+SMALLEST = 1e-6  # of the probabilities of all classes that may be, together
 Shape = tuple[int, int]
 
 
@@ -82,6 +84,21 @@ def mean_probabilities(network: StudentNetwork, scales: Sequence[Tensor], flip: 
     return total / count
 
 
+def as_probabilities(
+    found: Tensor, arrays: Mapping[str, NDArray[np.float16]], labels: tuple[int, ...], settings: StudentSettings
+) -> Probabilities:
+    """What is refined of one image: in Track 3 all that the network says, in Track 1 the classes that may be.
+
+    Args:
+        found: (1, h, w) or (K + 1, h, w)
+        arrays: what the stage `extract` stores of the image
+        labels: classes of the image, where they are known and count
+    """
+    if len(found) == 1:
+        return Probabilities(found.to(torch.float16).numpy(), NO_CLASSES)
+    return restrict(found, of_classifier(arrays), labels, settings)
+
+
 def restrict(
     probabilities: Tensor, of_classifier: NDArray[np.float32], labels: tuple[int, ...], settings: StudentSettings
 ) -> Probabilities:
@@ -104,7 +121,8 @@ def restrict(
         allowed[of_classifier.argmax()] = True
     classes = np.flatnonzero(allowed).astype(np.int32)
     kept = probabilities[[0, *(classes + 1).tolist()]]
-    return Probabilities((kept / kept.sum(dim=0).clamp(min=1e-6)).to(torch.float16).numpy(), classes)
+    kept[0] += kept.sum(dim=0) < SMALLEST  # background where nothing that may be is probable at all
+    return Probabilities((kept / kept.sum(dim=0)).to(torch.float16).numpy(), classes)
 
 
 def refine_file(file: Path, image_id: str, found: Probabilities, settings: StudentSettings) -> Arrays:

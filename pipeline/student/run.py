@@ -6,17 +6,16 @@ its stores are empty, and the refined maps are the predictions of the run.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import joblib
-import numpy as np
 import pandas as pd
 import torch
 from tqdm import tqdm
 
 from pipeline.core.device import Hardware, choose_hardware
+from pipeline.core.errors import TrainError
 from pipeline.core.files import write_text
 from pipeline.core.manifest import Manifest, Split, stored_shape
 from pipeline.core.store import Arrays, Store, divide, finish, write_shard
@@ -25,7 +24,7 @@ from pipeline.models.backbones import normalization
 from pipeline.models.weights import load_weights
 from pipeline.student.fit import fit_student
 from pipeline.student.network import StudentDesign, StudentNetwork, save_student
-from pipeline.student.predict import Probabilities, make_job, of_classifier, predict_jobs, refine_file, restrict
+from pipeline.student.predict import as_probabilities, make_job, predict_jobs, refine_file
 from pipeline.student.settings import StudentSettings
 from pipeline.student.targets import TrainImages, choose_train_images, read_label_target, read_score
 from pipeline.student.views import PairDataset, Pixels
@@ -33,7 +32,6 @@ from pipeline.train.trainer import Training
 
 IMAGES_PER_SHARD = 256  # at least
 CHUNK = 64  # images whose probabilities are in memory at once
-NO_CLASSES = np.zeros(0, np.int32)
 PREDICTED: tuple[Split, ...] = ("val", "test")
 
 
@@ -66,28 +64,35 @@ class Paths:
         return self.out.parent / "scratch" / "student" / f"round-{number}"
 
 
-def student(manifest: Manifest, paths: Paths, settings: StudentSettings, track: Track) -> dict[str, Any]:
+def student(
+    manifest: Manifest, paths: Paths, settings: StudentSettings, track: Track, classifier: int = 0, limit: int = 0
+) -> dict[str, Any]:
     """Train, predict split val and test, and return the contents of `student.json`.
 
+    Args:
+        classifier: parameters of the classifier, which count beside those of the student
+        limit: of both together; 0: no limit
+
     Raises:
-        TrainError: if there is nothing to learn from
+        TrainError: if there is nothing to learn from, or both networks together are too large
         DataError, MapError: naming the image that cannot be read or refined
     """
     if not settings.enabled:
         return _switched_off(manifest, paths, settings, track)
-    refined = Store(paths.refined)
-    images = choose_train_images(manifest, refined, one_label=track.task == "localization")
+    teacher = Store(paths.refined)
+    images = choose_train_images(manifest, teacher, one_label=track.task == "localization")
     hardware = choose_hardware(settings.device, settings.precision, learning=settings.backbone.trained)
     outputs = 1 if track.task == "localization" else len(manifest.classes) + 1
     network, trainings = None, list[Training]()
-    teacher = paths.refined
     for number in range(settings.rounds):
         network = new_network(settings, outputs, hardware)
+        check_size(network, classifier, limit)
         sources = TargetSource(teacher, images, settings, outputs > 1)
         trainings.append(fit_student(network, sources.dataset, settings, hardware))
         if number + 1 < settings.rounds:
-            teacher = paths.scratch(number + 1)
-            _predict_split(manifest, "train", network, paths.maps, teacher, settings, hardware, images)
+            scratch = paths.scratch(number + 1)
+            _predict_split(manifest, "train", network, paths.maps, scratch, settings, hardware, images)
+            teacher = Store(scratch)
     assert network is not None  # rounds is at least 1
     save_student(network, paths.model)
     write_history(paths.history, trainings)
@@ -128,9 +133,40 @@ def new_network(settings: StudentSettings, outputs: int, hardware: Hardware) -> 
         TrainError: if weights cannot be loaded, or the backbone gives no maps of several strides
     """
     torch.manual_seed(settings.seed)
+    network = StudentNetwork(make_design(settings, outputs))
+    load_weights(network.backbone, settings.backbone)
+    return network.to(hardware.device).to(memory_format=torch.channels_last)
+
+
+def check_size(network: StudentNetwork, classifier: int, limit: int) -> None:
+    """Refuse a network that is too large for the challenge beside the classifier.
+
+    Raises:
+        TrainError: if both have `limit` parameters or more; 0 is no limit
+    """
+    count = network.parameter_count()
+    if limit and classifier + count >= limit:
+        raise TrainError(f"student.backbone.name: {too_large(network.design.backbone, count, classifier, limit)}")
+
+
+def too_large(name: str, count: int, classifier: int, limit: int) -> str:
+    """What is wrong with a network of `count` parameters beside the classifier, and the way out.
+
+    >>> print(too_large("resnet50", 30, 120, 150).partition("; ")[0])
+    expected fewer than 150 parameters in all, got 150: 30 of 'resnet50' and 120 of the classifier
+    """
+    return (
+        f"expected fewer than {limit:,} parameters in all, got {classifier + count:,}: {count:,} of {name!r} and "
+        f"{classifier:,} of the classifier; the challenge allows inference models under 150 million in all, "
+        "train.parameter_limit 0 switches this check off"
+    )
+
+
+def make_design(settings: StudentSettings, outputs: int) -> StudentDesign:
+    """The design that the settings describe."""
     backbone, decoder = settings.backbone, settings.decoder
     tag = backbone.weights_from if backbone.weights == "hub" else None
-    design = StudentDesign(
+    return StudentDesign(
         backbone=backbone.name,
         output_stride=backbone.output_stride,
         decoder=decoder.name,
@@ -139,22 +175,13 @@ def new_network(settings: StudentSettings, outputs: int, hardware: Hardware) -> 
         outputs=outputs,
         normalization=normalization(f"{backbone.name}.{tag}" if tag else backbone.name),
     )
-    network = StudentNetwork(design)
-    load_weights(network.backbone, backbone)
-    return network.to(hardware.device).to(memory_format=torch.channels_last)
-
-
-@lru_cache(maxsize=4)
-def open_store(folder: Path) -> Store:
-    """The store of the targets, opened once in each process."""
-    return Store(folder)
 
 
 @dataclass(frozen=True, slots=True)
 class TargetSource:
-    """The train images with the targets of one round; small, so that it can be sent to reading processes."""
+    """The train images with the targets of one round; holds no pixels, so that it can be sent to reading processes."""
 
-    teacher: Path
+    teacher: Store
     images: TrainImages
     settings: StudentSettings
     is_label: bool
@@ -166,10 +193,10 @@ class TargetSource:
 
     def target(self, position: int) -> Pixels:
         """The target of one image. Shape: (H, W)"""
-        store, image_id = open_store(self.teacher), self.images.ids[position]
+        image_id = self.images.ids[position]
         if self.is_label:
-            return read_label_target(store, image_id, self.images.labels[position], self.settings.targets)
-        return read_score(store, image_id)
+            return read_label_target(self.teacher, image_id, self.images.labels[position], self.settings.targets)
+        return read_score(self.teacher, image_id)
 
 
 def _predict_split(
@@ -217,14 +244,10 @@ def _predict_chunk(
     hardware: Hardware,
 ) -> dict[str, Arrays]:
     """The network on the device, then the CRF in processes."""
-    tasks = []
-    for job, found in predict_jobs(network, jobs, settings, hardware):
-        if network.design.outputs == 1:
-            probabilities = Probabilities(found.to(torch.float16).numpy(), NO_CLASSES)
-        else:
-            of_image = of_classifier(maps.read(job.id))
-            probabilities = restrict(found, of_image, labels.get(job.id, ()), settings)
-        tasks.append((job, probabilities))
+    tasks = [
+        (job, as_probabilities(found, maps.read(job.id), labels.get(job.id, ()), settings))
+        for job, found in predict_jobs(network, jobs, settings, hardware)
+    ]
     stored = joblib.Parallel(n_jobs=settings.jobs)(
         joblib.delayed(refine_file)(job.file, job.id, probabilities, settings) for job, probabilities in tasks
     )

@@ -27,6 +27,10 @@ class DecoderSettings:
     width: AtLeastOne  # channels
     dropout: Share
 
+    def __post_init__(self) -> None:
+        if self.name == "fpn" and self.width % 32:
+            raise ValueError(f"width is {self.width}: expected a multiple of 32, which 'fpn' normalizes in groups")
+
 
 @settings_class
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,12 @@ class StudentSettings:
     def __post_init__(self) -> None:
         if self.jobs == 0:
             raise ValueError("jobs: expected a number of processes, or -1 for all cores, got 0")
+        allowed = (32,) if self.decoder.name == "fpn" else (8, 16)
+        if self.backbone.output_stride not in allowed:
+            raise ValueError(
+                f"decoder.name is {self.decoder.name!r}, backbone.output_stride is {self.backbone.output_stride}: "
+                f"expected {' or '.join(map(str, allowed))}, the coarsest map that this decoder takes"
+            )
         if self.backbone.trained and self.views.count:
             raise ValueError(
                 f"views.count is {self.views.count}, backbone.trained is true: expected 0, features of a backbone that "

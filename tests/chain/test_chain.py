@@ -13,7 +13,7 @@ from PIL import Image
 from ruamel.yaml import YAML
 from support.checkout import STAGES, TRACKS, Checkout
 
-AFTER_REFINE = ("refine", "evaluate", "package", "report")
+AFTER_REFINE = ("refine", "student", "evaluate", "package", "report")
 
 
 def _sha256(path: Path) -> str:
@@ -136,6 +136,7 @@ def test_a_pulled_run_has_all_that_its_stages_need(make_checkout: Callable[[], C
         "report.width": 80,
         "evaluate.box_iou": [0.5],
         "package.split": "val",
+        "student.epochs": 3,
         "refine.crf.iterations": 2,
         "extract.percentile": 80.0,
         "train.epochs": 2,
@@ -145,6 +146,24 @@ def test_a_pulled_run_has_all_that_its_stages_need(make_checkout: Callable[[], C
         stage = key.partition(".")[0]
         assert pulled.repro(f"{stage}@track3") == {f"{stage}@track3"}, key
     assert not pulled.file("data/raw/demo").exists()
+
+
+@pytest.mark.slow
+def test_a_key_of_the_student_reruns_nothing_before_it(finished: Checkout) -> None:
+    """Switched on, it wants maps of split train; from then on its keys are its own."""
+    finished.set("track3.student.enabled", True)
+    assert finished.repro() == {f"{stage}@track3" for stage in ("extract", *AFTER_REFINE)}
+    counts = json.loads(finished.file("data/track3/student.json").read_text())
+    assert (counts["enabled"], counts["train_images"], counts["images"]) == (True, 24, 14)
+    metrics = json.loads(finished.file("reports/track3/metrics.json").read_text())
+    assert metrics["first_stage"].keys() >= {"peak_iou", "before_crf"}
+    assert metrics["first_stage"]["peak_iou"] != metrics["peak_iou"]
+    assert "student without CRF" in finished.file("reports/track3/index.html").read_text()
+    finished.set("track3.student.epochs", 3)
+    assert finished.repro() == {f"{stage}@track3" for stage in ("student", "evaluate", "package", "report")}
+    finished.set("track3.student.epochs", 2)
+    finished.set("track3.student.enabled", False)
+    assert finished.repro() == set()
 
 
 def test_a_key_of_the_report_reruns_the_report_alone(finished: Checkout) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import StoreError
 from pipeline.core.files import sha256
-from pipeline.core.store import MOST_SHARDS, Shard, Store, divide, finish, write_shard
+from pipeline.core.store import MOST_SHARDS, Shard, Store, divide, finish, submitted, write_shard
 
 DTYPES = [np.float16, np.float32, np.float64, np.uint8, np.int32, np.int64, np.bool_]
 
@@ -162,6 +162,15 @@ def test_stores_of_different_runs_are_not_read_as_one(tmp_path: Path) -> None:
     finish(tmp_path / "test", [], {"classes": ["other"]})
     with pytest.raises(StoreError, match="expected the stores of the splits to be of one run, got several"):
         Store(tmp_path)
+
+
+def test_the_students_predictions_are_submitted_where_there_are_some(tmp_path: Path) -> None:
+    refined, student, empty = (tmp_path / name for name in ("refined", "student", "empty"))
+    make(refined, [["a"]])
+    make(student, [["a"]])
+    make(empty, [])
+    assert submitted(refined, student) == student
+    assert submitted(refined, empty) == submitted(refined, None) == refined
 
 
 def test_an_id_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -29,6 +29,11 @@ def test_intervals_stand_beside_their_scores() -> None:
     assert line.startswith("track1: mean IoU on val 0.656 [0.500, 0.750], without CRF 0.500 [0.250, 0.625], top class")
 
 
+def test_the_first_stage_is_named_where_a_student_predicts() -> None:
+    line = headline(TRACKS["track3"], {**TRACK3, "first_stage": {"peak_iou": 0.6875}})
+    assert "without CRF 0.562, first stage 0.688, best centered disc" in line
+
+
 def test_what_is_null_is_left_out() -> None:
     assert headline(TRACKS["track3"], {**TRACK3, "center_disc_iou": None, "before_crf": {"peak_iou": None}}) == (
         "track3: peak IoU on val 0.812, everything foreground 0.250"

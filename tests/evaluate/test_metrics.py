@@ -53,6 +53,8 @@ def test_every_count_and_note_is_written(localization: World, segmentation: Worl
     (tmp_path / "empty").mkdir()
     noted = World(tmp_path / "empty", "track3", {}, "foreground")
     written = {*localization.run(), *segmentation.run(), *noted.run()}
+    localization.student = localization.refined
+    written |= {*localization.run()}
     assert {*COUNTS, *NOTES} <= written
 
 

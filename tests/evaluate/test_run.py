@@ -91,6 +91,31 @@ def test_predictions_for_other_images_alone_are_an_error(kind, request):
         world.run()
 
 
+@pytest.mark.parametrize("kind", ["localization", "segmentation"])
+def test_the_student_is_scored_and_the_first_stage_beside_it(kind, request):
+    """Both have the scores that each has alone."""
+    world = request.getfixturevalue(kind)
+    refined = world.run()
+    assert "first_stage" not in refined
+    before = refined["before_crf"]
+    world.student = {name: {"before": made["after"], "after": made["before"]} for name, made in world.refined.items()}
+    both = world.run(out="both")
+    assert both["first_stage"] == {**{name: refined[name] for name in before}, "before_crf": before}
+    world.refined = {name: {**made, **world.student[name]} for name, made in world.refined.items()}
+    world.student = {}
+    student = world.run(out="alone")
+    of_any_class = [name for name in before if "gt_known" not in name]  # the student's map is that of every class
+    assert {name: both[name] for name in of_any_class} == {name: student[name] for name in of_any_class}
+    assert student != refined
+
+
+def test_the_students_map_is_that_of_the_true_class_too(localization):
+    """It knows no classes: nothing is lost where the classifier is wrong."""
+    localization.student = localization.refined
+    metrics = localization.run()
+    assert (metrics["peak_iou_gt_known"], metrics["pxap_gt_known"]) == (metrics["peak_iou"], metrics["pxap"])
+
+
 def test_missing_maps_are_an_error(localization):
     del localization.maps["two"]
     with pytest.raises(StoreError, match="maps: expected image id 'two', not among the 4 in the store"):

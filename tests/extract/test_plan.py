@@ -1,7 +1,7 @@
 """Which images are extracted, in which shapes."""
 
 import pytest
-from support.helpers import extract_settings
+from support.helpers import extract_settings, row
 
 from pipeline.core.manifest import Manifest, from_rows
 from pipeline.extract.plan import plan_shards
@@ -22,6 +22,17 @@ def test_the_wanted_splits_are_planned_and_no_others(
     planned = plan_shards(manifest, extract_settings(splits=splits), 16)
     assert tuple(planned) == ("train", "val", "test")
     assert tuple(sum(map(len, shards)) for shards in planned.values()) == counts
+
+
+def test_targets_of_the_student_are_labelled_train_images_by_their_labels(manifest: Manifest) -> None:
+    """Whatever `extract.splits` and `extract.classes` say; other splits stay as they are."""
+    rows = [*manifest.table.to_pylist(), {**row("u", "t.png", [], "train"), "id": "u"}]
+    both = from_rows(rows, manifest.classes, manifest.root, "labels")
+    for splits in (["val"], ["train", "val"]):
+        planned = plan_shards(both, extract_settings(splits=splits), 16, with_targets=True)
+        assert [(job.id, job.labels) for shard in planned["train"] for job in shard] == [("t", (0,))]
+        assert planned["val"] == plan_shards(both, extract_settings(), 16)["val"]
+        assert not any(job.labels for shard in planned["val"] for job in shard)
 
 
 def test_a_plan_puts_images_of_one_shape_side_by_side(manifest: Manifest) -> None:

@@ -146,7 +146,8 @@ def test_one_mistake_has_one_message(key: str, value: Any, message: str, tmp_pat
         ("tracks", "tracks: expected this key, found []"),
         (T3, f"{T3}: expected this key, found ['track1']; did you mean 'track1'?"),
         (f"{T1}.train",
-         f"{T1}.train: expected this key, found ['evaluate', 'extract', 'package', 'preprocess', 'refine', 'report']"),
+         f"{T1}.train: expected this key, found ['evaluate', 'extract', 'package', 'preprocess', 'refine', 'report', "
+         "'student']"),
         (f"{T1}.train.optimizer.momentum",
          f"{T1}.train.optimizer.momentum: expected a value, found no such key; a params file is complete, see "
          "params.yaml for every key"),
@@ -240,6 +241,7 @@ INSIDE: list[tuple[str, Changes, str]] = [
     ("preprocess", [("jobs", 0)], "jobs: expected a number of processes, or -1 for all cores, got 0"),
     ("refine", [("jobs", 0)], "jobs: expected a number of processes, or -1 for all cores, got 0"),
     ("evaluate", [("jobs", 0)], "jobs: expected a number of processes, or -1 for all cores, got 0"),
+    ("student.targets", [("low", 0.6)], "low is 0.6, high is 0.5: expected low to be at most high"),
 ]
 
 
@@ -294,6 +296,13 @@ BETWEEN: list[tuple[str, Changes, str]] = [
         "its probabilities add up to 1, so that two classes are never certain at once",
     ),
     (T1, [("refine.shape", "box")], "refine.shape: expected 'free', got 'box'; only score maps have level sets"),
+    (T1, [("student.shape", "box")], "student.shape: expected 'free', got 'box'; only score maps have level sets"),
+    (
+        T1,
+        [("refine.output", "label_map_one_class"), ("student.enabled", True)],
+        "refine.output: expected 'label_map' with student.enabled, got 'label_map_one_class'; the student learns "
+        "every class of an image",
+    ),
     (
         T1,
         [("refine.min_probability", 0.1)],

@@ -31,9 +31,10 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "in"
 
 
-@pytest.fixture(scope="module", params=["track1", "track3"])
-def predictor(request: pytest.FixtureRequest, runs: Runs) -> Predictor:
-    return Predictor(runs[request.param].folder, device="cpu", precision="fp32")
+@pytest.fixture(scope="module", params=["track1", "track3", "track1 with a student", "track3 with a student"])
+def predictor(request: pytest.FixtureRequest, runs: Runs, taught: Runs) -> Predictor:
+    track, _, student = request.param.partition(" ")
+    return Predictor((taught if student else runs)[track].folder, device="cpu", precision="fp32")
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,7 @@ def out(predictor: Predictor, photos: Path, tmp_path_factory: pytest.TempPathFac
     assert summary.images == 12
     assert {Path(file).name for file in summary.skipped} == {"broken.jpg", "empty.png", "huge.png"}
     assert summary.report == folder / "predictions.json"
+    assert summary.stage == predictor.stage
     return folder
 
 
@@ -75,6 +77,7 @@ def test_the_list_holds_what_the_masks_show(out: Path, predictor: Predictor, pho
     report = read_json(out / "predictions.json")
     assert (report["track"], report["threshold"]) == (predictor.track, predictor.threshold)
     assert report["threshold_rule"] == predictor.threshold_rule
+    assert report["stage"] == predictor.stage
     found = [entry["file"] for entry in report["images"]]
     assert found == sorted(found)
     listed = {str(file) for file in find_images([photos])[0]}

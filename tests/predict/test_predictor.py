@@ -1,23 +1,31 @@
 """Predictions of images equal what the stages left of the same images."""
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from support.helpers import CPU, merge
 from support.import_graph import ROOT, imported_packages
 from support.prediction import CLASSES, SHAPES, Finished, make_finished
 
 from pipeline.core.errors import DataError, SettingsError
+from pipeline.core.files import read_json, write_json
 from pipeline.core.images import decode_png, read_rgb
+from pipeline.core.store import Store
 from pipeline.extract.scale import raw_maps
 from pipeline.predict import Predictor
+from pipeline.predict.run_folder import read_run
+from pipeline.student.network import load_student
+from pipeline.student.predict import as_probabilities, make_job, predict_jobs, refine_file
 
 Runs = dict[str, Finished]
 TRACKS = ("track1", "track3")
 
 
-def predictor(run: Finished | Path, **options: int) -> Predictor:
+def predictor(run: Finished | Path, **options: Any) -> Predictor:
     """On the device and in the precision of the stages."""
     return Predictor(run if isinstance(run, Path) else run.folder, device="cpu", precision="fp32", **options)
 
@@ -114,6 +122,8 @@ def test_mistakes_are_named(runs: Runs) -> None:
         predictor(runs["track3"]).predict("none.jpg")
     with pytest.raises(SettingsError, match="expected auto or a device of this machine, got 'toaster'"):
         Predictor(runs["track3"].folder, device="toaster")
+    with pytest.raises(SettingsError, match=r"stage: expected one of \['auto', 'first'\], got 'last'"):
+        predictor(runs["track3"], stage="last")
 
 
 def test_no_stage_depends_on_this_package() -> None:
@@ -124,3 +134,78 @@ def test_no_stage_depends_on_this_package() -> None:
         assert "pipeline/predict" not in imported_packages(script), script.name
     assert "pipeline/predict" not in (ROOT / "dvc.yaml").read_text()
     assert "pipeline/predict" in imported_packages(ROOT / "pipeline" / "predict" / "files.py"), "the search can find it"
+
+
+# --- the student ------------------------------------------------------------------------------------------------------
+
+
+def copied(run: Finished, to: Path) -> Path:
+    """What a prediction with the student needs, elsewhere."""
+    run.copied(to)
+    shutil.copy(run.folder / "student.json", to)
+    shutil.copytree(run.folder / "student" / "model", to / "student" / "model")
+    return to
+
+
+@pytest.mark.parametrize("track", TRACKS)
+def test_a_copy_of_a_run_with_a_student_predicts_what_the_stage_stored(
+    taught: Runs, track: str, tmp_path: Path
+) -> None:
+    run = taught[track]
+    found = predictor(copied(run, tmp_path / "elsewhere"))
+    stored, first = Store(run.folder / "student" / "val"), Store(run.folder / "refined" / "val")
+    assert found.stage == "student"
+    differ = 0
+    for n, one in enumerate(found.predict_batch(run.images)):
+        arrays = stored.read(f"val_{n}")
+        np.testing.assert_array_equal(one.prediction, decode_png(arrays["after"], "after"))
+        np.testing.assert_array_equal(one.before, decode_png(arrays["before"], "before"))
+        np.testing.assert_array_equal(one.scaled_maps, run.maps.read(f"val_{n}")["maps"].astype(np.float32))
+        assert one.stage == "student"
+        differ += one.prediction.tobytes() != decode_png(first.read(f"val_{n}")["after"], "after").tobytes()
+    assert differ, "the two stages must not predict the same"
+
+
+@pytest.mark.parametrize("track", TRACKS)
+def test_the_first_stage_predicts_what_the_maps_alone_say(taught: Runs, track: str) -> None:
+    found = predictor(taught[track], stage="first")
+    assert found.stage == "first"
+    assert_equals_the_stages(taught[track], found)
+    assert {one.stage for one in found.predict_batch(taught[track].images[:2])} == {"first"}
+
+
+@pytest.mark.parametrize("changes", [{"crf": {"enabled": False}, "flip": False}, {"shape": "box", "resize": "area"}])
+def test_other_settings_of_the_student_are_those_of_the_stage_too(
+    taught: Runs, changes: dict[str, Any], tmp_path: Path
+) -> None:
+    """The network of the run with other settings of its predictions, as the stage itself would store them."""
+    folder = copied(taught["track3"], tmp_path / "run")
+    values = read_json(folder / "student.json")
+    write_json(folder / "student.json", {**values, "settings": merge(values["settings"], changes)})
+    settings = read_run(folder).student
+    assert settings is not None
+    network, files = load_student(folder / "student" / "model"), taught["track3"].images
+    jobs = [make_job(f"{n}", file, read_rgb(file).shape[:2], settings) for n, file in enumerate(files)]
+    one_by_one = predictor(folder).predict_batch(files)
+    for job, found in predict_jobs(network, jobs, settings, CPU):
+        expected = refine_file(job.file, job.id, as_probabilities(found, {}, (), settings), settings)
+        np.testing.assert_array_equal(one_by_one[int(job.id)].prediction, decode_png(expected["after"], "after"))
+
+
+def test_a_run_whose_student_is_switched_off_or_unknown_is_predicted_by_its_maps(runs: Runs, tmp_path: Path) -> None:
+    folder = runs["track3"].copied(tmp_path / "run")
+    assert not (folder / "student.json").exists(), "as in runs of earlier versions"
+    assert predictor(folder).stage == "first"
+    write_json(folder / "student.json", {"enabled": False, "settings": {}})
+    found = predictor(folder)
+    assert found.stage == "first"
+    assert_equals_the_stages(runs["track3"], found)
+    assert predictor(folder, stage="first").threshold == found.threshold
+
+
+def test_classes_of_the_student_may_have_no_map(taught: Runs) -> None:
+    found = predictor(taught["track1"])
+    for one in found.predict_batch(taught["track1"].images):
+        present = {instance.class_id for instance in one.instances}
+        assert present == set(np.unique(one.prediction[one.mask]).tolist())
+        assert all(instance.score == one.probabilities[instance.class_id - 1] for instance in one.instances)

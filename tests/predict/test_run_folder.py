@@ -1,5 +1,6 @@
 """What a run's folder has to hold, and what is said where it does not."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from pipeline.core.errors import MapError, SettingsError, StoreError
 from pipeline.core.files import read_json, write_json
 from pipeline.models.classifier import save_classifier
 from pipeline.params.check import check
-from pipeline.predict.run_folder import choose_threshold, read_model, read_run
+from pipeline.predict.run_folder import choose_stage, choose_threshold, read_model, read_run, read_student_model
 
 Runs = dict[str, Finished]
 
@@ -93,3 +94,58 @@ def test_track1_has_no_threshold(runs: Runs, tmp_path: Path) -> None:
     assert choose_threshold(read_run(folder), None) == (None, "class ids above background")
     with pytest.raises(SettingsError, match="threshold: expected none for track1, whose predictions are label maps"):
         choose_threshold(read_run(folder), 7)
+
+
+# --- the student ------------------------------------------------------------------------------------------------------
+
+
+def taught_copy(run: Finished, to: Path) -> Path:
+    run.copied(to)
+    shutil.copy(run.folder / "student.json", to)
+    shutil.copytree(run.folder / "student" / "model", to / "student" / "model")
+    return to
+
+
+@pytest.mark.parametrize("track", ["track1", "track3"])
+def test_the_settings_of_the_student_are_those_of_the_params_file(taught: Runs, track: str, tmp_path: Path) -> None:
+    run = read_run(taught_copy(taught[track], tmp_path / "elsewhere"))
+    assert run.student == check(taught[track].folder.parents[1] / "params.yaml")[track]["student"]
+    assert (choose_stage(run, "auto"), choose_stage(run, "first")) == ("student", "first")
+    assert read_student_model(run).design.outputs == (4 if track == "track1" else 1)
+
+
+def test_each_stage_has_the_peak_threshold_of_its_own_predictions(taught: Runs, tmp_path: Path) -> None:
+    folder = taught_copy(taught["track3"], tmp_path / "run")
+    run = read_run(folder)
+    metrics = read_json(taught["track3"].folder.parents[1] / "reports" / "metrics.json")
+    assert choose_threshold(run, None) == (metrics["peak_threshold"], "peak threshold of split val")
+    assert choose_threshold(run, None, "first")[0] == metrics["first_stage"]["peak_threshold"]
+    edit(folder, "evaluate", comparison=">", peak_threshold=50, first_stage={"peak_threshold": 70})
+    assert (choose_threshold(run, None)[0], choose_threshold(run, None, "first")[0]) == (51, 71)
+    assert choose_threshold(run, 7, "first")[0] == 7
+    edit(folder, "evaluate", first_stage="removed")
+    assert choose_threshold(run, None)[0] == 51
+    with pytest.raises(StoreError, match=r"evaluate\.json: expected the keys \['first_stage'\].*run the stage `evalua"):
+        choose_threshold(run, None, "first")
+    edit(folder, "evaluate", peak_threshold=None)
+    assert choose_threshold(run, None, "first")[0] == 128, "val has no truth: neither stage has a peak"
+
+
+@pytest.mark.parametrize("damage", ["no settings", "other settings"])
+def test_an_old_student_names_the_stage_to_run_again(taught: Runs, damage: str, tmp_path: Path) -> None:
+    folder = taught_copy(taught["track3"], tmp_path / "run")
+    settings = read_json(folder / "student.json")["settings"]
+    edit(folder, "student", settings="removed" if damage == "no settings" else {**settings, "brand_new": 1})
+    with pytest.raises(StoreError, match=r"student\.json: .*run the stage `student` again"):
+        read_run(folder)
+
+
+def test_a_network_that_is_missing_or_of_another_run_is_refused(taught: Runs, tmp_path: Path) -> None:
+    folder = taught_copy(taught["track3"], tmp_path / "run")
+    run = read_run(folder)
+    shutil.rmtree(folder / "student" / "model")
+    with pytest.raises(StoreError, match=r"expected the network of the stage `student`.* or predict with the first st"):
+        read_student_model(run)
+    shutil.copytree(taught["track1"].folder / "student" / "model", folder / "student" / "model")
+    with pytest.raises(StoreError, match="expected a network of 1 outputs for track3 and 3 classes, got 4; likely fil"):
+        read_student_model(run)

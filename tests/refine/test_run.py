@@ -124,6 +124,21 @@ def test_known_classes_are_decoded_however_improbable(made: tuple[Manifest, Path
     assert all(1 in decode_png(sure.read(image_id)["before"], image_id) for image_id in SHAPES)
 
 
+def test_how_certain_the_foreground_is_stands_beside_label_maps_of_known_classes(made: tuple[Manifest, Path]) -> None:
+    """Without the CRF: 1 minus the share of the background among the scores of background and classes."""
+    settings = {"output": "label_map", "crf": {"enabled": False}, "background": 0.45, "exponent": 1.0}
+    _, guessed = run(made, "guessed", **settings)
+    assert all(set(predictions) == {"before", "after"} for _, predictions in guessed.items())
+    known = {image_id: {**arrays(n), "known": np.array([True])} for n, image_id in enumerate(SHAPES)}
+    finish(made[1], [write_shard(made[1], 0, known)], {"classes": CLASSES})
+    _, store = run(made, "known", **settings)
+    for n, (image_id, shape) in enumerate(SHAPES.items()):
+        foreground = decode_png(store.read(image_id)["foreground"], image_id)
+        maps = np.stack([np.clip(resize(cam.astype(np.float32), shape), 0, 1) for cam in arrays(n)["maps"]])
+        expected = 255 * (1 - 0.45 / (0.45 + maps.sum(axis=0)))
+        np.testing.assert_allclose(foreground, expected, atol=0.51)
+
+
 def test_processes_and_parts_change_nothing(made: tuple[Manifest, Path]) -> None:
     _, alone = run(made, "alone", shard_size=3)
     _, shared = run(made, "shared", shard_size=1, jobs=2)

@@ -1,11 +1,15 @@
 """The gallery: honest order, evenly spaced, labels and predictions named."""
 
 import dataclasses
+from pathlib import Path
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from support.report_data import SETTINGS
+from support.report_data import HEIGHT, SETTINGS, WIDTH
 
+from pipeline.core.images import encode_png
+from pipeline.core.store import Store, finish, write_shard
 from pipeline.report.gallery import evenly, gallery
 from pipeline.report.results import Results
 from pipeline.report.run import render
@@ -43,6 +47,22 @@ def test_rows_say_label_and_prediction(results: Results) -> None:
     assert row.is_right is True
     assert bool(row.predictions[0].color) == (results.track.name == "track1")
     assert [tile.name for tile in row.tiles][::4] == ["image", "overlap"]
+
+
+def test_a_row_shows_first_stage_and_student_side_by_side(results: Results, tmp_path: Path) -> None:
+    """The order is that of the scores of the student; what is drawn last is what is submitted."""
+    black = np.frombuffer(encode_png(np.zeros((HEIGHT, WIDTH), np.uint8)), np.uint8)
+    items = {name: {"before": arrays["after"], "after": black} for name, arrays in results.refined.items()}
+    finish(tmp_path, [write_shard(tmp_path, 0, items)], {})
+    plain, both = (
+        gallery(given, SETTINGS)["scored"][0]
+        for given in (results, dataclasses.replace(results, student=Store(tmp_path)))
+    )
+    names = [tile.name for tile in plain.tiles]
+    assert [tile.name for tile in both.tiles] == [*names[:2], "first stage", "student without CRF", *names[2:]]
+    one, other = ({tile.name: tile.uri for tile in row.tiles} for row in (plain, both))
+    shown = names[2]  # the prediction
+    assert other["first stage"] == other["student without CRF"] == one[shown] != other[shown]
 
 
 @given(st.integers(0, 300), st.integers(0, 40))

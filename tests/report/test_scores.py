@@ -37,6 +37,16 @@ def test_intervals_stand_beside_the_ranking_score(track3: Results) -> None:
     assert render(dataclasses.replace(track3, metrics={**track3.metrics, **nothing}), SETTINGS) == plain
 
 
+def test_headline_names_the_first_stage_where_a_student_predicts(track3: Results) -> None:
+    metrics = {**track3.metrics, "first_stage": {"peak_iou": 0.6875, "before_crf": {"peak_iou": 0.5}}}
+    bars = headline(dataclasses.replace(track3, metrics=metrics)).hero.bars
+    assert [(bar.name, bar.value) for bar in bars[:3]] == [
+        ("with CRF", 0.8125),
+        ("without CRF", 0.5625),
+        ("first stage", 0.6875),
+    ]
+
+
 def test_a_score_nobody_has_heard_of_is_in_the_table(track3: Results) -> None:
     assert ("brand_new_score", 0.123456, None) in headline(track3).numbers
     assert ("peak_iou", 0.8125, 0.5625) in headline(track3).numbers

@@ -42,6 +42,7 @@ def arguments(tmp_path):
     maps = {"classes": np.array([0], np.int32), "predicted": np.array([0], np.int32), "known": np.array([False])}
     for name, arrays in (("maps", maps), ("refined", {"before": prediction, "after": prediction})):
         finish(tmp_path / name, [write_shard(tmp_path / name, 0, {"a": arrays})], {})
+    finish(tmp_path / "student", [], {})  # switched off
     finish(tmp_path / "features", [], {"pooling": "gap", "tap_threshold": 0.05, "offset": [0, 0]})  # none was kept
     names = {
         "--params": "params.yaml",
@@ -49,6 +50,7 @@ def arguments(tmp_path):
         "--maps": "maps",
         "--features": "features",
         "--refined": "refined",
+        "--student": "student",
         "--out": "out",
     }
     return [word for option, name in names.items() for word in (option, str(tmp_path / name))]

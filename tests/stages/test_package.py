@@ -24,9 +24,11 @@ def _arguments(tmp_path: Path, track: str, split: str) -> list[str]:
         [write_shard(tmp_path / "refined" / "test", 0, {"a": {"before": prediction, "after": prediction}})],
         {},
     )
+    finish(tmp_path / "student" / "test", [], {})  # switched off
     (tmp_path / "params.yaml").write_text(f"tracks: {{{track}: {{package: {{split: {split}}}}}}}")
     return ["--params", str(tmp_path / "params.yaml"), "--track", track, "--manifest", str(tmp_path / "manifest"),
-            "--refined", str(tmp_path / "refined"), "--out", str(tmp_path / f"submissions/{track}.zip"),
+            "--refined", str(tmp_path / "refined"), "--student", str(tmp_path / "student"),
+            "--out", str(tmp_path / f"submissions/{track}.zip"),
             "--report", str(tmp_path / "package.json")]  # fmt: skip
 
 
@@ -42,6 +44,15 @@ def test_package_writes_the_zip_and_its_counts(track: str, tmp_path: Path) -> No
         "largest_value": 2,
         "constant_images": 1, "images_without_foreground": 0,
     }  # fmt: skip
+
+
+def test_the_students_predictions_are_packed_where_there_are_some(tmp_path: Path) -> None:
+    arguments = _arguments(tmp_path, "track3", "test")
+    of_student = np.frombuffer(encode_png(np.full((4, 6), 9, np.uint8)), np.uint8)
+    store = tmp_path / "student" / "test"
+    finish(store, [write_shard(store, 0, {"a": {"before": of_student, "after": of_student}})], {})
+    main(arguments)
+    assert read_json(tmp_path / "package.json")["largest_value"] == 9  # 2 in the refined map
 
 
 def test_package_refuses_a_split_that_is_no_prediction(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ def _arguments(folder: Path, params: str = PARAMS) -> list[str]:
     finish(
         folder / "refined", [write_shard(folder / "refined", 0, {"a": {"before": prediction, "after": prediction}})], {}
     )
+    finish(folder / "predicted", [], {})  # no student
     write_json(folder / "metrics.json", {"images": 1, "peak_iou": 0.4375, "peak_threshold": 9})
     write_text(folder / "table.csv", "threshold,after_crf\n0,0.5\n1,0.25\n")
     write_text(folder / "per_image.csv", "id,label,predicted,iou_before,iou_after\na,x,x,0.5,0.5\n")
@@ -47,7 +48,7 @@ def _arguments(folder: Path, params: str = PARAMS) -> list[str]:
     write_json(folder / "diagnostics.json", {"note": "nothing was kept"})
     write_json(folder / "refine.json", {"images": 4711})
     write_text(folder / "params.yaml", params)
-    files = ("params.yaml", "manifest", "maps", "refined", "history.csv")
+    files = ("params.yaml", "manifest", "maps", "refined", "predicted", "history.csv")
     files += ("metrics.json", "table.csv", "per_image.csv", "diagnostics.json")
     paths = [part for file in files for part in (f"--{Path(file).stem.replace('_', '-')}", str(folder / file))]
     return ["--track", "track3", *paths, "--out", str(folder / "reports/index.html")]
@@ -97,7 +98,8 @@ def _finished(run: MadeRun) -> list[str]:
         data / "manifest", data / "features", data / "maps", out / "diagnostics.json", get_track("track3")
     )
     write_text(data / "history.csv", "epoch,train_loss\n1,0.5\n")
-    files = [data / name for name in ("manifest", "maps", "refined", "history.csv")]
+    finish(data / "predicted", [], {})
+    files = [data / name for name in ("manifest", "maps", "refined", "predicted", "history.csv")]
     files += [out / name for name in ("metrics.json", "table.csv", "per_image.csv", "diagnostics.json")]
     paths = [part for path in files for part in (f"--{path.stem.replace('_', '-')}", str(path))]
     return ["--track", "track3", "--params", str(run.params), *paths, "--out", str(run.folder / "page.html")]

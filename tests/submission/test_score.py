@@ -23,7 +23,7 @@ from pipeline.evaluate.run import CHUNK
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.package.run import package
 from pipeline.submission.score import CHALLENGE, MOST_NAMED, score_submission
-from stages import evaluate, refine
+from stages import evaluate, refine, student
 from stages import package as package_stage
 
 
@@ -120,7 +120,7 @@ def test_a_prediction_smaller_than_its_box_is_refused(tmp_path: Path) -> None:
 def test_the_zip_of_val_scores_as_the_stages_say(
     track: str, keys: set[str], make_run: Callable[..., MadeRun], tmp_path: Path
 ) -> None:
-    """The stages refine, evaluate and package on the maps of a run, `package.split: val`; then only zip and masks."""
+    """The stages from refine to package on the maps of a run, `package.split: val`; then only zip and masks."""
     run = make_run(track)
     data, params = run.folder / "data", read_params(run.params)
     params["tracks"][track]["package"]["split"] = "val"
@@ -128,11 +128,12 @@ def test_the_zip_of_val_scores_as_the_stages_say(
     shared = ["--params", str(run.params), "--track", track, "--manifest", str(data / "manifest")]
     refined, maps = str(data / "refined"), str(data / "maps")
     refine.main([*shared, "--maps", maps, "--out", refined, "--report", str(data / "refine.json")])
+    of_student = [*shared, "--maps", maps, "--refined", f"{refined}/train", "--out", str(data / "student")]
+    student.main([*of_student, "--report", str(data / "student.json")])
     of_val = ["--maps", f"{maps}/val", "--features", str(data / "features"), "--refined", f"{refined}/val"]
-    evaluate.main([*shared, *of_val, "--out", str(tmp_path / "reports")])
-    package_stage.main(
-        [*shared, "--refined", refined, "--out", str(tmp_path / "x.zip"), "--report", str(data / "package.json")]
-    )
+    evaluate.main([*shared, *of_val, "--student", str(data / "student/val"), "--out", str(tmp_path / "reports")])
+    out = ["--out", str(tmp_path / "x.zip"), "--report", str(data / "package.json")]
+    package_stage.main([*shared, "--refined", refined, "--student", str(data / "student"), *out])
     metrics = read_json(tmp_path / "reports" / "metrics.json")
     for record in read_manifest(data / "manifest", ("val",)):
         assert record.mask is not None

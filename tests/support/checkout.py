@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[2]
 TRACKS = ("track1", "track3")
-STAGES = ("preprocess", "train", "extract", "refine", "evaluate", "package", "report")
+STAGES = ("preprocess", "train", "extract", "refine", "student", "evaluate", "package", "report")
 
 
 @dataclass
@@ -66,6 +66,8 @@ def shrink(params: dict[str, Any]) -> dict[str, Any]:
         track["train"].update(resize=96, crop=80, epochs=4, views=1, batch_size=8)
         track["extract"].update(sizes=[96])
         track["refine"].update(jobs=1)
+        track["student"].update(epochs=2, sizes=[96], batch_size=8, jobs=1)
+        track["student"]["views"].update(size=64, count=1)
         track["evaluate"].update(jobs=1)
         track["report"].update(images=4, width=96)
     return params

@@ -90,7 +90,7 @@ def image(
 
 
 class World:
-    """A manifest and two stores in a folder, and a run of `evaluate` on them."""
+    """A manifest and three stores in a folder, and a run of `evaluate` on them."""
 
     def __init__(self, folder: Path, track: str, images: Mapping[str, MadeImage], mask_kind: MaskKind) -> None:
         self.folder, self.track = folder, track
@@ -101,14 +101,16 @@ class World:
         write_manifest(folder / "manifest", from_rows(rows, CLASSES, folder, mask_kind))
         self.maps = {image_id: made.maps(len(CLASSES)) for image_id, made in images.items()}
         self.refined = {image_id: made.refined() for image_id, made in images.items()}
+        self.student: dict[str, dict[str, NDArray[np.uint8]]] = {}  # switched off
 
     def run(self, settings: EvaluateSettings = SETTINGS, out: str = "report") -> dict[str, Any]:
         """The contents of metrics.json."""
-        for name, items in (("maps", self.maps), ("refined", self.refined)):
+        for name, items in (("maps", self.maps), ("refined", self.refined), ("student", self.student)):
             (self.folder / name).mkdir(exist_ok=True)
-            finish(self.folder / name, [write_shard(self.folder / name, 0, items)], {})
+            about = {"class_agnostic": self.track == "track3"} if name == "student" else {}
+            finish(self.folder / name, [write_shard(self.folder / name, 0, items)] if items else [], about)
         module_paths = (self.folder / "manifest", self.folder / "maps", self.folder / "refined", self.folder / out)
-        metrics = evaluate(*module_paths, settings, get_track(self.track))
+        metrics = evaluate(*module_paths, settings, get_track(self.track), self.folder / "student")
         assert sorted(path.name for path in (self.folder / out).iterdir()) == FILES
         assert json.loads((self.folder / out / "metrics.json").read_text()) == metrics
         return metrics

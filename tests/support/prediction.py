@@ -14,7 +14,7 @@ from pipeline.core.manifest import from_rows, write_manifest
 from pipeline.core.settings import write_yaml
 from pipeline.core.store import Store
 from pipeline.models.classifier import save_classifier
-from stages import evaluate, extract, refine
+from stages import evaluate, extract, refine, student
 
 CLASSES = ("ant", "bee", "cow")
 SHAPES = ((48, 64), (64, 40), (48, 64), (33, 80), (48, 64), (64, 40), (48, 64), (96, 128))
@@ -90,8 +90,10 @@ def _run_stages(root: Path, data: Path, track: str) -> None:
     files = {
         extract: {"model": "model", "out": "maps", "features": "features", "report": "extract.json"},
         refine: {"maps": "maps", "out": "refined", "report": "refine.json"},
-        evaluate: {"maps": "maps", "features": "features", "refined": "refined", "report": "evaluate.json"},
-    }
+        student: {"maps": "maps", "refined": "refined/train", "out": "student", "report": "student.json"},
+        evaluate: {"maps": "maps", "features": "features", "refined": "refined", "student": "student/val",
+                   "report": "evaluate.json"},
+    }  # fmt: skip
     for stage, given in files.items():
         paths = [word for option, name in given.items() for word in (f"--{option}", str(data / name))]
         stage.main([*common, *paths, *(["--out", str(root / "reports")] if stage is evaluate else [])])

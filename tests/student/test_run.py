@@ -1,0 +1,173 @@
+"""The stage `student`: what it leaves, what it learns from, and what it never reads."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.extraction import written
+from support.helpers import merge, recipe
+from support.student import CLASSES, COUNTS, SHAPE, Squares, make_squares, tiny_student, write_store
+
+from pipeline.core import images, truth
+from pipeline.core.errors import TrainError
+from pipeline.core.images import decode_png
+from pipeline.core.manifest import from_rows, write_manifest
+from pipeline.core.settings import write_yaml
+from pipeline.core.store import Store
+from pipeline.core.tracks import get_track
+from pipeline.student import run as module
+from pipeline.student.network import load_student
+from pipeline.student.run import Paths, student
+from stages.student import main
+
+FAST = {"epochs": 2, "views": {"count": 1}, "sizes": [64], "crf": {"iterations": 2}}
+
+
+def run(squares: Squares, track: str, start: str, out: Path, **changes: Any) -> tuple[dict[str, Any], Paths]:
+    paths = replace(squares.paths, out=out)
+    return student(squares.manifest, paths, tiny_student(start, **merge(FAST, changes)), get_track(track)), paths
+
+
+def results(paths: Paths) -> dict[str, bytes]:
+    """All files but the history, which holds the time that an epoch took."""
+    return {name: data for name, data in written(paths.out).items() if name != "history.csv"}
+
+
+@pytest.fixture(params=["track3", "track1"])
+def made(request: pytest.FixtureRequest) -> tuple[Squares, str]:
+    """The images of a track, and its name."""
+    return request.getfixturevalue({"track3": "squares", "track1": "labeled"}[request.param]), request.param
+
+
+def test_every_val_and_test_image_is_predicted_at_its_size(
+    made: tuple[Squares, str], start: str, tmp_path: Path
+) -> None:
+    squares, track = made
+    counts, paths = run(squares, track, start, tmp_path / "student")
+    assert (counts["enabled"], counts["track"], counts["train_images"], counts["images"]) == (True, track, 9, 5)
+    assert counts["train_images_left_out"] == {}
+    assert counts["settings"]["epochs"] == 2
+    assert counts["parameters"] == load_student(paths.model).parameter_count()
+    assert load_student(paths.model).design.outputs == (1 if track == "track3" else 4)
+    largest = 0
+    for split in ("val", "test"):
+        store = Store(paths.out / split)
+        store.verify()
+        assert set(store.ids) == {f"{split}_{n}" for n in range(COUNTS[split])}
+        assert store.about == {"classes": list(CLASSES), "class_agnostic": track == "track3"}
+        for image_id, arrays in store.items():
+            before, after = (decode_png(arrays[name], image_id) for name in ("before", "after"))
+            assert before.shape == after.shape == SHAPE
+            largest = max(largest, int(after.max()))
+    assert largest > 100 if track == "track3" else largest <= 3
+    with paths.history.open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["round"], row["epoch"]) for row in rows] == [("1", "1"), ("1", "2")]
+    assert float(rows[-1]["train_loss"]) == pytest.approx(counts["train_loss"], rel=1e-6)
+
+
+@pytest.mark.slow
+def test_processes_change_no_byte(squares: Squares, start: str, tmp_path: Path) -> None:
+    alone = results(run(squares, "track3", start, tmp_path / "alone")[1])
+    assert results(run(squares, "track3", start, tmp_path / "apart", jobs=2, workers=1)[1]) == alone
+
+
+def test_two_runs_give_the_same_bytes(made: tuple[Squares, str], start: str, tmp_path: Path) -> None:
+    squares, track = made
+    first, again = (results(run(squares, track, start, tmp_path / name)[1]) for name in ("one", "two"))
+    assert "model/weights.safetensors" in first
+    assert "val/shard-00000.safetensors" in first
+    assert first == again
+    other = results(run(squares, track, start, tmp_path / "other", seed=1)[1])
+    assert other["val/shard-00000.safetensors"] != first["val/shard-00000.safetensors"]
+
+
+@pytest.mark.parametrize("track", ["track3", "track1"])
+def test_no_mask_of_truth_is_read(track: str, start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """First with the truth within reach; then from the command line, with the truth and its readers destroyed."""
+    squares = make_squares(tmp_path, track)
+    _, paths = run(squares, track, start, tmp_path / "with" / "student")
+    write_manifest(tmp_path / "manifest", squares.manifest)
+    (tmp_path / "manifest" / "truth.parquet").write_bytes(b"no truth")
+    masks = list((tmp_path / "images").glob("*.mask.png"))
+    assert len(masks) == sum(COUNTS.values())
+    for mask in masks:
+        mask.write_bytes(b"no mask")
+
+    def refuse(*given: object, **named: object) -> None:
+        raise AssertionError("a mask was read")
+
+    for owner, name in (
+        (images, "read_mask"), (truth, "read_mask"), (truth, "read_foreground"), (truth, "read_label_map")
+    ):  # fmt: skip
+        monkeypatch.setattr(owner, name, refuse)
+    params = recipe()
+    changes = {**FAST, "enabled": True, "device": "cpu", "precision": "fp32", "batch_size": 4, "jobs": 1, "workers": 0}
+    backbone = {"name": "test_resnet", "weights": "file", "weights_from": start}
+    params["tracks"][track]["student"] = merge(params["tracks"]["track3"]["student"], {**changes, "backbone": backbone})
+    write_yaml(tmp_path / "params.yaml", params)
+    words = {"params": "params.yaml", "manifest": "manifest", "maps": "maps", "refined": "refined/train",
+             "out": "without/student", "report": "student.json"}  # fmt: skip
+    main(["--track", track, *(word for name, path in words.items() for word in (f"--{name}", str(tmp_path / path)))])
+    assert results(replace(paths, out=tmp_path / "without" / "student")) == results(paths)
+
+
+def test_switched_off_it_leaves_empty_stores(made: tuple[Squares, str], start: str, tmp_path: Path) -> None:
+    squares, track = made
+    counts, paths = run(squares, track, start, tmp_path / "student", enabled=False)
+    assert (counts["enabled"], counts["track"], counts["settings"]["enabled"]) == (False, track, False)
+    assert len(Store(paths.out)) == 0
+    assert sorted(path.name for path in paths.out.iterdir()) == ["history.csv", "model", "test", "val"]
+    assert not list(paths.model.iterdir())
+    assert paths.history.read_text() == "round,epoch,train_loss,seconds\n"
+
+
+def test_without_targets_the_cause_is_said(squares: Squares, start: str, tmp_path: Path) -> None:
+    write_store(tmp_path / "empty", {})
+    bare = replace(squares, paths=replace(squares.paths, refined=tmp_path / "empty"))
+    with pytest.raises(TrainError, match=r"likely `extract` and `refine` ran before student\.enabled was set"):
+        run(bare, "track3", start, tmp_path / "student")
+
+
+def test_images_of_several_classes_are_no_targets_of_one_foreground(
+    squares: Squares, start: str, tmp_path: Path
+) -> None:
+    rows = [{**row, "labels": [0, 1]} if row["id"] == "train_3" else row for row in squares.manifest.table.to_pylist()]
+    several = replace(squares, manifest=from_rows(rows, CLASSES, squares.manifest.root, "foreground"))
+    counts, _ = run(several, "track3", start, tmp_path / "student", epochs=1)
+    assert (counts["train_images"], counts["train_images_left_out"]) == (8, {"of several classes": 1})
+
+
+# --- rounds -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_second_round_learns_from_the_predictions_of_the_first(
+    made: tuple[Squares, str], start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    squares, track = made
+    teachers, plain = [], module.TargetSource
+    monkeypatch.setattr(module, "TargetSource", lambda store, *rest: teachers.append(store) or plain(store, *rest))
+    _, paths = run(squares, track, start, tmp_path / "data" / "student", rounds=2)
+    scratch = tmp_path / "data" / "scratch" / "student" / "round-1"
+    assert [store.folder for store in teachers] == [paths.refined, scratch]
+    assert set(teachers[1].ids) == {f"train_{n}" for n in range(COUNTS["train"])}
+    if track == "track1":  # of the class of the label and no other
+        for n in range(COUNTS["train"]):
+            found = decode_png(teachers[1].read(f"train_{n}")["after"], "after")
+            assert set(np.unique(found)) <= {0, n % 3 + 1}
+    assert [line.split(",")[:2] for line in paths.history.read_text().splitlines()[1:]] == [
+        ["1", "1"], ["1", "2"], ["2", "1"], ["2", "2"]
+    ]  # fmt: skip
+    once = results(run(squares, track, start, tmp_path / "once" / "student")[1])
+    assert once["model/weights.safetensors"] != results(paths)["model/weights.safetensors"]
+
+
+def test_a_run_learns_from_no_round_of_an_earlier_one(squares: Squares, start: str, tmp_path: Path) -> None:
+    """The scratch folder has the same name in both, and one process opens it twice."""
+    run(squares, "track3", start, tmp_path / "same" / "student", rounds=2)
+    _, paths = run(squares, "track3", start, tmp_path / "same" / "student", rounds=2, seed=1)
+    _, fresh = run(squares, "track3", start, tmp_path / "fresh" / "student", rounds=2, seed=1)
+    assert results(paths) == results(fresh)
