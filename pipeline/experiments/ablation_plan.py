@@ -20,6 +20,7 @@ from pipeline.core.errors import SettingsError
 from pipeline.core.files import write_json
 from pipeline.core.settings import RENAMED, read_params, section, write_yaml
 from pipeline.core.tracks import Track
+from pipeline.core.typed_json import to_json
 from pipeline.experiments.ablation_rows import (
     PLAN,
     Plan,
@@ -31,7 +32,6 @@ from pipeline.experiments.ablation_rows import (
     variant_params,
     without_crf,
 )
-from pipeline.experiments.typed_json import to_json
 from pipeline.params.check import check_values
 
 CHAIN = Path("dvc.yaml")  # of the project, whose stages say which files their scripts import
@@ -46,7 +46,7 @@ OWN_DEPS = {
     "rescale": ("pipeline/core", "pipeline/extract", "pipeline/experiments/rescale.py"),
     "compare": tuple(
         f"pipeline/experiments/{name}.py"
-        for name in ("ablation_results", "ablation_rows", "ablation_tables", "compare", "plots", "typed_json")
+        for name in ("ablation_results", "ablation_rows", "ablation_tables", "compare", "plots")
     ),
 }
 

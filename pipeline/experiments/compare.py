@@ -18,13 +18,13 @@ from pipeline.core.errors import ScoreError
 from pipeline.core.files import read_json, write_bytes, write_json, write_text
 from pipeline.core.manifest import read_manifest
 from pipeline.core.tracks import get_track
+from pipeline.core.typed_json import read_typed, to_json
 from pipeline.evaluate.metrics import BASELINES, Task, columns_of, ranking
 from pipeline.evaluate.run import DIAGNOSTICS, METRICS, PER_IMAGE, TABLE, to_csv
 from pipeline.experiments.ablation_results import Number, PartGain, Results, ScoredRow, Summary, summarize
 from pipeline.experiments.ablation_rows import PARTS, PLAN, Plan, Row
 from pipeline.experiments.ablation_tables import WHY, csv_rows, markdown
 from pipeline.experiments.plots import Column, bars, curves, strip
-from pipeline.experiments.typed_json import read_typed, to_json
 from pipeline.report.formatting import read_rows
 
 ACCURACY = "classification_accuracy"

@@ -17,12 +17,12 @@ from typing import Any
 
 from pipeline.core.errors import command
 from pipeline.core.files import write_text
+from pipeline.core.provenance import Code, Machine
 from pipeline.core.settings import PARAMS, to_yaml
 from pipeline.core.tracks import TRACKS
 from pipeline.evaluate.metrics import BASELINES, Task, ranking
 from pipeline.experiments.ablation_results import Tables
 from pipeline.experiments.ablation_tables import TITLES, known_groups, table_lines, why_lines
-from pipeline.experiments.provenance import Code, Machine
 from pipeline.experiments.records import (
     RECORDS,
     AblationRecord,

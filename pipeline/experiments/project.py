@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pipeline.core.errors import StoreError
 from pipeline.core.files import read_json, write_json
-from pipeline.experiments.provenance import provenance
-from pipeline.experiments.typed_json import to_json
+from pipeline.core.provenance import provenance
+from pipeline.core.typed_json import to_json
 
 TIMINGS = "timings.json"  # seconds of the last real run of each stage
 RUN = "run.json"  # code and machine of the last run in which a stage ran

@@ -14,13 +14,13 @@ from typing import Any, Literal
 
 from pipeline.core.errors import StoreError
 from pipeline.core.files import read_json, write_json
+from pipeline.core.provenance import Code, Machine, Provenance, provenance
 from pipeline.core.settings import read_params, section
 from pipeline.core.tracks import get_track
+from pipeline.core.typed_json import from_json, read_typed, to_json
 from pipeline.evaluate.metrics import Task
 from pipeline.experiments.ablation_results import Results, Tables
 from pipeline.experiments.project import RUN, TIMINGS
-from pipeline.experiments.provenance import Code, Machine, Provenance, provenance
-from pipeline.experiments.typed_json import from_json, read_typed, to_json
 
 RECORDS = Path("docs/numbers")
 

@@ -9,7 +9,7 @@ from support.record import ablation_results
 
 from pipeline.core.errors import StoreError
 from pipeline.core.files import read_json, write_json
-from pipeline.experiments.provenance import Machine
+from pipeline.core.provenance import Machine
 from pipeline.experiments.records import ablation_record, add, chain_record, read_records
 
 
