@@ -18,7 +18,6 @@ TESTED_WITH = {  # modules without a test file of their own, and the file whose 
     "refine/settings": "params/test_check",
     "report/settings": "params/test_check",
     "train/settings": "params/test_check",
-    "experiments/project": "experiments/test_ablation",
     "experiments/search_arguments": "experiments/test_search",
     "experiments/search_results": "experiments/test_search",
     "preflight/context": "preflight/test_run",

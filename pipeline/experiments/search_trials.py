@@ -25,8 +25,8 @@ from pipeline.evaluate.metrics import ranking
 from pipeline.evaluate.run import Plan, evaluate
 from pipeline.evaluate.scorer import Context
 from pipeline.evaluate.settings import EvaluateSettings
-from pipeline.experiments.rescale import rescale, stored_percentile
 from pipeline.experiments.search_space import EXTRACTION, Point, assign
+from pipeline.extract.rescale import rescale, stored_percentile
 from pipeline.extract.run import extract
 from pipeline.extract.scale import Scale
 from pipeline.extract.settings import ExtractSettings

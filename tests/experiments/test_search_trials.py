@@ -9,9 +9,9 @@ from pipeline.core.store import Store
 from pipeline.core.tracks import get_track
 from pipeline.evaluate.run import evaluate
 from pipeline.experiments import search_trials
-from pipeline.experiments.rescale import rescale
 from pipeline.experiments.search_space import make_space
 from pipeline.experiments.search_trials import Run, make_once, prepare
+from pipeline.extract.rescale import rescale
 from pipeline.params.check import check
 from pipeline.refine.run import refine
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from pipeline.core.manifest import read_manifest
 from pipeline.core.store import Store
-from pipeline.experiments.rescale import main, rescale, stored_percentile
+from pipeline.extract.rescale import main, rescale, stored_percentile
 from pipeline.extract.scale import rescale_arrays
 
 

@@ -7,7 +7,7 @@ The store holds, for every map, the scaled values and the standard they were sca
 is the raw map again, up to the rounding of float16: a share of 2^-11 of each value above the minimum, half of one of
 the 255 steps of a score at the most where scores are not clipped.
 
-    python -m pipeline.experiments.rescale --params P --track T --manifest M --maps IN --out OUT
+    python -m pipeline.extract.rescale --params P --track T --manifest M --maps IN --out OUT
 """
 
 import argparse
