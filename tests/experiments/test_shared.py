@@ -1,23 +1,18 @@
 """What is learnt and extracted in one go equals what the stages of the chain write, byte for byte."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-import torch
-from support.extraction import written
-from support.helpers import TINY, color_set, extract_settings, make_tiny, merge, recipe
+from support.helpers import TINY, color_set, merge, recipe
 from support.training import equal, head, quick, write_start
 
-from pipeline.core.errors import MapError, SettingsError
+from pipeline.core.errors import SettingsError
 from pipeline.core.manifest import Manifest, write_manifest
 from pipeline.core.settings import write_yaml
-from pipeline.experiments.shared import Extraction, extract_together, fit_poolings, main
-from pipeline.extract.run import extract as extract_one
-from pipeline.models.backbones import Normalization
+from pipeline.experiments.shared import fit_poolings, main
 from pipeline.models.methods.base import TrainingMethod
 from pipeline.train.run import fit
 from stages import extract, train
@@ -168,37 +163,3 @@ def test_a_backbone_is_measured_once(colors: Manifest, start: str, monkeypatch: 
     every = [quick(start, epochs=1, pooling=pooling) for pooling in ("gap", "tap")]
     assert [one.classifier.design.offset for one in fit_poolings(colors, every)] == [(0.25, -0.5)] * 2
     assert seen == [[(1, 3, 224, 224)] * 4]
-
-
-def test_extractions_in_one_go_equal_extractions_one_by_one(manifest: Manifest, tmp_path: Path) -> None:
-    heads = [make_tiny(classes=4, pooling="gap"), make_tiny(classes=4), make_tiny(classes=4)]
-    torch.nn.init.normal_(heads[1].head.weight, std=0.5)
-    changes = [{"negative_weights": "keep"}, {"negative_weights": "clamp"}, {"scale": "max"}]
-    extractions = [
-        Extraction(head, extract_settings(**change), tmp_path / f"together{n}")
-        for n, (head, change) in enumerate(zip(heads, changes, strict=True))
-    ]
-    counts = extract_together(manifest, extractions, with_true=False)
-    for n, one in enumerate(extractions):
-        alone = extract_one(manifest, one.classifier, tmp_path / f"alone{n}", one.settings)
-        assert counts[n] == alone
-        assert written(one.out) == written(tmp_path / f"alone{n}")
-
-
-def test_extractions_of_different_backbones_or_views_are_refused(manifest: Manifest, tmp_path: Path) -> None:
-    first, other = make_tiny(classes=4), make_tiny(classes=4)
-    torch.nn.init.normal_(next(other.backbone.parameters()))
-    pair = [
-        Extraction(first, extract_settings(), tmp_path / "a"),
-        Extraction(other, extract_settings(), tmp_path / "b"),
-    ]
-    with pytest.raises(MapError, match="expected the backbone and settings"):
-        extract_together(manifest, pair, with_true=False)
-    other = make_tiny(classes=4)
-    other.design = replace(other.design, normalization=Normalization((0.1, 0.1, 0.1), (1.0, 1.0, 1.0)))
-    pair[1] = Extraction(other, extract_settings(), tmp_path / "b")
-    with pytest.raises(MapError, match="expected the backbone and settings"):
-        extract_together(manifest, pair, with_true=False)
-    pair[1] = Extraction(first, extract_settings(flip=not extract_settings().flip), tmp_path / "b")
-    with pytest.raises(MapError, match="expected the backbone and settings"):
-        extract_together(manifest, pair, with_true=False)
