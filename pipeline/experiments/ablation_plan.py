@@ -2,8 +2,8 @@
 
 Every stage runs one script of the chain with a params file of its own, once for all rows that need it: two trainings a
 seed, maps for each training with and without NWC, one refinement for each variant. Runs of the same frozen backbone on
-the same images are one stage with one pass over the images (`shared`): one training a seed for GAP and TAP, and one
-extraction for all maps. DVC skips finished stages, so a stopped ablation continues where it stopped, and a changed CRF,
+the same images are one stage with one pass over the images: one training a seed for GAP and TAP, and one extraction for
+all maps. DVC skips finished stages, so a stopped ablation continues where it stopped, and a changed CRF,
 another seed or the grid runs only new stages, except for the one extraction, which uses its finished shards again.
 
 The folder is a separate DVC project (`dvc init --no-scm`): the chain's own commands do not include it or wait for it.
@@ -21,23 +21,12 @@ from pipeline.core.errors import SettingsError
 from pipeline.core.files import write_json
 from pipeline.core.settings import read_params, section, write_yaml
 from pipeline.core.typed_json import to_json
-from pipeline.experiments.ablation_rows import PLAN, Plan, Variant, variant_params
+from pipeline.experiments.ablation_rows import PLAN, Plan, Variant, variant_changes
+from pipeline.params.changes import changed
 
 CHAIN = Path("dvc.yaml")  # of the project, whose stages say which files their scripts import
 TEMPLATES = Path(__file__).with_name("ablation.yaml")
-RESULTS = ("results.json", "table.csv", "table.md", "figure.svg", "strip.png")
 PREPROCESS = "params/preprocess.yaml"  # the recipe with its changes
-SHARED = "pipeline/experiments/shared.py"
-COMPARE_CODE = (  # it reads finished results and draws: of what it imports, what changes the numbers
-    "pipeline/core/typed_json.py",
-    "pipeline/evaluate/metrics.py",
-    "pipeline/experiments/ablation_rows.py",
-    "pipeline/experiments/ablation_tables.py",
-    "pipeline/experiments/compare.py",
-    "pipeline/experiments/plots.py",
-    "pipeline/report/formatting.py",
-    "pipeline/report/predictions.py",
-)
 
 Run = tuple[Variant, int]  # with its seed
 Paths = Mapping[str, str]  # by option of a command
@@ -48,9 +37,9 @@ class Template:
     """The stages of one kind; `ablation.yaml` says what the fields mean."""
 
     command: str
-    settings: str
-    params: str
-    writes: Paths
+    settings: str = ""
+    params: str = ""
+    writes: Paths = field(default_factory=dict)
     reads: Paths = field(default_factory=dict)
     outs: Sequence[str] = ()
     code: Sequence[str] = ()
@@ -67,14 +56,16 @@ def write_plan(folder: Path, plan: Plan, values: Mapping[str, Any]) -> None:
         SettingsError: if the project's dvc.yaml is not where this runs
     """
     templates = {name: Template(**entry) for name, entry in read_params(TEMPLATES).items()}
+    comparison = templates.pop("compare")
     variants = dict.fromkeys(row.variant for rows in plan.groups.values() for row in rows)
     runs = [(variant, seed) for seed in plan.seeds for variant in variants]
-    stages = _stages(Project.around(folder, plan.track), templates, runs, values["tracks"][plan.track])
+    project = Project.around(folder, plan.track)
+    stages = _stages(project, templates, runs, values["tracks"][plan.track])
     for path, (variant, seed) in _params_files(templates, runs).items():
-        write_yaml(folder / path, variant_params(values, plan.track, variant, seed))
+        write_yaml(folder / path, changed(values, plan.track, variant_changes(variant, seed), folder / path))
     write_yaml(folder / PREPROCESS, values)
     write_json(folder / PLAN, to_json(plan))
-    write_yaml(folder / "dvc.yaml", {"stages": stages})
+    write_yaml(folder / "dvc.yaml", {"stages": {**stages, "compare": project.compare(comparison, stages, runs)}})
 
 
 def _params_files(templates: Mapping[str, Template], runs: Iterable[Run]) -> dict[str, Run]:
@@ -101,7 +92,7 @@ def _stages(
             stages[stage] = project.stage(template, group)
     watched = Path(project.up, sections["preprocess"]["watch"])  # an absolute path stays one
     stages["preprocess"]["deps"].append(watched.as_posix())
-    return {**stages, "compare": project.compare(stages, runs)}
+    return stages
 
 
 def _grouped(name: str, params: str, runs: Iterable[Run]) -> dict[str, list[Run]]:
@@ -120,19 +111,12 @@ def _fill(templates: Iterable[str], runs: Sequence[Run]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """What the entries of dvc.yaml need of the project.
+    """What the entries of dvc.yaml need of the project."""
 
-    Attributes:
-        track: whose stages they are
-        up: from the ablation's folder to the project's
-        here: the way back
-        chain: the stages of the project's dvc.yaml
-    """
-
-    track: str
-    up: str
-    here: str
-    chain: Mapping[str, Any]
+    track: str  # whose stages they are
+    up: str  # from the ablation's folder to the project's
+    here: str  # the way back
+    chain: Mapping[str, Any]  # the stages of the project's dvc.yaml
 
     @classmethod
     def around(cls, folder: Path, track: str) -> "Project":
@@ -158,15 +142,15 @@ class Project:
             "outs": _fill(template.outs or template.writes.values(), runs),
         }
 
-    def compare(self, stages: Mapping[str, Any], runs: Sequence[Run]) -> dict[str, Any]:
+    def compare(self, template: Template, stages: Mapping[str, Any], runs: Sequence[Run]) -> dict[str, Any]:
         """The stage that reads the scores of all others, and shows the images of the first seed."""
         scores = [out for name, stage in stages.items() if name.startswith("evaluate") for out in stage["outs"]]
         refined = [name for name in stages if name.startswith("refine") and name.endswith(f"-seed{runs[0][1]}")]
         shown = [stages[name]["outs"][0] for name in refined]
         return {
-            "cmd": self._command(["python", "-m", "pipeline.experiments.compare", "--folder", self.here]),
-            "deps": [*self._above(COMPARE_CODE), PLAN, "manifest", "drawn", *scores, *shown],
-            "outs": list(RESULTS),
+            "cmd": self._command([*template.command.split(), "--folder", self.here]),
+            "deps": [*self._above(template.code), *template.reads.values(), *scores, *shown],
+            "outs": list(template.outs),
         }
 
     def _command(self, words: Iterable[str]) -> str:
@@ -176,9 +160,6 @@ class Project:
         return [f"{self.up}/{path}" for path in code]
 
     def _code(self, template: Template) -> list[str]:
-        """What a stage of the chain imports, as the project's dvc.yaml says; `shared` may stand in place of its
-        script."""
+        """What a stage of the chain imports, as the project's dvc.yaml says."""
         entry = self.chain[template.settings]
-        listed = [dep for dep in entry.get("do", entry)["deps"] if dep.startswith(("pipeline/", "stages/"))]
-        script = f"stages/{template.settings}.py"
-        return listed if script in template.command else [SHARED if dep == script else dep for dep in listed]
+        return [dep for dep in entry.get("do", entry)["deps"] if dep.startswith(("pipeline/", "stages/"))]

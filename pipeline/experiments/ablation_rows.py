@@ -5,8 +5,7 @@ CRF also has the prediction without it (`before` in the store of the stage `refi
 only three of the four switches need runs of their own.
 """
 
-import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress, product
 from typing import Any, Literal
@@ -42,19 +41,12 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of the table.
+    """One row of the table."""
 
-    Attributes:
-        title: for people to read
-        variant: the run whose numbers stand here
-        crf: whether the numbers are those after the CRF
-        published: the authors' score, one of `PUBLISHED`
-    """
-
-    title: str
-    variant: Variant
-    crf: bool
-    published: float | None = None
+    title: str  # for people to read
+    variant: Variant  # the run whose numbers stand here
+    crf: bool  # whether the numbers are those after the CRF
+    published: float | None = None  # one of `PUBLISHED`
 
     def folder(self, kind: str, seed: int) -> str:
         """Where the `scores` or the `refined` predictions of this row's run lie, from the ablation's folder."""
@@ -69,21 +61,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What an ablation consists of: the contents of `plan.json`.
+    """What an ablation consists of: the contents of `plan.json`."""
 
-    Attributes:
-        track: whose sections are varied
-        recipe: its params file
-        seeds: of `train.seed`
-        groups: rows by table
-        changes: of keys of the recipe, below the track
-    """
-
-    track: str
-    recipe: str
-    seeds: tuple[int, ...]
-    groups: dict[str, tuple[Row, ...]]
-    changes: dict[str, Any] = field(default_factory=dict)
+    track: str  # whose sections are varied
+    recipe: str  # its params file
+    seeds: tuple[int, ...]  # of `train.seed`
+    groups: dict[str, tuple[Row, ...]]  # rows by table
+    changes: dict[str, Any] = field(default_factory=dict)  # of keys of the recipe, below the track
 
 
 def row_groups(track: Track, output: str, with_grid: bool) -> dict[str, tuple[Row, ...]]:
@@ -153,18 +137,19 @@ def output_rows(track: Track, output: str) -> tuple[Row, ...]:
     )
 
 
-def variant_params(params: Mapping[str, Any], track: str, variant: Variant, seed: int) -> dict[str, Any]:
-    """A complete params file of one run: the recipe with the switches set; only split val is extracted.
+def variant_changes(variant: Variant, seed: int) -> dict[str, Any]:
+    """The keys of a recipe that make one run of it; only split val is extracted.
 
-    >>> given = {"tracks": {"t": {"train": {}, "extract": {}, "refine": {"crf": {}}, "package": {}}}}
-    >>> variant_params(given, "t", Variant("tap", "keep", "max", "score_map"), 1)["tracks"]["t"]["train"]
-    {'pooling': 'tap', 'seed': 1}
+    >>> variant_changes(Variant("tap", "keep", "max", "score_map"), seed=1)["train.pooling"]
+    'tap'
     """
-    values: dict[str, Any] = copy.deepcopy(dict(params))
-    sections = values["tracks"][track]
-    sections["train"].update(pooling=variant.pooling, seed=seed)
-    sections["extract"].update(negative_weights=variant.negative_weights, scale=variant.scale, splits=["val"])
-    sections["refine"]["output"] = variant.output
-    sections["refine"]["crf"]["enabled"] = True
-    sections["package"]["split"] = "val"  # what is packaged must have been extracted
-    return values
+    return {
+        "train.pooling": variant.pooling,
+        "train.seed": seed,
+        "extract.negative_weights": variant.negative_weights,
+        "extract.scale": variant.scale,
+        "extract.splits": ["val"],
+        "refine.output": variant.output,
+        "refine.crf.enabled": True,
+        "package.split": "val",  # what is packaged must have been extracted
+    }

@@ -1,17 +1,16 @@
-"""The results of an ablation: numbers over the seeds, the rows of its tables, and the tables in CSV and Markdown."""
+"""The results of an ablation: the rows of its tables, and the tables in CSV and Markdown."""
 
-import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.core.summary import Summary
 from pipeline.core.tracks import get_track
+from pipeline.evaluate.diagnostics_text import LABELS
 from pipeline.evaluate.metrics import BASELINES, Task, columns_of
 from pipeline.evaluate.scorer import Cell
 from pipeline.experiments.ablation_rows import PARTS
 from pipeline.report.formatting import markdown_table
-
-Number = int | float
 
 TITLES = {
     "additive": "Parts added one after another",
@@ -19,56 +18,6 @@ TITLES = {
     "outputs": "One class or several, on the maps of the last row",
     "grid": "All combinations",
 }
-# numbers of the diagnosis that explain the gains, by their place in diagnostics.json
-WHY = {
-    "p1.area_percentiles.10": "P1 active share of the cells, 10th percentile over the channels",
-    "p1.area_percentiles.90": "P1 active share of the cells, 90th percentile over the channels",
-    "p1.correlation_positive": "P1 rank correlation of active share and positive weight",
-    "p2.object_share": "P2 object's share of the image",
-    "p2.ioa_positive": "P2 intersection over area with the object, positive weights",
-    "p2.ioa_negative": "P2 intersection over area with the object, negative weights",
-    "p2.density_positive": "P2 density of positive evidence on the object over beside it",
-    "p2.density_negative": "P2 density of negative evidence on the object over beside it",
-    "p2.negative_over_positive": "P2 negative evidence over positive evidence",
-    "p2.separation_keep": "P2 pixel-level ROC AUC, object against background, on feature cells, all weights",
-    "p2.separation_clamp": "P2 the same, negative weights clamped",
-    "p3.top_overlap": "P3 channels whose maxima share one cell",
-    "p3.positions_of_half": "P3 share of the cells that holds half of the maxima",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """One number over the seeds.
-
-    Attributes:
-        mean: over the seeds
-        spread: standard deviation between seeds, sqrt(sum (x - mean)^2 / (n - 1)); None for a single one
-        values: of each seed
-    """
-
-    mean: float
-    spread: float | None
-    values: tuple[Number, ...]
-
-    def show(self, digits: int = 4, signed: bool = False) -> str:
-        """Mean ± spread.
-
-        >>> Summary(0.86149, 0.004, ()).show(), Summary(0.02, None, ()).show(signed=True)
-        ('0.8615 ± 0.0040', '+0.0200')
-        """
-        text = f"{self.mean:{'+' if signed else ''}.{digits}f}"
-        return text if self.spread is None else f"{text} ± {self.spread:.{digits}f}"
-
-
-def summarize(values: Iterable[Number]) -> Summary:
-    """Mean and spread of one number over the seeds, at least one.
-
-    >>> summarize([1, 3, 5]).spread, summarize([0.5]).spread
-    (2.0, None)
-    """
-    known = tuple(values)
-    return Summary(statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else None, known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,44 +31,26 @@ class PartGain(Summary):
 
 @dataclass(frozen=True, slots=True)
 class ScoredRow:
-    """One row of a table.
+    """One row of a table."""
 
-    Attributes:
-        title: for people to read
-        parts: which of `PARTS` are on; the first says whether the scores are those after the CRF
-        output: `refine.output`
-        published: the authors' score
-        scores: by key; what is not known of every seed is left out
-        gain: of the ranking score over the row before, seed by seed
-    """
-
-    title: str
-    parts: tuple[bool, ...]
-    output: str
-    published: float | None
-    scores: dict[str, Summary]
-    gain: Summary | None = None
+    title: str  # for people to read
+    parts: tuple[bool, ...]  # which of `PARTS` are on; the first says whether the scores are those after the CRF
+    output: str  # `refine.output`
+    published: float | None  # the authors' score
+    scores: dict[str, Summary]  # by key; what is not known of every seed is left out
+    gain: Summary | None = None  # of the ranking score over the row before, seed by seed
 
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """The numbers of an ablation.
+    """The numbers of an ablation."""
 
-    Attributes:
-        images: scored, of split val
-        groups: rows by table
-        parts: gains by part, if all combinations were run
-        baselines: scores of predictions that use no map, by key
-        classification_accuracy: by pooling, `GAP` and `TAP`
-        why: numbers of the diagnosis, by pooling and by their place in diagnostics.json
-    """
-
-    images: int
-    groups: dict[str, tuple[ScoredRow, ...]]
-    parts: dict[str, PartGain]
-    baselines: dict[str, float]
-    classification_accuracy: dict[str, Summary]
-    why: dict[str, dict[str, Summary]]
+    images: int  # scored, of split val
+    groups: dict[str, tuple[ScoredRow, ...]]  # rows by table
+    parts: dict[str, PartGain]  # by part, if all combinations were run
+    baselines: dict[str, float]  # scores of predictions that use no map, by key
+    classification_accuracy: dict[str, Summary]  # by pooling, `GAP` and `TAP`
+    why: dict[str, dict[str, Summary]]  # numbers of the diagnosis, by pooling and by their place in diagnostics.json
 
     def titled(self) -> Iterator[tuple[str, Sequence[ScoredRow]]]:
         """The title and the rows of every table that there is, in the order of the page."""
@@ -201,6 +132,6 @@ def table_lines(rows: Sequence[ScoredRow], task: Task) -> list[str]:
 
 def why_lines(why: Mapping[str, Mapping[str, Summary]]) -> list[str]:
     """The diagnosis as a table: a line a number, a column a pooling."""
-    known = {key: [numbers.get(key) for numbers in why.values()] for key in WHY}
-    rows = [(WHY[key], *(one.show(3) if one else "" for one in found)) for key, found in known.items() if any(found)]
+    known = {key: [numbers.get(key) for numbers in why.values()] for key in LABELS}
+    rows = [(LABELS[key], *(one.show(3) if one else "" for one in found)) for key, found in known.items() if any(found)]
     return markdown_table(["phenomenon", *why], rows)

@@ -17,22 +17,15 @@ from typing import Any
 from pipeline.core.errors import ScoreError, run
 from pipeline.core.files import read_json, write_bytes, write_json, write_text
 from pipeline.core.manifest import read_manifest
+from pipeline.core.settings import flatten
+from pipeline.core.summary import Number, Summary, summarize
 from pipeline.core.tracks import get_track
 from pipeline.core.typed_json import read_typed, to_json
+from pipeline.evaluate.diagnostics_text import LABELS
 from pipeline.evaluate.metrics import BASELINES, Task, columns_of, ranking
 from pipeline.evaluate.run import DIAGNOSTICS, METRICS, PER_IMAGE, TABLE, to_csv
 from pipeline.experiments.ablation_rows import PARTS, PLAN, Plan, Row
-from pipeline.experiments.ablation_tables import (
-    WHY,
-    Number,
-    PartGain,
-    Results,
-    ScoredRow,
-    Summary,
-    csv_rows,
-    markdown,
-    summarize,
-)
+from pipeline.experiments.ablation_tables import PartGain, Results, ScoredRow, csv_rows, markdown
 from pipeline.experiments.plots import Column, bars, curves, strip
 from pipeline.report.formatting import read_rows
 from pipeline.report.predictions import scored_threshold
@@ -122,9 +115,7 @@ def _differences(values: Sequence[Number], others: Sequence[Number]) -> list[Num
 def part_gains(rows: Sequence[ScoredRow], score: str) -> dict[str, PartGain]:
     """The gain of each part over the same combination without it, in all 8 combinations of the others.
 
-    Returns:
-        by part: mean over combinations and seeds, spread between seeds of the mean over combinations, and the smallest
-        and the largest gain over combinations (mean over seeds)
+    The spread is that between seeds, of the mean over combinations.
     """
     by_parts = {row.parts: row.scores[score].values for row in rows}
     return {part: _part_gain(by_parts, position) for position, part in enumerate(PARTS)}
@@ -143,14 +134,9 @@ def _part_gain(by_parts: Mapping[tuple[bool, ...], Sequence[Number]], position: 
 
 def _why(diagnoses: Sequence[Any]) -> dict[str, Summary]:
     """The diagnosis of the features; a number that is not defined with every seed is left out."""
-    return _over_seeds([{key: _number(values, key) for key in WHY} for values in diagnoses], WHY)
-
-
-def _number(values: Any, key: str) -> Any:
-    """A number of the diagnosis, or the mean over its images."""
-    for step in key.split("."):
-        values = values[step]
-    return values["mean"] if isinstance(values, Mapping) else values
+    every = [dict(flatten(values)) for values in diagnoses]
+    # some are of the whole set, others the mean over its images
+    return _over_seeds([{key: one.get(f"{key}.mean", one.get(key)) for key in LABELS} for one in every], LABELS)
 
 
 # --- figures ---------------------------------------------------------------------------------------------------------

@@ -13,14 +13,14 @@ import re
 import shlex
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.core.errors import StoreError, command
 from pipeline.core.files import read_json, write_json, write_text
-from pipeline.core.provenance import Code, Machine, Provenance, provenance
+from pipeline.core.provenance import Code, Machine, Provenance, provenance, without_folders
 from pipeline.core.settings import read_params, section, to_yaml
 from pipeline.core.tracks import get_track
 from pipeline.core.typed_json import read_typed, to_json
@@ -28,7 +28,7 @@ from pipeline.evaluate.metrics import BASELINES, ranking
 from pipeline.experiments.ablation import RUN, TIMINGS
 from pipeline.experiments.ablation_plan import PREPROCESS
 from pipeline.experiments.ablation_tables import Results, Tables, table_lines, why_lines
-from pipeline.report.formatting import markdown_table
+from pipeline.report.formatting import format_duration, markdown_table
 
 RECORDS = Path("docs/numbers")
 PAGE = Path("docs/numbers.md")
@@ -44,30 +44,17 @@ ABOUT = (
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A finished ablation.
+    """A finished ablation."""
 
-    Attributes:
-        name: for people to read
-        kind: what was run
-        track: `track1` or `track3`
-        params: the settings of the track
-        code: that made the numbers
-        machine: that made them
-        command: what repeats the run, as it is to be typed
-        seeds: of `train.seed`
-        seconds: how long its stages took, each as it last ran; None if not recorded
-        results: the numbers
-    """
-
-    name: str
+    name: str  # for people to read
     kind: Literal["ablation"]
     track: str
-    params: dict[str, Any]
-    code: Code
-    machine: Machine
-    command: str
-    seeds: tuple[int, ...]
-    seconds: int | None
+    params: dict[str, Any]  # the settings of the track
+    code: Code  # that made the numbers
+    machine: Machine  # that made them
+    command: str  # what repeats the run, as it is to be typed
+    seeds: tuple[int, ...]  # of `train.seed`
+    seconds: int | None  # how long its stages took, each as it last ran; None if not recorded
     results: Tables
 
 
@@ -108,21 +95,6 @@ def _command(results: Results, folder: str) -> str:
     return " ".join([*words, *["GRID=1"] * ("grid" in results.groups)])
 
 
-def without_folders(value: Any) -> Any:
-    """Plain values in which absolute paths are cut to their last part.
-
-    >>> without_folders({"root": "/home/me/photos", "sizes": [320], "name": "folder"})
-    {'root': '…/photos', 'sizes': [320], 'name': 'folder'}
-    """
-    if isinstance(value, Mapping):
-        return {key: without_folders(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [without_folders(inner) for inner in value]
-    if isinstance(value, str) and (value.startswith(("/", "~")) or re.match(r"[A-Za-z]:[\\/]", value)):
-        return "…/" + re.split(r"[\\/]", value.rstrip("\\/"))[-1]
-    return value
-
-
 def add(record: Record, records: Path) -> Path:
     """Write a record under its name and track, in place of an older one; return the file."""
     slug = re.sub(r"[^a-z0-9]+", "-", record.name.lower()).strip("-")
@@ -155,7 +127,7 @@ def render(records: Sequence[Record]) -> str:
     for record in records:
         anchor = re.sub(r"[^\w\- ]", "", _title(record).lower()).replace(" ", "-")
         run = f"[{record.name}](#{anchor}), {record.kind}"
-        rows.append((run, record.track, _headline(record), _seeds(record), _commit(record.code)))
+        rows.append((run, record.track, _headline(record), _seeds(record), record.code.title))
     table = markdown_table(["run", "track", "score", "seeds", "commit"], rows)
     lines = ["# Numbers", "", *textwrap.wrap(ABOUT, WIDTH), "", *table]
     for record in records:
@@ -169,10 +141,6 @@ def _title(record: Record) -> str:
 
 def _seeds(record: Record) -> str:
     return ", ".join(map(str, record.seeds))
-
-
-def _commit(code: Code) -> str:
-    return "unknown" if code.commit is None else f"`{code.commit}`{' with changes' if code.changed else ''}"
 
 
 def _headline(record: Record) -> str:
@@ -204,24 +172,11 @@ def _origin(record: Record) -> Iterator[str]:
     """What repeats a run, and where and with what it ran."""
     yield from ("```", record.command, "```", "")
     packages = ", ".join(f"{name} {number}" for name, number in record.code.packages.items())
-    machine = record.machine
-    memory = f", {machine.memory_gib} GiB" if machine.memory_gib else ""
-    yield f"- commit {_commit(record.code)}; {packages}"
-    yield f"- seeds {_seeds(record)}; duration {duration(record.seconds)}"
-    yield f"- machine: {machine.processor}, {machine.cores} cores{memory}, {machine.system}"
+    yield f"- commit {record.code.title}; {packages}"
+    yield f"- seeds {_seeds(record)}; duration {format_duration(record.seconds)}"
+    yield f"- machine: {record.machine.title}"
     settings = to_yaml(record.params, width=80).rstrip()
     yield from ("", "<details><summary>settings</summary>", "", "```yaml", settings, "```", "", "</details>")
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds as text for people.
-
-    >>> duration(59), duration(3720), duration(None)
-    ('59 s', '62 min', 'not recorded')
-    """
-    if seconds is None:
-        return "not recorded"
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 @command

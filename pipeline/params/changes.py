@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ from ruamel.yaml import YAML
 
 from pipeline.core.errors import SettingsError
 from pipeline.core.files import write_text
-from pipeline.core.settings import RENAMED, parse_value, section
-from pipeline.params.check import check
+from pipeline.core.settings import RENAMED, parse_value, read_params, section
+from pipeline.params.check import check_values
 
 
 def parse_changes(given: Iterable[str], option: str) -> dict[str, Any]:
@@ -45,11 +46,23 @@ def assign(values: dict[str, Any], key: str, value: Any, path: Path) -> None:
     section(values, place, path)[name] = value
 
 
-def write_changed(base: Path, out: Path, changes: Mapping[str, Any], note: str) -> None:
-    """A complete params file: the file `base`, comments and all, with some keys changed, below a comment.
+def changed(values: Mapping[str, Any], track: str, changes: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """The values of a params file, with keys below the track changed; `path` names it in messages.
 
     Raises:
-        SettingsError: if the result is no valid params file
+        SettingsError: if it has not all of these keys
+    """
+    new = deepcopy(dict(values))
+    for key, value in changes.items():
+        assign(new, f"tracks.{track}.{key}", value, path)
+    return new
+
+
+def write_changed(base: Path, track: str, changes: Mapping[str, Any], out: Path, note: str) -> None:
+    """A complete params file: the file `base`, comments and all, with keys below the track changed, below a comment.
+
+    Raises:
+        SettingsError: as `changed`, or if the result is no valid params file
     """
     yaml, stream = YAML(), io.StringIO()
     yaml.width = 10**6
@@ -58,9 +71,10 @@ def write_changed(base: Path, out: Path, changes: Mapping[str, Any], note: str) 
         type(None), lambda here, _: here.represent_scalar("tag:yaml.org,2002:null", "null")
     )
     values = yaml.load(base.read_text(encoding="utf-8"))
+    check_values(changed(read_params(base), track, changes, base), out)
     for key, value in changes.items():
-        if section(values, key, base) != value:  # what stays keeps its form
-            assign(values, key, value, base)
+        place = f"tracks.{track}.{key}"
+        if section(values, place, base) != value:  # what stays keeps its form
+            assign(values, place, value, base)
     yaml.dump(values, stream)
     write_text(out, f"# {note}\n{stream.getvalue()}")
-    check(out)

@@ -103,3 +103,14 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list
     ['| part | gain |', '| --- | --- |', '| CRF | +0.02 |']
     """
     return [f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows)]
+
+
+def format_duration(seconds: float | None) -> str:
+    """Seconds as text for people.
+
+    >>> format_duration(59), format_duration(3720), format_duration(None)
+    ('59 s', '62 min', 'not recorded')
+    """
+    if seconds is None:
+        return "not recorded"
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.images import resize
 from pipeline.core.manifest import Record
+from pipeline.core.tracks import Track
 from pipeline.core.truth import IGNORE_INDEX, read_foreground, read_label_map
 from pipeline.evaluate.segmentation import classes_in
 from pipeline.report.formatting import Row, column_points, number
@@ -57,26 +58,43 @@ def draw_localization(
     results: Results, record: Record, image: Pixels, prediction: Pixels, threshold: int | None
 ) -> Drawn:
     """Track 3: the score map and, where there is truth, the truth and {prediction >= threshold} (or >) against it."""
-    refined = ("refined map", paint_heat(image, prediction.astype(np.float32) / np.float32(255)))
+    refined = ("refined map", paint_prediction(prediction, image, results.track))
     if threshold is None:
         return Drawn([refined])
     mask, ignored = read_foreground(record, results.manifest.mask_kind)
     is_foreground = prediction > threshold if results.metrics.get("comparison") == ">" else prediction >= threshold
     codes = overlap(mask.astype(np.uint8), is_foreground.astype(np.uint8), ignored)
-    return Drawn([refined, ("truth", cut_out(image, mask, ignored)), ("overlap", _paint_overlap(image, codes))])
+    return Drawn(
+        [
+            refined,
+            ("truth", cut_out(image, mask, ignored)),
+            ("overlap", _paint_overlap(image, codes)),
+        ]
+    )
 
 
 def draw_segmentation(
     results: Results, record: Record, image: Pixels, prediction: Pixels, threshold: int | None
 ) -> Drawn:
     """Track 1: the label map and, where there is truth (`threshold` is not None), the true one and both compared."""
-    refined = ("prediction", paint(image, prediction, class_colors()))
+    refined = ("prediction", paint_prediction(prediction, image, results.track))
     if threshold is None:
         return Drawn([refined], classes_in(prediction))
     truth = read_label_map(record, results.manifest.mask_kind, len(results.manifest.classes))
     codes = overlap(truth, prediction, truth == IGNORE_INDEX)
-    tiles = [refined, ("truth", paint(image, truth, class_colors())), ("overlap", _paint_overlap(image, codes))]
+    tiles = [
+        refined,
+        ("truth", paint(image, truth, class_colors())),
+        ("overlap", _paint_overlap(image, codes)),
+    ]
     return Drawn(tiles, classes_in(prediction), classes_in(truth))
+
+
+def paint_prediction(prediction: Pixels, image: Pixels, track: Track) -> Pixels:
+    """A score map as heat, or a label map in the colors of its classes."""
+    if track.task == "localization":
+        return paint_heat(image, prediction.astype(np.float32) / np.float32(255))
+    return paint(image, prediction, class_colors())
 
 
 def _paint_overlap(image: Pixels, codes: Pixels) -> Pixels:

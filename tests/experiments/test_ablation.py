@@ -9,11 +9,10 @@ import shutil
 import pytest
 from ruamel.yaml import YAML
 from support.checkout import ROOT, Checkout, shrink
-from support.helpers import RECIPE, merge
 
-from pipeline.core.errors import SettingsError, StoreError
-from pipeline.core.settings import read_params, write_yaml
-from pipeline.experiments.ablation import changed_recipe, main, run_project
+from pipeline.core.errors import StoreError
+from pipeline.core.settings import write_yaml
+from pipeline.experiments.ablation import main, run_project
 from pipeline.experiments.ablation_rows import Variant
 
 OUT = "ablation/tiny-track1"
@@ -106,6 +105,7 @@ def test_a_plan_alone_runs_nothing(tmp_path, monkeypatch, capsys) -> None:
     (["--seeds=-1"], "seeds: expected whole numbers"),
     (["--seeds", ""], "seeds: expected whole numbers"),
     (["--set", "train.epochs"], "--set: expected KEY=VALUE"),
+    (["--set", "train.epochs=two"], "train.epochs: expected a valid integer, got 'two'"),
     (["--recipe", "recipes/none.yaml"], "expected a params file, found none"),
 ])  # fmt: skip
 def test_mistakes_are_said_before_anything_is_written(tmp_path, monkeypatch, capsys, words, message) -> None:
@@ -126,21 +126,3 @@ def test_a_failing_stage_is_an_error_that_keeps_the_times_of_the_others(tmp_path
         run_project(tmp_path)
     assert json.loads((tmp_path / "timings.json").read_text()).keys() == {"good"}
     assert "Running stage 'bad'" in capfd.readouterr().out
-
-
-def test_changes_are_those_of_the_recipe_and_nothing_else_moves():
-    expected = merge(read_params(RECIPE), {"tracks": {"track3": {"train": {"epochs": 7}}}})
-    assert changed_recipe(RECIPE, "track3", {"train.epochs": 7}) == expected
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "message"),
-    [
-        ("train.epoch", 2, "train.epoch: expected this key, found .*did you mean 'epochs'"),
-        ("train.epochs", "two", "train.epochs: expected a valid integer, got 'two'"),
-        ("train.select", "loss", "train.select: expected 'train.checkpoint', as this key is called now"),
-    ],
-)
-def test_changes_that_no_params_file_could_have_are_refused(key, value, message):
-    with pytest.raises(SettingsError, match=message):
-        changed_recipe(RECIPE, "track3", {key: value})

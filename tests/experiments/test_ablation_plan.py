@@ -9,7 +9,7 @@ from support.import_graph import imported_files, imported_packages
 
 from pipeline.core.settings import read_params, write_yaml
 from pipeline.experiments.ablation import main
-from pipeline.experiments.ablation_plan import COMPARE_CODE
+from pipeline.experiments.ablation_plan import TEMPLATES
 from pipeline.experiments.ablation_rows import Variant
 
 
@@ -92,8 +92,7 @@ def test_a_stage_of_the_chain_depends_on_what_the_chain_says(stages):
     scripts = {"train-seed0": "train", "extract": "extract", "refine-gap-keep-max-score_map-seed0": "refine"}
     for name, script in scripts.items():
         listed = {Path(dep).as_posix().split(f"{ROOT.name}/")[-1] for dep in made[name]["deps"]}
-        ours = f"stages/{script}.py" if script == "refine" else "pipeline/experiments/shared.py"
-        assert imported_packages(ROOT / "stages" / f"{script}.py") | {ours} <= listed
+        assert imported_packages(ROOT / "stages" / f"{script}.py") | {f"stages/{script}.py"} <= listed
 
 
 def test_rescaling_depends_on_what_it_imports(stages):
@@ -103,12 +102,12 @@ def test_rescaling_depends_on_what_it_imports(stages):
 
 
 def test_the_comparison_depends_on_what_changes_its_numbers(stages):
-    deps = stages(seeds=(0, 1))["compare"]["deps"]
-    assert all((ROOT / code).is_file() for code in COMPARE_CODE)
+    deps, code = stages(seeds=(0, 1))["compare"]["deps"], set(read_params(TEMPLATES)["compare"]["code"])
+    assert {dep for dep in deps if dep.endswith(".py")} == {f"{deps[0].split('pipeline/')[0]}{file}" for file in code}
     imported = {file.as_posix() for file in imported_files(ROOT / "pipeline" / "experiments" / "compare.py")}
-    assert {*COMPARE_CODE} - imported == {"pipeline/experiments/compare.py"}  # nothing that it does not import
+    assert code - imported == {"pipeline/experiments/compare.py"}  # nothing that it does not import
     own = {file for file in imported if file.startswith("pipeline/experiments/")}
-    assert {*own, "pipeline/evaluate/metrics.py"} <= {*COMPARE_CODE}
+    assert {*own, "pipeline/evaluate/metrics.py", "pipeline/core/summary.py"} <= code
     assert {"plan.json", "manifest", "drawn"} <= {*deps}  # the manifest names images, which may have been drawn
     assert sum(dep.endswith("/metrics.json") for dep in deps) == 8  # all seeds
     shown = [dep for dep in deps if dep.startswith("refined/")]

@@ -3,11 +3,12 @@
 from dataclasses import replace
 
 import pytest
-from support.helpers import recipe
+from support.helpers import RECIPE, recipe
 
 from pipeline.core.settings import write_yaml
 from pipeline.core.tracks import get_track
-from pipeline.experiments.ablation_rows import Variant, additive_rows, grid, output_rows, variant_params
+from pipeline.experiments.ablation_rows import Variant, additive_rows, grid, output_rows, variant_changes
+from pipeline.params.changes import changed
 from pipeline.params.check import check
 
 
@@ -50,7 +51,7 @@ def test_decoders_are_compared_in_track_1_where_the_classifier_knows_several_cla
 def test_the_params_of_every_row_are_a_valid_recipe_that_differs_in_the_switches_alone(tmp_path, track, output):
     base = recipe()
     for row in [*grid(output), *output_rows(get_track(track), output)]:
-        values = variant_params(base, track, row.variant, seed=3)
+        values = changed(base, track, variant_changes(row.variant, seed=3), RECIPE)
         write_yaml(tmp_path / "row.yaml", values)
         settings = check(tmp_path / "row.yaml")[track]
         assert settings["train"].pooling == row.variant.pooling
@@ -68,7 +69,7 @@ def test_the_params_of_every_row_are_a_valid_recipe_that_differs_in_the_switches
 
 
 def test_params_written_twice_leave_the_file_alone(tmp_path):
-    values = variant_params(recipe(), "track3", Variant("gap", "keep", "max", "score_map"), 0)
+    values = changed(recipe(), "track3", variant_changes(Variant("gap", "keep", "max", "score_map"), 0), RECIPE)
     write_yaml(tmp_path / "a.yaml", values)
     before = (tmp_path / "a.yaml").stat().st_mtime_ns
     write_yaml(tmp_path / "a.yaml", values)

@@ -9,9 +9,10 @@ from support.ablation import WORTH, collected
 
 from pipeline.core.errors import ScoreError, StoreError
 from pipeline.core.files import read_json, write_json
+from pipeline.core.summary import summarize
 from pipeline.experiments import compare as module
 from pipeline.experiments.ablation_rows import grid
-from pipeline.experiments.ablation_tables import ScoredRow, summarize
+from pipeline.experiments.ablation_tables import ScoredRow
 from pipeline.experiments.compare import add_gains, compare, part_gains
 
 FILES = ("results.json", "table.csv", "table.md", "figure.svg", "strip.png")

@@ -1,11 +1,11 @@
 """Changed keys of a params file."""
 
 import pytest
-from support.helpers import RECIPE
+from support.helpers import RECIPE, merge
 
 from pipeline.core.errors import SettingsError
 from pipeline.core.settings import read_params
-from pipeline.params.changes import assign, parse_changes, write_changed
+from pipeline.params.changes import assign, changed, parse_changes, write_changed
 
 
 @pytest.mark.parametrize("word", ["train.epochs", "=2", ""])
@@ -31,11 +31,11 @@ def test_a_key_that_is_not_there_is_not_made():
 def test_a_file_keeps_comments_and_what_did_not_change(tmp_path):
     text, old = RECIPE.read_text(), read_params(RECIPE)["tracks"]["track3"]
     changes = {
-        "tracks.track3.extract.percentile": old["extract"]["percentile"],
-        "tracks.track3.refine.crf.iterations": 7,
-        "tracks.track3.refine.exponent": 3.0,
+        "extract.percentile": old["extract"]["percentile"],
+        "refine.crf.iterations": 7,
+        "refine.exponent": 3.0,
     }
-    write_changed(RECIPE, tmp_path / "out.yaml", changes, "a note")
+    write_changed(RECIPE, "track3", changes, tmp_path / "out.yaml", "a note")
     written = (tmp_path / "out.yaml").read_text()
     assert written.startswith(f"# a note\n{text[:40]}")
     pairs = zip(text.splitlines(), written.splitlines()[1:], strict=True)
@@ -47,4 +47,22 @@ def test_a_file_keeps_comments_and_what_did_not_change(tmp_path):
 
 def test_a_file_that_would_be_wrong_is_an_error(tmp_path):
     with pytest.raises(SettingsError, match=r"refine\.exponent: expected"):
-        write_changed(RECIPE, tmp_path / "out.yaml", {"tracks.track3.refine.exponent": -1.0}, "a note")
+        write_changed(RECIPE, "track3", {"refine.exponent": -1.0}, tmp_path / "out.yaml", "a note")
+    assert not (tmp_path / "out.yaml").exists()
+
+
+def test_changes_are_those_of_the_recipe_and_nothing_else_moves():
+    expected = merge(read_params(RECIPE), {"tracks": {"track3": {"train": {"epochs": 7}}}})
+    assert changed(read_params(RECIPE), "track3", {"train.epochs": 7}, RECIPE) == expected
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("train.epoch", 2, "train.epoch: expected this key, found .*did you mean 'epochs'"),
+        ("train.select", "loss", "train.select: expected 'train.checkpoint', as this key is called now"),
+    ],
+)
+def test_changes_that_no_params_file_could_have_are_refused(key, value, message):
+    with pytest.raises(SettingsError, match=message):
+        changed(read_params(RECIPE), "track3", {key: value}, RECIPE)
