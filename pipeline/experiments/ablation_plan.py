@@ -29,7 +29,6 @@ TEMPLATES = Path(__file__).with_name("ablation.yaml")
 PREPROCESS = "params/preprocess.yaml"  # the recipe with its changes
 
 Run = tuple[Variant, int]  # with its seed
-Paths = Mapping[str, str]  # by option of a command
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +38,8 @@ class Template:
     command: str
     settings: str = ""
     params: str = ""
-    writes: Paths = field(default_factory=dict)
-    reads: Paths = field(default_factory=dict)
+    writes: Mapping[str, str] = field(default_factory=dict)
+    reads: Mapping[str, str] = field(default_factory=dict)
     outs: Sequence[str] = ()
     code: Sequence[str] = ()
     name_alone: str = ""

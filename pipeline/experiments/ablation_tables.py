@@ -86,9 +86,6 @@ def csv_rows(results: Results) -> Iterator[list[Cell]]:
             yield [*about, "spread", *(score.spread if score else None for score in scores)]
 
 
-# --- Markdown --------------------------------------------------------------------------------------------------------
-
-
 def markdown(results: Results) -> str:
     """The page of an ablation."""
     seeds = ", ".join(map(str, results.seeds))

@@ -31,7 +31,6 @@ from pipeline.report.formatting import read_rows
 from pipeline.report.predictions import scored_threshold
 
 ACCURACY = "classification_accuracy"
-WITH_GAINS = ("additive", "without_crf")  # tables whose rows add one part to the row before
 SHOWN_IMAGES = 8  # rows of the strip
 
 
@@ -57,7 +56,7 @@ def collect(folder: Path, plan: Plan) -> Results:
     task = get_track(plan.track).task
     score = ranking(task).key
     groups = {name: tuple(_scored(folder, plan, row, task) for row in rows) for name, rows in plan.groups.items()}
-    groups |= {name: add_gains(groups[name], score) for name in WITH_GAINS if name in groups}
+    groups |= {name: add_gains(groups[name], score) for name in ("additive", "without_crf")}  # a part more in each row
     ends = {"GAP": plan.groups["additive"][0], "TAP": plan.groups["additive"][-1]}  # what they were trained with
     metrics = {name: _read_all(folder, plan, row, METRICS) for name, row in ends.items()}
     diagnoses = {name: _read_all(folder, plan, row, DIAGNOSTICS) for name, row in ends.items()}
@@ -137,9 +136,6 @@ def _why(diagnoses: Sequence[Any]) -> dict[str, Summary]:
     every = [dict(flatten(values)) for values in diagnoses]
     # some are of the whole set, others the mean over its images
     return _over_seeds([{key: one.get(f"{key}.mean", one.get(key)) for key in LABELS} for one in every], LABELS)
-
-
-# --- figures ---------------------------------------------------------------------------------------------------------
 
 
 def draw_figure(folder: Path, plan: Plan, results: Results) -> bytes:

@@ -118,9 +118,6 @@ def read_records(folder: Path) -> list[Record]:
     return sorted(records, key=lambda record: (record.track, record.name))
 
 
-# --- the page --------------------------------------------------------------------------------------------------------
-
-
 def render(records: Sequence[Record]) -> str:
     """The page, in Markdown: a table of all runs, then each run with its numbers and everything that repeats it."""
     rows = []

@@ -59,9 +59,6 @@ def bars(rows: Sequence[tuple[str, Sequence[float]]], label: str) -> bytes:
     return to_svg(figure)
 
 
-# --- example images ---------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class Column:
     """One column of the strip."""

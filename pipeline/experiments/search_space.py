@@ -113,7 +113,7 @@ def make_space(sections: Mapping[str, Any], track: Track, given: Mapping[str, An
         raise SettingsError(
             f"parameter {wrong[0]}: expected a list of levels such as [80, 90], got {given[wrong[0]]!r}"
         )
-    levels, start, recipe = {}, {}, {key: _of_recipe(sections)[key] for key in known_keys}
+    levels, start, recipe = {}, {}, _of_recipe(sections, known_keys)
     for key, here in recipe.items():
         wanted = [float(level) if isinstance(here, float) else level for level in given.get(key, LEVELS[key])]
         if key == "refine.min_probability":  # maps of less probable classes were not kept
@@ -126,14 +126,14 @@ def make_space(sections: Mapping[str, Any], track: Track, given: Mapping[str, An
     return Space(levels, start, recipe)
 
 
-def _of_recipe(sections: Mapping[str, Any]) -> Point:
+def _of_recipe(sections: Mapping[str, Any], keys: Sequence[str]) -> Point:
     """The levels that a recipe has; MaS is percentile 100, and no CRF is one without iterations."""
     values = dict(flatten(sections))
     if values["extract.scale"] == "max":
         values["extract.percentile"] = 100.0
     if not values["refine.crf.enabled"]:
         values["refine.crf.iterations"] = 0
-    return {key: values[key] for key in LEVELS}
+    return {key: values[key] for key in keys}
 
 
 def recipe_keys(point: Point) -> dict[str, Any]:

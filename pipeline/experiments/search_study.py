@@ -116,9 +116,6 @@ def drop_half_line(journal: Path) -> None:
         write_bytes(journal, content[: content.rfind(b"\n") + 1])
 
 
-# --- what was found --------------------------------------------------------------------------------------------------
-
-
 def best_of(trials: Sequence[FrozenTrial]) -> FrozenTrial:
     """The trial with the highest value, the first of equal ones: the recipe's own point stays on a tie."""
     return max(trials, key=_value)

@@ -13,18 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.core.errors import ScoreError, StoreError
+from pipeline.core.errors import ScoreError
 from pipeline.core.files import make_once, sha256
 from pipeline.core.manifest import Manifest, read_manifest, write_manifest
 from pipeline.core.reuse import code_digest, digest
 from pipeline.core.settings import read_params
-from pipeline.core.store import INDEX, Store
+from pipeline.core.store import INDEX
 from pipeline.core.tracks import Track
 from pipeline.evaluate.metrics import ranking
 from pipeline.evaluate.run import Plan, evaluate
 from pipeline.evaluate.scorer import Context
+from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.experiments.search_space import Point, recipe_keys
-from pipeline.extract.rescale import rescale, stored_percentile
+from pipeline.extract.rescale import check_scale, rescale
 from pipeline.extract.run import extract
 from pipeline.extract.settings import ExtractSettings
 from pipeline.models.classifier import load_classifier
@@ -113,9 +114,6 @@ class Scoring:
         return self.scratch / f"{name}-{digest([self.key, asdict(settings)])[:16]}"
 
 
-# --- before the first trial -------------------------------------------------------------------------------------------
-
-
 def prepare(params: Path, track: Track, data: Path, most: int, seed: int) -> Scoring:
     """Check a finished run, and choose the images that are scored; everything of split val, nothing of split test.
 
@@ -132,18 +130,9 @@ def prepare(params: Path, track: Track, data: Path, most: int, seed: int) -> Sco
     """
     values = read_params(params)
     settings = check_values(values, params)[track.name]
-    stored, scale = stored_percentile(Store(data / MAPS)), settings["extract"].scale
-    if stored != (wanted := 100.0 if scale == "max" else settings["extract"].percentile):
-        raise StoreError(
-            f"{data / MAPS}: expected maps scaled at percentile {wanted:g} as {params} says, got {stored:g}; "
-            "likely made with other params, run `dvc repro` first"
-        )
+    check_scale(data / MAPS, settings["extract"])
     manifest = read_manifest(data / "manifest", ("val",))
-    context = Context(settings["evaluate"], manifest.classes, manifest.mask_kind)
-    scorer = Plan(track, context, data / MAPS, data / MAPS).scorer()
-    with_truth = [record.id for record in manifest if scorer.has_truth(record)]
-    if not with_truth:
-        raise ScoreError(f"expected val images with usable truth to choose settings by, got none among {len(manifest)}")
+    with_truth = _with_truth(manifest, track, settings["evaluate"])
     chosen = np.random.default_rng(seed).permutation(len(with_truth))[: most or len(with_truth)]
     ids = [with_truth[place] for place in sorted(chosen.tolist())]
     decisive = [
@@ -155,3 +144,12 @@ def prepare(params: Path, track: Track, data: Path, most: int, seed: int) -> Sco
     scoring = Scoring(params, values, track, data, len(ids), key)
     write_manifest(scoring.manifest, manifest.with_ids(ids))
     return scoring
+
+
+def _with_truth(manifest: Manifest, track: Track, settings: EvaluateSettings) -> list[str]:
+    """The ids of the images that the stage `evaluate` scores."""
+    scorer = Plan(track, Context(settings, manifest.classes, manifest.mask_kind), MAPS, MAPS).scorer()
+    ids = [record.id for record in manifest if scorer.has_truth(record)]
+    if not ids:
+        raise ScoreError(f"expected val images with usable truth to choose settings by, got none among {len(manifest)}")
+    return ids

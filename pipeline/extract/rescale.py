@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from pipeline.core.errors import run
+from pipeline.core.errors import StoreError, run
 from pipeline.core.manifest import Manifest, read_manifest, stored_shape
 from pipeline.core.settings import load_section
 from pipeline.core.store import Arrays, Store, finish, write_shard
@@ -49,6 +49,21 @@ def rescale(manifest: Manifest, maps: Path, out: Path, scale: Scale, percentile:
 def stored_percentile(store: Store) -> float:
     """At which percentile the maps of a store are scaled; 100 is the maximum."""
     return 100.0 if store.about["scale"] == "max" else float(store.about["percentile"])
+
+
+def check_scale(maps: Path, settings: ExtractSettings) -> None:
+    """Refuse a store whose maps are on another scale than the settings say.
+
+    Raises:
+        StoreError: with both percentiles
+    """
+    stored = stored_percentile(Store(maps))
+    wanted = 100.0 if settings.scale == "max" else settings.percentile
+    if stored != wanted:
+        raise StoreError(
+            f"{maps}: expected maps scaled at percentile {wanted:g} as the params say, got {stored:g}; likely made "
+            "with other params, run `dvc repro` first"
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

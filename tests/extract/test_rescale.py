@@ -1,10 +1,13 @@
 """A store on another scale, from the command line."""
 
 import numpy as np
+import pytest
+from support.helpers import extract_settings
 
+from pipeline.core.errors import StoreError
 from pipeline.core.manifest import read_manifest
 from pipeline.core.store import Store
-from pipeline.extract.rescale import main, rescale, stored_percentile
+from pipeline.extract.rescale import check_scale, main, rescale, stored_percentile
 from pipeline.extract.scale import rescale_arrays
 
 
@@ -33,3 +36,10 @@ def test_maps_that_have_the_scale_stay_the_same_to_the_last_bit(make_run, tmp_pa
     data = make_run().folder / "data"
     rescale(read_manifest(data / "manifest"), data / "maps" / "val", tmp_path / "out", "percentile", 90.0)
     assert _arrays(tmp_path / "out") == _arrays(data / "maps" / "val")
+
+
+def test_maps_on_another_scale_are_refused(make_run):
+    maps = make_run().folder / "data" / "maps" / "val"
+    check_scale(maps, extract_settings(scale="percentile", percentile=90.0))
+    with pytest.raises(StoreError, match="expected maps scaled at percentile 100 as the params say, got 90"):
+        check_scale(maps, extract_settings(scale="max", percentile=90.0))
