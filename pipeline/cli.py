@@ -6,9 +6,7 @@ that is raised on purpose, 2 for wrong usage. With `--json`, stdout holds one JS
 
 import argparse
 import json
-import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +18,7 @@ from typing import Any
 
 from pipeline.core.errors import DataError, PipelineError, SettingsError, command
 from pipeline.core.tracks import TRACKS
+from pipeline.dvc_runs import dvc
 
 PARAMS = Path("params.yaml")  # as in `pipeline.core.settings`, which loads a library
 OK, FINDING = 0, 1
@@ -40,21 +39,17 @@ class Passed:
     Attributes:
         about: one line
         main: `module:function`, called with the arguments; returns the exit status
-        parse: `module:function` for `--help`, where the module of `main` loads more than help needs
     """
 
     about: str
     main: str
-    parse: str = ""
 
 
 PASSED = {
     "init": Passed("a params file for a folder of images", "pipeline.params.init:main"),
     "ablate": Passed("what each part of the method contributes, on any recipe", "pipeline.experiments.ablation:main"),
     "search": Passed(
-        "better settings for the maps of a finished run, chosen by split val",
-        "pipeline.experiments.search:main",
-        "pipeline.experiments.search_arguments:parse",
+        "better settings for the maps of a finished run, chosen by split val", "pipeline.experiments.search:main"
     ),
     "numbers": Passed("the page of numbers, from records of finished runs", "pipeline.experiments.numbers:main"),
     "migrate": Passed("a params file of an earlier version with the present keys", "pipeline.params.migrate:main"),
@@ -167,11 +162,8 @@ def _say(args: argparse.Namespace, line: str) -> None:
 
 
 def _repro(words: Sequence[str]) -> int:
-    """Run `dvc repro` in the foreground with this Python; 0, or 1 if it failed."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # stages start `python`
-    environment = {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1"}
-    done = subprocess.run([sys.executable, "-m", "dvc", "repro", *words], env=environment, check=False)
-    return OK if done.returncode == 0 else FINDING
+    """Run `dvc repro` in the foreground; 0, or 1 if it failed."""
+    return OK if dvc(["repro", *words]) == 0 else FINDING
 
 
 def _use_recipe(recipe: Path) -> None:
@@ -199,10 +191,8 @@ def _unused(path: Path) -> Path:
 
 
 def _pass(name: str, arguments: list[str]) -> int:
-    """Call a command that stands elsewhere, as `lid <name>`; help needs nothing but its parser."""
-    passed = PASSED[name]
-    wants_help = bool({"-h", "--help"} & set(arguments))
-    module, _, function = (passed.parse if wants_help and passed.parse else passed.main).partition(":")
+    """Call a command that stands elsewhere, as `lid <name>`."""
+    module, _, function = PASSED[name].main.partition(":")
     with _called(f"lid {name}"):
         call: Callable[[Sequence[str]], int] = getattr(import_module(module), function)
         return int(command(lambda given: call(given or []))(arguments))

@@ -1,6 +1,7 @@
 """Stage `extract`: class activation maps of one track's images on a common scale, and the features of a few val images.
 
-Settings: `tracks.<track>.extract` in params.yaml. Paths: see dvc.yaml.
+Settings: `tracks.<track>.extract` in params.yaml. Paths: see dvc.yaml. Several params files with as many models of one
+backbone make as many sets of maps in one pass over the images: then each option has one path for each.
 """
 
 import argparse
@@ -14,31 +15,33 @@ from pipeline.core.manifest import read_manifest
 from pipeline.core.settings import PARAMS, read_params, section
 from pipeline.core.tracks import TRACKS, get_track
 from pipeline.extract.features import keep_features
-from pipeline.extract.run import describe_extraction, extract
+from pipeline.extract.run import Extraction, describe_extraction, extract_together
 from pipeline.extract.settings import ExtractSettings
 from pipeline.models.classifier import load_classifier
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=Path, default=PARAMS)
+    parser.add_argument("--params", type=Path, nargs="+", default=[PARAMS])
     parser.add_argument("--track", required=True, choices=sorted(TRACKS))
-    for name in ("--manifest", "--model", "--out", "--features", "--report"):
-        parser.add_argument(name, required=True, type=Path)
+    parser.add_argument("--manifest", required=True, type=Path)
+    for name in ("--model", "--out", "--features", "--report"):
+        parser.add_argument(name, required=True, type=Path, nargs="+")
     args = parser.parse_args(arguments)
-    manifest, classifier = read_manifest(args.manifest, truth=False), load_classifier(args.model)
-    settings = load_settled(ExtractSettings, args.track, "extract", args.params, data_facts(manifest))
-    track = get_track(args.track)
-    counts = extract(
-        manifest,
-        classifier,
-        args.out,
-        settings,
-        with_true=track.task == "localization",
-        with_targets=section(read_params(args.params), f"tracks.{args.track}.student.enabled", args.params),
-    )
-    kept = keep_features(manifest, classifier, args.features, settings, track)
-    write_json(args.report, describe_extraction(counts, kept, manifest.classes, track, settings))
+    track, manifest = get_track(args.track), read_manifest(args.manifest, truth=False)
+    facts = data_facts(manifest)
+    every = [load_settled(ExtractSettings, args.track, "extract", params, facts) for params in args.params]
+    models = {path: load_classifier(path) for path in dict.fromkeys(args.model)}
+    each = zip(args.model, every, args.out, strict=True)
+    extractions = [Extraction(models[path], settings, out) for path, settings, out in each]
+    enabled = section(read_params(args.params[0]), f"tracks.{args.track}.student.enabled", args.params[0])
+    found = extract_together(manifest, extractions, with_true=track.task == "localization", with_targets=enabled)
+    kept = {  # of one classifier once
+        folder: keep_features(manifest, one.classifier, folder, one.settings, track)
+        for folder, one in dict(zip(args.features, extractions, strict=True)).items()
+    }
+    for counts, settings, folder, report in zip(found, every, args.features, args.report, strict=True):
+        write_json(report, describe_extraction(counts, kept[folder], manifest.classes, track, settings))
 
 
 if __name__ == "__main__":

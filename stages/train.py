@@ -1,6 +1,7 @@
 """Stage `train`: fit a classifier to the image-level labels of one track.
 
-Settings: `tracks.<track>.train` in params.yaml. Paths: see dvc.yaml.
+Settings: `tracks.<track>.train` in params.yaml. Paths: see dvc.yaml. Several params files, which differ in the pooling
+alone, train as many classifiers in one pass over the images of a frozen backbone: each option has one path for each.
 """
 
 import argparse
@@ -12,21 +13,25 @@ from pipeline.core.errors import run
 from pipeline.core.manifest import read_manifest
 from pipeline.core.settings import PARAMS
 from pipeline.core.tracks import TRACKS
-from pipeline.train.run import fit, save_fit
+from pipeline.train.run import fit_together, save_fit
 from pipeline.train.settings import TrainSettings
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=Path, default=PARAMS)
+    parser.add_argument("--params", type=Path, nargs="+", default=[PARAMS])
     parser.add_argument("--track", required=True, choices=sorted(TRACKS))
-    for name in ("--manifest", "--model", "--history", "--report"):
-        parser.add_argument(name, required=True, type=Path)
+    parser.add_argument("--manifest", required=True, type=Path)
+    for name in ("--model", "--history", "--report"):
+        parser.add_argument(name, required=True, type=Path, nargs="+")
     parser.add_argument("--logs", type=Path, default=Path("logs"), help="folder for what `train.loggers` write")
     args = parser.parse_args(arguments)
     manifest = read_manifest(args.manifest, ("train", "val"), truth=False)
-    settings = load_settled(TrainSettings, args.track, "train", args.params, data_facts(manifest))
-    save_fit(fit(manifest, settings, args.logs), args.model, args.history, args.report)
+    facts = data_facts(manifest)
+    every = [load_settled(TrainSettings, args.track, "train", params, facts) for params in args.params]
+    trained = fit_together(manifest, every, args.logs)
+    for one, model, history, report in zip(trained, args.model, args.history, args.report, strict=True):
+        save_fit(one, model, history, report)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,10 @@ import hashlib
 import json
 import os
 import uuid
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pipeline.core.errors import StoreError
@@ -59,3 +62,14 @@ def sha256(path: Path) -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def make_once(folder: Path, make: Callable[[Path], object]) -> Path:
+    """The folder, made if it is not there; it appears when it is complete."""
+    if not folder.is_dir():
+        with TemporaryDirectory(dir=folder.parent) as temporary:
+            made = Path(temporary) / folder.name
+            make(made)
+            with suppress(OSError):  # another process was faster: its folder is the same
+                made.rename(folder)
+    return folder

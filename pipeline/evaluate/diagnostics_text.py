@@ -1,7 +1,23 @@
-"""The diagnostics in sentences."""
+"""The diagnostics in words: labels of their numbers, and sentences."""
 
 from collections.abc import Mapping
 from typing import Any
+
+LABELS = {  # of the numbers that explain the gains of the parts, by their place in diagnostics.json
+    "p1.area_percentiles.10": "P1 active share of the cells, 10th percentile over the channels",
+    "p1.area_percentiles.90": "P1 active share of the cells, 90th percentile over the channels",
+    "p1.correlation_positive": "P1 rank correlation of active share and positive weight",
+    "p2.object_share": "P2 object's share of the image",
+    "p2.ioa_positive": "P2 intersection over area with the object, positive weights",
+    "p2.ioa_negative": "P2 intersection over area with the object, negative weights",
+    "p2.density_positive": "P2 density of positive evidence on the object over beside it",
+    "p2.density_negative": "P2 density of negative evidence on the object over beside it",
+    "p2.negative_over_positive": "P2 negative evidence over positive evidence",
+    "p2.separation_keep": "P2 pixel-level ROC AUC, object against background, on feature cells, all weights",
+    "p2.separation_clamp": "P2 the same, negative weights clamped",
+    "p3.top_overlap": "P3 channels whose maxima share one cell",
+    "p3.positions_of_half": "P3 share of the cells that holds half of the maxima",
+}
 
 
 def say(values: Mapping[str, Any]) -> dict[str, str]:

@@ -5,29 +5,24 @@ CRF also has the prediction without it (`before` in the store of the stage `refi
 only three of the four switches need runs of their own.
 """
 
-import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import product
+from itertools import compress, product
 from typing import Any, Literal
 
-from pipeline.core.errors import SettingsError
 from pipeline.core.tracks import Track
 
 PLAN = "plan.json"
 PARTS = ("CRF", "PaS", "NWC", "TAP")  # in the order of the published table
+# Peak IoU of Track 3, 23,151 val images. Bae, Noh, Seo and Kim, "Revisiting Class Activation Mapping for Learning from
+# Imperfect Data", LID workshop, CVPR 2020, table 1
+PUBLISHED = (0.5254, 0.5461, 0.5563, 0.5881, 0.6370)
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One run of the chain: three switches and an output.
-
-    Attributes:
-        pooling: `train.pooling`
-        negative_weights: `extract.negative_weights`
-        scale: `extract.scale`
-        output: `refine.output`
-    """
+    """One run of the chain: the values of `train.pooling`, `extract.negative_weights`, `extract.scale`,
+    `refine.output`."""
 
     pooling: Literal["gap", "tap"]
     negative_weights: Literal["keep", "clamp"]
@@ -35,45 +30,23 @@ class Variant:
     output: str
 
     @property
-    def training(self) -> str:
-        """What the classifier depends on."""
-        return self.pooling
-
-    @property
-    def maps(self) -> str:
-        """What the raw maps depend on.
-
-        >>> Variant("tap", "clamp", "max", "score_map").maps
-        'tap-clamp'
-        """
-        return f"{self.pooling}-{self.negative_weights}"
-
-    @property
-    def scaled(self) -> str:
-        """What the scaled maps depend on."""
-        return f"{self.maps}-{self.scale}"
-
-    @property
     def name(self) -> str:
-        """What the predictions depend on."""
-        return f"{self.scaled}-{self.output}"
+        """What the predictions depend on.
+
+        >>> Variant("tap", "clamp", "max", "score_map").name
+        'tap-clamp-max-score_map'
+        """
+        return f"{self.pooling}-{self.negative_weights}-{self.scale}-{self.output}"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of the table.
+    """One row of the table."""
 
-    Attributes:
-        title: for people to read
-        variant: the run whose numbers stand here
-        crf: whether the numbers are those after the CRF
-        published: the authors' peak IoU on the 23,151 validation images of Track 3
-    """
-
-    title: str
-    variant: Variant
-    crf: bool
-    published: float | None = None
+    title: str  # for people to read
+    variant: Variant  # the run whose numbers stand here
+    crf: bool  # whether the numbers are those after the CRF
+    published: float | None = None  # one of `PUBLISHED`
 
     def folder(self, kind: str, seed: int) -> str:
         """Where the `scores` or the `refined` predictions of this row's run lie, from the ablation's folder."""
@@ -88,44 +61,48 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What an ablation consists of: the contents of `plan.json`.
+    """What an ablation consists of: the contents of `plan.json`."""
 
-    Attributes:
-        track: whose sections are varied
-        recipe: its params file
-        seeds: of `train.seed`
-        groups: rows by table
-        changes: of keys of the recipe, below the track
-    """
+    track: str  # whose sections are varied
+    recipe: str  # its params file
+    seeds: tuple[int, ...]  # of `train.seed`
+    groups: dict[str, tuple[Row, ...]]  # rows by table
+    changes: dict[str, Any] = field(default_factory=dict)  # of keys of the recipe, below the track
 
-    track: str
-    recipe: str
-    seeds: tuple[int, ...]
-    groups: dict[str, tuple[Row, ...]]
-    changes: dict[str, Any] = field(default_factory=dict)
+
+def row_groups(track: Track, output: str, with_grid: bool) -> dict[str, tuple[Row, ...]]:
+    """The rows of every table that there is, by table."""
+    groups = {
+        "additive": additive_rows(output),
+        "without_crf": without_crf(output),
+        "outputs": output_rows(track, output),
+        "grid": grid(output) if with_grid else (),
+    }
+    return {name: rows for name, rows in groups.items() if rows}
+
+
+def _row(title: str, parts: Sequence[bool], output: str, published: float | None = None) -> Row:
+    """The row with some of `PARTS` on."""
+    crf, pas, nwc, tap = parts
+    variant = Variant("tap" if tap else "gap", "clamp" if nwc else "keep", "percentile" if pas else "max", output)
+    return Row(title, variant, crf, published)
 
 
 def additive_rows(output: str) -> tuple[Row, ...]:
     """The five rows of the published table: plain CAM, then one part more in each row.
 
-    Source: Bae, Noh, Seo and Kim, "Revisiting Class Activation Mapping for Learning from Imperfect Data", LID workshop,
-    CVPR 2020, table 1
+    >>> [row.title for row in additive_rows("score_map")]
+    ['CAM', '+ CRF', '+ PaS', '+ NWC', '+ TAP']
     """
-    plain = Variant("gap", "keep", "max", output)
-    scaled = replace(plain, scale="percentile")
-    clamped = replace(scaled, negative_weights="clamp")
-    return (
-        Row("CAM", plain, False, 0.5254),
-        Row("+ CRF", plain, True, 0.5461),
-        Row("+ PaS", scaled, True, 0.5563),
-        Row("+ NWC", clamped, True, 0.5881),
-        Row("+ TAP", replace(clamped, pooling="tap"), True, 0.6370),
+    titles = ["CAM", *(f"+ {part}" for part in PARTS)]
+    return tuple(
+        _row(title, [place < count for place in range(len(PARTS))], output, published)
+        for count, (title, published) in enumerate(zip(titles, PUBLISHED, strict=True))
     )
 
 
 def without_crf(output: str) -> tuple[Row, ...]:
-    """The rows of the ablation before the CRF, which show the effect of a part on the map. They are from the same
-    runs.
+    """The same rows of the same runs before the CRF, which show the effect of a part on the map.
 
     >>> [row.title for row in without_crf("score_map")]
     ['CAM', '+ PaS', '+ NWC', '+ TAP']
@@ -139,14 +116,8 @@ def grid(output: str) -> tuple[Row, ...]:
     >>> [row.title for row in grid("score_map")][:3], len(grid("score_map"))
     (['CAM', 'CAM + TAP', 'CAM + NWC'], 16)
     """
-    rows = []
-    for switches in product((False, True), repeat=len(PARTS)):
-        crf, pas, nwc, tap = switches
-        variant = Variant("tap" if tap else "gap", "clamp" if nwc else "keep", "percentile" if pas else "max", output)
-        rows.append(
-            Row(" + ".join(["CAM", *(part for part, on in zip(PARTS, switches, strict=True) if on)]), variant, crf)
-        )
-    return tuple(rows)
+    every = product((False, True), repeat=len(PARTS))
+    return tuple(_row(" + ".join(["CAM", *compress(PARTS, parts)]), parts, output) for parts in every)
 
 
 def output_rows(track: Track, output: str) -> tuple[Row, ...]:
@@ -166,28 +137,19 @@ def output_rows(track: Track, output: str) -> tuple[Row, ...]:
     )
 
 
-def variant_params(params: Mapping[str, Any], track: str, variant: Variant, seed: int) -> dict[str, Any]:
-    """A complete params file of one run: the recipe with the switches set; only split val is extracted.
+def variant_changes(variant: Variant, seed: int) -> dict[str, Any]:
+    """The keys of a recipe that make one run of it; only split val is extracted.
 
-    >>> given = {"tracks": {"t": {"train": {}, "extract": {}, "refine": {"crf": {}}, "package": {}}}}
-    >>> variant_params(given, "t", Variant("tap", "keep", "max", "score_map"), 1)["tracks"]["t"]["train"]
-    {'pooling': 'tap', 'seed': 1}
+    >>> variant_changes(Variant("tap", "keep", "max", "score_map"), seed=1)["train.pooling"]
+    'tap'
     """
-    values: dict[str, Any] = copy.deepcopy(dict(params))
-    sections = values["tracks"][track]
-    sections["train"].update(pooling=variant.pooling, seed=seed)
-    sections["extract"].update(negative_weights=variant.negative_weights, scale=variant.scale, splits=["val"])
-    sections["refine"]["output"] = variant.output
-    sections["refine"]["crf"]["enabled"] = True
-    sections["package"]["split"] = "val"  # what is packaged must have been extracted
-    return values
-
-
-def check_seeds(seeds: Sequence[int]) -> None:
-    """Refuse an empty list of seeds, a negative one, or one twice.
-
-    Raises:
-        SettingsError: saying which
-    """
-    if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
-        raise SettingsError(f"seeds: expected whole numbers from 0, each once, got {list(seeds)}")
+    return {
+        "train.pooling": variant.pooling,
+        "train.seed": seed,
+        "extract.negative_weights": variant.negative_weights,
+        "extract.scale": variant.scale,
+        "extract.splits": ["val"],
+        "refine.output": variant.output,
+        "refine.crf.enabled": True,
+        "package.split": "val",  # what is packaged must have been extracted
+    }

@@ -1,11 +1,16 @@
-"""The results of an ablation as tables in CSV and Markdown."""
+"""The results of an ablation: the rows of its tables, and the tables in CSV and Markdown."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-from pipeline.evaluate.metrics import BASELINES, Metric, Task, columns_of
+from pipeline.core.summary import Summary
+from pipeline.core.tracks import get_track
+from pipeline.evaluate.diagnostics_text import LABELS
+from pipeline.evaluate.metrics import BASELINES, Task, columns_of
 from pipeline.evaluate.scorer import Cell
-from pipeline.experiments.ablation_results import PartGain, Results, ScoredRow, Summary, Tables
 from pipeline.experiments.ablation_rows import PARTS
+from pipeline.report.formatting import markdown_table
 
 TITLES = {
     "additive": "Parts added one after another",
@@ -13,73 +18,95 @@ TITLES = {
     "outputs": "One class or several, on the maps of the last row",
     "grid": "All combinations",
 }
-# numbers of the diagnosis that explain the gains, by their place in diagnostics.json
-WHY = {
-    "p1.area_percentiles.10": "P1 active share of the cells, 10th percentile over the channels",
-    "p1.area_percentiles.90": "P1 active share of the cells, 90th percentile over the channels",
-    "p1.correlation_positive": "P1 rank correlation of active share and positive weight",
-    "p2.object_share": "P2 object's share of the image",
-    "p2.ioa_positive": "P2 intersection over area with the object, positive weights",
-    "p2.ioa_negative": "P2 intersection over area with the object, negative weights",
-    "p2.density_positive": "P2 density of positive evidence on the object over beside it",
-    "p2.density_negative": "P2 density of negative evidence on the object over beside it",
-    "p2.negative_over_positive": "P2 negative evidence over positive evidence",
-    "p2.separation_keep": "P2 pixel-level ROC AUC, object against background, on feature cells, all weights",
-    "p2.separation_clamp": "P2 the same, negative weights clamped",
-    "p3.top_overlap": "P3 channels whose maxima share one cell",
-    "p3.positions_of_half": "P3 share of the cells that holds half of the maxima",
-}
 
 
-def known_groups(tables: Tables) -> list[str]:
-    """The tables that there are, in the order of the page."""
-    return [name for name in TITLES if name in tables.groups]
+@dataclass(frozen=True, slots=True)
+class PartGain(Summary):
+    """What one part adds to the ranking score, over all combinations of the other parts; the smallest and the largest
+    over the combinations are means over the seeds."""
+
+    smallest: float
+    largest: float
 
 
-# --- CSV -------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class ScoredRow:
+    """One row of a table."""
+
+    title: str  # for people to read
+    parts: tuple[bool, ...]  # which of `PARTS` are on; the first says whether the scores are those after the CRF
+    output: str  # `refine.output`
+    published: float | None  # the authors' score
+    scores: dict[str, Summary]  # by key; what is not known of every seed is left out
+    gain: Summary | None = None  # of the ranking score over the row before, seed by seed
 
 
-def csv_rows(results: Results) -> list[list[Cell]]:
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The numbers of an ablation."""
+
+    images: int  # scored, of split val
+    groups: dict[str, tuple[ScoredRow, ...]]  # rows by table
+    parts: dict[str, PartGain]  # by part, if all combinations were run
+    baselines: dict[str, float]  # scores of predictions that use no map, by key
+    classification_accuracy: dict[str, Summary]  # by pooling, `GAP` and `TAP`
+    why: dict[str, dict[str, Summary]]  # numbers of the diagnosis, by pooling and by their place in diagnostics.json
+
+    def titled(self) -> Iterator[tuple[str, Sequence[ScoredRow]]]:
+        """The title and the rows of every table that there is, in the order of the page."""
+        return ((title, self.groups[name]) for name, title in TITLES.items() if name in self.groups)
+
+
+@dataclass(frozen=True, slots=True)
+class Results(Tables):
+    """The numbers of an ablation, and what it was run on: the contents of `results.json`."""
+
+    track: str
+    recipe: str
+    seeds: tuple[int, ...]
+    changes: dict[str, Any] = field(default_factory=dict)  # of keys of the recipe
+
+    @property
+    def task(self) -> Task:
+        """What the track asks for."""
+        return get_track(self.track).task
+
+
+def csv_rows(results: Results) -> Iterator[list[Cell]]:
     """A line for each row and seed, then one with the means and one with the spreads."""
     names = list(columns_of(results.task))
-    header: list[Cell] = ["table", "row", *PARTS, "output", "seed", *names]
-    rows = [(group, row) for group in known_groups(results) for row in results.groups[group]]
-    return [header, *(line for group, row in rows for line in _csv_lines(group, row, results.seeds, names))]
-
-
-def _csv_lines(group: str, row: ScoredRow, seeds: Sequence[int], names: Sequence[str]) -> Iterator[list[Cell]]:
-    about: list[Cell] = [group, row.title, *(int(on) for on in row.parts), row.output]
-    scores = [row.scores.get(name) for name in names]
-    for position, seed in enumerate(seeds):
-        yield [*about, seed, *(score.values[position] if score else None for score in scores)]
-    yield [*about, "mean", *(score.mean if score else None for score in scores)]
-    yield [*about, "spread", *(score.spread if score else None for score in scores)]
-
-
-# --- Markdown --------------------------------------------------------------------------------------------------------
+    yield ["table", "row", *PARTS, "output", "seed", *names]
+    for group in TITLES:
+        for row in results.groups.get(group, ()):
+            about: list[Cell] = [group, row.title, *(int(on) for on in row.parts), row.output]
+            scores = [row.scores.get(name) for name in names]
+            for position, seed in enumerate(results.seeds):
+                yield [*about, seed, *(score.values[position] if score else None for score in scores)]
+            yield [*about, "mean", *(score.mean if score else None for score in scores)]
+            yield [*about, "spread", *(score.spread if score else None for score in scores)]
 
 
 def markdown(results: Results) -> str:
     """The page of an ablation."""
-    lines = [f"# Ablation: {results.recipe}, {results.track}", "", f"{_about(results)}."]
-    for name in known_groups(results):
-        lines += ["", f"## {TITLES[name]}", "", *table_lines(results.groups[name], results.task)]
+    seeds = ", ".join(map(str, results.seeds))
+    over = f"mean ± standard deviation over seeds {seeds}" if len(results.seeds) > 1 else f"seed {seeds}"
+    lines = [f"# Ablation: {results.recipe}, {results.track}", "", f"{results.images} images of split val, {over}."]
+    for title, rows in results.titled():
+        lines += ["", f"## {title}", "", *table_lines(rows, results.task)]
     if results.parts:
         lines += ["", "## What each part is worth, over the combinations of the others", ""]
-        lines += _part_lines(results.parts)
-    lines += ["", "## Baselines", "", "| prediction | IoU |", "|---|---|"]
-    lines += [f"| {BASELINES[key]} | {value:.4f} |" for key, value in results.baselines.items()]
+        gains = [
+            (part, gain.show(signed=True), f"{gain.smallest:+.4f}", f"{gain.largest:+.4f}")
+            for part, gain in results.parts.items()
+        ]
+        lines += markdown_table(["part", "mean gain", "smallest", "largest"], gains)
+    baselines = [(BASELINES[key], f"{value:.4f}") for key, value in results.baselines.items()]
+    lines += ["", "## Baselines", "", *markdown_table(["prediction", "IoU"], baselines)]
     for name, accuracy in results.classification_accuracy.items():
         lines += ["", f"Classification accuracy with {name}: {accuracy.show()}."]
     if results.why:
         lines += ["", "## Diagnostics", "", *why_lines(results.why)]
     return "\n".join(lines) + "\n"
-
-
-def _about(results: Results) -> str:
-    seeds = ", ".join(map(str, results.seeds))
-    over = f"mean ± standard deviation over seeds {seeds}" if len(results.seeds) > 1 else f"seed {seeds}"
-    return f"{results.images} images of split val, {over}"
 
 
 def table_lines(rows: Sequence[ScoredRow], task: Task) -> list[str]:
@@ -88,37 +115,20 @@ def table_lines(rows: Sequence[ScoredRow], task: Task) -> list[str]:
     Columns that no row needs are left out: gains, published scores, scores that some row lacks.
     """
     first, *others = [metric for key, metric in columns_of(task).items() if all(key in row.scores for row in rows)]
-    gains = any(row.gain for row in rows)
-    published = task == "localization" and any(row.published for row in rows)
-    titles = ["", *PARTS, first.label, *["gain"] * gains, *["published"] * published]
-    lines = [_line([*titles, *(metric.label for metric in others)]), _line(["---"] * (len(titles) + len(others)))]
-    for row in rows:
-        cells = [row.title, *("✓" if on else "" for on in row.parts), _score(row, first)]
-        cells += [row.gain.show(signed=True) if row.gain else ""] * gains
-        cells += [f"{row.published:.4f}" if row.published else ""] * published
-        lines.append(_line([*cells, *(_score(row, metric) for metric in others)]))
-    return lines
-
-
-def _score(row: ScoredRow, metric: Metric) -> str:
-    return row.scores[metric.key].show(metric.digits)
+    columns = {part: ["✓" if row.parts[number] else "" for row in rows] for number, part in enumerate(PARTS)}
+    columns[first.label] = [row.scores[first.key].show(first.digits) for row in rows]
+    if any(row.gain for row in rows):
+        columns["gain"] = [row.gain.show(signed=True) if row.gain else "" for row in rows]
+    if task == "localization" and any(row.published for row in rows):
+        columns["published"] = [f"{row.published:.4f}" if row.published else "" for row in rows]
+    for metric in others:
+        columns[metric.label] = [row.scores[metric.key].show(metric.digits) for row in rows]
+    titles = [row.title for row in rows]
+    return markdown_table(["", *columns], list(zip(titles, *columns.values(), strict=True)))
 
 
 def why_lines(why: Mapping[str, Mapping[str, Summary]]) -> list[str]:
     """The diagnosis as a table: a line a number, a column a pooling."""
-    lines = [_line(["phenomenon", *why]), _line(["---"] * (1 + len(why)))]
-    for key, title in WHY.items():
-        if any(key in numbers for numbers in why.values()):
-            lines.append(_line([title, *(numbers[key].show(3) if key in numbers else "" for numbers in why.values())]))
-    return lines
-
-
-def _part_lines(parts: Mapping[str, PartGain]) -> Iterator[str]:
-    yield _line(["part", "mean gain", "smallest", "largest"])
-    yield _line(["---"] * 4)
-    for part, gain in parts.items():
-        yield _line([part, gain.show(signed=True), f"{gain.smallest:+.4f}", f"{gain.largest:+.4f}"])
-
-
-def _line(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+    known = {key: [numbers.get(key) for numbers in why.values()] for key in LABELS}
+    rows = [(LABELS[key], *(one.show(3) if one else "" for one in found)) for key, found in known.items() if any(found)]
+    return markdown_table(["phenomenon", *why], rows)

@@ -7,28 +7,44 @@ seed), `table.md`, `figure.svg` and `strip.png`.
 """
 
 import argparse
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-from pipeline.core.errors import ScoreError
+from pipeline.core.errors import ScoreError, run
 from pipeline.core.files import read_json, write_bytes, write_json, write_text
 from pipeline.core.manifest import read_manifest
+from pipeline.core.settings import flatten
+from pipeline.core.summary import Number, Summary, summarize
 from pipeline.core.tracks import get_track
+from pipeline.core.typed_json import read_typed, to_json
+from pipeline.evaluate.diagnostics_text import LABELS
 from pipeline.evaluate.metrics import BASELINES, Task, columns_of, ranking
 from pipeline.evaluate.run import DIAGNOSTICS, METRICS, PER_IMAGE, TABLE, to_csv
-from pipeline.experiments.ablation_results import Number, PartGain, Results, ScoredRow, Summary, summarize
 from pipeline.experiments.ablation_rows import PARTS, PLAN, Plan, Row
-from pipeline.experiments.ablation_tables import WHY, csv_rows, markdown
+from pipeline.experiments.ablation_tables import PartGain, Results, ScoredRow, csv_rows, markdown
 from pipeline.experiments.plots import Column, bars, curves, strip
-from pipeline.experiments.typed_json import read_typed, to_json
 from pipeline.report.formatting import read_rows
+from pipeline.report.predictions import scored_threshold
 
 ACCURACY = "classification_accuracy"
-WITH_GAINS = ("additive", "without_crf")  # tables whose rows add one part to the row before
+SHOWN_IMAGES = 8  # rows of the strip
+
+
+def compare(folder: Path) -> None:
+    """Write all results of the ablation into its folder."""
+    plan = read_typed(Plan, folder / PLAN)
+    results = collect(folder, plan)
+    write_json(folder / "results.json", to_json(results))
+    write_text(folder / "table.csv", to_csv(csv_rows(results)))
+    write_text(folder / "table.md", markdown(results))
+    write_bytes(folder / "figure.svg", draw_figure(folder, plan, results))
+    columns = [_column(folder, row, plan.seeds[0]) for row in plan.groups["additive"]]
+    shown = strip(read_manifest(folder / "manifest"), get_track(plan.track), columns, SHOWN_IMAGES)
+    write_bytes(folder / "strip.png", shown)
 
 
 def collect(folder: Path, plan: Plan) -> Results:
@@ -40,11 +56,11 @@ def collect(folder: Path, plan: Plan) -> Results:
     task = get_track(plan.track).task
     score = ranking(task).key
     groups = {name: tuple(_scored(folder, plan, row, task) for row in rows) for name, rows in plan.groups.items()}
-    groups |= {name: add_gains(groups[name], score) for name in WITH_GAINS if name in groups}
-    gap, tap = plan.groups["additive"][0], plan.groups["additive"][-1]  # trained with GAP, and with TAP
-    metrics = {"GAP": _read_all(folder, plan, gap, METRICS), "TAP": _read_all(folder, plan, tap, METRICS)}
+    groups |= {name: add_gains(groups[name], score) for name in ("additive", "without_crf")}  # a part more in each row
+    ends = {"GAP": plan.groups["additive"][0], "TAP": plan.groups["additive"][-1]}  # what they were trained with
+    metrics = {name: _read_all(folder, plan, row, METRICS) for name, row in ends.items()}
+    diagnoses = {name: _read_all(folder, plan, row, DIAGNOSTICS) for name, row in ends.items()}
     accuracies = {name: _over_seeds(every, [ACCURACY]) for name, every in metrics.items()}
-    diagnoses = {"GAP": _read_all(folder, plan, gap, DIAGNOSTICS), "TAP": _read_all(folder, plan, tap, DIAGNOSTICS)}
     first = metrics["GAP"][0]
     return Results(
         track=plan.track,
@@ -67,12 +83,15 @@ def _read_all(folder: Path, plan: Plan, row: Row, name: str) -> list[Any]:
 
 def _scored(folder: Path, plan: Plan, row: Row, task: Task) -> ScoredRow:
     metrics = _read_all(folder, plan, row, METRICS)
-    known = [values if row.crf else values["before_crf"] for values in metrics]
-    scores = _over_seeds(known, columns_of(task))
+    scores = _over_seeds([_of_row(values, row) for values in metrics], columns_of(task))
     if ranking(task).key not in scores:
         where = folder / row.folder("scores", plan.seeds[0])
         raise ScoreError(f"{where}: expected scores, got none: {metrics[0].get('note')}")
     return ScoredRow(row.title, row.parts, row.variant.output, row.published, scores)
+
+
+def _of_row(metrics: Any, row: Row) -> Any:
+    return metrics if row.crf else metrics["before_crf"]
 
 
 def _over_seeds(every: Sequence[Mapping[str, Any]], keys: Iterable[str]) -> dict[str, Summary]:
@@ -83,9 +102,8 @@ def _over_seeds(every: Sequence[Mapping[str, Any]], keys: Iterable[str]) -> dict
 
 def add_gains(rows: Sequence[ScoredRow], score: str) -> tuple[ScoredRow, ...]:
     """The rows with the gain of each over the row before, seed by seed; the first has none."""
-    gains = (
-        summarize(_differences(row.scores[score].values, before.scores[score].values)) for before, row in pairwise(rows)
-    )
+    values = [row.scores[score].values for row in rows]
+    gains = [summarize(_differences(after, before)) for before, after in pairwise(values)]
     return (*rows[:1], *(replace(row, gain=gain) for row, gain in zip(rows[1:], gains, strict=True)))
 
 
@@ -96,9 +114,7 @@ def _differences(values: Sequence[Number], others: Sequence[Number]) -> list[Num
 def part_gains(rows: Sequence[ScoredRow], score: str) -> dict[str, PartGain]:
     """The gain of each part over the same combination without it, in all 8 combinations of the others.
 
-    Returns:
-        by part: mean over combinations and seeds, spread between seeds of the mean over combinations, and the smallest
-        and the largest gain over combinations (mean over seeds)
+    The spread is that between seeds, of the mean over combinations.
     """
     by_parts = {row.parts: row.scores[score].values for row in rows}
     return {part: _part_gain(by_parts, position) for position, part in enumerate(PARTS)}
@@ -110,32 +126,20 @@ def _part_gain(by_parts: Mapping[tuple[bool, ...], Sequence[Number]], position: 
         for parts, values in by_parts.items()
         if parts[position]
     ]  # by combination of the other parts, then by seed
-    means = [_mean(gain) for gain in gains]
-    over_seeds = summarize(_mean(column) for column in zip(*gains, strict=True))
+    means = [fmean(gain) for gain in gains]
+    over_seeds = summarize(fmean(column) for column in zip(*gains, strict=True))
     return PartGain(over_seeds.mean, over_seeds.spread, over_seeds.values, min(means), max(means))
-
-
-def _mean(values: Sequence[Number]) -> float:
-    return math.fsum(values) / len(values)
 
 
 def _why(diagnoses: Sequence[Any]) -> dict[str, Summary]:
     """The diagnosis of the features; a number that is not defined with every seed is left out."""
-    return _over_seeds([{key: _number(values, key) for key in WHY} for values in diagnoses], WHY)
-
-
-def _number(values: Any, key: str) -> Any:
-    """A number of the diagnosis, or the mean over its images."""
-    for step in key.split("."):
-        values = values[step]
-    return values["mean"] if isinstance(values, Mapping) else values
-
-
-# --- figures ---------------------------------------------------------------------------------------------------------
+    every = [dict(flatten(values)) for values in diagnoses]
+    # some are of the whole set, others the mean over its images
+    return _over_seeds([{key: one.get(f"{key}.mean", one.get(key)) for key in LABELS} for one in every], LABELS)
 
 
 def draw_figure(folder: Path, plan: Plan, results: Results) -> bytes:
-    """Track 3: the IoU curves of the five rows in one frame.
+    """Track 3: the IoU curves of the five rows in one frame, pooled or the mean over the images, as they are ranked.
 
     Track 1: the five scores, and those of the outputs, as bars.
     """
@@ -147,43 +151,28 @@ def draw_figure(folder: Path, plan: Plan, results: Results) -> bytes:
 
 
 def _curves(folder: Path, plan: Plan, row: Row) -> list[list[float]]:
-    tables = [read_rows(folder / row.folder("scores", seed) / TABLE) for seed in plan.seeds]
-    return [[float(line["after_crf" if row.crf else "before_crf"]) for line in table] for table in tables]
+    places = [folder / row.folder("scores", seed) for seed in plan.seeds]
+    is_mean = read_json(places[0] / METRICS).get("average") == "mean"
+    column = f"{'after' if row.crf else 'before'}_crf{'_mean' if is_mean else ''}"
+    return [[float(line[column]) for line in read_rows(place / TABLE)] for place in places]
 
 
-def draw_strip(folder: Path, plan: Plan, results: Results, images: int) -> bytes:
-    """Example images of the first seed, one column a row of the table."""
-    rows = zip(plan.groups["additive"], results.groups["additive"], strict=True)
-    columns = [_column(folder, row, scored, plan.seeds[0]) for row, scored in rows]
-    return strip(read_manifest(folder / "manifest"), get_track(plan.track), columns, images)
-
-
-def _column(folder: Path, row: Row, scored: ScoredRow, seed: int) -> Column:
-    name = "after" if row.crf else "before"
-    lines = read_rows(folder / row.folder("scores", seed) / PER_IMAGE)
-    threshold = scored.scores["peak_threshold"].values[0] if "peak_threshold" in scored.scores else 0
-    ious = {line["id"]: float(line[f"iou_{name}"]) for line in lines if line[f"iou_{name}"]}
-    return Column(row.title, folder / row.folder("refined", seed), name, int(threshold), ious)
-
-
-def compare(folder: Path, images: int) -> None:
-    """Write all results of the ablation into its folder."""
-    plan = read_typed(Plan, folder / PLAN)
-    results = collect(folder, plan)
-    write_json(folder / "results.json", to_json(results))
-    write_text(folder / "table.csv", to_csv(csv_rows(results)))
-    write_text(folder / "table.md", markdown(results))
-    write_bytes(folder / "figure.svg", draw_figure(folder, plan, results))
-    write_bytes(folder / "strip.png", draw_strip(folder, plan, results, images))
+def _column(folder: Path, row: Row, seed: int) -> Column:
+    """The predictions of a row for the strip, with the IoUs and the threshold of per_image.csv."""
+    name, scores = "after" if row.crf else "before", folder / row.folder("scores", seed)
+    metrics = read_json(scores / METRICS)
+    peak, average = _of_row(metrics, row).get("peak_threshold"), metrics.get("average")
+    threshold = scored_threshold(peak, average, read_rows(scores / TABLE), f"{name}_crf")
+    ious = {line["id"]: float(found) for line in read_rows(scores / PER_IMAGE) if (found := line[f"iou_{name}"])}
+    is_strict = metrics.get("comparison") == ">"  # of whole numbers: > t is >= t + 1
+    return Column(row.title, folder / row.folder("refined", seed), name, threshold + is_strict, ious)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", required=True, type=Path)
-    parser.add_argument("--images", type=int, default=8, help="rows of the strip")
-    args = parser.parse_args(arguments)
-    compare(args.folder, args.images)
+    compare(parser.parse_args(arguments).folder)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

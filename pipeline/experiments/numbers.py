@@ -1,39 +1,36 @@
-"""The page of numbers, made from the records of finished runs only.
+"""The page of numbers, made from the records of finished ablations only.
 
     python -m pipeline.experiments.numbers ablation ablation/butterflies-track3 --name "Butterflies, frozen backbone"
-    python -m pipeline.experiments.numbers chain --track track3 --name "Demo" --command "make repro" [--minutes 5]
     python -m pipeline.experiments.numbers render
 
-The first two add a record to `docs/numbers/`, each writes the page, `docs/numbers.md`.
+The first adds a record, `docs/numbers/<name>.json`, which is committed; both write the page, `docs/numbers.md`. A
+record has the results and everything that is needed to repeat them, but no host name and no folder outside the project.
 """
 
 import argparse
+import json
 import re
+import shlex
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pipeline.core.errors import command
-from pipeline.core.files import write_text
-from pipeline.core.settings import PARAMS, to_yaml
-from pipeline.core.tracks import TRACKS
-from pipeline.evaluate.metrics import BASELINES, Task, ranking
-from pipeline.experiments.ablation_results import Tables
-from pipeline.experiments.ablation_tables import TITLES, known_groups, table_lines, why_lines
-from pipeline.experiments.provenance import Code, Machine
-from pipeline.experiments.records import (
-    RECORDS,
-    AblationRecord,
-    AnyRecord,
-    ablation_record,
-    add,
-    chain_record,
-    read_records,
-)
-from pipeline.report.formatting import format_count, number_table
+from pipeline.core.errors import StoreError, command
+from pipeline.core.files import read_json, write_json, write_text
+from pipeline.core.provenance import Code, Machine, Provenance, provenance, without_folders
+from pipeline.core.settings import read_params, section, to_yaml
+from pipeline.core.tracks import get_track
+from pipeline.core.typed_json import read_typed, to_json
+from pipeline.evaluate.metrics import BASELINES, ranking
+from pipeline.experiments.ablation import RUN, TIMINGS
+from pipeline.experiments.ablation_plan import PREPROCESS
+from pipeline.experiments.ablation_tables import Results, Tables, table_lines, why_lines
+from pipeline.report.formatting import format_duration, markdown_table
 
+RECORDS = Path("docs/numbers")
 PAGE = Path("docs/numbers.md")
 WIDTH = 120  # columns of a line
 ABOUT = (
@@ -45,98 +42,119 @@ ABOUT = (
 )
 
 
-def render(records: Sequence[AnyRecord]) -> str:
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A finished ablation."""
+
+    name: str  # for people to read
+    kind: Literal["ablation"]
+    track: str
+    params: dict[str, Any]  # the settings of the track
+    code: Code  # that made the numbers
+    machine: Machine  # that made them
+    command: str  # what repeats the run, as it is to be typed
+    seeds: tuple[int, ...]  # of `train.seed`
+    seconds: int | None  # how long its stages took, each as it last ran; None if not recorded
+    results: Tables
+
+
+def ablation_record(folder: Path, name: str) -> Record:
+    """The record of a finished ablation.
+
+    Raises:
+        StoreError: if it is not finished
+    """
+    results = read_typed(Results, folder / "results.json")
+    timings = read_json(folder / TIMINGS) if (folder / TIMINGS).is_file() else {}
+    # commit and machine of the run, not of today
+    made = read_typed(Provenance, folder / RUN) if (folder / RUN).is_file() else provenance()
+    params = folder / PREPROCESS
+    return Record(
+        name=name,
+        kind="ablation",
+        track=results.track,
+        params=without_folders(section(read_params(params), f"tracks.{results.track}", params)),
+        code=made.code,
+        machine=made.machine,
+        command=_command(results, folder.resolve().name),
+        seeds=results.seeds,
+        seconds=round(sum(timings.values())) or None,
+        results=read_typed(Tables, folder / "results.json"),  # what it was run on stands beside it
+    )
+
+
+def _command(results: Results, folder: str) -> str:
+    """What repeats the ablation; a variant is not repeated in the folder of its recipe, so the folder is named."""
+    words = ["make ablation", f"RECIPE={results.recipe}", f"TRACK={results.track}"]
+    words.append(f"SEEDS={','.join(map(str, results.seeds))}")
+    name, dash, track = folder.rpartition("-")
+    if name and dash and track == results.track and name != Path(results.recipe).stem:
+        words.append(f"NAME={shlex.quote(name)}")
+    if changes := [f"{key}={json.dumps(value, separators=(',', ':'))}" for key, value in results.changes.items()]:
+        words.append(f"SET={shlex.quote(' '.join(changes))}")
+    return " ".join([*words, *["GRID=1"] * ("grid" in results.groups)])
+
+
+def add(record: Record, records: Path) -> Path:
+    """Write a record under its name and track, in place of an older one; return the file."""
+    slug = re.sub(r"[^a-z0-9]+", "-", record.name.lower()).strip("-")
+    path = records / f"{slug}-{record.track}-{record.kind}.json"
+    write_json(path, to_json(record))
+    return path
+
+
+def read_records(folder: Path) -> list[Record]:
+    """All records, by track and name.
+
+    Raises:
+        StoreError: if there is none, or a file is no record
+    """
+    records = [read_typed(Record, path) for path in folder.glob("*.json")]
+    if not records:
+        raise StoreError(
+            f"{folder}: expected records of finished runs, found none; see `python -m pipeline.experiments.numbers "
+            "--help`"
+        )
+    return sorted(records, key=lambda record: (record.track, record.name))
+
+
+def render(records: Sequence[Record]) -> str:
     """The page, in Markdown: a table of all runs, then each run with its numbers and everything that repeats it."""
-    lines = ["# Numbers", "", *textwrap.wrap(ABOUT, WIDTH), ""]
-    lines += ["| run | track | score | seeds | commit |", "|---|---|---|---|---|"]
-    lines += [_table_line(record) for record in records]
+    rows = []
+    for record in records:
+        anchor = re.sub(r"[^\w\- ]", "", _title(record).lower()).replace(" ", "-")
+        run = f"[{record.name}](#{anchor}), {record.kind}"
+        rows.append((run, record.track, _headline(record), _seeds(record), record.code.title))
+    table = markdown_table(["run", "track", "score", "seeds", "commit"], rows)
+    lines = ["# Numbers", "", *textwrap.wrap(ABOUT, WIDTH), "", *table]
     for record in records:
         lines += ["", f"## {_title(record)}", "", *_section(record)]
     return "\n".join(lines) + "\n"
 
 
-def _table_line(record: AnyRecord) -> str:
-    anchor = f"[{record.name}](#{_anchor(_title(record))})"
-    cells = (f"{anchor}, {record.kind}", record.track, _headline(record), _seeds(record), _commit(record.code))
-    return f"| {' | '.join(cells)} |"
-
-
-def _title(record: AnyRecord) -> str:
+def _title(record: Record) -> str:
     return f"{record.name}, {record.track}, {record.kind}"
 
 
-def _anchor(title: str) -> str:
-    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
-
-
-def _seeds(record: AnyRecord) -> str:
+def _seeds(record: Record) -> str:
     return ", ".join(map(str, record.seeds))
 
 
-def _commit(code: Code) -> str:
-    return "unknown" if code.commit is None else f"`{code.commit}`{' with changes' if code.changed else ''}"
+def _headline(record: Record) -> str:
+    metric = ranking(get_track(record.track).task)
+    first, *_, last = (row.scores[metric.key].show() for row in record.results.groups["additive"])
+    return f"{metric.label} {first} → {last}"
 
 
-def _headline(record: AnyRecord) -> str:
-    metric = ranking(record.task)
-    if isinstance(record, AblationRecord):
-        rows = record.results.groups["additive"]
-        return f"{metric.label} {rows[0].scores[metric.key].show()} → {rows[-1].scores[metric.key].show()}"
-    value = record.results.get(metric.key)
-    return f"{metric.label} {value:.4f}" if value is not None else "no truth to score"
-
-
-def _section(record: AnyRecord) -> list[str]:
-    packages = ", ".join(f"{name} {number}" for name, number in record.code.packages.items())
-    return [
-        *_results(record),
-        "",
-        *_block("", record.command),
-        "",
-        f"- commit {_commit(record.code)}; {packages}",
-        f"- seeds {_seeds(record)}; duration {duration(record.seconds)}",
-        f"- machine: {_machine(record.machine)}",
-        "",
-        "<details><summary>settings</summary>",
-        "",
-        *_block("yaml", to_yaml(record.params, width=80).rstrip()),
-        "",
-        "</details>",
-    ]
-
-
-def _results(record: AnyRecord) -> list[str]:
-    if isinstance(record, AblationRecord):
-        return _ablation_lines(record.results, record.task)
-    return _chain_lines(record.results)
-
-
-def _block(language: str, text: str) -> list[str]:
-    return [f"```{language}", text, "```"]
-
-
-def _machine(machine: Machine) -> str:
-    memory = f", {machine.memory_gib} GiB" if machine.memory_gib else ""
-    return f"{machine.processor}, {machine.cores} cores{memory}, {machine.system}"
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds as text for people.
-
-    >>> duration(59), duration(3720), duration(None)
-    ('59 s', '62 min', 'not recorded')
-    """
-    if seconds is None:
-        return "not recorded"
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
-
-
-def _ablation_lines(tables: Tables, task: Task) -> list[str]:
+def _section(record: Record) -> list[str]:
+    tables, task = record.results, get_track(record.track).task
     lines = [f"{tables.images} images of split val."]
-    for name in known_groups(tables):
-        lines += ["", f"**{TITLES[name]}**", "", *table_lines(tables.groups[name], task)]
+    for title, rows in tables.titled():
+        lines += ["", f"**{title}**", "", *table_lines(rows, task)]
     lines += ["", *textwrap.wrap(" ".join(_sentences(tables)), WIDTH)]
-    return [*lines, "", "**Diagnostics**", "", *why_lines(tables.why)] if tables.why else lines
+    if tables.why:
+        lines += ["", "**Diagnostics**", "", *why_lines(tables.why)]
+    return [*lines, "", *_origin(record)]
 
 
 def _sentences(tables: Tables) -> Iterator[str]:
@@ -147,56 +165,32 @@ def _sentences(tables: Tables) -> Iterator[str]:
         yield f"Classification accuracy {', '.join(accuracies)}."
 
 
-def _chain_lines(metrics: Mapping[str, Any]) -> list[str]:
-    lines = ["| score | with CRF | without |", "|---|---|---|"]
-    for name, after, before in number_table(metrics):
-        lines.append(f"| {name} | {_cell(after)} | {_cell(before)} |")
-    return lines
-
-
-def _cell(value: Any) -> str:
-    return "" if value is None else f"{value:.4f}" if isinstance(value, float) else format_count(value)
-
-
-# --- command line ----------------------------------------------------------------------------------------------------
+def _origin(record: Record) -> Iterator[str]:
+    """What repeats a run, and where and with what it ran."""
+    yield from ("```", record.command, "```", "")
+    packages = ", ".join(f"{name} {number}" for name, number in record.code.packages.items())
+    yield f"- commit {record.code.title}; {packages}"
+    yield f"- seeds {_seeds(record)}; duration {format_duration(record.seconds)}"
+    yield f"- machine: {record.machine.title}"
+    settings = to_yaml(record.params, width=80).rstrip()
+    yield from ("", "<details><summary>settings</summary>", "", "```yaml", settings, "```", "", "</details>")
 
 
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
-    args = _parse(arguments)
-    for record in _records(args):
-        print(add(record, args.records))
-    write_text(args.page, render(read_records(args.records)))
-    print(args.page)
-    return 0
-
-
-def _records(args: argparse.Namespace) -> Iterable[AnyRecord]:
-    if args.kind == "ablation":
-        name = args.name or args.folder.resolve().name.removesuffix("-track1").removesuffix("-track3")
-        yield ablation_record(args.folder, name)
-    elif args.kind == "chain":
-        reports = args.reports or Path("reports") / args.track
-        yield chain_record(args.params, args.track, reports, args.name, args.command, args.minutes)
-
-
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--records", type=Path, default=RECORDS)
-    parser.add_argument("--page", type=Path, default=PAGE)
     kinds = parser.add_subparsers(dest="kind", required=True)
     ablation = kinds.add_parser("ablation", help="add a finished ablation")
     ablation.add_argument("folder", type=Path)
     ablation.add_argument("--name", help="the folder's name if not given")
-    chain = kinds.add_parser("chain", help="add a finished run of the chain")
-    chain.add_argument("--track", required=True, choices=sorted(TRACKS))
-    chain.add_argument("--name", required=True)
-    chain.add_argument("--command", required=True, help="what repeats the run, as it is to be typed")
-    chain.add_argument("--params", type=Path, default=PARAMS)
-    chain.add_argument("--reports", type=Path, help="reports/<track> if not given")
-    chain.add_argument("--minutes", type=float, help="how long it took")
     kinds.add_parser("render", help="write the page of the records that are there")
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    if args.kind == "ablation":
+        name = args.name or args.folder.resolve().name.removesuffix("-track1").removesuffix("-track3")
+        print(add(ablation_record(args.folder, name), RECORDS))
+    write_text(PAGE, render(read_records(RECORDS)))
+    print(PAGE)
+    return 0
 
 
 if __name__ == "__main__":

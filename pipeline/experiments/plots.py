@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from pipeline.core.errors import ScoreError
 from pipeline.core.images import decode_png, read_rgb
@@ -17,18 +16,17 @@ from pipeline.core.tracks import Track
 from pipeline.core.truth import read_foreground, read_label_map
 from pipeline.report.figures import COLORS, new_axes, to_png, to_svg
 from pipeline.report.gallery import evenly
-from pipeline.report.overlays import Pixels, class_colors, cut_out, paint, paint_heat
+from pipeline.report.overlays import Pixels, class_colors, cut_out, paint
+from pipeline.report.predictions import paint_prediction
 
 CELL = 1.6  # inches, the side of a cell of the strip
 SPACES = {"left": 0.0, "right": 1.0, "top": 0.95, "bottom": 0.03, "wspace": 0.03, "hspace": 0.2}  # shares
 
 
 def curves(lines: Sequence[tuple[str, Sequence[Sequence[float]]]]) -> bytes:
-    """IoU over threshold, one line a row of the table: the mean over the seeds, their range as a band, the peak as a
-    dot.
+    """IoU over threshold, one line a row of the table, with its title and the IoU at 0..255 of every seed.
 
-    Args:
-        lines: title, and for every seed the IoU at each threshold 0..255
+    The line is the mean over the seeds, the band their range, the dot the peak.
     """
     figure, (axes,) = new_axes(7.5, 4.5)
     for (title, seeds), color in zip(lines, COLORS, strict=False):
@@ -61,26 +59,15 @@ def bars(rows: Sequence[tuple[str, Sequence[float]]], label: str) -> bytes:
     return to_svg(figure)
 
 
-# --- example images ---------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of the strip.
+    """One column of the strip."""
 
-    Attributes:
-        title: above it
-        predictions: store with the PNG bytes of the predictions
-        name: which of the two predictions, `before` or `after` the CRF
-        threshold: at which score maps are cut (Track 3)
-        ious: of each scored image
-    """
-
-    title: str
-    predictions: Path
-    name: str
-    threshold: int
-    ious: dict[str, float]
+    title: str  # above it
+    predictions: Path  # store with the PNG bytes of the predictions
+    name: str  # which of the two predictions, `before` or `after` the CRF
+    threshold: int  # at which score maps are cut (Track 3)
+    ious: dict[str, float]  # of each scored image
 
 
 def strip(manifest: Manifest, track: Track, columns: Sequence[Column], images: int) -> bytes:
@@ -126,14 +113,11 @@ def _truth(record: Record, image: Pixels, manifest: Manifest, track: Track) -> P
 
 
 def _draw_prediction(
-    axes: Axes, image: Pixels, prediction: NDArray[np.uint8], column: Column, image_id: str, track: Track
+    axes: Axes, image: Pixels, prediction: Pixels, column: Column, image_id: str, track: Track
 ) -> None:
     """A label map, or a score map and the border of {score >= threshold}; the IoU below."""
     caption = f"{column.ious[image_id]:.3f}" if image_id in column.ious else ""
-    if track.task == "segmentation":
-        _show(axes, paint(image, prediction, class_colors()), caption)
-        return
-    _show(axes, paint_heat(image, prediction.astype(np.float32) / np.float32(255)), caption)
+    _show(axes, paint_prediction(track, image, prediction), caption)
     mask = prediction >= column.threshold
-    if mask.any() and not mask.all():
+    if track.task == "localization" and mask.any() and not mask.all():
         axes.contour(mask, levels=[0.5], colors="white", linewidths=1)

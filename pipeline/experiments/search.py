@@ -1,194 +1,77 @@
 """Search settings of scale, output and CRF on split val, on existing maps: nothing is trained.
 
-See `pipeline.experiments.search_arguments` for the command line.
+    python -m pipeline.experiments.search --track track3 --out recipes/mine.yaml [--budget 60] [--minutes 30]
+        [--parameter 'extract.percentile=[85, 90, 95]'] [--parameter 'extract.sizes=[[320], [320, 448]]'] ...
+
+Needs a finished run (`dvc repro refine@track3`). Optuna proposes the settings of each trial and keeps the trials in a
+journal: a search that was stopped continues where it stopped, and a longer budget uses the trials of a shorter one.
+With one process the trials depend on the seed alone, however often the search was stopped. Levels of
+`extract.negative_weights`, `extract.sizes` and `extract.flip` need other maps, which are computed once with the trained
+model, for split val alone. All trials are in `reports/<track>/search.csv`, the best in `search.md` and in the recipe.
+
+Settings are selected by split val only; images of split test are never opened. The best of many scores is a little too
+high: images that were not used for the selection give an unbiased score.
 """
 
-import json
+import argparse
 import sys
-import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-import joblib
-import numpy as np
-import optuna
-from optuna.storages.journal import JournalFileBackend, JournalStorage
-from optuna.trial import TrialState
-from tqdm import tqdm
-
-from pipeline.core.errors import SettingsError, command
-from pipeline.core.files import write_bytes, write_text
-from pipeline.core.reuse import digest
-from pipeline.core.tracks import get_track
-from pipeline.evaluate.metrics import ranking
-from pipeline.experiments.search_arguments import parse
-from pipeline.experiments.search_results import Result, best_of, page, table, write_recipe
-from pipeline.experiments.search_space import Space, make_space
-from pipeline.experiments.search_trials import Run, Score, Scoring, prepare
-
-JOURNAL = "journal.log"
-MAKE_SAMPLER = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
+from pipeline.core.errors import command
+from pipeline.core.files import write_text
+from pipeline.core.tracks import TRACKS, get_track
 
 
-@dataclass(frozen=True, slots=True)
-class Search:
-    """What every worker needs.
-
-    Attributes:
-        scoring: what scores a point
-        space: the points
-        sampler: a key of `MAKE_SAMPLER`
-        seed: of the sampler
-        window: where the peak threshold may lie (Track 3)
-    """
-
-    scoring: Scoring
-    space: Space
-    sampler: str
-    seed: int
-    window: tuple[int, int]
-
-    def study(self, number: int = 0) -> optuna.Study:
-        """The trials so far, with the sampler of the next one.
-
-        Its name is a digest of all that the trials depend on, so that a study has no trials of other maps, params,
-        images or code. The random state of a sampler is not kept, so each trial has one of its own.
-        """
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        about = [self.scoring.key, asdict(self.space), self.sampler, self.seed, self.window]
-        seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
-        return optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(self.scoring.run.scratch / JOURNAL))),
-            sampler=MAKE_SAMPLER[self.sampler](seed=seed),
-            study_name=digest(about),
-            direction="maximize",
-            load_if_exists=True,
-        )
-
-    def results(self) -> list[Result]:
-        """The finished trials, by number."""
-        return sorted(_results(self.study()), key=lambda result: result.number)
-
-    def value(self, score: Score) -> float:
-        """The score; 1 less, hence below every other, where the peak lies outside the window."""
-        low, high = self.window
-        is_inside = score.threshold is None or low <= score.threshold <= high
-        return score.value if is_inside else score.value - 1
-
-
-def _results(study: optuna.Study) -> list[Result]:
-    return [Result(**trial.user_attrs["result"]) for trial in study.get_trials(states=(TrialState.COMPLETE,))]
-
-
-def objective(search: Search, number: int, trial: optuna.Trial) -> float:
-    """Score the point of a trial; one that was scored before keeps its score."""
-    point, start = search.space.suggest(trial), time.perf_counter()
-    earlier = [one for one in _results(trial.study) if one.point == point]
-    score = Score(earlier[0].score, earlier[0].threshold) if earlier else search.scoring.score(point)
-    seconds, value = round(time.perf_counter() - start, 2), search.value(score)
-    result = Result(number, point, score.value, score.threshold, value, seconds)
-    trial.set_user_attr("result", asdict(result))
-    return value
-
-
-def run_trial(search: Search, number: int, end: float = float("inf")) -> None:
-    """One trial, in a process of its own, unless the time is over; `end` in seconds of `time.time`."""
-    if time.time() >= end:
-        return
-    study = search.study(number)
-    if number == 0 and not study.get_trials(states=(TrialState.WAITING,)):
-        study.enqueue_trial(search.space.positions(search.space.start))
-    study.optimize(partial(objective, search, number), n_trials=1)
-
-
-def run_search(search: Search, budget: int, minutes: float, jobs: int) -> list[Result]:
-    """Run the trials that are not finished yet, the recipe's own settings first; return the finished ones.
-
-    One call at a time: trials that seem to be running are taken for those of a call that was stopped.
-
-    Args:
-        budget: trials in all, those of earlier calls among them
-        minutes: after which no trial of this call begins; 0 is no limit
-        jobs: processes; -1 is one for each core
-    """
-    drop_half_line(search.scoring.run.scratch / JOURNAL)
-    study = search.study()
-    for trial in study.get_trials(states=(TrialState.RUNNING,)):  # the process that ran it was stopped
-        study.tell(trial.number, state=TrialState.FAIL)
-    end = time.time() + 60 * minutes if minutes else float("inf")
-    known = {result.number for result in search.results()}
-    missing = [number for number in range(budget) if number not in known]
-    if missing and missing[0] == 0:  # alone: the maps that most trials need are made meanwhile
-        run_trial(search, missing.pop(0))
-    tasks = (joblib.delayed(run_trial)(search, number, end) for number in missing)
-    done = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(tasks)
-    for _ in tqdm(done, desc="search", unit="trial", initial=budget - len(missing), total=budget):
-        pass
-    return [result for result in search.results() if result.number < budget]
-
-
-def drop_half_line(journal: Path) -> None:
-    """Cut off what a crash left of a line: Optuna would append to it, and could read the journal no more."""
-    content = journal.read_bytes() if journal.is_file() else b""
-    if content and not content.endswith(b"\n"):
-        write_bytes(journal, content[: content.rfind(b"\n") + 1])
-
-
-# --- command line -----------------------------------------------------------------------------------------------------
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--track", required=True, choices=sorted(TRACKS))
+    parser.add_argument("--out", required=True, type=Path, help="the recipe that is written")
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="of the finished run")
+    parser.add_argument("--data", type=Path, help="its folder; data/<track> if not given")
+    parser.add_argument("--sampler", choices=("tpe", "random"), default="tpe")
+    parser.add_argument("--budget", type=int, default=60, help="trials")
+    parser.add_argument("--minutes", type=float, default=0, help="after which no trial begins; 0: no limit")
+    images = "val images that are scored, drawn by the seed; 0: all"
+    parser.add_argument("--images", type=int, default=0, help=images)
+    window = "Track 3: where the peak threshold may lie; near 0 or 255 the CRF has saturated, and scores say little"
+    parser.add_argument("--thresholds", nargs=2, type=int, default=(0, 255), metavar=("LOW", "HIGH"), help=window)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=-1, help="processes; -1: all cores")
+    levels = "key=[levels], a list in YAML; one level fixes the parameter"
+    parser.add_argument("--parameter", action="append", default=[], help=levels)
+    args = parser.parse_args(arguments)
+    if args.budget < 1 or args.images < 0:
+        parser.error(f"expected a budget from 1 and images from 0, got {args.budget} and {args.images}")
+    return args
 
 
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
-    args = parse(arguments)
-    data = args.data or Path("data") / args.track
-    run = Run(
-        params=args.params,
-        track=args.track,
-        manifest=args.manifest or data / "manifest",
-        maps=args.maps or data / "maps" / "val",
-        model=args.model or data / "model",
-        scratch=data / "search",
-    )
-    track = get_track(args.track)
-    scoring = prepare(run, args.images, args.seed)
-    space = make_space(scoring.sections, track, _parameters(args.parameter))
+    args = _parse(arguments)
+    # help needs none of these libraries
+    from pipeline.evaluate.metrics import ranking
+    from pipeline.experiments.search_space import make_space, recipe_keys
+    from pipeline.experiments.search_study import Search, best_of, page, run_search, table
+    from pipeline.experiments.search_trials import prepare
+    from pipeline.params.changes import parse_changes, write_changed
+
+    track, data = get_track(args.track), args.data or Path("data") / args.track
+    given = parse_changes(args.parameter, "--parameter")
+    scoring = prepare(args.params, track, data, args.images, args.seed)
+    space = make_space(scoring.values["tracks"][args.track], track, given)
     search = Search(scoring, space, args.sampler, args.seed, tuple(args.thresholds))
-    results = run_search(search, args.budget, args.minutes, args.jobs)
-    label = ranking(track.task).label
-    images = f"{scoring.images} images of split val"
-    text = page(results, space, f"{args.track}, {images}, sampler {args.sampler}", label)
-    path = args.table or Path("reports") / args.track / "search.csv"
-    write_text(path, table(results, space, scoring.images))
-    write_text(path.with_suffix(".md"), text)
-    best = best_of(results)
-    note = (
-        f"{args.params.name} with the settings that `make search` found for {args.track}: {best.score:.4f} on {images}"
-    )
-    write_recipe(args.params, args.track, best.point, args.out, note)
-    print(text)
-    print(f"recipe: {args.out}, trials: {path}")
+    trials = run_search(search, args.budget, args.minutes, args.jobs)
+    images, reports = f"{scoring.images} images of split val", Path("reports") / args.track
+    text = page(trials, space, f"{args.track}, {images}, sampler {args.sampler}", ranking(track.task).label)
+    write_text(reports / "search.csv", table(trials, space, scoring.images))
+    write_text(reports / "search.md", text)
+    best = best_of(trials)
+    found = f"the settings that `make search` found for {args.track}: {best.user_attrs['score']:.4f} on {images}"
+    note = f"{args.params.name} with {found}"
+    write_changed(args.params, args.track, recipe_keys(space.point(best.params)), args.out, note)
+    print(f"{text}\nrecipe: {args.out}, trials: {reports / 'search.csv'}")
     return 0
-
-
-def _parameters(given: Sequence[str]) -> dict[str, list[Any]]:
-    """Levels from the command line.
-
-    >>> _parameters(["extract.percentile=[80, 90]"])
-    {'extract.percentile': [80, 90]}
-    """
-    parameters = {}
-    for text in given:
-        key, _, levels = text.partition("=")
-        try:
-            parameters[key] = json.loads(levels)
-        except json.JSONDecodeError:
-            parameters[key] = None
-        if not isinstance(parameters[key], list) or not parameters[key]:
-            raise SettingsError(f"parameter: expected key=[levels] such as extract.percentile=[80, 90], got {text!r}")
-    return parameters
 
 
 if __name__ == "__main__":

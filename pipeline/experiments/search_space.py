@@ -12,6 +12,7 @@ from typing import Any
 import optuna
 
 from pipeline.core.errors import SettingsError
+from pipeline.core.settings import flatten
 from pipeline.core.tracks import Track
 
 Point = Mapping[str, Any]
@@ -38,52 +39,31 @@ ONLY_LOCALIZATION = ("refine.shape",)
 EXTRACTION = ("extract.negative_weights", "extract.sizes", "extract.flip")  # maps that have to be made
 
 
-def lookup(values: Mapping[str, Any], key: str) -> Any:
-    """The value of a dotted key.
-
-    >>> lookup({"a": {"b": 1}}, "a.b")
-    1
-    """
-    here: Any = values
-    for step in key.split("."):
-        here = here[step]
-    return here
-
-
-def assign(values: dict[str, Any], key: str, value: Any) -> None:
-    """Set the value of a dotted key that exists."""
-    *steps, last = key.split(".")
-    here: Any = values
-    for step in steps:
-        here = here[step]
-    here[last] = value
-
-
 @dataclass(frozen=True, slots=True)
 class Space:
-    """Parameters with their levels, and the point of the recipe.
+    """Parameters with their levels."""
 
-    Attributes:
-        levels: of each parameter, numbers in order
-        start: a level for each parameter
-    """
-
-    levels: Mapping[str, tuple[Any, ...]]
-    start: Point
+    levels: Mapping[str, tuple[Any, ...]]  # of each parameter, numbers in order
+    start: Point  # the recipe's, but for parameters that are fixed at other levels
+    recipe: Point
 
     def suggest(self, trial: optuna.Trial) -> Point:
-        """The point of a trial. A parameter without effect is not suggested and keeps the recipe's level, so that equal
-        settings are equal points."""
+        """The point of a trial. A parameter without effect is not suggested and keeps its level of the start, so that
+        equal settings are equal points."""
         point = dict(self.start)
         for key, levels in self.levels.items():
             if len(levels) > 1 and has_effect(key, point):
                 point[key] = levels[_suggest_position(trial, key, levels)]
         return point
 
+    def point(self, positions: Mapping[str, int]) -> Point:
+        """The point of what was suggested."""
+        return {**self.start, **{key: self.levels[key][position] for key, position in positions.items()}}
+
     def positions(self, point: Point) -> dict[str, int]:
         """The point as Optuna has it.
 
-        >>> Space({"a": (1, 2, 4)}, {"a": 4}).positions({"a": 2})
+        >>> Space({"a": (1, 2, 4)}, {"a": 4}, {"a": 4}).positions({"a": 2})
         {'a': 1}
         """
         return {key: levels.index(point[key]) for key, levels in self.levels.items()}
@@ -115,28 +95,27 @@ def has_effect(key: str, point: Point) -> bool:
     return bool(point["refine.crf.iterations"] > 0 and (name == "compat" or point[f"{kernel}.compat"] > 0))
 
 
-def make_space(sections: Mapping[str, Any], track: Track, given: Mapping[str, Sequence[Any]]) -> Space:
+def make_space(sections: Mapping[str, Any], track: Track, given: Mapping[str, Any]) -> Space:
     """The parameters of a track around the settings of a recipe.
 
     Args:
         sections: `extract` and `refine` as in the recipe
-        given: levels that replace those of `LEVELS`; one level fixes a parameter
+        given: lists of levels that replace those of `LEVELS`; one level fixes a parameter
 
     Raises:
         SettingsError: if a parameter is unknown, or there is nothing to choose
     """
-    if unknown := sorted(given.keys() - LEVELS.keys()):
-        raise SettingsError(f"parameter {unknown[0]}: expected one of {list(LEVELS)}, got {unknown[0]!r}")
-    levels, start = {}, {}
-    for key, usual in LEVELS.items():
-        if key in (ONLY_LOCALIZATION if track.task == "segmentation" else ONLY_SEGMENTATION):
-            if key in given:
-                raise SettingsError(
-                    f"parameter {key}: expected a parameter of {track.name}, got one of the other track"
-                )
-            continue
-        here = _of_recipe(sections, key)
-        wanted = [float(level) if isinstance(here, float) else level for level in given.get(key, usual)]
+    others = ONLY_LOCALIZATION if track.task == "segmentation" else ONLY_SEGMENTATION
+    known_keys = [key for key in LEVELS if key not in others]
+    if unknown := [key for key in given if key not in known_keys]:
+        raise SettingsError(f"parameter {unknown[0]}: expected one of {track.name}, {known_keys}, got {unknown[0]!r}")
+    if wrong := [key for key, known in given.items() if not isinstance(known, list) or not known]:
+        raise SettingsError(
+            f"parameter {wrong[0]}: expected a list of levels such as [80, 90], got {given[wrong[0]]!r}"
+        )
+    levels, start, recipe = {}, {}, _of_recipe(sections, known_keys)
+    for key, here in recipe.items():
+        wanted = [float(level) if isinstance(here, float) else level for level in given.get(key, LEVELS[key])]
         if key == "refine.min_probability":  # maps of less probable classes were not kept
             wanted = [level for level in wanted if level >= sections["extract"]["min_probability"]]
         known = wanted if key in given and len(wanted) == 1 else [*wanted, *([] if here in wanted else [here])]
@@ -144,13 +123,28 @@ def make_space(sections: Mapping[str, Any], track: Track, given: Mapping[str, Se
         levels[key] = tuple(sorted(known) if _are_numbers(known) else known)
     if all(len(known) == 1 for known in levels.values()):
         raise SettingsError("expected at least one parameter with two levels, got only fixed ones: nothing to search")
-    return Space(levels, start)
+    return Space(levels, start, recipe)
 
 
-def _of_recipe(sections: Mapping[str, Any], key: str) -> Any:
-    """The level that a recipe has; MaS is percentile 100, and no CRF is one without iterations."""
-    if key == "extract.percentile" and sections["extract"]["scale"] == "max":
-        return 100.0
-    if key == "refine.crf.iterations" and not sections["refine"]["crf"]["enabled"]:
-        return 0
-    return lookup(sections, key)
+def _of_recipe(sections: Mapping[str, Any], keys: Sequence[str]) -> Point:
+    """The levels that a recipe has; MaS is percentile 100, and no CRF is one without iterations."""
+    values = dict(flatten(sections))
+    if values["extract.scale"] == "max":
+        values["extract.percentile"] = 100.0
+    if not values["refine.crf.enabled"]:
+        values["refine.crf.iterations"] = 0
+    return {key: values[key] for key in keys}
+
+
+def recipe_keys(point: Point) -> dict[str, Any]:
+    """The point as keys of a recipe, with `extract.scale` and `refine.crf.enabled`.
+
+    >>> recipe_keys({"extract.percentile": 100.0, "refine.crf.iterations": 0})
+    {'extract.scale': 'max', 'refine.crf.enabled': False}
+    """
+    is_refined, percentile = point["refine.crf.iterations"] > 0, point["extract.percentile"]
+    values = {key: value for key, value in point.items() if is_refined or not key.startswith("refine.crf.")}
+    values |= {"extract.scale": "max" if percentile == 100 else "percentile", "refine.crf.enabled": is_refined}
+    if percentile == 100:
+        del values["extract.percentile"]
+    return values

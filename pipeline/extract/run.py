@@ -5,14 +5,16 @@ Shards that an earlier run made of the same images, weights and settings are use
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from pipeline.core.archives import content_digest
 from pipeline.core.device import Hardware, choose_hardware
+from pipeline.core.errors import MapError
 from pipeline.core.manifest import SPLITS, Manifest, Split
 from pipeline.core.reuse import Finished, digest, finished_of
 from pipeline.core.store import Arrays, Shard, Store, finish, write_shard
@@ -40,6 +42,15 @@ class Counts:
     precision: str
 
 
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """One way to make maps of the features: a head, its settings, and where the maps go."""
+
+    classifier: Classifier
+    settings: ExtractSettings
+    out: Path
+
+
 def extract(
     manifest: Manifest,
     classifier: Classifier,
@@ -61,23 +72,66 @@ def extract(
         MapError: naming the image whose map is not finite
         DataError: naming an image that cannot be read
     """
+    (counts,) = extract_together(manifest, [Extraction(classifier, settings, out)], with_true, with_targets)
+    return counts
+
+
+def extract_together(
+    manifest: Manifest, extractions: Sequence[Extraction], with_true: bool, with_targets: bool = False
+) -> list[Counts]:
+    """Write several sets of maps, each as `extract` would; an image passes the backbone once for all that lack it.
+
+    Raises:
+        MapError, DataError: as `extract`; MapError, too, if the backbones differ, or the settings of the views
+    """
+    check_alike(extractions)
+    classifier, settings = extractions[0].classifier, extractions[0].settings
     hardware = choose_hardware(settings.device, settings.precision, learning=False)
-    classifier.to(hardware.device).eval()
-    maps = MapStores(classifier, settings, hardware, out)
+    for one in extractions:
+        one.classifier.to(hardware.device).eval()
+    stores = [MapStores(one.classifier, one.settings, hardware, one.out) for one in extractions]
     shards = plan_shards(manifest, settings, classifier.design.output_stride, with_true, with_targets)
     with progress_bar(shards) as bar:
         for split in SPLITS:
             for jobs in shards[split]:
-                keys = maps.keys(jobs)
-                found = maps.find(keys)
-                made = dict[str, Arrays]()
-                for batch, views in [] if found else compute_batches(jobs, classifier, settings, hardware):
-                    made |= image_arrays(batch, views, classifier, settings)
+                keys = [store.keys(jobs) for store in stores]
+                arrays = [store.find(key) for store, key in zip(stores, keys, strict=True)]
+                reused = [bool(found) for found in arrays]
+                missing = [(one, made) for one, made in zip(extractions, arrays, strict=True) if not made]
+                for batch, views in compute_batches(jobs, classifier, settings, hardware) if missing else []:
+                    for one, made in missing:
+                        made |= image_arrays(batch, views, one.classifier, one.settings)
                     bar.update(len(batch))
-                bar.update(len(found))
-                maps.add(split, keys, found or made, reused=bool(found))
-            maps.finish(split, manifest.classes)
-    return maps.counts(warn_of_test_labels(manifest, settings))
+                bar.update(0 if missing else len(jobs))
+                for store, key, items, is_reused in zip(stores, keys, arrays, reused, strict=True):
+                    store.add(split, key, items, is_reused)
+            for store in stores:
+                store.finish(split, manifest.classes)
+    ignored = warn_of_test_labels(manifest, settings)
+    return [store.counts(ignored) for store in stores]
+
+
+def check_alike(extractions: Sequence[Extraction]) -> None:
+    """Refuse extractions that cannot share features.
+
+    Raises:
+        MapError: naming the first
+    """
+    first = extractions[0]
+    free = {name: getattr(first.settings, name) for name in ("negative_weights", "scale", "percentile")}
+    for other in extractions[1:]:
+        if not _same_features(first.classifier, other.classifier) or replace(other.settings, **free) != first.settings:
+            raise MapError(
+                f"{other.out}: expected the backbone and settings of {first.out} but for negative_weights, scale and "
+                "percentile, got others; extract them one by one"
+            )
+
+
+def _same_features(one: Classifier, other: Classifier) -> bool:
+    """Whether two classifiers have the same features for every image."""
+    designs = {(c.design.backbone, c.design.output_stride, c.design.normalization) for c in (one, other)}
+    ours, theirs = one.backbone.state_dict(), other.backbone.state_dict()
+    return len(designs) == 1 and all(torch.equal(value, theirs[name]) for name, value in ours.items())
 
 
 def progress_bar(shards: Mapping[Split, Sequence[Sequence[Job]]]) -> "tqdm[Any]":

@@ -12,6 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import MapError
+from pipeline.core.images import resize
+
+Scale = Literal["max", "percentile"]
 
 ROUNDING = 8 * float(np.finfo(np.float32).eps)  # a constant map that was resized differs by this share of its value
 LARGEST = 1.0e4  # of a scaled map, so that float16 (65504) holds it; everything above 1 is clipped to 1 in the end
@@ -30,7 +33,7 @@ class Standard:
     unit: float
 
 
-def find_standard(cam: NDArray[np.float32], scale: Literal["max", "percentile"], percentile: float) -> Standard:
+def find_standard(cam: NDArray[np.float32], scale: Scale, percentile: float) -> Standard:
     """Find the standard of one map M' at the size of its image.
 
     `low = min M'`; `unit = max(M' - low)` for `max`, `unit = per_i(M' - low)` for `percentile`, the i-th percentile
@@ -96,3 +99,25 @@ def raw_maps(arrays: Mapping[str, NDArray[Any]], prefix: str = "") -> NDArray[np
     """
     low, unit = arrays[f"{prefix}standard"].astype(np.float32).T[..., None, None]  # (P, 1, 1) each
     return np.asarray(arrays[f"{prefix}maps"].astype(np.float32) * unit + low, np.float32)
+
+
+def rescale_arrays(
+    arrays: Mapping[str, NDArray[Any]], shape: tuple[int, int], scale: Scale, percentile: float
+) -> dict[str, NDArray[Any]]:
+    """The stored arrays of one image on another scale; classes and probabilities stay.
+
+    Args:
+        arrays: as the stage `extract` leaves them
+        shape: (H, W) of the image, at whose size the standard is found
+        scale: MaS or PaS
+        percentile: of PaS, in (0, 100]
+    """
+    rescaled = dict(arrays)
+    for prefix in ("", "label_") if "label_maps" in arrays else ("",):
+        raw = raw_maps(arrays, prefix)
+        found = [find_standard(resize(cam, shape), scale, percentile) for cam in raw]
+        # a constant map stays one: its rounding errors must not be scaled up
+        was_constant = arrays[f"{prefix}standard"][:, 1] == 0
+        standards = [Standard(s.low, 0.0) if flat else s for s, flat in zip(found, was_constant, strict=True)]
+        rescaled |= scale_maps(raw, standards, prefix)
+    return rescaled

@@ -17,6 +17,7 @@ import numpy as np
 
 from pipeline.core.errors import ScoreError, command
 from pipeline.core.files import read_json, write_bytes, write_text
+from pipeline.core.summary import Summary
 from pipeline.core.tracks import TRACKS
 from pipeline.evaluate.run import DIAGNOSTICS
 from pipeline.report.figures import COLORS, new_axes, to_svg
@@ -86,8 +87,7 @@ def numbers(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     for phenomenon in ("p1", "p2", "p3"):
         for name, value in values[phenomenon].items():
             if isinstance(value, Mapping) and "mean" in value:
-                mean, spread = value["mean"], value["spread"]
-                text = "–" if mean is None else f"{mean:.4f}" + ("" if spread is None else f" ± {spread:.4f}")
+                text = "–" if value["mean"] is None else Summary(value["mean"], value["spread"], ()).show()
                 rows.append((f"{phenomenon}.{name}", text))
             elif isinstance(value, (int, float)):
                 rows.append((f"{phenomenon}.{name}", f"{value:.4g}"))

@@ -1,7 +1,7 @@
 """Tables and nested numbers to text."""
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,3 +94,23 @@ def column_points(rows: Sequence[Row], x: str, y: str) -> list[tuple[float, floa
     """The points of one column of a table over another; empty cells are left out."""
     pairs = [(number(row.get(x)), number(row.get(y))) for row in rows]
     return [(a, b) for a, b in pairs if a is not None and b is not None]
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a table in Markdown.
+
+    >>> markdown_table(["part", "gain"], [["CRF", "+0.02"]])
+    ['| part | gain |', '| --- | --- |', '| CRF | +0.02 |']
+    """
+    return [f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows)]
+
+
+def format_duration(seconds: float | None) -> str:
+    """Seconds as text for people.
+
+    >>> format_duration(59), format_duration(3720), format_duration(None)
+    ('59 s', '62 min', 'not recorded')
+    """
+    if seconds is None:
+        return "not recorded"
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

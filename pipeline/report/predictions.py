@@ -11,20 +11,29 @@ from pipeline.core.manifest import Record
 from pipeline.core.tracks import Track
 from pipeline.core.truth import IGNORE_INDEX, read_foreground, read_label_map
 from pipeline.evaluate.segmentation import classes_in
-from pipeline.report.formatting import column_points, number
+from pipeline.report.formatting import Row, column_points, number
 from pipeline.report.overlays import OVERLAP_COLORS, Pixels, class_colors, cut_out, overlap, paint, paint_heat
 from pipeline.report.results import Results
 
 
 def peak_threshold(results: Results) -> int:
-    """Track 3: the threshold at which per_image.csv was scored, where the pooled IoU of the refined maps peaks.
-
-    Else 128.
-    """
+    """Track 3: the threshold of the refined maps' IoU in per_image.csv."""
     exact = number(results.metrics.get("peak_threshold"))
-    if exact is not None and results.metrics.get("average") != "mean":
-        return int(exact)
-    points = column_points(results.table, "threshold", "after_crf")
+    return scored_threshold(exact, results.metrics.get("average"), results.table, "after_crf")
+
+
+def scored_threshold(peak: float | None, average: object, table: Sequence[Row], column: str) -> int:
+    """Track 3: the threshold at which per_image.csv was scored, where the pooled IoU peaks; else 128.
+
+    Args:
+        peak: the peak threshold of the ranking score
+        average: `evaluate.average`; with `mean` that score peaks elsewhere
+        table: the IoU curves
+        column: the pooled one, with or without the CRF
+    """
+    if peak is not None and average != "mean":
+        return int(peak)
+    points = column_points(table, "threshold", column)
     return int(max(points, key=lambda point: (point[1], point[0]))[0]) if points else 128
 
 
@@ -62,7 +71,13 @@ def draw_localization(
     mask, ignored = read_foreground(record, results.manifest.mask_kind)
     is_foreground = prediction > threshold if results.metrics.get("comparison") == ">" else prediction >= threshold
     codes = overlap(mask.astype(np.uint8), is_foreground.astype(np.uint8), ignored)
-    return Drawn([refined, ("truth", cut_out(image, mask, ignored)), ("overlap", _paint_overlap(image, codes))])
+    return Drawn(
+        [
+            refined,
+            ("truth", cut_out(image, mask, ignored)),
+            ("overlap", _paint_overlap(image, codes)),
+        ]
+    )
 
 
 def draw_segmentation(
@@ -74,7 +89,11 @@ def draw_segmentation(
         return Drawn([refined], classes_in(prediction))
     truth = read_label_map(record, results.manifest.mask_kind, len(results.manifest.classes))
     codes = overlap(truth, prediction, truth == IGNORE_INDEX)
-    tiles = [refined, ("truth", paint(image, truth, class_colors())), ("overlap", _paint_overlap(image, codes))]
+    tiles = [
+        refined,
+        ("truth", paint(image, truth, class_colors())),
+        ("overlap", _paint_overlap(image, codes)),
+    ]
     return Drawn(tiles, classes_in(prediction), classes_in(truth))
 
 

@@ -20,7 +20,7 @@ from pipeline.models.pyramid import pyramid_channels, pyramid_maps
 
 STRIDE = 4  # pixels for one cell of the output
 MULTIPLE = 32  # pixels; of the sides of an input
-LEVELS = {"upernet": (2, 3, 4), "fpn": (4,), "deeplabv3plus": (2, 3)}  # how many maps a decoder takes, the first of stride 4
+LEVELS = {"upernet": (2, 3, 4), "fpn": (4,), "deeplabv3plus": (2, 3)}  # maps that a decoder takes, from stride 4 on
 COARSEST = {"upernet": "8, 16 or 32", "fpn": "32", "deeplabv3plus": "8 or 16"}  # pixels
 
 

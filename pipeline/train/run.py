@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 
 from pipeline.core.device import Hardware, choose_hardware
+from pipeline.core.errors import SettingsError
 from pipeline.core.files import write_json, write_text
 from pipeline.core.images import read_rgb, resize_image
 from pipeline.core.manifest import Manifest
@@ -60,17 +61,55 @@ def fit(manifest: Manifest, settings: TrainSettings, logs: Path = Path("logs")) 
     Raises:
         TrainError: if there are no images to train on or to select by, or the loss is no longer a number
     """
+    (one,) = fit_together(manifest, [settings], logs)
+    return one
+
+
+def fit_together(manifest: Manifest, every: Sequence[TrainSettings], logs: Path = Path("logs")) -> list[Fit]:
+    """Train several heads on one frozen backbone, which differ in their pooling alone, each as `fit` would.
+
+    A single run may train its backbone, and is logged.
+
+    Raises:
+        TrainError: as `fit`
+        SettingsError: if more than the pooling differs, or several runs cannot share pooled features
+    """
+    settings = every[0]
+    _check_shareable(every)
     data = split_data(manifest, settings)
     hardware = choose_hardware(settings.device, settings.precision, learning=settings.backbone.trained)
-    classifier = new_classifier(settings, data.train, data.classes, hardware.device)
-    start, loggers = None, make_loggers(settings.loggers, logs)
-    if settings.backbone.trained or not classifier.method.uses_pooled_features:
-        training, start = fit_network(classifier, data, settings, hardware, loggers)
+    classifiers = [new_classifier(one, data.train, data.classes, hardware.device) for one in every]
+    first, start = classifiers[0], None
+    pools_alone = not settings.backbone.trained and first.method.uses_pooled_features
+    if len(every) > 1 and not pools_alone:
+        raise SettingsError(
+            f"train.method: expected one whose loss needs pooled features alone, got {settings.method!r}; its runs "
+            "cannot share them, train them one by one"
+        )
+    loggers = make_loggers(settings.loggers, logs) if len(every) == 1 else []
+    if pools_alone:
+        pooled = pool_views(first, [classifier.pool for classifier in classifiers], data, settings, hardware)
+        heads = zip(classifiers, pooled, strict=True)
+        trainings = [fit_head(one.head, features, data, settings, hardware, loggers) for one, features in heads]
     else:
-        (features,) = pool_views(classifier, [classifier.pool], data, settings, hardware)
-        training = fit_head(classifier.head, features, data, settings, hardware, loggers)
-    set_offset(classifier, find_offset(classifier, data.train_files, settings, hardware))
-    return Fit(classifier, training, describe(classifier, data, settings, hardware, start))
+        training, start = fit_network(first, data, settings, hardware, loggers)
+        trainings = [training]
+    offset = find_offset(first, data.train_files, settings, hardware)
+    for classifier in classifiers:
+        classifier.design = replace(classifier.eval().design, offset=offset)
+    return [
+        Fit(classifier, training, describe(classifier, data, settings, hardware, start))
+        for classifier, training in zip(classifiers, trainings, strict=True)
+    ]
+
+
+def _check_shareable(every: Sequence[TrainSettings]) -> None:
+    first = every[0]
+    others = [replace(one, pooling=first.pooling, tap_threshold=first.tap_threshold) for one in every[1:]]
+    if others and (first.backbone.trained or any(other != first for other in others)):
+        raise SettingsError(
+            "train: expected a frozen backbone and settings that differ in pooling and tap_threshold alone, got others"
+        )
 
 
 def find_offset(classifier: Classifier, files: Sequence[Path], settings: TrainSettings, hardware: Hardware) -> Offset:
@@ -84,11 +123,6 @@ def find_offset(classifier: Classifier, files: Sequence[Path], settings: TrainSe
     images = (torch.from_numpy(view).permute(2, 0, 1)[None].to(hardware.device) for view in views)
     with hardware.autocast():
         return measure_offset(classifier.eval().features, images)
-
-
-def set_offset(classifier: Classifier, offset: Offset) -> None:
-    """Write the offset of the cells into the design."""
-    classifier.design = replace(classifier.design, offset=offset)
 
 
 def describe(

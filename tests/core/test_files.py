@@ -11,7 +11,7 @@ import pytest
 from support.helpers import ROOT
 
 from pipeline.core.errors import StoreError
-from pipeline.core.files import read_json, sha256, write_bytes, write_json, write_text
+from pipeline.core.files import make_once, read_json, sha256, write_bytes, write_json, write_text
 
 
 def test_what_is_written_is_read_and_hashed(tmp_path: Path) -> None:
@@ -123,3 +123,24 @@ def test_nothing_that_is_read_can_run_code() -> None:
 )
 def test_the_search_finds_what_it_is_for(line: str, count: int) -> None:
     assert len(offences(line)) == count
+
+
+def test_a_folder_that_another_process_made_meanwhile_is_used(tmp_path):
+    def make(out):
+        out.mkdir()
+        (out / "a").write_text("ours")
+        (tmp_path / "made").mkdir()
+        (tmp_path / "made" / "a").write_text("theirs")
+
+    assert (make_once(tmp_path / "made", make) / "a").read_text() == "theirs"
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
+def test_a_folder_that_could_not_be_finished_is_not_there(tmp_path):
+    def fail(out):
+        out.mkdir()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make_once(tmp_path / "made", fail)
+    assert not any(tmp_path.iterdir())

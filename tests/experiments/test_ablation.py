@@ -12,9 +12,8 @@ from support.checkout import ROOT, Checkout, shrink
 
 from pipeline.core.errors import StoreError
 from pipeline.core.settings import write_yaml
-from pipeline.experiments.ablation import main
+from pipeline.experiments.ablation import main, run_project
 from pipeline.experiments.ablation_rows import Variant
-from pipeline.experiments.project import run_project
 
 OUT = "ablation/tiny-track1"
 RESULTS = ("results.json", "table.csv", "table.md", "figure.svg", "strip.png")
@@ -103,6 +102,10 @@ def test_a_plan_alone_runs_nothing(tmp_path, monkeypatch, capsys) -> None:
 @pytest.mark.parametrize(("words", "message"), [
     (["--seeds", "one"], "seeds: expected whole numbers"),
     (["--seeds", "0,0"], "each once"),
+    (["--seeds=-1"], "seeds: expected whole numbers"),
+    (["--seeds", ""], "seeds: expected whole numbers"),
+    (["--set", "train.epochs"], "--set: expected KEY=VALUE"),
+    (["--set", "train.epochs=two"], "train.epochs: expected a valid integer, got 'two'"),
     (["--recipe", "recipes/none.yaml"], "expected a params file, found none"),
 ])  # fmt: skip
 def test_mistakes_are_said_before_anything_is_written(tmp_path, monkeypatch, capsys, words, message) -> None:

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pytest
 from support.helpers import RECIPE, ROOT, merge
-from support.import_graph import imported_packages
+from support.import_graph import imported_files, imported_packages
 
-from pipeline.core.errors import SettingsError
 from pipeline.core.settings import read_params, write_yaml
-from pipeline.core.tracks import get_track
-from pipeline.experiments.ablation_plan import OWN_DEPS, Ablation, write_plan
+from pipeline.experiments.ablation import main
+from pipeline.experiments.ablation_plan import TEMPLATES
 from pipeline.experiments.ablation_rows import Variant
 
 
@@ -23,7 +22,8 @@ def stages(tmp_path, monkeypatch):
         write_yaml(
             recipe, merge(read_params(RECIPE), {"tracks": {track: {"train": {"backbone": {"trained": trained}}}}})
         )
-        write_plan(Ablation(recipe, get_track(track), seeds, grid, tmp_path / "run"))
+        words = ["--recipe", str(recipe), "--track", track, "--seeds", ",".join(map(str, seeds)), *["--grid"] * grid]
+        assert main([*words, "--out", str(tmp_path / "run"), "--plan-only"]) == 0
         return read_params(tmp_path / "run" / "dvc.yaml")["stages"]
 
     return make
@@ -92,17 +92,38 @@ def test_a_stage_of_the_chain_depends_on_what_the_chain_says(stages):
     scripts = {"train-seed0": "train", "extract": "extract", "refine-gap-keep-max-score_map-seed0": "refine"}
     for name, script in scripts.items():
         listed = {Path(dep).as_posix().split(f"{ROOT.name}/")[-1] for dep in made[name]["deps"]}
-        ours = f"stages/{script}.py" if script == "refine" else "pipeline/experiments/shared.py"
-        assert imported_packages(ROOT / "stages" / f"{script}.py") | {ours} <= listed
+        assert imported_packages(ROOT / "stages" / f"{script}.py") | {f"stages/{script}.py"} <= listed
 
 
-def test_rescaling_depends_on_what_it_imports():
-    packages = imported_packages(ROOT / "pipeline" / "experiments" / "rescale.py")
-    assert set(OWN_DEPS["rescale"]) == {*packages, "pipeline/experiments/rescale.py"}
+def test_rescaling_depends_on_what_it_imports(stages):
+    listed = {Path(dep).as_posix() for dep in stages()["rescale-gap-keep-max-seed0"]["deps"]}
+    code = {dep.split(f"{ROOT.name}/")[-1] for dep in listed if "pipeline/" in dep}
+    assert code == imported_packages(ROOT / "pipeline" / "extract" / "rescale.py")
 
 
-def test_all_other_lists_name_files_that_are_there():
-    assert all((ROOT / dep).exists() for deps in OWN_DEPS.values() for dep in deps)
+def test_the_comparison_depends_on_what_changes_its_numbers(stages):
+    deps, code = stages(seeds=(0, 1))["compare"]["deps"], set(read_params(TEMPLATES)["compare"]["code"])
+    assert {dep for dep in deps if dep.endswith(".py")} == {f"{deps[0].split('pipeline/')[0]}{file}" for file in code}
+    imported = {file.as_posix() for file in imported_files(ROOT / "pipeline" / "experiments" / "compare.py")}
+    assert code - imported == {"pipeline/experiments/compare.py"}  # nothing that it does not import
+    own = {file for file in imported if file.startswith("pipeline/experiments/")}
+    assert {*own, "pipeline/evaluate/metrics.py", "pipeline/core/summary.py"} <= code
+    assert {"plan.json", "manifest", "drawn"} <= {*deps}  # the manifest names images, which may have been drawn
+    assert sum(dep.endswith("/metrics.json") for dep in deps) == 8  # all seeds
+    shown = [dep for dep in deps if dep.startswith("refined/")]
+    assert len(shown) == 4
+    assert all(dep.endswith("-seed0") for dep in shown)
+
+
+def test_params_that_are_the_same_stay_untouched(stages, tmp_path):
+    def times():
+        return {path.name: path.stat().st_mtime_ns for path in (tmp_path / "run" / "params").iterdir()}
+
+    stages()
+    before = times()
+    stages(grid=True)
+    after = times()
+    assert before.items() <= after.items()
 
 
 def test_rows_name_the_params_that_repeat_them(stages, tmp_path):
@@ -115,21 +136,3 @@ def test_rows_name_the_params_that_repeat_them(stages, tmp_path):
         4,
         "clamp",
     )
-
-
-def test_changes_are_those_of_the_recipe_and_nothing_else_moves(tmp_path):
-    ablation = Ablation(RECIPE, get_track("track3"), (0,), False, tmp_path, {"train.epochs": 7})
-    assert ablation.values() == merge(read_params(RECIPE), {"tracks": {"track3": {"train": {"epochs": 7}}}})
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "message"),
-    [
-        ("train.epoch", 2, "train.epoch: expected this key, found .*did you mean 'epochs'"),
-        ("train.epochs", "two", "train.epochs: expected a valid integer, got 'two'"),
-        ("train.select", "loss", "train.select: expected 'train.checkpoint', as this key is called now"),
-    ],
-)
-def test_changes_that_no_params_file_could_have_are_refused(tmp_path, key, value, message):
-    with pytest.raises(SettingsError, match=message):
-        Ablation(RECIPE, get_track("track3"), (0,), False, tmp_path, {key: value}).values()

@@ -7,9 +7,16 @@ from pathlib import Path
 
 from support.ablation import SEEDS, collected
 
+from pipeline.core.summary import summarize
 from pipeline.evaluate.run import to_csv
-from pipeline.experiments.ablation_results import ScoredRow, summarize
-from pipeline.experiments.ablation_tables import csv_rows, markdown, table_lines, why_lines
+from pipeline.experiments.ablation_tables import (
+    PartGain,
+    ScoredRow,
+    csv_rows,
+    markdown,
+    table_lines,
+    why_lines,
+)
 
 
 def _row(title: str, **scores: float) -> ScoredRow:
@@ -72,3 +79,7 @@ def test_what_is_not_known_has_no_heading(ablation: Path) -> None:
     assert "## Diagnostics" not in page
     assert "What each part is worth" not in page
     assert "2 images of split val, seed 3." in page
+
+
+def test_a_gain_is_shown_as_a_summary() -> None:
+    assert PartGain(0.5, 0.25, (), -1.0, 1.0).show(2, signed=True) == "+0.50 ± 0.25"

@@ -9,8 +9,10 @@ from support.ablation import WORTH, collected
 
 from pipeline.core.errors import ScoreError, StoreError
 from pipeline.core.files import read_json, write_json
-from pipeline.experiments.ablation_results import ScoredRow, summarize
+from pipeline.core.summary import summarize
+from pipeline.experiments import compare as module
 from pipeline.experiments.ablation_rows import grid
+from pipeline.experiments.ablation_tables import ScoredRow
 from pipeline.experiments.compare import add_gains, compare, part_gains
 
 FILES = ("results.json", "table.csv", "table.md", "figure.svg", "strip.png")
@@ -24,7 +26,7 @@ def test_rows_without_crf_come_from_before_crf(ablation: Path) -> None:
     rows = collected(ablation).groups["additive"]
     assert [row.scores["peak_iou"].values[0] for row in rows] == pytest.approx([0.4, 0.42, 0.46, 0.54, 0.7])
     assert [row.scores["peak_iou"].values[1] for row in rows] == pytest.approx([0.41, 0.43, 0.47, 0.55, 0.71])
-    assert [row.crf for row in rows] == [False, True, True, True, True]
+    assert [row.parts[0] for row in rows] == [False, True, True, True, True]
 
 
 def test_gains_are_paired_by_seed(ablation: Path) -> None:
@@ -60,7 +62,7 @@ def test_a_score_that_is_null_in_every_run_is_left_out(ablation: Path) -> None:
 
 def test_equal_scores_give_equal_files(ablation: Path) -> None:
     def files() -> dict[str, bytes]:
-        compare(ablation, images=2)
+        compare(ablation)
         return {name: (ablation / name).read_bytes() for name in FILES}
 
     first = files()
@@ -70,7 +72,7 @@ def test_equal_scores_give_equal_files(ablation: Path) -> None:
 
 
 def test_results_as_json_are_by_name(ablation: Path) -> None:
-    compare(ablation, images=2)
+    compare(ablation)
     results = read_json(ablation / "results.json")
     row = results["groups"]["additive"][1]
     assert row["scores"]["peak_threshold"] == {"mean": 100.5, "spread": pytest.approx(0.5**0.5), "values": [100, 101]}
@@ -80,7 +82,7 @@ def test_results_as_json_are_by_name(ablation: Path) -> None:
 
 
 def test_the_strip_has_a_column_for_each_row(ablation: Path) -> None:
-    compare(ablation, images=2)
+    compare(ablation)
     strip = cv2.imread(str(ablation / "strip.png"))
     columns = 2 + 5
     assert strip.shape == (2 * 160, columns * 160, 3)
@@ -125,3 +127,28 @@ def test_a_set_without_diagnosis_says_nothing_of_why(ablation: Path) -> None:
     for path in ablation.glob("scores/*/diagnostics.json"):
         write_json(path, {"note": "nothing to look at"})
     assert collected(ablation).why == {}
+
+
+@pytest.mark.parametrize(
+    ("facts", "threshold", "column"),
+    [
+        ({}, 100, "after_crf"),
+        ({"average": "pooled", "comparison": ">="}, 100, "after_crf"),
+        ({"comparison": ">"}, 101, "after_crf"),  # {score > 100} has the border of {score >= 101}
+        ({"average": "mean"}, 7, "after_crf_mean"),  # per_image.csv is of the pooled peak
+    ],
+)
+def test_figures_show_the_reading_that_ranks(ablation: Path, monkeypatch, facts, threshold, column) -> None:
+    for path in ablation.glob("scores/*/metrics.json"):
+        write_json(path, {**read_json(path), **facts})
+        peak = [[f"{t}", "0.5", f"{0.9 if t == 7 else 0.1}", "0.25", "0.75"] for t in range(256)]
+        header = ["threshold", "before_crf", "after_crf", "before_crf_mean", "after_crf_mean"]
+        (path.parent / "table.csv").write_text("\n".join(",".join(row) for row in [header, *peak]))
+    drawn = {}
+    monkeypatch.setattr(module, "curves", lambda lines: drawn.setdefault("lines", lines) and b"")
+    monkeypatch.setattr(module, "strip", lambda manifest, track, columns, images: drawn.update(columns=columns) or b"")
+    compare(ablation)
+    assert drawn["columns"][-1].threshold == threshold
+    (_, seeds) = drawn["lines"][-1]
+    assert seeds[0][8] == {"after_crf": 0.1, "after_crf_mean": 0.75}[column]
+    assert drawn["lines"][0][1][0][8] == {"after_crf": 0.5, "after_crf_mean": 0.25}[column]  # CAM: before the CRF

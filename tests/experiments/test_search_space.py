@@ -8,7 +8,7 @@ from support.helpers import recipe
 
 from pipeline.core.errors import SettingsError
 from pipeline.core.tracks import get_track
-from pipeline.experiments.search_space import LEVELS, ONLY_SEGMENTATION, Space, has_effect, make_space
+from pipeline.experiments.search_space import LEVELS, ONLY_SEGMENTATION, Space, has_effect, make_space, recipe_keys
 
 SECTIONS = recipe()["tracks"]["track3"]
 
@@ -41,6 +41,7 @@ def test_given_levels_replace_the_usual_ones_and_one_level_fixes_a_parameter():
     assert set(space.levels["extract.percentile"]) == {80.0, 85.0, SECTIONS["extract"]["percentile"]}
     assert space.levels["refine.exponent"] == (1.0,)
     assert space.start["refine.exponent"] == 1.0
+    assert space.recipe["refine.exponent"] == SECTIONS["refine"]["exponent"] != 1.0
 
 
 def test_maps_of_classes_that_were_not_kept_are_not_asked_for():
@@ -52,7 +53,9 @@ def test_maps_of_classes_that_were_not_kept_are_not_asked_for():
 @pytest.mark.parametrize(("given", "message"), [
     ({"refine.exponents": [1]}, "expected one of"),
     ({key: [1] for key in LEVELS if key not in ONLY_SEGMENTATION}, "nothing to search"),
-    ({"refine.background": [0.2, 0.5]}, "expected a parameter of track3"),
+    ({"refine.background": [0.2, 0.5]}, "expected one of track3"),
+    ({"refine.exponent": 0.5}, "expected a list of levels"),
+    ({"refine.exponent": []}, "expected a list of levels"),
 ])  # fmt: skip
 def test_senseless_parameters_are_refused(given, message):
     with pytest.raises(SettingsError, match=message):
@@ -89,8 +92,19 @@ def test_what_switches_a_parameter_off_stands_before_it():
         assert order.index("refine.crf.iterations") < order.index(of_kernel[0])
 
 
+def test_the_ends_of_two_parameters_are_switches_of_the_recipe():
+    start = make_space(SECTIONS, get_track("track3"), {}).start
+    written = recipe_keys({**start, "extract.percentile": 100.0, "refine.crf.iterations": 0})
+    assert written["extract.scale"] == "max"
+    assert written["refine.crf.enabled"] is False
+    assert not {"extract.percentile", "refine.crf.iterations", "refine.crf.bilateral.compat"} & written.keys()
+    written = recipe_keys({**start, "extract.percentile": 90.0, "refine.crf.iterations": 3})
+    assert (written["extract.scale"], written["refine.crf.enabled"]) == ("percentile", True)
+    assert (written["extract.percentile"], written["refine.crf.iterations"]) == (90.0, 3)
+
+
 def test_levels_that_are_no_numbers_have_no_order():
-    space = Space({"a": ([320], [320, 448]), "b": (1, 2, 4)}, {"a": [320], "b": 1})
+    space = Space({"a": ([320], [320, 448]), "b": (1, 2, 4)}, {"a": [320], "b": 1}, {})
     trial = optuna.trial.FixedTrial({"a": 1, "b": 2})
     assert space.suggest(trial) == {"a": [320, 448], "b": 4}
     assert isinstance(trial.distributions["a"], optuna.distributions.CategoricalDistribution)

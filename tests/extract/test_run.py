@@ -10,9 +10,11 @@ import torch
 from support.extraction import SHAPES, run, written
 from support.helpers import color_image, extract_settings, make_tiny, row, write_png
 
-from pipeline.core.errors import DataError
+from pipeline.core.errors import DataError, MapError
 from pipeline.core.manifest import Manifest, from_rows
 from pipeline.core.reuse import KEPT_RUNS
+from pipeline.extract.run import Extraction, extract, extract_together
+from pipeline.models.backbones import Normalization
 
 
 def test_every_image_of_the_splits_and_no_other(manifest: Manifest, tmp_path: Path) -> None:
@@ -149,3 +151,58 @@ def test_workers_are_no_reason_to_make_maps_again(manifest: Manifest, tmp_path: 
     run(manifest, tmp_path / "maps", workers=0)
     again, _ = run(manifest, tmp_path / "maps", workers=1)
     assert again["images_reused"] == 5
+
+
+# --- several sets of maps in one pass ---------------------------------------------------------------------------------
+
+
+def test_extractions_in_one_go_equal_extractions_one_by_one(manifest: Manifest, tmp_path: Path) -> None:
+    heads = [make_tiny(classes=4, pooling="gap"), make_tiny(classes=4), make_tiny(classes=4)]
+    torch.nn.init.normal_(heads[1].head.weight, std=0.5)
+    changes = [{"negative_weights": "keep"}, {"negative_weights": "clamp"}, {"scale": "max"}]
+    extractions = [
+        Extraction(head, extract_settings(**change), tmp_path / f"together{n}")
+        for n, (head, change) in enumerate(zip(heads, changes, strict=True))
+    ]
+    counts = extract_together(manifest, extractions, with_true=False)
+    for n, one in enumerate(extractions):
+        alone = extract(manifest, one.classifier, tmp_path / f"alone{n}", one.settings)
+        assert counts[n] == alone
+        assert written(one.out) == written(tmp_path / f"alone{n}")
+
+
+def test_extractions_of_different_backbones_or_views_are_refused(manifest: Manifest, tmp_path: Path) -> None:
+    first, other = make_tiny(classes=4), make_tiny(classes=4)
+    torch.nn.init.normal_(next(other.backbone.parameters()))
+    pair = [
+        Extraction(first, extract_settings(), tmp_path / "a"),
+        Extraction(other, extract_settings(), tmp_path / "b"),
+    ]
+    with pytest.raises(MapError, match="expected the backbone and settings"):
+        extract_together(manifest, pair, with_true=False)
+    other = make_tiny(classes=4)
+    other.design = replace(other.design, normalization=Normalization((0.1, 0.1, 0.1), (1.0, 1.0, 1.0)))
+    pair[1] = Extraction(other, extract_settings(), tmp_path / "b")
+    with pytest.raises(MapError, match="expected the backbone and settings"):
+        extract_together(manifest, pair, with_true=False)
+    pair[1] = Extraction(first, extract_settings(flip=not extract_settings().flip), tmp_path / "b")
+    with pytest.raises(MapError, match="expected the backbone and settings"):
+        extract_together(manifest, pair, with_true=False)
+
+
+def test_only_what_an_earlier_pass_lacks_is_computed(manifest: Manifest, tmp_path: Path, monkeypatch) -> None:
+    head = make_tiny(classes=4)
+    heads = [Extraction(head, extract_settings(negative_weights=choice), tmp_path / choice) for choice in
+             ("keep", "clamp")]  # fmt: skip
+    first = extract_together(manifest, heads[:1], with_true=False)
+    before = written(heads[0].out)
+    shutil.rmtree(heads[0].out)  # as DVC does before a stage
+    both = extract_together(manifest, heads, with_true=False)
+    assert [counts.images_reused for counts in (*first, *both)] == [0, first[0].images, 0]
+    assert written(heads[0].out) == before
+    alone = extract(manifest, head, tmp_path / "alone", heads[1].settings)
+    assert both[1] == alone
+    assert written(heads[1].out) == written(tmp_path / "alone")
+    monkeypatch.setattr("pipeline.extract.run.compute_batches", lambda *_: pytest.fail("computed again"))
+    again = extract_together(manifest, heads, with_true=False)
+    assert [counts.images_reused for counts in again] == [counts.images for counts in both]

@@ -12,11 +12,11 @@ from pipeline.core.files import write_json, write_text
 from pipeline.core.images import encode_png
 from pipeline.core.manifest import from_rows, write_manifest
 from pipeline.core.store import finish, write_shard
+from pipeline.core.typed_json import read_typed, to_json
 from pipeline.evaluate.run import to_csv
-from pipeline.experiments.ablation_results import Results
 from pipeline.experiments.ablation_rows import PLAN, Plan, Row, Variant, additive_rows, grid, without_crf
+from pipeline.experiments.ablation_tables import Results
 from pipeline.experiments.compare import collect
-from pipeline.experiments.typed_json import read_typed, to_json
 
 WORTH = {"CRF": 0.02, "PaS": 0.04, "NWC": 0.08, "TAP": 0.16}
 SEEDS = (0, 1)

@@ -4,8 +4,9 @@ import shutil
 from pathlib import Path
 
 from pipeline.core.files import write_json
-from pipeline.experiments.ablation_results import Results, ScoredRow, Summary
-from pipeline.experiments.typed_json import to_json
+from pipeline.core.summary import Summary
+from pipeline.core.typed_json import to_json
+from pipeline.experiments.ablation_tables import Results, ScoredRow
 
 SCORE = Summary(0.5, 0.01, (0.49, 0.51))
 RESULTS = Results(

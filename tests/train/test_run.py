@@ -15,11 +15,12 @@ from pipeline.core.errors import SettingsError, TrainError
 from pipeline.core.images import read_rgb, resize_image
 from pipeline.core.manifest import Manifest, from_rows
 from pipeline.models.cell_offset import measure_offset
+from pipeline.models.methods.base import TrainingMethod
 from pipeline.train import head as head_module
 from pipeline.train import network as network_module
 from pipeline.train.augment import View
 from pipeline.train.build import make_classifier
-from pipeline.train.run import fit, history_rows
+from pipeline.train.run import fit, fit_together, history_rows
 from pipeline.train.targets import choose_held_out
 
 
@@ -156,3 +157,60 @@ def test_where_cells_look_is_measured_on_train_images_and_kept_in_the_design(tmp
         manifest, quick(start, epochs=1, resize=64)
     ).classifier  # enlarged to the fewest cells that can say something
     assert small.design.offset != (0.0, 0.0)
+
+
+# --- several heads on one backbone ------------------------------------------------------------------------------------
+
+
+def test_poolings_learnt_together_equal_those_learnt_alone(colors: Manifest, start: str) -> None:
+    every = [
+        quick(start, pooling=pooling, tap_threshold=theta, epochs=2)
+        for pooling, theta in (("gap", 0.05), ("tap", 0.05), ("tap", 0.5))
+    ]
+    together = fit_together(colors, every)
+    for settings, one in zip(every, together, strict=True):
+        alone = fit(colors, settings)
+        assert one.classifier.design == alone.classifier.design
+        assert equal(one.classifier.state_dict(), alone.classifier.state_dict())
+        assert one.training.best.val_loss == alone.training.best.val_loss
+    assert not equal(head(together[0]), head(together[1]))
+    assert not equal(head(together[1]), head(together[2]))
+
+
+def test_what_differs_in_more_than_the_pooling_is_refused(colors: Manifest, start: str) -> None:
+    with pytest.raises(SettingsError, match="differ in pooling"):
+        fit_together(colors, [quick(start), quick(start, seed=1)])
+
+
+def test_a_trained_backbone_cannot_be_shared(colors: Manifest, start: str) -> None:
+    with pytest.raises(SettingsError, match="expected a frozen backbone"):
+        fit_together(colors, [quick(start, backbone={"trained": True})] * 2)
+
+
+def test_a_method_that_needs_more_than_pooled_features_cannot_be_shared(
+    colors: Manifest, start: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its other layers would stay as they were made."""
+    monkeypatch.setattr(TrainingMethod, "uses_pooled_features", False)
+    with pytest.raises(SettingsError, match=r"train\.method: expected one .* got 'baseline'; .* one by one"):
+        fit_together(colors, [quick(start, pooling="gap"), quick(start, pooling="tap")])
+
+
+def test_a_single_run_may_train_its_backbone(colors: Manifest, start: str) -> None:
+    settings = quick(start, epochs=1, backbone={"trained": True})
+    (one,) = fit_together(colors, [settings])
+    assert equal(one.classifier.state_dict(), fit(colors, settings).classifier.state_dict())
+
+
+def test_a_backbone_is_measured_once(colors: Manifest, start: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[tuple[int, ...]]] = []
+
+    def measure(features: Any, images: Any) -> tuple[float, float]:
+        seen.append([tuple(image.shape) for image in images])
+        return 0.25, -0.5
+
+    monkeypatch.setattr("pipeline.train.run.measure_offset", measure)
+    monkeypatch.setattr("pipeline.train.run.OFFSET_IMAGES", 4)
+    every = [quick(start, epochs=1, pooling=pooling) for pooling in ("gap", "tap")]
+    assert [one.classifier.design.offset for one in fit_together(colors, every)] == [(0.25, -0.5)] * 2
+    assert seen == [[(1, 3, 224, 224)] * 4]

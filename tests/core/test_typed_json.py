@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.core.errors import StoreError
 from pipeline.core.files import write_json
-from pipeline.experiments.typed_json import from_json, read_typed, to_json
+from pipeline.core.typed_json import from_json, read_typed, to_json
 
 
 @dataclass(frozen=True, slots=True)

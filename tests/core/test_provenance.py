@@ -2,9 +2,9 @@
 
 import platform
 
-from pipeline.experiments import provenance as module
-from pipeline.experiments.provenance import Code, provenance
-from pipeline.experiments.typed_json import from_json, to_json
+from pipeline.core import provenance as module
+from pipeline.core.provenance import Code, provenance
+from pipeline.core.typed_json import from_json, to_json
 
 
 def test_no_host_is_named(tmp_path) -> None:

@@ -1,10 +1,10 @@
-"""Numbers over the seeds."""
+"""Numbers over several runs."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.experiments.ablation_results import PartGain, Summary, summarize
+from pipeline.core.summary import Summary, summarize
 
 
 def test_a_single_seed_has_no_spread() -> None:
@@ -25,7 +25,3 @@ def test_moving_every_value_moves_the_mean_and_no_spread(values: list[float], st
 
 def test_the_sum_is_exact() -> None:
     assert summarize([1e16, 1.0, -1e16]).mean == pytest.approx(1 / 3)  # a plain sum gives 0
-
-
-def test_a_gain_is_shown_as_a_summary() -> None:
-    assert PartGain(0.5, 0.25, (), -1.0, 1.0).show(2, signed=True) == "+0.50 ± 0.25"

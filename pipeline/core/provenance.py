@@ -3,9 +3,11 @@
 import platform
 import re
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import joblib
 import psutil
@@ -21,6 +23,15 @@ class Code:
     changed: bool | None
     packages: dict[str, str]
 
+    @property
+    def title(self) -> str:
+        """The commit in Markdown.
+
+        >>> Code("0123abc", True, {}).title, Code(None, None, {}).title
+        ('`0123abc` with changes', 'unknown')
+        """
+        return "unknown" if self.commit is None else f"`{self.commit}`{' with changes' if self.changed else ''}"
+
 
 @dataclass(frozen=True, slots=True)
 class Machine:
@@ -30,6 +41,16 @@ class Machine:
     cores: int | None
     memory_gib: int | None
     system: str
+
+    @property
+    def title(self) -> str:
+        """In one line.
+
+        >>> Machine("Xeon", 2, 16, "Linux").title
+        'Xeon, 2 cores, 16 GiB, Linux'
+        """
+        memory = f", {self.memory_gib} GiB" if self.memory_gib else ""
+        return f"{self.processor}, {self.cores} cores{memory}, {self.system}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +92,18 @@ def _git(*words: str) -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()
+
+
+def without_folders(value: Any) -> Any:
+    """Plain values in which absolute paths are cut to their last part.
+
+    >>> without_folders({"root": "/home/me/photos", "sizes": [320], "name": "folder"})
+    {'root': '…/photos', 'sizes': [320], 'name': 'folder'}
+    """
+    if isinstance(value, Mapping):
+        return {key: without_folders(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [without_folders(inner) for inner in value]
+    if isinstance(value, str) and (value.startswith(("/", "~")) or re.match(r"[A-Za-z]:[\\/]", value)):
+        return "…/" + re.split(r"[\\/]", value.rstrip("\\/"))[-1]
+    return value

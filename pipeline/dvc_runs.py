@@ -1,0 +1,48 @@
+"""DVC in the foreground, with this Python: its exit status, and how long each stage took."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+RUNNING = re.compile(r"Running stage '([^']+)'")
+
+
+def _environment(**more: str) -> Mapping[str, str]:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # stages start `python`
+    return {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1", **more}
+
+
+def dvc(words: Sequence[str], folder: Path | None = None) -> int:
+    """Run a command of DVC, in the current folder if no other is given; return its exit status."""
+    command = [sys.executable, "-m", "dvc", *words]
+    return subprocess.run(command, cwd=folder, env=_environment(), check=False).returncode
+
+
+def timed_repro(folder: Path) -> tuple[dict[str, float], int]:
+    """Run `dvc repro` in a folder whose stages use the code in the current one.
+
+    Returns:
+        the seconds of each stage that ran, in order, and the exit status
+    """
+    code = os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH")]))
+    environment = _environment(PYTHONPATH=code, PYTHONUNBUFFERED="1")
+    command = [sys.executable, "-m", "dvc", "repro"]
+    process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
+    seconds = _follow(process)
+    return seconds, process.wait()
+
+
+def _follow(process: "subprocess.Popen[str]") -> dict[str, float]:
+    """Print the output of DVC at once, and time its stages: each lasts until the next begins, or the output ends."""
+    starts: dict[str, float] = {}
+    assert process.stdout is not None
+    for line in process.stdout:
+        print(line, end="", flush=True)
+        if found := RUNNING.search(line):
+            starts[found[1]] = time.perf_counter()
+    ends = [*list(starts.values())[1:], time.perf_counter()]
+    return {stage: round(end - start, 1) for (stage, start), end in zip(starts.items(), ends, strict=False)}

@@ -1,0 +1,25 @@
+"""DVC in the foreground: exit status, output and times of its stages."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.core.settings import write_yaml
+from pipeline.dvc_runs import dvc, timed_repro
+
+
+def test_stages_that_ran_have_times_and_a_failure_is_a_status(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    slow = {"cmd": "python -c 'import time; time.sleep(0.5)' && echo a > a.txt", "outs": ["a.txt"]}
+    bad = {"cmd": "exit 3", "deps": ["a.txt"], "outs": ["b.txt"]}
+    assert dvc(["init", "--quiet", "--no-scm"], tmp_path) == 0
+    write_yaml(tmp_path / "dvc.yaml", {"stages": {"slow": slow}})
+    seconds, status = timed_repro(tmp_path)
+    assert (list(seconds), status) == (["slow"], 0)
+    assert seconds["slow"] >= 0.5
+    write_yaml(tmp_path / "dvc.yaml", {"stages": {"slow": slow, "bad": bad}})
+    seconds, status = timed_repro(tmp_path)
+    assert list(seconds) == ["bad"]  # the other is up to date
+    assert status != 0
+    assert "Running stage 'bad'" in capfd.readouterr().out
