@@ -121,6 +121,14 @@ def settle(values: Mapping[str, Any], track: str, name: str, facts: DataFacts) -
     return _settle(values, f"{name}.", RULES[track], facts)
 
 
+def read_settled(path: Path, track: str, manifest: Manifest) -> dict[str, Any]:
+    """A whole params file, with every `auto` of one track that has a rule replaced."""
+    values = read_params(path)
+    given = section(values, f"tracks.{track}", path)
+    values["tracks"][track] = _settle(given, "", RULES[track], data_facts(manifest))
+    return values
+
+
 def _settle(values: Mapping[str, Any], prefix: str, rules: Mapping[str, Rule], facts: DataFacts) -> dict[str, Any]:
     settled: dict[str, Any] = {}
     for key, value in values.items():

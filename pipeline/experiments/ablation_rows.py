@@ -151,5 +151,6 @@ def variant_changes(variant: Variant, seed: int) -> dict[str, Any]:
         "extract.splits": ["val"],
         "refine.output": variant.output,
         "refine.crf.enabled": True,
+        "student.enabled": False,
         "package.split": "val",  # what is packaged must have been extracted
     }

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.core.auto import read_settled
 from pipeline.core.errors import ScoreError
 from pipeline.core.files import make_once, sha256
 from pipeline.core.manifest import Manifest, read_manifest, write_manifest
 from pipeline.core.reuse import code_digest, digest
-from pipeline.core.settings import read_params
 from pipeline.core.store import INDEX
 from pipeline.core.tracks import Track
 from pipeline.evaluate.metrics import ranking
@@ -128,7 +128,7 @@ def prepare(params: Path, track: Track, data: Path, most: int, seed: int) -> Sco
         StoreError: if the run is not finished, or has other params
         ScoreError: if no val image has truth
     """
-    values = read_params(params)
+    values = read_settled(params, track.name, read_manifest(data / "manifest", truth=False))
     settings = check_values(values, params)[track.name]
     check_scale(data / MAPS, settings["extract"])
     manifest = read_manifest(data / "manifest", ("val",))

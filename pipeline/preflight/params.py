@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import joblib
 
+from pipeline.core.auto import data_facts, settle, settled_keys
 from pipeline.core.errors import SettingsError
-from pipeline.core.settings import read_params
+from pipeline.core.settings import build, read_params
 from pipeline.core.tracks import TRACKS, Track
 from pipeline.extract.settings import ExtractSettings
 from pipeline.params.check import SECTIONS, load_sections
@@ -25,6 +26,18 @@ def check_params(context: Context) -> Iterator[Row]:
     yield from (row_of_line("FAIL", line, hint) for line in lines)
     if not lines:
         yield ok(f"{len(SECTIONS)} sections of {len(TRACKS)} tracks", context.params)
+
+
+def check_auto(context: Context, track: Track) -> Iterator[Row]:
+    """The values that follow the images; the checks that come later see them."""
+    given, facts = read_params(context.params)["tracks"][track.name], data_facts(context.manifest(track.name))
+    found = context.settings[track.name]
+    for name, kind in SECTIONS.items():
+        if name in found:
+            where = f"tracks.{track.name}.{name}"
+            found[name] = build(kind, settle(given[name], track.name, name, facts), context.params, where)
+    for key, value in settled_keys(given, track.name, facts):
+        yield ok(f"auto, for these images {value}", context.key(track.name, key))
 
 
 def check_values(context: Context, track: Track) -> Iterator[Row]:

@@ -26,6 +26,7 @@ OF_A_TRACK: tuple[Check, ...] = (
     ("listing", listing.check_listing),
     ("counts", listing.check_counts),
     ("lists", listing.check_lists),
+    ("auto", params.check_auto),
     ("images", images.check_images),
     ("model", model.check_model),
     ("weights", model.check_weights),
