@@ -93,7 +93,7 @@ def test_a_stage_that_reads_rows_depends_on_the_files_drawn_for_them(stage: str)
 def test_a_stage_reads_its_own_section_only() -> None:
     """With two exceptions: the page shows all settings, and whether there is a student decides whether split train gets
     maps; no other key of the student is read before it, so that trying them makes no map again."""
-    others = {"extract": ["student.enabled"]}
+    others = {"extract": ["student.enabled"], "student": ["train.parameter_limit"]}
     for stage, entry in CHAIN.items():
         track = "${key}" if "do" in STAGES[stage] else "${item.track}"
         own = [f"tracks.{track}.{key}" for key in (stage, *others.get(stage, []))]
