@@ -96,7 +96,7 @@ class StudentSettings:
     def __post_init__(self) -> None:
         if self.jobs == 0:
             raise ValueError("jobs: expected a number of processes, or -1 for all cores, got 0")
-        allowed = (32,) if self.decoder.name == "fpn" else (8, 16)
+        allowed = {"upernet": (8, 16, 32), "fpn": (32,), "deeplabv3plus": (8, 16)}[self.decoder.name]
         if self.backbone.output_stride not in allowed:
             raise ValueError(
                 f"decoder.name is {self.decoder.name!r}, backbone.output_stride is {self.backbone.output_stride}: "
