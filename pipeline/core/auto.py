@@ -68,7 +68,7 @@ def _side(size: int, share: float = 1.0) -> Count:
 
 def _crop(resize: Count) -> Count:
     """Seven eighths of a side, a multiple of 16."""
-    return lambda facts: resize(facts) * 7 // 8 // 16 * 16
+    return lambda facts: max(BLOCK, resize(facts) * 7 // 8 // 16 * 16)
 
 
 def _between(low: int, high: int, budget: int) -> Rule:

@@ -121,6 +121,7 @@ def refine_settings(**changes: Any) -> RefineSettings:
 def student_settings(**changes: Any) -> StudentSettings:
     """`tracks.track3.student` of the recipe on the CPU in float32, switched on, in this process, and with `changes`."""
     fast = {"enabled": True, "device": "cpu", "precision": "fp32", "batch_size": 4, "jobs": 1, "workers": 0}
+    fast["exponent"] = 1.0  # probabilities as they are
     return _settings(StudentSettings, "student", changes, fast)
 
 

@@ -1,5 +1,6 @@
 """The whole network, and the head first."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from support.training import equal, quick
 from pipeline.core.manifest import Manifest, from_rows
 from pipeline.train.build import make_classifier
 from pipeline.train.run import fit
+from pipeline.train.step import Batch
 from pipeline.train.trainer import Task
 
 
@@ -55,7 +57,10 @@ def test_images_and_targets_stay_together(
     counts = []
 
     def see(task: Task, *rest: Any) -> None:
-        for batches in (task.train_batches(1, 0), task.train_batches(2, 0), task.val_batches()):
+        held_out: list[Iterable[Batch]] = []
+        monkeypatch.setattr("pipeline.train.network.validate", lambda logits, batches, *rest: held_out.append(batches))
+        task.validate()
+        for batches in (task.train_batches(1, 0), task.train_batches(2, 0), *held_out):
             pairs = [pair for inputs, targets in batches for pair in zip(inputs, targets, strict=True)]
             for image, target in pairs:
                 color = int(image.float().mean(dim=(1, 2)).argmax())

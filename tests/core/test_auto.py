@@ -1,0 +1,97 @@
+"""Values that follow the data, by hand, and where they are replaced."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.checkout import ROOT
+
+from pipeline.core.auto import RULES, TYPICAL, DataFacts, data_facts, load_settled, read_settled, settle, settled_keys
+from pipeline.core.errors import SettingsError
+from pipeline.core.manifest import from_rows
+from pipeline.core.settings import read_params
+from pipeline.params.check import SECTIONS
+
+SMALL = DataFacts(images=16_000, side=64, boxes_only=True)
+FOLDER = ROOT / "recipes" / "folder.yaml"
+
+
+def row(name: str, split: str, size: tuple[int, int], **more: Any) -> dict[str, Any]:
+    return {
+        "id": name,
+        "file": f"{name}.jpg",
+        "width": size[0],
+        "height": size[1],
+        "labels": [0],
+        "split": split,
+        **more,
+    }
+
+
+def test_facts_are_of_split_train_and_of_the_kind_of_truth_of_val() -> None:
+    rows = [row("a", "train", (100, 50)), row("b", "train", (40, 300)), row("c", "train", (200, 10))]
+    boxes = row("d", "val", (9999, 9999), boxes=[0, 0, 1, 1])
+    manifest = from_rows([*rows, boxes], ["x"], Path(), "labels")
+    assert data_facts(manifest) == DataFacts(images=3, side=200, boxes_only=True)
+    masked = from_rows([*rows, boxes, row("e", "val", (1, 1), mask="e.png")], ["x"], Path(), "labels")
+    assert not data_facts(masked).boxes_only
+    assert not data_facts(from_rows(rows, ["x"], Path(), "labels")).boxes_only
+
+
+def test_without_train_images_the_sizes_are_those_of_all() -> None:
+    manifest = from_rows([row("a", "val", (100, 50))], ["x"], Path(), "labels")
+    assert data_facts(manifest) == DataFacts(images=0, side=100, boxes_only=False)
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        (TYPICAL, {"train.resize": 384, "train.crop": 336, "train.views": 3, "train.epochs": 60}),
+        (TYPICAL, {"extract.sizes": [320, 448], "student.views.size": 256, "student.epochs": 15}),
+        (TYPICAL, {"refine.shape": "free", "refine.crf.enabled": True}),
+        (SMALL, {"train.resize": 128, "train.crop": 112, "train.views": 1, "train.epochs": 4}),
+        (SMALL, {"extract.sizes": [128], "student.sizes": [128], "student.views.size": 96, "student.epochs": 3}),
+        (SMALL, {"refine.shape": "box", "refine.crf.enabled": False, "student.crf.enabled": False}),
+    ],
+)
+def test_rules_by_hand(facts: DataFacts, expected: dict[str, Any]) -> None:
+    assert {key: RULES["track3"][key](facts) for key in expected} == expected
+
+
+def test_label_maps_are_never_boxes() -> None:
+    assert RULES["track1"]["refine.shape"](SMALL) == "free"
+
+
+@given(st.integers(0, 10**6), st.integers(1, 10_000), st.booleans(), st.sampled_from(["track1", "track3"]))
+def test_every_data_set_gets_settings_that_are_allowed(images: int, side: int, boxes: bool, track: str) -> None:
+    facts, given_values = DataFacts(images, side, boxes), read_params(FOLDER)["tracks"][track]
+    settled = dict(settled_keys(given_values, track, facts))
+    largest = max(32, 2 * side)
+    assert all(size <= largest for key in ("extract.sizes", "student.sizes") for size in settled[key])
+    assert settled["train.resize"] <= largest
+    assert settled["student.views.size"] % 32 == 0
+    for name in ("train", "extract", "refine", "student"):
+        assert "auto" not in str(settle(given_values[name], track, name, facts).get("sizes", ""))
+
+
+@pytest.mark.parametrize("facts", [TYPICAL, SMALL, DataFacts(1, 1, False)])
+@pytest.mark.parametrize("track", ["track1", "track3"])
+def test_the_recipe_is_valid_for_any_data(track: str, facts: DataFacts) -> None:
+    for name in ("train", "extract", "refine", "student"):
+        load_settled(SECTIONS[name], track, name, FOLDER, facts)
+
+
+def test_only_the_track_of_the_data_is_settled() -> None:
+    manifest = from_rows([row("a", "train", (500, 375))], ["x"], Path(), "labels")
+    values = read_settled(FOLDER, "track3", manifest)["tracks"]
+    assert values["track3"]["extract"]["sizes"] == [320, 448]
+    assert values["track1"]["extract"]["sizes"] == "auto"
+
+
+def test_auto_has_no_meaning_in_another_key(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(FOLDER.read_text().replace("percentile: 92.0", "percentile: auto"))
+    with pytest.raises(SettingsError, match=r"tracks\.track3\.extract\.percentile: expected"):
+        load_settled(SECTIONS["extract"], "track3", "extract", path, TYPICAL)
