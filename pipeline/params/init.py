@@ -47,7 +47,7 @@ def for_folder(text: str, folder: Path) -> str:
     """The text of the recipe with another root.
 
     >>> for_folder("root: data/raw/folder\\nwatch: data/raw/folder/index.csv # why\\n", Path("my photos"))
-    'root: my photos\\nwatch: my photos/index.csv # why\\n'
+    "root: 'my photos'\\nwatch: 'my photos/index.csv' # why\\n"
     """
     return re.sub(rf"(?m)\b(root|watch): {RECIPE_ROOT}(/\S*)?", lambda at: _line(at, folder), text)
 

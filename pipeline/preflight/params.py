@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 import joblib
 
-from pipeline.core.auto import data_facts, settle, settled_keys
-from pipeline.core.errors import SettingsError
+from pipeline.core.auto import TYPICAL, data_facts, settle, settled_keys
+from pipeline.core.errors import DataError, SettingsError
 from pipeline.core.settings import build, read_params
 from pipeline.core.tracks import TRACKS, Track
 from pipeline.extract.settings import ExtractSettings
 from pipeline.params.check import SECTIONS, load_sections
-from pipeline.preflight.context import Context
+from pipeline.preflight.context import Context, NotCheckedError
 from pipeline.preflight.findings import Row, fail, ok, row_of_line, warn
 from pipeline.preprocess.settings import PreprocessSettings
 from pipeline.train.settings import TrainSettings
@@ -30,8 +30,14 @@ def check_params(context: Context) -> Iterator[Row]:
 
 def check_auto(context: Context, track: Track) -> Iterator[Row]:
     """The values that follow the images; the checks that come later see them."""
-    given, facts = read_params(context.params)["tracks"][track.name], data_facts(context.manifest(track.name))
-    found = context.settings[track.name]
+    found = context.settings.get(track.name, {})
+    given = read_params(context.params)["tracks"][track.name] if found else {}
+    if not any(settled_keys(given, track.name, TYPICAL)):
+        return
+    try:
+        facts = data_facts(context.manifest(track.name))
+    except DataError as error:
+        raise NotCheckedError(f"not checked, the size of an image is not known: {error}") from None
     for name, kind in SECTIONS.items():
         if name in found:
             where = f"tracks.{track.name}.{name}"

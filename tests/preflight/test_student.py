@@ -138,7 +138,7 @@ def test_a_whole_preflight_with_a_student(tmp_path: Path, in_project: Callable[[
     found = [row for row in all_rows(disks) if row.track == "track3" or "track3" in row.found]
     assert not of(found, "FAIL"), [f"{row.where} {row.found}" for row in of(found, "FAIL")]
     assert [row.where for row in found if row.check == "device"][-1] == "params.yaml: tracks.track3.student"
-    assert next(row.where for row in found if row.check == "student") == f"{TINY}, fpn"
+    assert next(row.where for row in found if row.check == "student") == f"{TINY}, upernet"
     (memory,) = [row for row in found if row.check == "memory" and "student" in row.found]
     assert "of 2 views of 40 images at 64 px" in memory.found
     (room,) = [row for row in found if row.found.startswith("track3: about")]

@@ -106,6 +106,7 @@ def test_no_mask_of_truth_is_read(track: str, start: str, tmp_path: Path, monkey
         monkeypatch.setattr(owner, name, refuse)
     params = recipe()
     changes = {**FAST, "enabled": True, "device": "cpu", "precision": "fp32", "batch_size": 4, "jobs": 1, "workers": 0}
+    changes["exponent"] = 1.0  # as `run` has it
     backbone = {"name": "test_resnet", "weights": "file", "weights_from": start}
     params["tracks"][track]["student"] = merge(params["tracks"]["track3"]["student"], {**changes, "backbone": backbone})
     write_yaml(tmp_path / "params.yaml", params)
