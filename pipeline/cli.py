@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import import_module
-from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import DataError, PipelineError, SettingsError, command
+from pipeline.core.files import unused
 from pipeline.core.tracks import TRACKS
 from pipeline.dvc_runs import dvc
 
@@ -178,16 +178,10 @@ def _use_recipe(recipe: Path) -> None:
     if PARAMS.is_file() and PARAMS.read_bytes() != wanted:
         known = [path.read_bytes() for path in sorted(recipe.parent.glob("*.yaml"))]
         if PARAMS.read_bytes() not in known:
-            kept = _unused(PARAMS.with_suffix(".yaml.before"))
+            kept = unused(PARAMS.with_suffix(".yaml.before"))
             shutil.copy(PARAMS, kept)
             print(f"{PARAMS} is now {recipe}; what it was before: {kept}", file=sys.stderr)
     PARAMS.write_bytes(wanted)
-
-
-def _unused(path: Path) -> Path:
-    """The path, or the first of `<path>-2`, `<path>-3`, … at which there is no file."""
-    numbered = (path.with_name(f"{path.name}-{number}") for number in count(2))
-    return next(one for one in chain([path], numbered) if not one.exists())
 
 
 def _pass(name: str, arguments: list[str]) -> int:

@@ -6,6 +6,7 @@ import os
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import chain, count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -73,3 +74,9 @@ def make_once(folder: Path, make: Callable[[Path], object]) -> Path:
             with suppress(OSError):  # another process was faster: its folder is the same
                 made.rename(folder)
     return folder
+
+
+def unused(path: Path) -> Path:
+    """The path, or the first of `<path>-2`, `<path>-3`, … at which there is no file."""
+    numbered = (path.with_name(f"{path.name}-{number}") for number in count(2))
+    return next(one for one in chain([path], numbered) if not one.exists())

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.auto import data_facts, settled_keys
-from pipeline.core.errors import SettingsError, command
-from pipeline.core.files import write_text
+from pipeline.core.errors import command
+from pipeline.core.files import unused, write_text
 from pipeline.core.settings import PARAMS, read_params
 from pipeline.core.tracks import TRACKS, get_track
 from pipeline.params.check import check
@@ -23,20 +23,21 @@ RECIPE_ROOT = "data/raw/folder"
 def init(folder: Path, out: Path = PARAMS, recipe: Path = RECIPE) -> dict[str, dict[str, Any]]:
     """Write the recipe for any folder with this folder as its root; return what follows the images, by track.
 
-    The keys that are `auto` stay `auto`: other images give other values, without another params file.
+    The keys that are `auto` stay `auto`: other images give other values, without another params file. A params file
+    that is there already is kept beside it, as `<name>.before`.
 
     Raises:
         DataError: if the folder is not in the layout
-        SettingsError: if there is a params file already, or the recipe is missing
+        SettingsError: if the recipe is missing
     """
-    if out.exists():
-        raise SettingsError(f"{out}: expected no such file, found one; move it away or give --out")
     text = for_folder(read_text(recipe), folder)
     temporary = out.with_name(f".{out.name}.new")  # gets its name when the folder is known to be in order
     write_text(temporary, text)
     try:
         settings = check(temporary)
         found = {name: _settled(temporary, name, settings[name]) for name in TRACKS}
+        if out.exists():
+            out.replace(unused(out.with_name(f"{out.name}.before")))
         temporary.replace(out)
     finally:
         temporary.unlink(missing_ok=True)
@@ -70,8 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     for track, values in init(args.folder, args.out).items():
         for key, value in values.items():
-            print(f"{track}.{key}: auto, for these images {value}")
-    print(f"{args.out} is written; `lid preflight` checks it, `lid run` runs it")
+            print(f"{track}.{key}: auto, for these images {shown(value)}")
+    print(f"{args.out} is written; what was there before lies beside it, as {args.out.name}.before")
+    print(f"`lid preflight --params {args.out}` checks it; `lid run` runs {PARAMS}")
     return 0
 
 

@@ -39,12 +39,18 @@ def test_the_recipe_gets_the_folder_as_its_root(photos: Path, tmp_path: Path) ->
     check(out)
 
 
-def test_a_params_file_is_never_replaced(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "params.yaml"
-    out.write_text("mine")
-    assert main([str(photos), "--out", str(out)]) == 1
-    assert "expected no such file, found one" in capsys.readouterr().err
-    assert out.read_text() == "mine"
+def test_a_params_file_that_is_there_is_kept(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "recipes").symlink_to(RECIPE.parent)
+    monkeypatch.chdir(tmp_path)
+    for text in ("mine", "mine, too"):
+        Path("params.yaml").write_text(text)
+        assert main([str(photos)]) == 0
+    assert Path("params.yaml.before").read_text() == "mine"
+    assert Path("params.yaml.before-2").read_text() == "mine, too"
+    assert "track3.extract.sizes: auto, for these images [128]" in capsys.readouterr().out
+    check(Path("params.yaml"))
 
 
 def test_a_folder_in_another_layout_leaves_no_params_file(tmp_path: Path) -> None:
