@@ -8,7 +8,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.core.auto import data_facts, load_settled
+from pipeline.core.auto import load_settled
 from pipeline.core.errors import run
 from pipeline.core.files import write_json
 from pipeline.core.manifest import read_manifest
@@ -29,8 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.add_argument(name, required=True, type=Path, nargs="+")
     args = parser.parse_args(arguments)
     track, manifest = get_track(args.track), read_manifest(args.manifest, truth=False)
-    facts = data_facts(manifest)
-    every = [load_settled(ExtractSettings, args.track, "extract", params, facts) for params in args.params]
+    every = [load_settled(ExtractSettings, args.track, "extract", params, manifest) for params in args.params]
     models = {path: load_classifier(path) for path in dict.fromkeys(args.model)}
     each = zip(args.model, every, args.out, strict=True)
     extractions = [Extraction(models[path], settings, out) for path, settings, out in each]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from pipeline.core.auto import data_facts, load_settled
+from pipeline.core.auto import load_settled
 from pipeline.core.errors import run
 from pipeline.core.files import write_json
 from pipeline.core.manifest import read_manifest
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.add_argument(name, required=True, type=Path)
     args = parser.parse_args(arguments)
     manifest = read_manifest(args.manifest, truth=False)
-    settings = load_settled(RefineSettings, args.track, "refine", args.params, data_facts(manifest))
+    settings = load_settled(RefineSettings, args.track, "refine", args.params, manifest)
     check_output(settings.output, get_track(args.track).outputs, args.track)
     counts = refine(manifest, args.maps, args.out, settings)
     write_json(args.report, {**asdict(counts), "settings": asdict(settings)})

@@ -8,10 +8,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.core.auto import read_settled
 from pipeline.core.errors import run
 from pipeline.core.files import read_json
 from pipeline.core.manifest import read_manifest
-from pipeline.core.settings import PARAMS, load_section, read_params, section
+from pipeline.core.settings import PARAMS, load_section
 from pipeline.core.store import Store
 from pipeline.core.tracks import TRACKS, get_track
 from pipeline.report.formatting import read_rows
@@ -33,9 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.add_argument(f"--{stage}", type=Path)
     args = parser.parse_args(arguments)
     settings = load_section(ReportSettings, f"tracks.{args.track}.report", args.params)
+    manifest = read_manifest(args.manifest)
     shown = Results(
         track=get_track(args.track),
-        manifest=read_manifest(args.manifest),
+        manifest=manifest,
         maps=Store(args.maps),
         refined=Store(args.refined),
         student=Store(args.predicted),
@@ -44,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         per_image=read_rows(args.per_image),
         history=read_rows(args.history),
         counts={stage: read_json(path) for stage in STAGES if (path := getattr(args, stage))},
-        params=section(read_params(args.params), f"tracks.{args.track}", args.params),
+        params=read_settled(args.params, args.track, manifest)["tracks"][args.track],
         diagnosis=read_json(args.diagnostics),
     )
     write_report(shown, settings, args.out)

@@ -8,7 +8,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.core.auto import data_facts, load_settled
+from pipeline.core.auto import load_settled
 from pipeline.core.errors import run
 from pipeline.core.files import write_json
 from pipeline.core.manifest import read_manifest
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", type=Path, help="the classifier, whose parameters count beside the student's")
     args = parser.parse_args(arguments)
     manifest, paths = read_manifest(args.manifest, truth=False), Paths(args.maps, args.refined, args.out)
-    settings = load_settled(StudentSettings, args.track, "student", args.params, data_facts(manifest))
+    settings = load_settled(StudentSettings, args.track, "student", args.params, manifest)
     limit = section(read_params(args.params), f"tracks.{args.track}.train.parameter_limit", args.params)
     classifier = load_classifier(args.model).parameter_count() if settings.enabled and args.model else 0
     write_json(args.report, student(manifest, paths, settings, get_track(args.track), classifier, limit))

@@ -8,7 +8,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.core.auto import data_facts, load_settled
+from pipeline.core.auto import load_settled
 from pipeline.core.errors import run
 from pipeline.core.manifest import read_manifest
 from pipeline.core.settings import PARAMS
@@ -27,8 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--logs", type=Path, default=Path("logs"), help="folder for what `train.loggers` write")
     args = parser.parse_args(arguments)
     manifest = read_manifest(args.manifest, ("train", "val"), truth=False)
-    facts = data_facts(manifest)
-    every = [load_settled(TrainSettings, args.track, "train", params, facts) for params in args.params]
+    every = [load_settled(TrainSettings, args.track, "train", params, manifest) for params in args.params]
     trained = fit_together(manifest, every, args.logs)
     for one, model, history, report in zip(trained, args.model, args.history, args.report, strict=True):
         save_fit(one, model, history, report)

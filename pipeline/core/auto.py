@@ -5,10 +5,12 @@ those whose value `auto` is read by the code itself (device, precision, …).
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any, TypeVar
+
+import pyarrow as pa
 
 from pipeline.core.manifest import Manifest, stored_size
 from pipeline.core.settings import build, flatten, read_params, section
@@ -50,7 +52,8 @@ def data_facts(manifest: Manifest) -> DataFacts:
     train = manifest.select("train")
     known = train if len(train) else manifest
     step = max(1, len(known) // SAMPLED)
-    sides = [max(stored_size(record)) for place, record in enumerate(known) if place % step == 0]
+    sampled = replace(known, table=known.table.take(pa.array(range(0, len(known), step), pa.int64())))
+    sides = [max(stored_size(record)) for record in sampled]
     truth = [(record.has_mask, record.has_boxes) for record in manifest.select("val")]
     boxes_only = any(boxes for _, boxes in truth) and not any(mask for mask, _ in truth)
     return DataFacts(len(train), int(median(sides)) if sides else TYPICAL.side, boxes_only)
@@ -125,7 +128,8 @@ def read_settled(path: Path, track: str, manifest: Manifest) -> dict[str, Any]:
     """A whole params file, with every `auto` of one track that has a rule replaced."""
     values = read_params(path)
     given = section(values, f"tracks.{track}", path)
-    values["tracks"][track] = _settle(given, "", RULES[track], data_facts(manifest))
+    if facts := facts_for(given, track, manifest):
+        values["tracks"][track] = _settle(given, "", RULES[track], facts)
     return values
 
 
@@ -141,19 +145,28 @@ def _settle(values: Mapping[str, Any], prefix: str, rules: Mapping[str, Rule], f
     return settled
 
 
-def load_settled(kind: type[T], track: str, name: str, path: Path, facts: DataFacts) -> T:
-    """As `load_section`, of the section `name` of a track, with the values that follow the data.
+def load_settled(kind: type[T], track: str, name: str, path: Path, manifest: Manifest) -> T:
+    """As `load_section`, of the section `name` of a track, with the values that follow the images of the manifest.
 
     Raises:
         SettingsError: as `load_section`
+        DataError: if a value follows the size of an image that cannot be read
     """
     key = f"tracks.{track}.{name}"
     values = section(read_params(path), key, path)
-    return build(kind, settle(values, track, name, facts) if isinstance(values, Mapping) else values, path, key)
+    facts = facts_for({name: values}, track, manifest)
+    return build(kind, settle(values, track, name, facts) if facts else values, path, key)
+
+
+def facts_for(values: Mapping[str, Any], track: str, manifest: Manifest) -> DataFacts | None:
+    """The facts, if a key of these sections asks for them; else None, and no image is looked at."""
+    return data_facts(manifest) if any(_auto_keys(values, track)) else None
 
 
 def settled_keys(values: Mapping[str, Any], track: str, facts: DataFacts) -> Iterator[tuple[str, Any]]:
     """Each key of a track that is `auto` and has a rule, with the value that it gets."""
-    for key, value in flatten(values):
-        if value == "auto" and key in RULES[track]:
-            yield key, RULES[track][key](facts)
+    return ((key, RULES[track][key](facts)) for key in _auto_keys(values, track))
+
+
+def _auto_keys(values: Mapping[str, Any], track: str) -> Iterator[str]:
+    return (key for key, value in flatten(values) if value == "auto" and key in RULES[track])

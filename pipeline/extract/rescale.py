@@ -16,9 +16,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from pipeline.core.auto import load_settled
 from pipeline.core.errors import StoreError, run
 from pipeline.core.manifest import Manifest, read_manifest, stored_shape
-from pipeline.core.settings import load_section
 from pipeline.core.store import Arrays, Store, finish, write_shard
 from pipeline.core.tracks import TRACKS
 from pipeline.extract.scale import Scale, rescale_arrays
@@ -72,8 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in ("--params", "--manifest", "--maps", "--out"):
         parser.add_argument(name, required=True, type=Path)
     args = parser.parse_args(arguments)
-    settings = load_section(ExtractSettings, f"tracks.{args.track}.extract", args.params)
-    rescale(read_manifest(args.manifest), args.maps, args.out, settings.scale, settings.percentile)
+    manifest = read_manifest(args.manifest, truth=False)
+    settings = load_settled(ExtractSettings, args.track, "extract", args.params, manifest)
+    rescale(manifest, args.maps, args.out, settings.scale, settings.percentile)
 
 
 if __name__ == "__main__":

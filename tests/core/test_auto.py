@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from support.checkout import ROOT
 
 from pipeline.core.auto import RULES, TYPICAL, DataFacts, data_facts, load_settled, read_settled, settle, settled_keys
-from pipeline.core.errors import SettingsError
+from pipeline.core.errors import DataError, SettingsError
 from pipeline.core.manifest import from_rows
-from pipeline.core.settings import read_params
+from pipeline.core.settings import build, read_params
 from pipeline.params.check import SECTIONS
 
 SMALL = DataFacts(images=16_000, side=64, boxes_only=True)
@@ -80,7 +80,8 @@ def test_every_data_set_gets_settings_that_are_allowed(images: int, side: int, b
 @pytest.mark.parametrize("track", ["track1", "track3"])
 def test_the_recipe_is_valid_for_any_data(track: str, facts: DataFacts) -> None:
     for name in ("train", "extract", "refine", "student"):
-        load_settled(SECTIONS[name], track, name, FOLDER, facts)
+        values = settle(read_params(FOLDER)["tracks"][track][name], track, name, facts)
+        assert isinstance(build(SECTIONS[name], values, FOLDER, name), SECTIONS[name])
 
 
 def test_only_the_track_of_the_data_is_settled() -> None:
@@ -94,4 +95,13 @@ def test_auto_has_no_meaning_in_another_key(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(FOLDER.read_text().replace("percentile: 92.0", "percentile: auto"))
     with pytest.raises(SettingsError, match=r"tracks\.track3\.extract\.percentile: expected"):
-        load_settled(SECTIONS["extract"], "track3", "extract", path, TYPICAL)
+        load_settled(SECTIONS["extract"], "track3", "extract", path, from_rows([], ["x"], Path(), "labels"))
+
+
+def test_no_image_is_looked_at_where_no_key_asks(tmp_path: Path) -> None:
+    unread = from_rows([row("missing", "train", (0, 0))], ["x"], tmp_path, "labels")
+    fixed = ROOT / "recipes" / "butterflies.yaml"
+    assert load_settled(SECTIONS["extract"], "track3", "extract", fixed, unread).sizes == (320, 448)
+    assert load_settled(SECTIONS["evaluate"], "track3", "evaluate", FOLDER, unread)  # no auto in this section
+    with pytest.raises(DataError, match="found no file"):
+        load_settled(SECTIONS["extract"], "track3", "extract", FOLDER, unread)
