@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for track, values in init(args.folder, args.out).items():
         for key, value in values.items():
             print(f"{track}.{key}: auto, for these images {shown(value)}")
-    print(f"{args.out} is written; what was there before lies beside it, as {args.out.name}.before")
+    print(f"{args.out} is written; a file that was there lies beside it, as {args.out.name}.before")
     print(f"`lid preflight --params {args.out}` checks it; `lid run` runs {PARAMS}")
     return 0
 

@@ -17,11 +17,10 @@ from pipeline.core.errors import TrainError
 from pipeline.core.files import read_json, write_bytes, write_json
 from pipeline.models.backbones import Normalization, build_backbone
 from pipeline.models.pyramid import pyramid_channels, pyramid_maps
+from pipeline.student.settings import COARSEST
 
 STRIDE = 4  # pixels for one cell of the output
 MULTIPLE = 32  # pixels; of the sides of an input
-LEVELS = {"upernet": (2, 3, 4), "fpn": (4,), "deeplabv3plus": (2, 3)}  # maps that a decoder takes, from stride 4 on
-COARSEST = {"upernet": "8, 16 or 32", "fpn": "32", "deeplabv3plus": "8 or 16"}  # pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +51,11 @@ class StudentNetwork(nn.Module):
         self.design = design
         self.backbone = build_backbone(design.backbone, design.output_stride)
         channels = pyramid_channels(self.backbone, design.backbone)
-        if len(channels) not in LEVELS[design.decoder]:
-            strides = [STRIDE * 2**level for level in range(len(channels))]
+        strides = [STRIDE * 2**level for level in range(len(channels))]
+        if strides[-1] not in COARSEST[design.decoder]:
+            allowed = " or ".join(map(str, COARSEST[design.decoder]))
             raise TrainError(
-                f"student.decoder.name: expected maps of strides up to {COARSEST[design.decoder]} for "
+                f"student.decoder.name: expected maps of strides up to {allowed} for "
                 f"{design.decoder!r}, got {strides} of {design.backbone!r}; see student.backbone.output_stride"
             )
         self.decoder = _make_decoder(design, channels)

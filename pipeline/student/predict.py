@@ -21,7 +21,7 @@ from pipeline.extract.plan import Job, by_shape, view_shape
 from pipeline.refine.crf import refine_probabilities
 from pipeline.refine.outputs import Prediction, decode_labels, in_shape, refine_score
 from pipeline.refine.run import as_arrays, encode
-from pipeline.student.network import MULTIPLE, StudentNetwork
+from pipeline.student.network import MULTIPLE, STRIDE, StudentNetwork
 from pipeline.student.settings import StudentSettings
 
 PREDICTION_BATCH = 8  # images, with all their sizes
@@ -70,7 +70,7 @@ def mean_probabilities(network: StudentNetwork, scales: Sequence[Tensor], flip: 
     Returns:
         of the foreground (N, 1, h, w), or of background and classes (N, K + 1, h, w); float32
     """
-    shape = max((images.shape[2] // 4, images.shape[3] // 4) for images in scales)
+    shape = max((images.shape[2] // STRIDE, images.shape[3] // STRIDE) for images in scales)
     total, count = None, 0
     for images in scales:
         for mirrored in (False, True) if flip else (False,):

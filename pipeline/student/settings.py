@@ -15,6 +15,8 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 AtLeastOne = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
+# the coarsest map that a decoder takes, in pixels
+COARSEST: dict[str, tuple[int, ...]] = {"upernet": (8, 16, 32), "fpn": (32,), "deeplabv3plus": (8, 16)}
 Side = Annotated[int, Field(ge=32, multiple_of=32)]
 
 
@@ -96,7 +98,7 @@ class StudentSettings:
     def __post_init__(self) -> None:
         if self.jobs == 0:
             raise ValueError("jobs: expected a number of processes, or -1 for all cores, got 0")
-        allowed = {"upernet": (8, 16, 32), "fpn": (32,), "deeplabv3plus": (8, 16)}[self.decoder.name]
+        allowed = COARSEST[self.decoder.name]
         if self.backbone.output_stride not in allowed:
             raise ValueError(
                 f"decoder.name is {self.decoder.name!r}, backbone.output_stride is {self.backbone.output_stride}: "

@@ -10,7 +10,7 @@ from pipeline.core.errors import ScoreError
 from pipeline.evaluate.mean_iou import MeanIoU, class_iou, confusion_matrix, image_mean_iou
 
 TRUTH = np.array([[0, 0, 1, 1], [0, 2, 2, 255]], np.uint8)
-ANSWER = np.array([[0, 1, 1, 1], [0, 2, 0, 2]], np.uint8)
+PREDICTION = np.array([[0, 1, 1, 1], [0, 2, 0, 2]], np.uint8)
 
 
 def state_of(pairs, classes, first=0):
@@ -36,7 +36,7 @@ def pairs_of_label_maps(draw, classes=3):
 
 
 def test_exact_values():
-    state = state_of([(TRUTH, ANSWER)], classes=4)
+    state = state_of([(TRUTH, PREDICTION)], classes=4)
     # background: 2 found, 3 true, 3 predicted; class 1: 2, 2, 3; class 2: 1, 2, 1 (the prediction at 255 is ignored)
     scores = state.compute()
     np.testing.assert_array_equal(scores.class_iou, [2 / 4, 2 / 3, 1 / 2, np.nan, np.nan])
@@ -49,13 +49,13 @@ def test_exact_values():
 
 
 def test_the_matrix_has_truth_in_rows_and_prediction_in_columns():
-    assert confusion_matrix(TRUTH, ANSWER, 2, "a").tolist() == [[2, 1, 0], [0, 2, 0], [1, 0, 1]]
+    assert confusion_matrix(TRUTH, PREDICTION, 2, "a").tolist() == [[2, 1, 0], [0, 2, 0], [1, 0, 1]]
 
 
 def test_accumulate_returns_the_matrix_of_the_image_alone():
     state = state_of([(TRUTH, TRUTH * (TRUTH != 255))], classes=2)
-    own = state.accumulate(TRUTH, ANSWER, "b")
-    assert own.tolist() == confusion_matrix(TRUTH, ANSWER, 2, "b").tolist()
+    own = state.accumulate(TRUTH, PREDICTION, "b")
+    assert own.tolist() == confusion_matrix(TRUTH, PREDICTION, 2, "b").tolist()
     assert image_mean_iou(own) == pytest.approx(5 / 9, abs=1e-15)
     assert state.pixels == 14
 
@@ -74,7 +74,7 @@ def test_background_only_has_no_foreground_mean():
 
 
 def test_an_image_that_is_all_ignored_changes_no_score():
-    state = state_of([(TRUTH, ANSWER)], classes=2)
+    state = state_of([(TRUTH, PREDICTION)], classes=2)
     before = state.matrix.copy()
     own = state.accumulate(np.full((2, 3), 255, np.uint8), np.ones((2, 3), np.uint8), "b")
     assert image_mean_iou(own) is None
@@ -150,14 +150,14 @@ def test_iou_of_large_counts():
     [
         (
             TRUTH,
-            ANSWER.T,
+            PREDICTION.T,
             r"^a: expected truth and prediction as uint8 of one shape \(H, W\), "
             r"got uint8 \(2, 4\) and uint8 \(4, 2\); likely",
         ),
-        (TRUTH, ANSWER[:, :3], r"got uint8 \(2, 4\) and uint8 \(2, 3\)$"),
-        (TRUTH, ANSWER.astype(np.int64), r"got uint8 \(2, 4\) and int64 \(2, 4\)$"),
-        (TRUTH.astype(np.int64), ANSWER, r"got int64 \(2, 4\) and uint8 \(2, 4\)$"),
-        (TRUTH[None], ANSWER[None], r"got uint8 \(1, 2, 4\) and uint8 \(1, 2, 4\)$"),
+        (TRUTH, PREDICTION[:, :3], r"got uint8 \(2, 4\) and uint8 \(2, 3\)$"),
+        (TRUTH, PREDICTION.astype(np.int64), r"got uint8 \(2, 4\) and int64 \(2, 4\)$"),
+        (TRUTH.astype(np.int64), PREDICTION, r"got int64 \(2, 4\) and uint8 \(2, 4\)$"),
+        (TRUTH[None], PREDICTION[None], r"got uint8 \(1, 2, 4\) and uint8 \(1, 2, 4\)$"),
         (
             np.full((1, 1), 3, np.uint8),
             np.zeros((1, 1), np.uint8),
@@ -188,11 +188,11 @@ def test_states_of_other_classes_do_not_merge():
 
 
 def test_an_image_counts_once():
-    state = state_of([(TRUTH, ANSWER)], classes=2)
+    state = state_of([(TRUTH, PREDICTION)], classes=2)
     with pytest.raises(ScoreError, match=r"^image0: expected every image once, got it a second time$"):
-        state.accumulate(TRUTH, ANSWER, "image0")
+        state.accumulate(TRUTH, PREDICTION, "image0")
     with pytest.raises(ScoreError, match=r"^expected every image once, got some in two states: \['image0'\]$"):
-        state.merge(state_of([(TRUTH, ANSWER)], classes=2))
+        state.merge(state_of([(TRUTH, PREDICTION)], classes=2))
     assert (state.images, state.pixels) == (1, 7)
 
 
@@ -208,7 +208,7 @@ def test_counts_of_images_sum_to_the_matrix(pairs):
 
 def test_counts_of_images_stand_in_the_order_of_the_ids():
     state = MeanIoU(2)
-    state.accumulate(TRUTH, ANSWER, "b")
+    state.accumulate(TRUTH, PREDICTION, "b")
     state.accumulate(np.full((1, 3), 2, np.uint8), np.zeros((1, 3), np.uint8), "a")
     assert state.image_counts().tolist() == [
         [[0, 0, 0], [0, 0, 3], [3, 0, 0]],  # right, true, predicted pixels of background and two classes
