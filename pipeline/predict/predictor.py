@@ -30,7 +30,8 @@ from pipeline.predict.run_folder import (
 )
 from pipeline.refine.outputs import Prediction
 from pipeline.refine.run import refine_pixels
-from pipeline.student.predict import PREDICTION_BATCH, as_probabilities, make_job, mean_probabilities, refine_student
+from pipeline.student.predict import PREDICTION_BATCH, as_probabilities, make_job, mean_probabilities
+from pipeline.student.refine import refine_student
 
 
 @dataclass(frozen=True, slots=True, eq=False)

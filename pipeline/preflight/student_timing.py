@@ -16,14 +16,8 @@ from pipeline.preflight.student import build_student, keeps_features
 from pipeline.preflight.timing import SHAPE, device_of, mean_seconds, synthetic_image
 from pipeline.student.fit import label_loss, score_loss, set_mode
 from pipeline.student.network import STRIDE, StudentNetwork
-from pipeline.student.predict import (
-    NO_CLASSES,
-    PREDICTION_BATCH,
-    Probabilities,
-    make_job,
-    mean_probabilities,
-    refine_student,
-)
+from pipeline.student.predict import NO_CLASSES, PREDICTION_BATCH, make_job, mean_probabilities
+from pipeline.student.refine import Probabilities, refine_student
 from pipeline.student.settings import StudentSettings
 from pipeline.train.step import training_step
 from pipeline.train.trainer import new_state

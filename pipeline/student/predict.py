@@ -1,11 +1,8 @@
-"""The trained network on any image: probabilities over several sizes, the classes that may be, the CRF."""
+"""The trained network on any image: probabilities over several sizes, and the classes that may be."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,35 +10,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.core.device import Hardware
-from pipeline.core.errors import MapError
-from pipeline.core.images import read_rgb, resize, score_to_uint8
-from pipeline.core.store import Arrays
 from pipeline.extract.load import load_batches
 from pipeline.extract.plan import Job, by_shape, view_shape
-from pipeline.refine.crf import refine_probabilities
-from pipeline.refine.outputs import Prediction, decode_labels, in_shape, refine_score
-from pipeline.refine.run import as_arrays, encode
 from pipeline.student.network import MULTIPLE, STRIDE, StudentNetwork
+from pipeline.student.refine import Probabilities
 from pipeline.student.settings import StudentSettings
 
 PREDICTION_BATCH = 8  # images, with all their sizes
 NO_CLASSES = np.zeros(0, np.int32)
 SMALLEST = 1e-6  # of the probabilities of all classes that may be, together
 Shape = tuple[int, int]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Probabilities:
-    """What the network says of one image.
-
-    Attributes:
-        maps: Track 3: of the foreground; Track 1: of the background and of each class that may be, adding up to 1.
-            Shape: (1, h, w) or (1 + P, h, w), float16
-        classes: class index of each map after the background; empty in Track 3. Shape: (P,), int32
-    """
-
-    maps: NDArray[np.float16]
-    classes: NDArray[np.int32]
 
 
 def make_job(image_id: str, file: Path, shape: Shape, settings: StudentSettings) -> Job:
@@ -123,38 +101,6 @@ def restrict(
     kept = probabilities[[0, *(classes + 1).tolist()]]
     kept[0] += kept.sum(dim=0) < SMALLEST  # background where nothing that may be is probable at all
     return Probabilities((kept / kept.sum(dim=0)).to(torch.float16).numpy(), classes)
-
-
-def refine_file(file: Path, image_id: str, found: Probabilities, settings: StudentSettings) -> Arrays:
-    """What is stored of one image: `before` and `after` as in `refine`, and `foreground` in Track 1; one task of a
-    process."""
-    cv2.setNumThreads(1)  # the processes are the parallelism
-    prediction = refine_student(read_rgb(file), image_id, found, settings)
-    stored = dict(as_arrays(prediction))
-    return stored if prediction.foreground is None else {**stored, "foreground": encode(prediction.foreground)}
-
-
-def refine_student(
-    image: NDArray[np.uint8], image_id: str, found: Probabilities, settings: StudentSettings
-) -> Prediction:
-    """The prediction of one image, before and after the CRF. Shape: (H, W, 3), RGB
-
-    Raises:
-        MapError: naming the image
-    """
-    shape = (image.shape[0], image.shape[1])
-    sharpen = partial(refine_probabilities, image, settings=settings.crf) if settings.crf.enabled else None
-    maps = np.stack([resize(level, shape) for level in found.maps.astype(np.float32)])
-    try:
-        if not len(found.classes):
-            foreground = np.clip(maps[0], 0.0, 1.0)
-            before = score_to_uint8(foreground)
-            after = before if sharpen is None else refine_score(foreground**settings.exponent, sharpen)
-            return in_shape(Prediction(before, after), settings.shape)
-        maps[1:] **= settings.exponent
-        return decode_labels(maps / maps.sum(axis=0, keepdims=True), found.classes, sharpen)
-    except MapError as error:
-        raise MapError(f"{image_id}: {error}") from None
 
 
 def of_classifier(arrays: Mapping[str, NDArray[np.float16]]) -> NDArray[np.float32]:

@@ -24,7 +24,8 @@ from pipeline.models.backbones import normalization
 from pipeline.models.weights import load_weights
 from pipeline.student.fit import fit_student
 from pipeline.student.network import StudentDesign, StudentNetwork, save_student
-from pipeline.student.predict import as_probabilities, make_job, predict_jobs, refine_file
+from pipeline.student.predict import as_probabilities, make_job, predict_jobs
+from pipeline.student.refine import refine_file
 from pipeline.student.settings import StudentSettings
 from pipeline.student.targets import TrainImages, choose_train_images, read_label_target, read_score
 from pipeline.student.views import PairDataset, Pixels

@@ -19,7 +19,8 @@ from pipeline.extract.scale import raw_maps
 from pipeline.predict import Predictor
 from pipeline.predict.run_folder import read_run
 from pipeline.student.network import load_student
-from pipeline.student.predict import as_probabilities, make_job, predict_jobs, refine_file
+from pipeline.student.predict import as_probabilities, make_job, predict_jobs
+from pipeline.student.refine import refine_file
 
 Runs = dict[str, Finished]
 TRACKS = ("track1", "track3")

@@ -1,0 +1,66 @@
+"""The probabilities of the student to a prediction of one image: the CRF, and what is stored.
+
+Without torch, which would take seconds in each of the processes that do this.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.errors import MapError
+from pipeline.core.images import read_rgb, resize, score_to_uint8
+from pipeline.core.store import Arrays
+from pipeline.refine.crf import refine_probabilities
+from pipeline.refine.outputs import Prediction, decode_labels, in_shape, refine_score
+from pipeline.refine.run import as_arrays, encode
+from pipeline.student.settings import StudentSettings
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Probabilities:
+    """What the network says of one image.
+
+    Attributes:
+        maps: Track 3: of the foreground; Track 1: of the background and of each class that may be, adding up to 1.
+            Shape: (1, h, w) or (1 + P, h, w), float16
+        classes: class index of each map after the background; empty in Track 3. Shape: (P,), int32
+    """
+
+    maps: NDArray[np.float16]
+    classes: NDArray[np.int32]
+
+
+def refine_file(file: Path, image_id: str, found: Probabilities, settings: StudentSettings) -> Arrays:
+    """What is stored of one image: `before` and `after` as in `refine`, and `foreground` in Track 1; one task of a
+    process."""
+    cv2.setNumThreads(1)  # the processes are the parallelism
+    prediction = refine_student(read_rgb(file), image_id, found, settings)
+    stored = dict(as_arrays(prediction))
+    return stored if prediction.foreground is None else {**stored, "foreground": encode(prediction.foreground)}
+
+
+def refine_student(
+    image: NDArray[np.uint8], image_id: str, found: Probabilities, settings: StudentSettings
+) -> Prediction:
+    """The prediction of one image, before and after the CRF. Shape: (H, W, 3), RGB
+
+    Raises:
+        MapError: naming the image
+    """
+    shape = (image.shape[0], image.shape[1])
+    sharpen = partial(refine_probabilities, image, settings=settings.crf) if settings.crf.enabled else None
+    maps = np.stack([resize(level, shape) for level in found.maps.astype(np.float32)])
+    try:
+        if not len(found.classes):
+            foreground = np.clip(maps[0], 0.0, 1.0)
+            before = score_to_uint8(foreground)
+            after = before if sharpen is None else refine_score(foreground**settings.exponent, sharpen)
+            return in_shape(Prediction(before, after), settings.shape)
+        maps[1:] **= settings.exponent
+        return decode_labels(maps / maps.sum(axis=0, keepdims=True), found.classes, sharpen)
+    except MapError as error:
+        raise MapError(f"{image_id}: {error}") from None
