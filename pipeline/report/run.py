@@ -75,7 +75,7 @@ def _template() -> jinja2.Template:
 
 def method_chips(params: Mapping[str, Any]) -> list[str]:
     """The choices that make the method, in few words; what the settings do not say is left out."""
-    train, extract, refine = (params.get(stage, {}) for stage in ("train", "extract", "refine"))
+    train, extract, refine, student = (params.get(stage, {}) for stage in ("train", "extract", "refine", "student"))
     theta, iterations = train.get("tap_threshold"), get(refine, "crf", "iterations")
     percentile = format_count(extract.get("percentile"))
     crf = get(refine, "crf", "enabled")
@@ -89,6 +89,7 @@ def method_chips(params: Mapping[str, Any]) -> list[str]:
         {"label_map_one_class": "one class an image", "label_map": "several classes an image"}.get(
             refine.get("output", "")
         ),
+        f"student, {get(student, 'decoder', 'name')}" if student.get("enabled") else None,
     ]
     return [chip for chip in chips if chip]
 

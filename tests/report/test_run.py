@@ -120,3 +120,6 @@ def test_method_chips_name_the_method() -> None:
     }
     assert method_chips(params) == ["net", "TAP, θ = 0.05", "NWC", "PaS 98", "CRF, 10 iterations", "one class an image"]
     assert method_chips({"refine": {"crf": {"enabled": False}}}) == ["no CRF"]
+    second = {"enabled": True, "decoder": {"name": "upernet"}}
+    assert method_chips({"student": second}) == ["student, upernet"]
+    assert method_chips({"student": {**second, "enabled": False}}) == []
