@@ -11,6 +11,7 @@ from torch import nn
 
 from pipeline.core.errors import TrainError
 from pipeline.models.feature_map import REFUSALS, RefusedError, count_channels, make_feature_map
+from pipeline.models.settings import BackboneSettings
 
 DEFAULT_STRIDE = 32  # of almost every convolutional network
 
@@ -73,6 +74,12 @@ def _convolutional(name: str, stride: int) -> nn.Module | None:
         return None
     backbone.output_stride = stride  # type: ignore[assignment]  # timm's modules keep other such facts as attributes
     return backbone
+
+
+def normalization_of(settings: BackboneSettings) -> Normalization:
+    """What the weights that the settings name expect; the tags of a model on the hub differ in mean and std."""
+    tag = settings.weights_from if settings.weights == "hub" else None
+    return normalization(f"{settings.name}.{tag}" if tag else settings.name)
 
 
 def normalization(name: str) -> Normalization:

@@ -6,19 +6,17 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.core.errors import TrainError
-from pipeline.core.files import read_json, write_bytes, write_json
 from pipeline.models.backbones import Normalization, build_backbone, stride_of
 from pipeline.models.cell_offset import Offset
 from pipeline.models.feature_map import count_channels
 from pipeline.models.methods import make_method
 from pipeline.models.methods.base import Cam, Criterion
+from pipeline.models.network_files import DESIGN, load_state, read_design, save_network
 from pipeline.models.pooling import make_pool
 from pipeline.models.settings import Pooling
 
@@ -103,9 +101,7 @@ class Classifier(nn.Module):
 
 def save_classifier(classifier: Classifier, folder: Path) -> None:
     """Write `weights.safetensors` and `design.json`; equal weights give equal bytes."""
-    state = {name: value.detach().cpu().contiguous() for name, value in classifier.state_dict().items()}
-    write_bytes(folder / "weights.safetensors", safetensors.torch.save(state))
-    write_json(folder / "design.json", asdict(classifier.design))
+    save_network(classifier, classifier.design, folder)
 
 
 def classifier_digest(classifier: Classifier) -> str:
@@ -123,16 +119,12 @@ def load_classifier(folder: Path) -> Classifier:
     Raises:
         TrainError: if weights and design do not fit each other, or the design has no offset of the cells
     """
-    values: dict[str, Any] = read_json(folder / "design.json")
+    values = read_design(folder)
     if "offset" not in values:
         raise TrainError(
-            f"{folder / 'design.json'}: expected the key 'offset', found none; likely an older version's: train again"
+            f"{folder / DESIGN}: expected the key 'offset', found none; likely an older version's: train again"
         )
-    recorded, (y, x) = values.pop("normalization"), values.pop("offset")
-    normalization = Normalization(tuple(recorded["mean"]), tuple(recorded["std"]))
-    classifier = Classifier(Design(normalization=normalization, offset=(y, x), **values))
-    try:
-        classifier.load_state_dict(safetensors.torch.load_file(folder / "weights.safetensors"))
-    except (RuntimeError, OSError, SafetensorError) as error:
-        raise TrainError(f"{folder}: expected weights that fit design.json, got {error}") from error
+    y, x = values["offset"]
+    classifier = Classifier(Design(**{**values, "offset": (y, x)}))
+    load_state(classifier, folder)
     return classifier.eval().to(memory_format=torch.channels_last)

@@ -1,21 +1,18 @@
 """The segmentation network: a backbone of timm, a decoder of segmentation-models-pytorch, a linear head."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from segmentation_models_pytorch.decoders.deeplabv3.decoder import DeepLabV3PlusDecoder
 from segmentation_models_pytorch.decoders.fpn.decoder import FPNDecoder
 from segmentation_models_pytorch.decoders.upernet.decoder import UPerNetDecoder
 from torch import Tensor, nn
 
 from pipeline.core.errors import TrainError
-from pipeline.core.files import read_json, write_bytes, write_json
 from pipeline.models.backbones import Normalization, build_backbone
+from pipeline.models.network_files import load_state, read_design, save_network
 from pipeline.models.pyramid import pyramid_channels, pyramid_maps
 from pipeline.student.settings import COARSEST
 
@@ -110,9 +107,7 @@ def _make_decoder(design: StudentDesign, channels: tuple[int, ...]) -> nn.Module
 
 def save_student(network: StudentNetwork, folder: Path) -> None:
     """Write `weights.safetensors` and `design.json`; equal weights give equal bytes."""
-    state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    write_bytes(folder / "weights.safetensors", safetensors.torch.save(state))
-    write_json(folder / "design.json", asdict(network.design))
+    save_network(network, network.design, folder)
 
 
 def load_student(folder: Path) -> StudentNetwork:
@@ -121,12 +116,6 @@ def load_student(folder: Path) -> StudentNetwork:
     Raises:
         TrainError: if weights and design do not fit each other
     """
-    values: dict[str, Any] = read_json(folder / "design.json")
-    recorded = values.pop("normalization")
-    normalization = Normalization(tuple(recorded["mean"]), tuple(recorded["std"]))
-    network = StudentNetwork(StudentDesign(normalization=normalization, **values))
-    try:
-        network.load_state_dict(safetensors.torch.load_file(folder / "weights.safetensors"))
-    except (RuntimeError, OSError, SafetensorError) as error:
-        raise TrainError(f"{folder}: expected weights that fit design.json, got {error}") from error
+    network = StudentNetwork(StudentDesign(**read_design(folder)))
+    load_state(network, folder)
     return network.eval().to(memory_format=torch.channels_last)

@@ -20,7 +20,7 @@ from pipeline.core.files import write_text
 from pipeline.core.manifest import Manifest, Split, stored_shape
 from pipeline.core.store import Arrays, Store, divide, finish, write_shard
 from pipeline.core.tracks import Track
-from pipeline.models.backbones import normalization
+from pipeline.models.backbones import normalization_of
 from pipeline.models.weights import load_weights
 from pipeline.student.fit import fit_student
 from pipeline.student.network import StudentDesign, StudentNetwork, save_student
@@ -166,7 +166,6 @@ def too_large(name: str, count: int, classifier: int, limit: int) -> str:
 def make_design(settings: StudentSettings, outputs: int) -> StudentDesign:
     """The design that the settings describe."""
     backbone, decoder = settings.backbone, settings.decoder
-    tag = backbone.weights_from if backbone.weights == "hub" else None
     return StudentDesign(
         backbone=backbone.name,
         output_stride=backbone.output_stride,
@@ -174,7 +173,7 @@ def make_design(settings: StudentSettings, outputs: int) -> StudentDesign:
         width=decoder.width,
         dropout=decoder.dropout,
         outputs=outputs,
-        normalization=normalization(f"{backbone.name}.{tag}" if tag else backbone.name),
+        normalization=normalization_of(backbone),
     )
 
 

@@ -3,7 +3,7 @@
 import torch
 
 from pipeline.core.errors import TrainError
-from pipeline.models.backbones import normalization
+from pipeline.models.backbones import normalization_of
 from pipeline.models.classifier import Classifier, Design
 from pipeline.models.weights import load_weights
 from pipeline.train.settings import TrainSettings
@@ -31,7 +31,6 @@ def new_classifier(settings: TrainSettings, targets: Targets, classes: int, devi
 def make_design(settings: TrainSettings, classes: int) -> Design:
     """The design that the settings describe, its offset not measured yet."""
     backbone = settings.backbone
-    tag = backbone.weights_from if backbone.weights == "hub" else None  # tags differ in mean and std
     return Design(
         backbone=backbone.name,
         output_stride=backbone.output_stride,
@@ -39,7 +38,7 @@ def make_design(settings: TrainSettings, classes: int) -> Design:
         tap_threshold=settings.tap_threshold,
         classes=classes,
         loss=settings.loss,
-        normalization=normalization(f"{backbone.name}.{tag}" if tag else backbone.name),
+        normalization=normalization_of(backbone),
         method=settings.method,
         method_options=dict(settings.method_options),
     )
