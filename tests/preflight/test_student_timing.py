@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from support.helpers import TINY, merge
-from support.preflight import make_disks, of
+from support.preflight import make_quick_disks, of
 from support.training import write_start
 
 from pipeline.preflight import run, student_timing
@@ -20,12 +20,8 @@ def preflight(tmp_path: Path, in_project: Callable[[Path], None]) -> Callable[..
     """A preflight of tiny networks with a student in Track 3, and with `changes` of it; the context, and all rows."""
 
     def call(**changes: Any) -> tuple[Context, list[Row]]:
-        disks = make_disks(tmp_path)
+        disks = make_quick_disks(tmp_path)
         in_project(tmp_path)
-        for track in ("track1", "track3"):
-            section = disks.params["tracks"][track]
-            section["train"] = merge(section["train"], {"resize": 48, "crop": 32, "epochs": 3})
-            section["extract"] = {**section["extract"], "sizes": [48]}
         section = disks.params["tracks"]["track3"]
         backbone = {"name": TINY, "weights": "file", "weights_from": write_start(tmp_path)}
         small = {"enabled": True, "device": "cpu", "backbone": backbone, "sizes": [64], "views": {"size": 64}}

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.helpers import merge
-from support.preflight import all_rows, make_disks, of
+from support.preflight import all_rows, make_disks, make_quick_disks, of
 
 from pipeline.preflight import run, timing
 from pipeline.preflight.context import Context
@@ -15,12 +14,8 @@ from pipeline.preflight.findings import Row
 
 
 def test_the_trial_times_every_step_and_durations_follow(tmp_path: Path, in_project: Callable[[Path], None]) -> None:
-    disks = make_disks(tmp_path)
+    disks = make_quick_disks(tmp_path)
     in_project(tmp_path)
-    for track in ("track1", "track3"):
-        section = disks.params["tracks"][track]
-        section["train"] = merge(section["train"], {"resize": 48, "crop": 32, "epochs": 3})
-        section["extract"] = {**section["extract"], "sizes": [48]}
     context = Context(disks.write_params(), minutes=0.02, sample=20)
     found = list(run.preflight(context))
     assert not of(found, "FAIL")
