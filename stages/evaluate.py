@@ -21,8 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--params", type=Path, default=PARAMS)
     parser.add_argument("--track", required=True, choices=sorted(TRACKS))
-    for name in ("--manifest", "--maps", "--features", "--refined", "--student", "--out"):
+    for name in ("--manifest", "--maps", "--features", "--refined", "--out"):
         parser.add_argument(name, required=True, type=Path)
+    parser.add_argument("--student", type=Path, help="its predictions; an ablation has none")
     parser.add_argument("--report", type=Path, help="what a prediction with this run needs; none if not given")
     args = parser.parse_args(arguments)
     track = get_track(args.track)

@@ -112,6 +112,16 @@ def as_list(ends: Interval | None) -> list[float] | None:
     return None if ends is None else [round(end, 6) for end in ends]
 
 
+def show_interval(interval: Interval | None, signed: bool = False) -> str:
+    """The two ends of an interval; nothing where there is none.
+
+    >>> show_interval((0.25, 0.5)), show_interval((-0.25, 0.5), signed=True), show_interval(None)
+    ('[0.250, 0.500]', '[-0.250, +0.500]', '')
+    """
+    sign = "+" if signed else ""
+    return f"[{interval[0]:{sign}.3f}, {interval[1]:{sign}.3f}]" if interval else ""
+
+
 def percentile_interval(scores: Scores, confidence: float = CONFIDENCE) -> Interval | None:
     """The percentiles of the resamples' scores that leave (1 - confidence) / 2 on either side; NaN is left out.
 
@@ -165,6 +175,16 @@ def resampled_counts(weights: Weights, counts: NDArray[np.int32]) -> NDArray[np.
         some = slice(start, start + IMAGES_AT_ONCE)
         total += weights[:, some].astype(np.float64) @ counts[some].astype(np.float64)
     return total.astype(np.int64)
+
+
+def mean_score(scores: Sequence[Score]) -> Score:
+    """The mean of several scores, resample by resample."""
+    return lambda weights: np.stack([score(weights) for score in scores]).mean(axis=0)
+
+
+def score_on(some: NDArray[np.int64], score: Score) -> Score:
+    """The score of the images alone whose weight in `some` is 1; that of the others is 0."""
+    return lambda weights: score(weights * some)
 
 
 # --- scores of resamples ----------------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ from pipeline.core.manifest import Record
 from pipeline.core.truth import has_foreground, read_foreground
 from pipeline.evaluate.baselines import all_foreground_iou, center_disc
 from pipeline.evaluate.boxes import BoxAccuracy
-from pipeline.evaluate.intervals import PairedIntervals, as_list, paired_interval, peak_iou_score
+from pipeline.evaluate.image_counts import ImageCounts, crf_intervals
+from pipeline.evaluate.intervals import as_list
 from pipeline.evaluate.peak_iou import LEVELS, PeakIoU
 from pipeline.evaluate.scorer import Cell, Context, ImageRow, Prediction
 from pipeline.evaluate.settings import EvaluateSettings
@@ -83,7 +84,8 @@ class LocalizationScorer:
 
     def metrics(self) -> dict[str, Any]:
         """All scores by name; those of the CRF's result at the top, the others in `before_crf`."""
-        settings, intervals = self.context.settings, self._intervals()
+        settings = self.context.settings
+        intervals = crf_intervals(self.image_counts(), "localization", settings)
         return {
             "images": self.after.images,
             "images_without_foreground": len(self.after.without_foreground),
@@ -107,15 +109,6 @@ class LocalizationScorer:
                 **self._box_scores(self.boxes_before),
             },
         }
-
-    def _intervals(self) -> PairedIntervals:
-        """Of the ranking score before and after the CRF, over all images with truth."""
-        settings = self.context.settings
-        before, after = (
-            peak_iou_score(state.image_counts(), settings.comparison, settings.average)
-            for state in (self.before, self.after)
-        )
-        return paired_interval(before, after, self.after.images)
 
     def _box_scores(self, state: BoxAccuracy) -> dict[str, float | int | None]:
         """None for each score where there are boxes, but no label that says whose map is to be right."""
@@ -157,6 +150,10 @@ class LocalizationScorer:
             self.after.compute_mean(comparison),
         )
         return rows + [[threshold, *(float(peak.curve[threshold]) for peak in peaks)] for threshold in range(LEVELS)]
+
+    def image_counts(self) -> ImageCounts:
+        """Of each image, the pixels per score value inside and outside the mask."""
+        return ImageCounts(tuple(sorted(self.tops)), self.before.image_counts(), self.after.image_counts())
 
     def image_rows(self) -> dict[str, ImageRow]:
         """Each image's IoU at the threshold where the pooled IoU of all images peaks, before and after the CRF."""

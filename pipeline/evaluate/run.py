@@ -19,6 +19,7 @@ from pipeline.core.manifest import Record, read_manifest
 from pipeline.core.store import Store, submitted
 from pipeline.core.tracks import Track
 from pipeline.evaluate.classification import Classification, check_prediction
+from pipeline.evaluate.image_counts import IMAGE_COUNTS, write_image_counts
 from pipeline.evaluate.localization import LocalizationScorer
 from pipeline.evaluate.metrics import ranking
 from pipeline.evaluate.scorer import Cell, Context, Prediction, Scorer
@@ -73,7 +74,7 @@ def evaluate(
         maps_store: per image `classes` (P,), most probable first, `predicted` (1,) and `known` (1,)
         refined_store: per image `before` and `after`, PNG bytes of the prediction without and with the CRF;
             `label_before` and `label_after` of the true class, where its map is another one
-        out_dir: where `metrics.json`, `table.csv` and `per_image.csv` go; the same three for every track
+        out_dir: where `metrics.json`, `table.csv`, `per_image.csv` and `image_counts.npz` go, the same for every track
         settings: which readings of the metrics rank, and how many processes work
         track: decides what a prediction is
         student_store: `before` and `after` of the student; empty where it is switched off. If it is not, these
@@ -100,6 +101,7 @@ def evaluate(
     write_json(out_dir / METRICS, metrics)
     write_text(out_dir / TABLE, to_csv(result.scorer.table()))
     write_text(out_dir / PER_IMAGE, to_csv(_image_table(result.scorer, predicted, manifest.classes)))
+    write_image_counts(out_dir / IMAGE_COUNTS, result.scorer.image_counts())
     return metrics
 
 

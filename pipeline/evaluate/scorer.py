@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.manifest import MaskKind, Record
+from pipeline.evaluate.image_counts import ImageCounts
 from pipeline.evaluate.settings import EvaluateSettings
 
 Cell = str | int | float | None  # of a CSV file; None is empty
@@ -71,6 +72,9 @@ class Scorer(Protocol):
 
     def table(self) -> list[list[Cell]]:
         """The rows of `table.csv`, the header first."""
+
+    def image_counts(self) -> ImageCounts:
+        """What the ranking score is made of, for every scored image."""
 
     def image_rows(self) -> dict[str, ImageRow]:
         """Every scored image by id."""

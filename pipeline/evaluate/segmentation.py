@@ -9,7 +9,8 @@ from pipeline.core.manifest import Record
 from pipeline.core.truth import BACKGROUND, IGNORE_INDEX, has_label_map, read_label_map
 from pipeline.evaluate.baselines import BaselineLabelMaps
 from pipeline.evaluate.classification import ClassPresence
-from pipeline.evaluate.intervals import PairedIntervals, as_list, mean_iou_score, paired_interval
+from pipeline.evaluate.image_counts import ImageCounts, crf_intervals
+from pipeline.evaluate.intervals import as_list
 from pipeline.evaluate.mean_iou import MeanIoU, Segmentation, class_iou, image_mean_iou
 from pipeline.evaluate.scorer import Cell, Context, ImageRow, Prediction
 from pipeline.evaluate.settings import EvaluateSettings
@@ -68,7 +69,7 @@ class SegmentationScorer:
 
     def metrics(self) -> dict[str, Any]:
         """All scores by name; those of the CRF's result at the top, the others in `before_crf`."""
-        intervals = self._intervals()
+        intervals = crf_intervals(self.image_counts(), "segmentation", self.context.settings)
         return {
             "images": self.after.images,
             "truth_from_boxes": self.truth_from_boxes,
@@ -84,12 +85,6 @@ class SegmentationScorer:
                 "mean_iou_interval": as_list(intervals.first),
             },
         }
-
-    def _intervals(self) -> PairedIntervals:
-        """Of the ranking score before and after the CRF, over all images with truth."""
-        ranked = self.context.settings.classes
-        before, after = (mean_iou_score(state.image_counts(), ranked) for state in (self.before, self.after))
-        return paired_interval(before, after, self.after.images)
 
     def _scores(self, state: MeanIoU, presence: ClassPresence) -> dict[str, Any]:
         about = {"class_precision": presence.precision(), "class_recall": presence.recall()}
@@ -134,6 +129,10 @@ class SegmentationScorer:
         truth, predicted = self.after.matrix.sum(axis=1).tolist(), self.after.matrix.sum(axis=0).tolist()
         columns = zip(range(len(self._names)), self._names, before, after, truth, predicted, strict=True)
         return rows + [list(row) for row in columns]
+
+    def image_counts(self) -> ImageCounts:
+        """Of each image, the pixels of each class that are right, of the truth and of the prediction."""
+        return ImageCounts(tuple(sorted(self._rows)), self.before.image_counts(), self.after.image_counts())
 
     def image_rows(self) -> dict[str, ImageRow]:
         """Each image's mean IoU over the classes in its truth or its prediction, before and after the CRF."""

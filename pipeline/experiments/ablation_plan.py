@@ -21,12 +21,11 @@ from pipeline.core.errors import SettingsError
 from pipeline.core.files import write_json
 from pipeline.core.settings import read_params, section, write_yaml
 from pipeline.core.typed_json import to_json
-from pipeline.experiments.ablation_rows import PLAN, Plan, Variant, variant_changes
+from pipeline.experiments.ablation_rows import PLAN, PREPROCESS, Plan, Variant, variant_changes
 from pipeline.params.changes import changed
 
 CHAIN = Path("dvc.yaml")  # of the project, whose stages say which files their scripts import
 TEMPLATES = Path(__file__).with_name("ablation.yaml")
-PREPROCESS = "params/preprocess.yaml"  # the recipe with its changes
 
 Run = tuple[Variant, int]  # with its seed
 

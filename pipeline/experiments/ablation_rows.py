@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pipeline.core.tracks import Track
 
 PLAN = "plan.json"
+PREPROCESS = "params/preprocess.yaml"  # the recipe with its changes
 PARTS = ("CRF", "PaS", "NWC", "TAP")  # in the order of the published table
 # Peak IoU of Track 3, 23,151 val images. Bae, Noh, Seo and Kim, "Revisiting Class Activation Mapping for Learning from
 # Imperfect Data", LID workshop, CVPR 2020, table 1

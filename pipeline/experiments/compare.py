@@ -17,18 +17,21 @@ from typing import Any
 from pipeline.core.errors import ScoreError, run
 from pipeline.core.files import read_json, write_bytes, write_json, write_text
 from pipeline.core.manifest import read_manifest
-from pipeline.core.settings import flatten
+from pipeline.core.settings import flatten, load_section
 from pipeline.core.summary import Number, Summary, summarize
 from pipeline.core.tracks import get_track
 from pipeline.core.typed_json import read_typed, to_json
 from pipeline.evaluate.diagnostics_text import LABELS
 from pipeline.evaluate.metrics import BASELINES, Task, columns_of, ranking
 from pipeline.evaluate.run import DIAGNOSTICS, METRICS, PER_IMAGE, TABLE, to_csv
-from pipeline.experiments.ablation_rows import PARTS, PLAN, Plan, Row
+from pipeline.evaluate.settings import EvaluateSettings
+from pipeline.experiments.ablation_choice import RowScores, add_intervals, choose_row
+from pipeline.experiments.ablation_rows import PARTS, PLAN, PREPROCESS, Plan, Row
 from pipeline.experiments.ablation_tables import PartGain, Results, ScoredRow, csv_rows, markdown
-from pipeline.experiments.plots import Column, bars, curves, strip
+from pipeline.report.figures import bars, curves
 from pipeline.report.formatting import read_rows
 from pipeline.report.predictions import scored_threshold
+from pipeline.report.strip import Column, strip
 
 ACCURACY = "classification_accuracy"
 SHOWN_IMAGES = 8  # rows of the strip
@@ -62,6 +65,10 @@ def collect(folder: Path, plan: Plan) -> Results:
     diagnoses = {name: _read_all(folder, plan, row, DIAGNOSTICS) for name, row in ends.items()}
     accuracies = {name: _over_seeds(every, [ACCURACY]) for name, every in metrics.items()}
     first = metrics["GAP"][0]
+    readings = load_section(EvaluateSettings, f"tracks.{plan.track}.evaluate", folder / PREPROCESS)
+    resampled = RowScores(folder, plan.seeds, task, readings)
+    for name, rows in plan.groups.items():
+        groups[name] = add_intervals(groups[name], [resampled(row) for row in rows], first["images"])
     return Results(
         track=plan.track,
         recipe=plan.recipe,
@@ -72,6 +79,7 @@ def collect(folder: Path, plan: Plan) -> Results:
         parts=part_gains(groups["grid"], score) if "grid" in groups else {},
         baselines={key: first[key] for key in BASELINES if first.get(key) is not None},
         classification_accuracy={name: known[ACCURACY] for name, known in accuracies.items() if known},
+        choice=choose_row(plan, resampled, first["images"]),
         why={name: _why(every) for name, every in diagnoses.items() if not any("note" in values for values in every)},
     )
 

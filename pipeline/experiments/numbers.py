@@ -24,10 +24,10 @@ from pipeline.core.provenance import Code, Machine, Provenance, provenance, with
 from pipeline.core.settings import read_params, section, to_yaml
 from pipeline.core.tracks import get_track
 from pipeline.core.typed_json import read_typed, to_json
-from pipeline.evaluate.metrics import BASELINES, ranking
+from pipeline.evaluate.metrics import BASELINES, Task, ranking
 from pipeline.experiments.ablation import RUN, TIMINGS
-from pipeline.experiments.ablation_plan import PREPROCESS
-from pipeline.experiments.ablation_tables import Results, Tables, table_lines, why_lines
+from pipeline.experiments.ablation_rows import PREPROCESS
+from pipeline.experiments.ablation_tables import Results, Tables, choice_sentence, table_lines, why_lines
 from pipeline.report.formatting import format_duration, markdown_table
 
 RECORDS = Path("docs/numbers")
@@ -36,9 +36,10 @@ WIDTH = 120  # columns of a line
 ABOUT = (
     "Written by `python -m pipeline.experiments.numbers` from the records in `docs/numbers/`. Every number is of split "
     "val, by which some settings were chosen: the scores are optimistically biased. ± is the standard deviation "
-    "between seeds. The column `published` is the paper's ablation on the images of LID 2020: compare the gain of each "
-    "part, not the absolute scores (different data). A cell is a position of the feature map. The scores are "
-    "defined in the [README](../README.md#how-to-read-the-numbers)."
+    "between seeds, brackets are 95 % intervals over images. A row that is chosen on one half of the images and scored "
+    "on the other has a score without the bias of that choice. The column `published` is the paper's ablation on the "
+    "images of LID 2020: compare the gain of each part, not the absolute scores (different data). A cell is a position "
+    "of the feature map. The scores are defined in the [README](../README.md#how-to-read-the-numbers)."
 )
 
 
@@ -151,14 +152,16 @@ def _section(record: Record) -> list[str]:
     lines = [f"{tables.images} images of split val."]
     for title, rows in tables.titled():
         lines += ["", f"**{title}**", "", *table_lines(rows, task)]
-    lines += ["", *textwrap.wrap(" ".join(_sentences(tables)), WIDTH)]
+    lines += ["", *textwrap.wrap(" ".join(_sentences(tables, task)), WIDTH)]
     if tables.why:
         lines += ["", "**Diagnostics**", "", *why_lines(tables.why)]
     return [*lines, "", *_origin(record)]
 
 
-def _sentences(tables: Tables) -> Iterator[str]:
-    """The baselines and the classification accuracy, where they are known."""
+def _sentences(tables: Tables, task: Task) -> Iterator[str]:
+    """The choice of a row, the baselines and the classification accuracy, where they are known."""
+    if tables.choice:
+        yield choice_sentence(tables.choice, task)
     if baselines := [f"{BASELINES[key]} {value:.4f}" for key, value in tables.baselines.items()]:
         yield f"Baselines: {'; '.join(baselines)}."
     if accuracies := [f"with {name} {value.show()}" for name, value in tables.classification_accuracy.items()]:

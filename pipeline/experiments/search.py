@@ -9,8 +9,9 @@ With one process the trials depend on the seed alone, however often the search w
 `extract.negative_weights`, `extract.sizes` and `extract.flip` need other maps, which are computed once with the trained
 model, for split val alone. All trials are in `reports/<track>/search.csv`, the best in `search.md` and in the recipe.
 
-Settings are selected by split val only; images of split test are never opened. The best of many scores is a little too
-high: images that were not used for the selection give an unbiased score.
+Settings are selected by split val only; images of split test are never opened. The best of many scores is too high. So
+the page also has the score of settings that are chosen on one half of the images, on the other half, and says whether
+to keep the recipe. (Optuna proposes trials by the scores of all images; with `--sampler random` it does not.)
 """
 
 import argparse
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # help needs none of these libraries
     from pipeline.evaluate.metrics import ranking
     from pipeline.experiments.search_space import make_space, recipe_keys
-    from pipeline.experiments.search_study import Search, best_of, page, run_search, table
+    from pipeline.experiments.search_study import Search, best_of, choose, page, run_search, table
     from pipeline.experiments.search_trials import prepare
     from pipeline.params.changes import parse_changes, write_changed
 
@@ -63,7 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     search = Search(scoring, space, args.sampler, args.seed, tuple(args.thresholds))
     trials = run_search(search, args.budget, args.minutes, args.jobs)
     images, reports = f"{scoring.images} images of split val", Path("reports") / args.track
-    text = page(trials, space, f"{args.track}, {images}, sampler {args.sampler}", ranking(track.task).label)
+    title, label = f"{args.track}, {images}, sampler {args.sampler}", ranking(track.task).label
+    text = page(trials, space, title, label, choose(search, trials))
     write_text(reports / "search.csv", table(trials, space, scoring.images))
     write_text(reports / "search.md", text)
     best = best_of(trials)

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from pipeline.core.files import write_bytes
 from pipeline.core.reuse import digest
+from pipeline.evaluate.nested import NestedChoice, nested_choice
 from pipeline.evaluate.run import to_csv
 from pipeline.experiments.search_space import Space
 from pipeline.experiments.search_trials import Scoring
@@ -143,7 +144,14 @@ def _cell(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def page(trials: Sequence[FrozenTrial], space: Space, title: str, label: str) -> str:
+def choose(search: Search, trials: Sequence[FrozenTrial]) -> NestedChoice | None:
+    """What the choice of the best trial is worth on images that did not choose it; the recipe's is the first trial."""
+    allowed = [trial for trial in trials[1:] if _value(trial) == trial.user_attrs["score"]]
+    points = [search.space.point(trial.params) for trial in (trials[0], *allowed)]
+    return nested_choice([partial(search.scoring.resampled, point) for point in points], search.scoring.images)
+
+
+def page(trials: Sequence[FrozenTrial], space: Space, title: str, label: str, nested: NestedChoice | None) -> str:
     """The results in Markdown: scores, with the label of theirs, changed keys, and the effect of every parameter."""
     best = best_of(trials)
     before, after = (trial.user_attrs["score"] for trial in (trials[0], best))
@@ -152,12 +160,22 @@ def page(trials: Sequence[FrozenTrial], space: Space, title: str, label: str) ->
     rows = [(key, _cell(recipe[key]), _cell(found[key])) for key in recipe if recipe[key] != found[key]]
     lines = [f"# Search: {title}", ""]
     lines += [f"{label} {before:.4f} → **{after:.4f}**: {len(trials)} trials, {minutes:.1f} minutes.", ""]
-    lines += [*markdown_table(["key", "recipe", "best"], rows), ""]
+    lines += [*nested_lines(nested, label), *markdown_table(["key", "recipe", "best"], rows), ""]
     lines += [f"## {label} along each parameter: the best of the trials at each level", ""]
     for key in space.levels:
         if len(known := along(trials, space, key)) > 1:
             lines.append(f"- {key}: " + ", ".join(f"{_cell(level)}: {score:.4f}" for level, score in known))
     return "\n".join(lines) + "\n"
+
+
+def nested_lines(nested: NestedChoice | None, label: str) -> list[str]:
+    """What the choice is worth, and whether the recipe should be kept."""
+    if nested is None:
+        return []
+    lines = [nested.show(label, "the recipe"), ""]
+    if nested.gain_interval and nested.gain_interval[0] <= 0:
+        lines += ["**Keep the recipe**: on images that chose nothing, the gain over it may be chance.", ""]
+    return lines
 
 
 def along(trials: Sequence[FrozenTrial], space: Space, key: str) -> list[tuple[Any, float]]:

@@ -20,6 +20,8 @@ from pipeline.core.manifest import Manifest, read_manifest, write_manifest
 from pipeline.core.reuse import code_digest, digest
 from pipeline.core.store import INDEX
 from pipeline.core.tracks import Track
+from pipeline.evaluate.image_counts import IMAGE_COUNTS, read_image_counts, score_of_counts
+from pipeline.evaluate.intervals import Score
 from pipeline.evaluate.metrics import ranking
 from pipeline.evaluate.run import Plan, evaluate
 from pipeline.evaluate.scorer import Context
@@ -65,8 +67,19 @@ class Scoring:
         """The table of the images that are scored."""
         return self.scratch / f"images-{self.key[:16]}"
 
+    def counts(self, point: Point) -> Path:
+        """Where the counts of the images lie once a point is scored."""
+        return self.scratch / f"counts-{digest([self.key, dict(point)])[:16]}.npz"
+
+    def resampled(self, point: Point) -> Score:
+        """The ranking score of resamples of the images, at a point that is scored."""
+        evaluation = self.settings({})["evaluate"]
+        return score_of_counts(read_image_counts(self.counts(point)).after, self.track.task, evaluation)
+
     def score(self, point: Point) -> tuple[float, int | None]:
         """Run the two stages; return the ranking score, and the threshold of its peak (Track 3).
+
+        The counts of the images are kept, so that the point can be scored on some of them.
 
         Raises:
             ScoreError: if the stage `evaluate` has no ranking score
@@ -79,6 +92,7 @@ class Scoring:
             refine(read_manifest(self.manifest, ("val",)), maps, refined, replace(settings["refine"], jobs=1))
             evaluation = replace(settings["evaluate"], jobs=1)
             metrics = evaluate(self.manifest, maps, refined, Path(temporary), evaluation, self.track)
+            (Path(temporary) / IMAGE_COUNTS).replace(self.counts(point))
         if (value := metrics[ranking(self.track.task).key]) is None:
             raise ScoreError(f"expected a score of split val, got none: {metrics.get('note')}")
         return value, metrics.get("peak_threshold")

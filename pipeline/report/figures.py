@@ -1,9 +1,11 @@
 """Figures by Matplotlib: one style, and equal numbers give equal bytes."""
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -39,3 +41,39 @@ def to_png(figure: Figure) -> bytes:
     with mpl.rc_context(STYLE):
         figure.savefig(stream, format="png", dpi=100, metadata={"Software": None})
     return stream.getvalue()
+
+
+def curves(lines: Sequence[tuple[str, Sequence[Sequence[float]]]]) -> bytes:
+    """IoU over threshold, one line a row of the table, with its title and the IoU at 0..255 of every seed.
+
+    The line is the mean over the seeds, the band their range, the dot the peak.
+    """
+    figure, (axes,) = new_axes(7.5, 4.5)
+    for (title, seeds), color in zip(lines, COLORS, strict=False):
+        values = np.array(seeds)  # (S, 256)
+        mean = values.mean(axis=0)
+        best = int(mean.argmax())
+        axes.plot(mean, color=color, linewidth=1.6, label=f"{title}: {np.mean(values.max(axis=1)):.3f}")
+        axes.plot([best], [mean[best]], "o", color=color, markersize=4)
+        if len(values) > 1:
+            axes.fill_between(
+                np.arange(values.shape[1]), values.min(axis=0), values.max(axis=0), color=color, alpha=0.2, linewidth=0
+            )
+    axes.set(xlabel="threshold t", ylabel="IoU of {score ≥ t} with the truth", xlim=(0, 255), ylim=(0, 1))
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False, title="peak IoU")
+    return to_svg(figure)
+
+
+def bars(rows: Sequence[tuple[str, Sequence[float]]], label: str) -> bytes:
+    """One bar a row, the first on top: the mean over the seeds, each seed as a dot."""
+    figure, (axes,) = new_axes(7.5, 0.6 + 0.4 * len(rows))
+    for place, (_, values) in enumerate(rows):
+        mean = float(np.mean(values))
+        axes.barh(place, mean, color=COLORS[1], height=0.65)
+        axes.plot(values, [place] * len(values), ".", color="black", markersize=5)
+        axes.text(max(values) + 0.01, place, f"{mean:.3f}", va="center")
+    axes.set_yticks(range(len(rows)), [title for title, _ in rows])
+    axes.invert_yaxis()
+    axes.set(xlabel=label, xlim=(0, 1))
+    return to_svg(figure)

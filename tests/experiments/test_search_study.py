@@ -1,11 +1,14 @@
 """A search on a hill instead of maps: its trials depend on the seed alone, however often it is stopped."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 from optuna.distributions import IntDistribution
 from optuna.trial import create_trial
 
 from pipeline.experiments.search_space import Space
-from pipeline.experiments.search_study import Search, along, best_of, page, run_search, table
+from pipeline.experiments.search_study import Search, along, best_of, choose, page, run_search, table
 
 
 class Hill:
@@ -123,13 +126,44 @@ def test_the_table_has_the_best_first_and_refused_ones_last():
 def test_a_parameter_is_shown_with_the_best_score_of_each_level():
     trials = [_trial(0, 0.5), _trial(1, 0.4), _trial(1, 0.6), _trial(0, 0.1)]
     assert along(trials, LEVELS, "a") == [(1, 0.5), (2, 0.6)]
-    text = page(trials, LEVELS, "a set", "peak IoU")
+    text = page(trials, LEVELS, "a set", "peak IoU", None)
     assert "peak IoU 0.5000 → **0.6000**: 4 trials" in text
     assert "| a | 1 | 2 |" in text
     assert "- a: 1: 0.5000, 2: 0.6000" in text
 
 
+def _counts_of(scores):
+    """A scoring of eight images that has the mean of some of these scores at each level."""
+
+    def resampled(point):
+        values = np.array(scores[point["a"]])
+        return lambda weights: weights @ values / np.maximum(weights.sum(axis=1), 1)
+
+    return SimpleNamespace(resampled=resampled, images=8)
+
+
+def test_a_gain_on_every_image_is_worth_a_change_and_one_by_chance_is_not():
+    worse, even = [0.4] * 8, [0.5] * 8
+    by_chance = [0.9, 0.9, 0.2, 0.2, 0.6, 0.6, 0.4, 0.4]  # 0.525 on average
+    trials = [_trial(0, 0.5), _trial(1, 0.525), _trial(2, 0.4)]
+    scoring = _counts_of({1: even, 2: by_chance, 4: worse})
+    nested = choose(Search(scoring, LEVELS, "tpe", 0, (0, 255)), trials)
+    assert (nested.chosen, nested.score) == (1, pytest.approx(0.525))
+    assert "**Keep the recipe**" in page(trials, LEVELS, "a set", "peak IoU", nested)
+    better = choose(Search(_counts_of({1: worse, 2: even, 4: worse}), LEVELS, "tpe", 0, (0, 255)), trials)
+    assert better.gain == pytest.approx(0.1)
+    told = page(trials, LEVELS, "a set", "peak IoU", better)
+    assert "Keep the recipe" not in told
+    assert "+0.1000 [+0.100, +0.100] over the recipe" in told
+
+
+def test_a_trial_outside_the_window_is_not_chosen_on_any_half():
+    scoring = _counts_of({1: [0.4] * 8, 2: [0.9] * 8, 4: [0.5] * 8})
+    trials = [_trial(0, 0.4), _trial(1, 0.9, value=-0.1), _trial(2, 0.5)]
+    assert choose(Search(scoring, LEVELS, "tpe", 0, (0, 255)), trials).nested == pytest.approx(0.5)
+
+
 def test_what_was_fixed_is_compared_with_the_recipe():
     fixed = Space({"a": (4,)}, {"a": 4}, {"a": 1})
     only = create_trial(value=0.5, user_attrs={"score": 0.5, "threshold": None})
-    assert "| a | 1 | 4 |" in page([only], fixed, "a set", "peak IoU")
+    assert "| a | 1 | 4 |" in page([only], fixed, "a set", "peak IoU", None)

@@ -69,7 +69,7 @@ def arguments(tmp_path):
 def test_both_tracks_write_the_same_files(arguments, tmp_path, track, expected):
     main(["--track", track, *arguments])
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "diagnostics.json", "metrics.json", "per_image.csv", "table.csv",
+        "diagnostics.json", "image_counts.npz", "metrics.json", "per_image.csv", "table.csv",
     ]  # fmt: skip
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert {name: metrics[name] for name in expected} == expected
@@ -124,3 +124,11 @@ def test_a_missing_manifest_names_the_stage_that_makes_it(arguments, tmp_path):
     (tmp_path / "manifest" / "val.parquet").unlink()
     with pytest.raises(StoreError, match="likely the stage `preprocess` has not run"):
         main(["--track", "track3", *arguments])
+
+
+def test_without_a_student_the_refined_predictions_are_scored(arguments, tmp_path):
+    place = arguments.index("--student")
+    main(["--track", "track3", *arguments])
+    empty = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    main(["--track", "track3", *arguments[:place], *arguments[place + 2 :]])
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == empty

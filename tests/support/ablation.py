@@ -1,9 +1,12 @@
 """A finished ablation of two images and two seeds, made by hand: each part is worth a known gain."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from support.evaluation import SETTINGS
 from support.finished_run import ellipse
 from support.helpers import row as manifest_row
 from support.helpers import write_png
@@ -11,10 +14,12 @@ from support.helpers import write_png
 from pipeline.core.files import write_json, write_text
 from pipeline.core.images import encode_png
 from pipeline.core.manifest import from_rows, write_manifest
+from pipeline.core.settings import write_yaml
 from pipeline.core.store import finish, write_shard
 from pipeline.core.typed_json import read_typed, to_json
+from pipeline.evaluate.image_counts import IMAGE_COUNTS, ImageCounts, write_image_counts
 from pipeline.evaluate.run import to_csv
-from pipeline.experiments.ablation_rows import PLAN, Plan, Row, Variant, additive_rows, grid, without_crf
+from pipeline.experiments.ablation_rows import PLAN, PREPROCESS, Plan, Row, Variant, additive_rows, grid, without_crf
 from pipeline.experiments.ablation_tables import Results
 from pipeline.experiments.compare import collect
 
@@ -27,6 +32,20 @@ SHAPE = (48, 64)
 def score_of(row: Row, seed: int) -> float:
     """The peak IoU of a row."""
     return 0.4 + sum(worth for worth, on in zip(WORTH.values(), row.parts, strict=True) if on) + 0.01 * seed
+
+
+def write_counts(path: Path, before: Sequence[float], after: Sequence[float]) -> None:
+    """Counts of images, of 1000 pixels each in the mask, whose peak IoU is given."""
+
+    def counts(ious: Sequence[float]) -> NDArray[np.int32]:
+        made = np.zeros((len(ious), 2, 256), np.int32)
+        made[:, 0, 200] = [round(1000 * iou) for iou in ious]
+        made[:, 0, 0] = 1000 - made[:, 0, 200]
+        made[:, 1, 0] = 10_000  # everything foreground has an IoU of 1 / 11
+        return made
+
+    ids = tuple(f"{number:03d}" for number in range(len(after)))
+    write_image_counts(path, ImageCounts(ids, counts(before), counts(after)))
 
 
 def _metrics(variant: Variant, seed: int) -> dict[str, Any]:
@@ -70,6 +89,7 @@ def make_ablation(folder: Path) -> Path:
     for variant in {row.variant for row in groups["grid"]}:
         for seed in SEEDS:
             _write_run(folder, variant, seed)
+    write_yaml(folder / PREPROCESS, {"tracks": {"track3": {"evaluate": to_json(SETTINGS)}}})
     write_json(folder / PLAN, to_json(Plan("track3", "recipes/a.yaml", SEEDS, groups)))
     return folder
 
@@ -88,6 +108,8 @@ def _write_run(folder: Path, variant: Variant, seed: int) -> None:
     scores, refined = (folder / kind / f"{variant.name}-seed{seed}" for kind in ("scores", "refined"))
     write_json(scores / "metrics.json", _metrics(variant, seed))
     write_json(scores / "diagnostics.json", _diagnosis(variant, seed))
+    before, after = (score_of(row, seed) for row in grid("score_map") if row.variant == variant)
+    write_counts(scores / IMAGE_COUNTS, [before] * len(IMAGES), [after] * len(IMAGES))
     curve = [[t, 0.5, 0.25 + seed / 8] for t in range(256)]
     write_text(scores / "table.csv", to_csv([["threshold", "before_crf", "after_crf"], *curve]))
     write_text(scores / "per_image.csv", "id,iou_before,iou_after\na,0.5,0.75\nb,0.25,0.5\n")

@@ -1,10 +1,9 @@
-"""Figures of an ablation: curves and bars as SVG, example images as PNG; equal numbers give equal bytes."""
+"""Example images with the predictions of several runs side by side."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -14,49 +13,13 @@ from pipeline.core.manifest import Manifest, Record
 from pipeline.core.store import Store
 from pipeline.core.tracks import Track
 from pipeline.core.truth import read_foreground, read_label_map
-from pipeline.report.figures import COLORS, new_axes, to_png, to_svg
+from pipeline.report.figures import to_png
 from pipeline.report.gallery import evenly
 from pipeline.report.overlays import Pixels, class_colors, cut_out, paint
 from pipeline.report.predictions import paint_prediction
 
 CELL = 1.6  # inches, the side of a cell of the strip
 SPACES = {"left": 0.0, "right": 1.0, "top": 0.95, "bottom": 0.03, "wspace": 0.03, "hspace": 0.2}  # shares
-
-
-def curves(lines: Sequence[tuple[str, Sequence[Sequence[float]]]]) -> bytes:
-    """IoU over threshold, one line a row of the table, with its title and the IoU at 0..255 of every seed.
-
-    The line is the mean over the seeds, the band their range, the dot the peak.
-    """
-    figure, (axes,) = new_axes(7.5, 4.5)
-    for (title, seeds), color in zip(lines, COLORS, strict=False):
-        values = np.array(seeds)  # (S, 256)
-        mean = values.mean(axis=0)
-        best = int(mean.argmax())
-        axes.plot(mean, color=color, linewidth=1.6, label=f"{title}: {np.mean(values.max(axis=1)):.3f}")
-        axes.plot([best], [mean[best]], "o", color=color, markersize=4)
-        if len(values) > 1:
-            axes.fill_between(
-                np.arange(values.shape[1]), values.min(axis=0), values.max(axis=0), color=color, alpha=0.2, linewidth=0
-            )
-    axes.set(xlabel="threshold t", ylabel="IoU of {score ≥ t} with the truth", xlim=(0, 255), ylim=(0, 1))
-    axes.grid(alpha=0.25)
-    axes.legend(frameon=False, title="peak IoU")
-    return to_svg(figure)
-
-
-def bars(rows: Sequence[tuple[str, Sequence[float]]], label: str) -> bytes:
-    """One bar a row, the first on top: the mean over the seeds, each seed as a dot."""
-    figure, (axes,) = new_axes(7.5, 0.6 + 0.4 * len(rows))
-    for place, (_, values) in enumerate(rows):
-        mean = float(np.mean(values))
-        axes.barh(place, mean, color=COLORS[1], height=0.65)
-        axes.plot(values, [place] * len(values), ".", color="black", markersize=5)
-        axes.text(max(values) + 0.01, place, f"{mean:.3f}", va="center")
-    axes.set_yticks(range(len(rows)), [title for title, _ in rows])
-    axes.invert_yaxis()
-    axes.set(xlabel=label, xlim=(0, 1))
-    return to_svg(figure)
 
 
 @dataclass(frozen=True, slots=True)

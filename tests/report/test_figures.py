@@ -1,14 +1,8 @@
-"""Figures of an ablation: equal numbers give equal bytes, and what is drawn is what was given."""
+"""Figures: equal numbers give equal bytes, and what is drawn is what was given."""
 
 from xml.etree import ElementTree
 
-import pytest
-from support.helpers import ROOT
-
-from pipeline.core.errors import ScoreError
-from pipeline.core.manifest import Manifest
-from pipeline.core.tracks import TRACKS
-from pipeline.experiments.plots import Column, bars, curves, strip
+from pipeline.report.figures import bars, curves
 
 LINES = [("baseline", [[0.1, 0.5, 0.2], [0.1, 0.7, 0.3]]), ("full method", [[0.2, 0.8, 0.4]])]
 
@@ -27,10 +21,3 @@ def test_equal_numbers_give_equal_bytes_and_others_do_not() -> None:
 def test_a_row_more_is_drawn_as_more_shapes() -> None:
     assert shapes(curves(LINES)) > shapes(curves(LINES[:1]))
     assert shapes(bars([("a", [0.5]), ("b", [0.6])], "mIoU")) > shapes(bars([("a", [0.5])], "mIoU"))
-
-
-def test_no_scored_image_is_an_error() -> None:
-    manifest = Manifest.__new__(Manifest)  # not read before the scores are
-    column = Column("full", ROOT, "after", threshold=128, ious={})
-    with pytest.raises(ScoreError, match="expected scored images to show, got none"):
-        strip(manifest, TRACKS["track3"], [column], images=3)
