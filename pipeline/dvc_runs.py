@@ -1,5 +1,6 @@
-"""DVC in the foreground, with this Python: its exit status, and how long each stage took."""
+"""DVC in the foreground, with this Python: its exit status, and how long each stage took. And where its cache is."""
 
+import configparser
 import os
 import re
 import subprocess
@@ -46,3 +47,33 @@ def _follow(process: "subprocess.Popen[str]") -> dict[str, float]:
             starts[found[1]] = time.perf_counter()
     ends = [*list(starts.values())[1:], time.perf_counter()]
     return {stage: round(end - start, 1) for (stage, start), end in zip(starts.items(), ends, strict=False)}
+
+
+def nearest(folder: Path) -> Path:
+    """The folder itself, or the first one above it that is there."""
+    return next(place for place in (folder.absolute(), *folder.absolute().parents) if place.is_dir())
+
+
+def cache_folder(folder: Path) -> Path:
+    """Where DVC keeps its copies."""
+    return nearest(folder / ".dvc" / (_dvc_option(folder, "dir") or "cache"))
+
+
+def keeps_copies(folder: Path) -> bool:
+    """Whether DVC's cache holds every out a second time; reflinks, where there are any, count as copies."""
+    kinds = [kind.strip() for kind in (_dvc_option(folder, "type") or "copy").split(",")]
+    return next((kind for kind in kinds if kind != "reflink"), "copy") == "copy"
+
+
+def copies_by_disk(folder: Path) -> dict[Path, int]:
+    """How many times the outs of a project lie on each of its disks, of which one folder each is named."""
+    here, cache = nearest(folder), cache_folder(folder)
+    if not keeps_copies(folder):
+        return {here: 1}
+    return {here: 2} if cache.stat().st_dev == here.stat().st_dev else {here: 1, cache: 1}
+
+
+def _dvc_option(folder: Path, name: str) -> str | None:
+    config = configparser.ConfigParser(interpolation=None)
+    config.read([folder / ".dvc" / "config", folder / ".dvc" / "config.local"], encoding="utf-8")
+    return config.get("cache", name, fallback=None)

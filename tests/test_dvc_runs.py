@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.settings import write_yaml
-from pipeline.dvc_runs import dvc, timed_repro
+from pipeline.dvc_runs import cache_folder, dvc, keeps_copies, timed_repro
 
 
 def test_stages_that_ran_have_times_and_a_failure_is_a_status(
@@ -23,3 +23,27 @@ def test_stages_that_ran_have_times_and_a_failure_is_a_status(
     assert list(seconds) == ["bad"]  # the other is up to date
     assert status != 0
     assert "Running stage 'bad'" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("config", "copies"),
+    [
+        ("", True),
+        ("[cache]\n    type = hardlink,symlink\n", False),
+        ('[cache]\n    type = "reflink,copy"\n', True),
+        ("[cache]\ntype = copy\n", True),
+    ],
+)
+def test_whether_dvc_keeps_copies_is_read_from_its_config(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: str, copies: bool
+) -> None:
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc/config").write_text(config.replace('"', ""))
+    assert keeps_copies(tmp_path) is copies
+
+
+def test_a_cache_on_another_disk_counts_there(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc/config").write_text(f"[cache]\n    dir = {tmp_path / 'elsewhere'}\n")
+    assert cache_folder(tmp_path) == tmp_path / "elsewhere"

@@ -18,7 +18,6 @@ TESTED_WITH = {  # modules without a test file of their own, and the file whose 
     "refine/settings": "params/test_check",
     "report/settings": "params/test_check",
     "train/settings": "params/test_check",
-    "preflight/context": "preflight/test_run",
     "preflight/machine": "preflight/test_run",
     "preprocess/demo/scene": "preprocess/demo/test_source",
     "preprocess/summary": "preprocess/test_inspect",

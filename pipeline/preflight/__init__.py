@@ -1,2 +1,1 @@
-"""Check a run before hours are spent: everything that is wrong in all places at once, and how long and large it will
-be."""
+"""Check a run before hours are spent: all that is wrong at once, and how long and how large it will be."""

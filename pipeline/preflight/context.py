@@ -1,4 +1,4 @@
-"""What the checks share: the settings that could be read, and what earlier checks found out."""
+"""What the checks share: the settings that could be read, what earlier checks found out, and counts of images."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -6,10 +6,13 @@ from typing import Any, TypeVar
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.manifest import SPLITS, Manifest, Record
-from pipeline.core.tracks import TRACKS
+from pipeline.core.tracks import TRACKS, Track
+from pipeline.extract.settings import ExtractSettings
 from pipeline.params.check import SECTIONS
 from pipeline.preprocess.challenge_lists import COUNTS
-from pipeline.preprocess.settings import DemoSource
+from pipeline.preprocess.settings import DemoSource, PreprocessSettings
+from pipeline.student.run import PREDICTED
+from pipeline.student.settings import StudentSettings
 
 T = TypeVar("T")
 
@@ -20,10 +23,9 @@ class NotCheckedError(PipelineError):
 
 @dataclass(slots=True)
 class Listing:
-    """What the source of a track returned: the images it could list, its problems, and how long it took."""
+    """The images that the source of a track could list, and how long it took."""
 
     manifest: Manifest | None = None
-    lines: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
 
@@ -58,9 +60,8 @@ class Context:
     listings: dict[str, Listing] = field(default_factory=lambda: {track: Listing() for track in TRACKS})
     good: dict[str, list[Record]] = field(default_factory=dict)  # images that could be decoded
     parameters: dict[str, int] = field(default_factory=dict)
-    unbuilt: set[str] = field(default_factory=set)  # tracks whose network cannot be built
     student_parameters: dict[str, int] = field(default_factory=dict)
-    untaught: set[str] = field(default_factory=set)  # tracks whose student cannot be built
+    unbuilt: set[tuple[str, str]] = field(default_factory=set)  # networks that cannot be: track, and row that says so
     strides: dict[str, int] = field(default_factory=dict)  # output stride that the backbone has, in pixels
     trials: dict[str, Trial] = field(default_factory=dict)
 
@@ -91,23 +92,14 @@ class Context:
             raise NotCheckedError("not checked, the images could not be listed; see the rows `listing`")
         return listed
 
-    def need_network(self, track: str) -> None:
-        """Called by checks that build the network of a track.
+    def need_built(self, track: str, network: str, row: str) -> None:
+        """Called by checks that use a network; `row` is the one of the check that tried to build it.
 
         Raises:
-            NotCheckedError: if an earlier check found that it cannot be built
+            NotCheckedError: if it cannot be built
         """
-        if track in self.unbuilt:
-            raise NotCheckedError("not checked, the network cannot be built; see the row `model`")
-
-    def need_student(self, track: str) -> None:
-        """As `need_network`, of the student.
-
-        Raises:
-            NotCheckedError: if an earlier check found that it cannot be built
-        """
-        if track in self.untaught:
-            raise NotCheckedError("not checked, the student cannot be built; see the row `student`")
+        if (track, row) in self.unbuilt:
+            raise NotCheckedError(f"not checked, the {network} cannot be built; see the row `{row}`")
 
     def images(self, track: str) -> dict[str, int]:
         """How many images each split has; where they could not be listed, how many the challenge's has."""
@@ -116,3 +108,37 @@ class Context:
             return {split: getattr(preprocess.source, split) for split in SPLITS}
         listed = self.listings[track].manifest
         return {split: len(listed.select(split)) for split in SPLITS} if listed is not None else COUNTS[track]
+
+    def count_classes(self, track: Track) -> int:
+        """K, as listed; where that failed, the challenge's."""
+        listed = self.listings[track.name].manifest
+        if listed is not None:
+            return max(1, len(listed.classes))
+        source = self.get(track.name, PreprocessSettings).source
+        return source.classes if isinstance(source, DemoSource) else {"track1": 200, "track3": 1000}[track.name]
+
+    def count_extracted(self, track: Track) -> int:
+        """Images that have maps and are refined, the student's targets among them."""
+        images, splits = self.images(track.name), self.get(track.name, ExtractSettings).splits
+        return sum(images[split] for split in splits) + self.count_targets(track)
+
+    def count_targets(self, track: Track) -> int:
+        """Train images that are extracted and refined for the student alone: those with a label."""
+        settings, extract = self.get(track.name, StudentSettings), self.get(track.name, ExtractSettings)
+        return 0 if not settings.enabled or "train" in extract.splits else self._count_labelled(track, one_label=False)
+
+    def count_taught(self, track: Track) -> int:
+        """Train images that the student learns from: those with a label, in Track 3 with one."""
+        return self._count_labelled(track, one_label=track.task == "localization")
+
+    def _count_labelled(self, track: Track, one_label: bool) -> int:
+        listed = self.listings[track.name].manifest
+        if listed is None:
+            return self.images(track.name)["train"]
+        return sum(len(labels) == 1 if one_label else bool(labels) for labels in listed.select("train").labels())
+
+    def count_predicted(self, track: Track) -> int:
+        """Images that the student predicts: of split val and test those that have maps, its own between two rounds."""
+        splits, images = self.get(track.name, ExtractSettings).splits, self.images(track.name)
+        rounds, taught = self.get(track.name, StudentSettings).rounds, self.count_taught(track)
+        return sum(images[split] for split in PREDICTED if split in splits) + (rounds - 1) * taught

@@ -10,35 +10,25 @@ from typing import Literal
 
 Level = Literal["OK", "WARN", "FAIL"]
 
-MOST_ROWS = 20  # of one check at one level; the rest is counted
-INDENT = 25
-
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One finding."""
 
     level: Level  # FAIL stops the run, or makes its results wrong; WARN may be a mistake
-    where: str  # a path, a key of the params file, or an image id; empty for what concerns all of it
+    where: object  # a path, a key of the params file, or an image id; empty for what concerns all of it
     found: str  # what is the case; of a mistake: expected ..., got ...
     hint: str = ""  # likely cause and way out; empty for OK
     check: str = ""  # what was checked, in a word; the runner fills it in
     track: str = "both"  # of a row about the machine
 
 
-def ok(found: str, where: object = "", check: str = "") -> Row:
+warn, fail = partial(Row, "WARN"), partial(Row, "FAIL")
+
+
+def ok(found: str, where: object = "") -> Row:
     """Nothing wrong."""
-    return Row("OK", str(where), found, "", check)
-
-
-def warn(where: object, found: str, hint: str, check: str = "") -> Row:
-    """Something that may be a mistake."""
-    return Row("WARN", str(where), found, hint, check)
-
-
-def fail(where: object, found: str, hint: str, check: str = "") -> Row:
-    """Something that stops the run, or makes its results wrong."""
-    return Row("FAIL", str(where), found, hint, check)
+    return Row("OK", where, found)
 
 
 def row_of_line(level: Level, line: str, hint: str = "", check: str = "") -> Row:
@@ -54,27 +44,28 @@ def row_of_line(level: Level, line: str, hint: str = "", check: str = "") -> Row
     return Row(level, where if colon else "", found, own or hint, check)
 
 
-def limit(rows: Iterable[Row], most: int = MOST_ROWS) -> list[Row]:
-    """At most `most` rows of each level, and one that counts the rest."""
-    kept, counts = list[Row](), Counter[Level]()
-    for row in rows:
-        counts[row.level] += 1
-        if counts[row.level] == most + 1:
-            kept.append(replace(row, where="", found="", hint=""))  # filled in below
-        elif counts[row.level] <= most:
+def limit(rows: Iterable[Row], most: int = 20) -> list[Row]:
+    """At most `most` rows of each level, and one that counts all of them."""
+    every, kept, seen = list(rows), list[Row](), Counter[Level]()
+    counts = Counter(row.level for row in every)
+    for row in every:
+        seen[row.level] += 1
+        if seen[row.level] <= most:
             kept.append(row)
-    text = "… {} of these in all, {} are shown"
-    return [row if row.found else replace(row, found=text.format(counts[row.level], most)) for row in kept]
+        elif seen[row.level] == most + 1:
+            found = f"… {counts[row.level]} of these in all, {most} are shown"
+            kept.append(replace(row, where="", found=found, hint=""))
+    return kept
 
 
 def show(row: Row, width: int | None = None) -> str:
     """A row as a few lines: level, track, check; where; what was found; the hint after an arrow. Paths stay whole."""
-    width = (width or max(80, min(shutil.get_terminal_size((120, 40)).columns, 160))) - INDENT
-    wrap = partial(textwrap.wrap, break_long_words=False, break_on_hyphens=False)
-    text = f"{row.where}: {row.found}" if row.where else row.found
-    hint = [f"{'→ ' if n == 0 else '  '}{line}" for n, line in enumerate(wrap(row.hint, width - 2))]
-    head = f"{row.level:<5} {row.track:<7} {row.check:<10}"
-    return "\n".join(f"{head if n == 0 else '':<{INDENT}}{line}" for n, line in enumerate(wrap(text, width) + hint))
+    width = width or max(80, min(shutil.get_terminal_size((120, 40)).columns, 160))
+    wrap = partial(textwrap.wrap, width=width, break_long_words=False, break_on_hyphens=False)
+    head = f"{row.level:<5} {row.track:<7} {row.check:<10} "
+    below = " " * len(head)
+    text = wrap(f"{row.where}: {row.found}" if row.where else row.found, initial_indent=head, subsequent_indent=below)
+    return "\n".join(text + wrap(row.hint, initial_indent=f"{below}→ ", subsequent_indent=f"{below}  "))
 
 
 def summary(rows: Sequence[Row], seconds: float) -> str:

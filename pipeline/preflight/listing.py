@@ -1,55 +1,56 @@
-"""What the stage `preprocess` would list: folders, problems of the source, id lists, counts."""
+"""What the stage `preprocess` would find: folders, problems, id lists, counts; a sample of the images, decoded."""
 
+import random
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.core.errors import DataError, sample
-from pipeline.core.manifest import Manifest
+from pipeline.core.errors import sample
+from pipeline.core.manifest import SPLITS, Manifest, Record
 from pipeline.core.tracks import Track
 from pipeline.preflight.context import Context, Listing
 from pipeline.preflight.findings import Level, Row, fail, ok, row_of_line, warn
 from pipeline.preprocess.challenge_lists import COUNTS, track1_ids
-from pipeline.preprocess.folders import Problems, ProblemsError
 from pipeline.preprocess.id_lists import oddities
-from pipeline.preprocess.inspect import inspect
+from pipeline.preprocess.image_header import read_header
+from pipeline.preprocess.inspect import Finding, inspect_record
+from pipeline.preprocess.known_defects import RULES, wrong_values
 from pipeline.preprocess.layouts import ilsvrc_cls, ilsvrc_det
-from pipeline.preprocess.leakage import leaked_masks
-from pipeline.preprocess.settings import (
-    CocoSource,
-    DemoSource,
-    FolderSource,
-    IlsvrcClsSource,
-    IlsvrcDetSource,
-    OxfordPetSource,
-    PascalVocSource,
-    PreprocessSettings,
-    Source,
-)
-from pipeline.preprocess.sources import list_images
+from pipeline.preprocess.layouts.ilsvrc_det import HELD_OUT, RAW
+from pipeline.preprocess.settings import DemoSource, IlsvrcClsSource, IlsvrcDetSource, PreprocessSettings, Source
+from pipeline.preprocess.sources import try_to_list
 
 FEW = 20  # images of a class: below, it is named
 COPY_AGAIN = "likely an unfinished copy: unpack the archive again"
+SECONDS = 20.0  # at most, to decode images of one track
+NOTABLE = ("other_format_than_name", "cmyk_images", "other_color_modes")  # defects that are named image by image
+DOWNLOAD = "likely a truncated download: copy this file again"
+Checked = Sequence[tuple[Record, Finding]]
 
 
 def check_roots(context: Context, track: Track) -> Iterator[Row]:
     """The folders that the source is given, and the file that DVC watches."""
     settings = context.get(track.name, PreprocessSettings)
-    for key in ("root", "challenge_root"):
-        if hasattr(settings.source, key):
-            yield _root(settings.source, key, context.key(track.name, f"preprocess.source.{key}"))
+    for key, root in _roots(settings.source).items():
+        yield _root(settings.source, key, root, context.key(track.name, f"preprocess.source.{key}"))
     if not Path(settings.watch).is_file():  # for DVC a dep that is not there is an error
         hint = "name one that is there, such as data/raw/README.md"
         where = context.key(track.name, "preprocess.watch")
         yield fail(where, f"expected a file, found none at {settings.watch}", hint)
 
 
-def _root(source: Source, key: str, where: str) -> Row:
-    root = Path(getattr(source, key))
+def _roots(source: Source) -> dict[str, Path]:
+    return {key: Path(getattr(source, key)) for key in ("root", "challenge_root") if hasattr(source, key)}
+
+
+def _root(source: Source, key: str, root: Path, where: str) -> Row:
     if root.is_dir():
         return ok(f"{key} of {source.name}, at {root.resolve().as_posix()}", root)
     if isinstance(source, DemoSource):
@@ -66,53 +67,27 @@ def check_listing(context: Context, track: Track) -> Iterator[Row]:
     if isinstance(settings.source, DemoSource):
         yield ok("rendered by the stage preprocess: nothing to check", settings.source.root)
         return
-    listing = context.listings[track.name] = list_source(settings, track)
-    level: Level = "WARN" if getattr(settings.source, "download", False) else "FAIL"
-    roots = [getattr(settings.source, key, "") for key in ("root", "challenge_root")]
-    told = tuple(f"{root}: expected" for root in roots if root and not Path(root).is_dir())  # in the rows `roots`
-    for line in listing.lines:
-        if not line.startswith(told):
-            yield row_of_line(level, line, COPY_AGAIN)
-    if listing.manifest is not None:
-        counts = ", ".join(f"{split} {images:,}" for split, images in context.images(track.name).items())
-        found = f"{counts} images of {len(listing.manifest.classes)} classes, listed in {listing.seconds:.1f} s"
-        yield ok(found, listing.manifest.root)
-
-
-def list_source(settings: PreprocessSettings, track: Track) -> Listing:
-    """Run the source of a track; nothing is downloaded or rendered."""
     start = time.perf_counter()
-    source: Source = settings.source
-    if isinstance(source, OxfordPetSource | PascalVocSource):
-        source = replace(source, download=False)
-    if isinstance(source, CocoSource):
-        source = replace(source, truth="boxes")  # masks would be rendered
-    listing, problems = Listing(), Problems(Path(source.root))
-    try:
-        listing.manifest = list_images(source, track, settings.jobs)
-    except ProblemsError as error:
-        listing.manifest, problems.lines = error.manifest, list(error.lines)
-    except DataError as error:
-        problems.add(str(error))
-    manifest = listing.manifest
-    if manifest is not None and not problems.lines:
-        plain = replace(source, masks="labels") if isinstance(source, FolderSource) else source
-        problems.attempt(lambda: inspect(manifest, replace(settings, source=plain, check="list")))  # opens no file
-        problems.lines = problems.lines or leaked_masks(manifest, compare_bytes=True)
-    listing.lines, listing.seconds = problems.lines, time.perf_counter() - start
-    return listing
+    manifest, lines = try_to_list(settings, track)
+    listing = context.listings[track.name] = Listing(manifest, time.perf_counter() - start)
+    told = tuple(f"{root}: expected" for root in _roots(settings.source).values() if not root.is_dir())  # by `roots`
+    level: Level = "WARN" if getattr(settings.source, "download", False) else "FAIL"
+    yield from (row_of_line(level, line, COPY_AGAIN) for line in lines if not line.startswith(told))
+    if manifest is not None:
+        counts = ", ".join(f"{split} {images:,}" for split, images in context.images(track.name).items())
+        found = f"{counts} images of {len(manifest.classes)} classes, listed in {listing.seconds:.1f} s"
+        yield ok(found, manifest.root)
 
 
 def check_lists(context: Context, track: Track) -> Iterator[Row]:
     """The text files with ids: what is unusual in them, and whether they are the challenge's."""
-    source = context.get(track.name, PreprocessSettings).source
+    source, shipped = context.get(track.name, PreprocessSettings).source, False
     files: dict[str, Path] = {}
     if isinstance(source, IlsvrcClsSource):
         files = ilsvrc_cls.list_files(source)
     elif isinstance(source, IlsvrcDetSource):
-        files = ilsvrc_det.list_files(source)
+        files, shipped = ilsvrc_det.list_files(source), source.lists == "shipped"
     for split, path in files.items():
-        shipped = isinstance(source, IlsvrcDetSource) and source.lists == "shipped"
         for line in oddities(path, track1_ids("val" if split == "val" else "test") if shipped else ()):
             found, _, hint = line.partition("; ")
             yield warn(path, found, f"read all the same; {hint}")
@@ -126,13 +101,16 @@ def check_counts(context: Context, track: Track) -> Iterator[Row]:
     manifest = context.manifest(track.name)
     if isinstance(source, IlsvrcClsSource | IlsvrcDetSource):
         for split, expected in COUNTS[track.name].items():
-            found = context.images(track.name)[split]
-            if found != expected:
+            if (found := context.images(track.name)[split]) != expected:
                 text = f"expected {expected:,} images in split {split}, as in the challenge, found {found:,}"
                 yield warn(manifest.root, text, f"{COPY_AGAIN}; or lists of your own")
     yield from _per_class(manifest, getattr(source, "empty_classes", "error") == "allow")
     if isinstance(source, IlsvrcDetSource) and source.labels == "annotations":
-        yield from _without_label(manifest)
+        train = manifest.select("train")
+        without = int(pc.sum(pc.equal(pc.list_value_length(train.table["labels"]), 0)).as_py() or 0)
+        if without > 0.1 * len(train):
+            hint = "expected in about 4.5 %; a single-label loss leaves these images out"
+            yield warn(manifest.root, f"{without:,} of {len(train):,} annotations name no object", hint, "labels")
     for rule, images in sorted(manifest.left_out.items()):
         if images:
             text = f"left out: {images:,} ({rule.replace('_', ' ')})"
@@ -143,21 +121,59 @@ def _per_class(manifest: Manifest, may_be_empty: bool) -> Iterator[Row]:
     labels = pc.list_flatten(manifest.select("train").table["labels"])
     counts = np.bincount(np.asarray(labels, np.int64), minlength=len(manifest.classes))
     for low, high, words in ((0, 1, "no training image"), (1, FEW, f"fewer than {FEW} training images")):
-        names = [manifest.classes[k] for k in np.flatnonzero((counts >= low) & (counts < high))]
-        if names:
+        if names := [manifest.classes[k] for k in np.flatnonzero((counts >= low) & (counts < high))]:
             text = f"expected images of every class, found {words} of {len(names)}: {sample(names)}"
             report = fail if high == 1 and not may_be_empty else warn
             yield report(manifest.root, text, f"{COPY_AGAIN}; or labels missing in split train")
     if len(counts):
-        found = f"images of a class: {counts.min():,} to {counts.max():,}, median {np.median(counts):,.0f}"
-        yield ok(found, manifest.root)
+        spread = f"{counts.min():,} to {counts.max():,}, median {np.median(counts):,.0f}"
+        yield ok(f"images of a class: {spread}", manifest.root)
 
 
-def _without_label(manifest: Manifest) -> Iterator[Row]:
-    """Track 1: how many training images have an annotation that names no object; 4.5 % in the challenge."""
-    train = manifest.select("train")
-    without = int(pc.sum(pc.equal(pc.list_value_length(train.table["labels"]), 0)).as_py() or 0)
-    if without > 0.1 * len(train):
-        text = f"{without:,} of {len(train):,} annotations name no object"
-        hint = "expected in about 4.5 %; a single-label loss leaves these images out"
-        yield warn(manifest.root, text, hint, "labels")
+def check_images(context: Context, track: Track) -> Iterator[Row]:
+    """Decode a sample of every split: each broken file, each unusual one, and how many were decoded."""
+    settings = context.get(track.name, PreprocessSettings)
+    if isinstance(settings.source, DemoSource):
+        return
+    manifest = context.manifest(track.name)
+    deadline = time.monotonic() + SECONDS
+    chosen = sorted(choose(manifest, context), key=lambda record: record.id)  # all splits, should the time be up
+    in_time = takewhile(lambda record: time.monotonic() <= deadline, chosen)
+    checked = [(record, inspect_record(record, True, settings.cuts_boxes)) for record in in_time]
+    context.good[track.name] = [record for record, finding in checked if finding.problem is None]
+    yield from _broken(checked, manifest, no_palette=isinstance(settings.source, IlsvrcDetSource))
+    decoded = {record.file for record, _ in checked}
+    held_out = (record.file for split in HELD_OUT for record in manifest.select(split))  # all: each needs a prediction
+    empty = (path for path in held_out if path not in decoded and path.is_file() and not path.stat().st_size)
+    yield from (fail(path, "expected an image, got an empty file", DOWNLOAD) for path in empty)
+    counts = Counter(record.split for record, _ in checked)
+    shown = ", ".join(f"{split} {counts[split]:,} of {len(manifest.select(split)):,}" for split in SPLITS)
+    met = Counter(rule for _, finding in checked for rule in finding.quirks)
+    unusual = ", ".join(f"{rule.replace('_', ' ')}: {n}" for rule, n in sorted(met.items())) or "nothing unusual"
+    yield ok(f"decoded {shown}; {unusual}")
+
+
+def choose(manifest: Manifest, context: Context) -> list[Record]:
+    """A sample of each split."""
+    chance, chosen = random.Random(context.seed), list[Record]()
+    for split in SPLITS:
+        part = manifest.select(split)
+        rows = chance.sample(range(len(part)), min(context.sample, len(part)))
+        chosen += replace(part, table=part.table.take(pa.array(rows, pa.int64())))
+    return chosen
+
+
+def _broken(checked: Checked, manifest: Manifest, no_palette: bool) -> Iterator[Row]:
+    for record, finding in checked:
+        if finding.problem:
+            yield row_of_line("FAIL", finding.problem, DOWNLOAD)
+            continue
+        wrong, right = wrong_values(finding.mask_values, manifest.mask_kind, len(manifest.classes))
+        if wrong:
+            hint = "likely a mask of another task, or one that was resized with interpolation"
+            yield fail(record.mask, f"expected mask values {right}, got {sample(wrong)}", hint, "masks")
+        for rule in sorted(set(finding.quirks) & set(NOTABLE)):
+            yield warn(record.file, RULES[rule], "nothing to do; real copies hold a few")
+        if no_palette and record.mask and read_header(record.mask).mode == "P":
+            hint = f"likely the palette copy, for viewing; unpack {RAW} again"
+            yield fail(record.mask, "expected mode L, got P (with a palette)", hint, "masks")

@@ -18,7 +18,6 @@ from pipeline.preflight.findings import Row, fail, ok, row_of_line, warn
 from pipeline.student.settings import StudentSettings
 from pipeline.train.settings import TrainSettings
 
-PROJECT = "lid-pipeline"
 INSTALL = "pip install --constraint constraints.txt --editable ."
 OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
 
@@ -27,7 +26,7 @@ def check_packages(context: Context) -> Iterator[Row]:
     """pip finds every requirement met; that all libraries can be imported is checked before this module is."""
     problems = unmet_requirements()
     for line in problems:
-        report = fail if line.startswith(PROJECT) else warn
+        report = fail if line.startswith("lid-pipeline") else warn
         yield report(line.split(" ")[0], f"expected its requirements, got: {line}", INSTALL)
     if not problems:
         yield ok(", ".join(f"{name} {installed_version(name)}" for name in ("torch", "timm", "numpy", "dvc")))
@@ -72,19 +71,18 @@ def check_dvc(context: Context) -> Iterator[Row]:
 def check_hardware(context: Context, track: Track) -> Iterator[Row]:
     """The device and the precision that training, extraction and the student would have."""
     train, extract = context.get(track.name, TrainSettings), context.get(track.name, ExtractSettings)
-    yield _hardware(context.key(track.name, "train"), train.device, train.precision, train.backbone.trained)
-    yield _hardware(context.key(track.name, "extract"), extract.device, extract.precision, False)
+    yield _hardware(context.key(track.name, "train"), train, train.backbone.trained)
+    yield _hardware(context.key(track.name, "extract"), extract, False)
     student = context.get(track.name, StudentSettings)
     if student.enabled:
-        yield _hardware(context.key(track.name, "student"), student.device, student.precision, student.backbone.trained)
+        yield _hardware(context.key(track.name, "student"), student, student.backbone.trained)
 
 
-def _hardware(key: str, device: str, precision: str, learning: bool) -> Row:
+def _hardware(key: str, settings: TrainSettings | ExtractSettings | StudentSettings, learning: bool) -> Row:
     try:
-        hardware = choose_hardware(device, precision, learning)
+        hardware = choose_hardware(settings.device, settings.precision, learning)
     except SettingsError as error:
-        which = str(error).partition(":")[0]  # device or precision
-        return row_of_line("FAIL", f"{key}.{error}", f"set {which} to auto")
+        return row_of_line("FAIL", f"{key}.{error}", f"set {str(error).partition(':')[0]} to auto")
     found = f"{hardware.device}, {hardware.precision}"
     if learning and hardware.device.type == "cpu":
         hint = "good enough for a trial; else use a GPU, or backbone.trained: false; the rows `duration` say how long"

@@ -18,12 +18,11 @@ from pipeline.train.settings import TrainSettings
 
 def check_params(context: Context) -> Iterator[Row]:
     """The whole file, as before every stage. Sections without a mistake are kept for the other checks."""
-    hint = "recipes/ holds complete params files to compare with"
     try:
         context.settings, lines = load_sections(read_params(context.params), context.params)
     except SettingsError as error:
         lines = [str(error)]
-    yield from (row_of_line("FAIL", line, hint) for line in lines)
+    yield from (row_of_line("FAIL", line, "recipes/ holds complete params files to compare with") for line in lines)
     if not lines:
         yield ok(f"{len(SECTIONS)} sections of {len(TRACKS)} tracks", context.params)
 
@@ -38,10 +37,9 @@ def check_auto(context: Context, track: Track) -> Iterator[Row]:
         facts = data_facts(context.manifest(track.name))
     except DataError as error:
         raise NotCheckedError(f"not checked, the size of an image is not known: {error}") from None
-    for name, kind in SECTIONS.items():
-        if name in found:
-            where = f"tracks.{track.name}.{name}"
-            found[name] = build(kind, settle(given[name], track.name, name, facts), context.params, where)
+    for name in found:
+        settled, where = settle(given[name], track.name, name, facts), f"tracks.{track.name}.{name}"
+        found[name] = build(SECTIONS[name], settled, context.params, where)
     for key, value in settled_keys(given, track.name, facts):
         yield ok(f"auto, for these images {value}", context.key(track.name, key))
 

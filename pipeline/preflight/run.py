@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline.core.tracks import TRACKS
-from pipeline.preflight import disk, durations, images, listing, machine, model, params, student, student_timing, timing
+from pipeline.preflight import costs, listing, machine, model, params, timing
 from pipeline.preflight.context import Context, NotCheckedError
 from pipeline.preflight.findings import Row, fail, limit, show, summary, warn
 
@@ -17,7 +17,7 @@ OF_THE_MACHINE: tuple[Check, ...] = (
     ("packages", machine.check_packages),
     ("opencv", machine.check_opencv),
     ("dvc", machine.check_dvc),
-    ("outputs", disk.check_outputs),
+    ("outputs", costs.check_outputs),
 )
 OF_A_TRACK: tuple[Check, ...] = (
     ("params", params.check_values),
@@ -27,17 +27,17 @@ OF_A_TRACK: tuple[Check, ...] = (
     ("counts", listing.check_counts),
     ("lists", listing.check_lists),
     ("auto", params.check_auto),
-    ("images", images.check_images),
+    ("images", listing.check_images),
     ("model", model.check_model),
     ("weights", model.check_weights),
-    ("memory", disk.check_memory),
-    ("student", student.check_student),
-    ("memory", disk.check_student_memory),
+    ("memory", costs.check_memory),
+    ("student", model.check_student),
+    ("memory", costs.check_student_memory),
     ("trial", timing.check_trial),
-    ("trial", student_timing.check_student_trial),
-    ("duration", durations.check_durations),
+    ("trial", timing.check_student_trial),
+    ("duration", costs.check_durations),
 )
-OF_BOTH_TRACKS: tuple[Check, ...] = (("disk", disk.check_disk),)
+OF_BOTH_TRACKS: tuple[Check, ...] = (("disk", costs.check_disk),)
 
 
 def preflight(context: Context) -> Iterator[Row]:
@@ -63,7 +63,7 @@ def guarded(check: Check, *given: Any) -> list[Row]:
     except Exception as error:  # the one place that catches all: a preflight that breaks helps nobody
         text = f"expected this check to end, got {type(error).__name__}: {' '.join(str(error).split())}"
         rows.append(fail(call.__module__, text, "likely damaged data, or a mistake in the check"))
-    return limit(replace(row, check=row.check or name) for row in rows)
+    return limit(replace(row, where=str(row.where), check=row.check or name) for row in rows)
 
 
 def run_checks(context: Context) -> int:

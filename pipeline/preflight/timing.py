@@ -2,7 +2,6 @@
 
 import itertools
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -11,26 +10,36 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from pipeline.core.device import Hardware, choose_hardware
 from pipeline.core.errors import SettingsError
 from pipeline.core.files import write_bytes
 from pipeline.core.images import decode_png, encode_jpeg, encode_png, read_rgb
+from pipeline.core.stopwatch import mean_seconds
 from pipeline.core.tracks import TRACKS, Track
 from pipeline.extract.network import predict
-from pipeline.extract.plan import view_shape
+from pipeline.extract.plan import view_shapes
 from pipeline.extract.settings import ExtractSettings
 from pipeline.models.classifier import Classifier
 from pipeline.preflight.context import Context, NotCheckedError, Trial
 from pipeline.preflight.findings import Row, fail, ok
-from pipeline.preflight.model import build_classifier
+from pipeline.preflight.model import build_classifier, build_student
 from pipeline.preprocess.image_header import read_header
-from pipeline.refine.run import refine_image
+from pipeline.refine.outputs import Prediction
+from pipeline.refine.run import as_arrays, refine_image
 from pipeline.refine.settings import RefineSettings
+from pipeline.student import fit
+from pipeline.student.network import STRIDE, StudentNetwork
+from pipeline.student.predict import PREDICTION_BATCH, make_job, mean_probabilities
+from pipeline.student.refine import Probabilities, refine_student
 from pipeline.student.settings import StudentSettings
 from pipeline.train.settings import TrainSettings
 from pipeline.train.step import set_mode, training_step
 from pipeline.train.trainer import make_criterion, new_state
+
+Settings = TrainSettings | ExtractSettings | StudentSettings
 
 SHAPE = (375, 500)  # (H, W) of most images of ILSVRC
 
@@ -39,139 +48,167 @@ def check_trial(context: Context, track: Track) -> Iterator[Row]:
     """Time every step for a share of the minutes; a GPU whose memory is too small for the batch is a finding."""
     if not context.minutes:
         return
-    context.need_network(track.name)
-    seconds = 60 * context.minutes / len(TRACKS)
-    trial = Trial()
-    files = [record.file for record in context.good.get(track.name, [])]
-    synthetic, turns = not files, itertools.cycle(files or [synthetic_image(context.seed)])
+    classifier, trial = build_classifier(context, track), Trial()
+    train, extract = context.get(track.name, TrainSettings), context.get(track.name, ExtractSettings)
+    seconds, turns = 60 * context.minutes / len(TRACKS), _turns(context, track)
     trial.header = mean_seconds(lambda: read_header(next(turns)), 0.02 * seconds)
     trial.decode = mean_seconds(lambda: read_rgb(next(turns)), 0.08 * seconds)
-    _time_refine(context, track, trial, 0.2 * seconds, turns, synthetic)
-    if failed := list(_time_network(context, track, trial, 0.6 * seconds)):
-        yield from failed
+    _time_refine(context, track, trial, 0.2 * seconds)
+    where = context.key(track.name, "{}.batch_size")
+    failed = _unless_full(where.format("train"), _time_training, train, classifier, trial, 0.36 * seconds)
+    failed += _unless_full(where.format("extract"), _time_extraction, extract, classifier, trial, 0.24 * seconds)
+    yield from failed
+    if not failed:
+        context.trials[track.name] = trial  # complete: durations must not be made of zeros
+        yield ok(
+            f"an image takes {1e3 * trial.decode:.0f} ms to decode, {1e3 * trial.learn:.0f} ms of training, "
+            f"{1e3 * trial.extract:.0f} ms for its maps, {1e3 * trial.refine:.0f} ms to refine"
+            + ("" if context.good.get(track.name) else " (a synthetic image: there are no others)")
+        )
+
+
+def check_student_trial(context: Context, track: Track) -> Iterator[Row]:
+    """Time the student where there is one, for a share of the minutes; durations need both parts of the trial."""
+    settings = context.get(track.name, StudentSettings)
+    if not settings.enabled or track.name not in context.trials:
         return
-    context.trials[track.name] = trial  # complete: durations must not be made of zeros
+    trial = context.trials.pop(track.name)  # an incomplete one must not pass for all it costs
+    network, seconds = build_student(context, track), 0.3 * 60 * context.minutes / len(TRACKS)
+    where = context.key(track.name, "student.batch_size")
+    for time_it, share in ((_time_lessons, 0.5), (_time_prediction, 0.25)):
+        if failed := _unless_full(where, time_it, settings, network, trial, share * seconds):
+            yield from failed
+            return
+    found = _probabilities(network.design.outputs, max(settings.sizes) // STRIDE)
+    images = map(read_rgb, _turns(context, track))
+    refine = partial(refine_student, image_id="preflight", found=found, settings=settings)
+    trial.student_refine, _ = _refine_seconds(lambda: refine(next(images)), 0.25 * seconds)
+    context.trials[track.name] = trial
     yield ok(
-        f"an image takes {1e3 * trial.decode:.0f} ms to decode, {1e3 * trial.learn:.0f} ms of training, "
-        f"{1e3 * trial.extract:.0f} ms for its maps, {1e3 * trial.refine:.0f} ms to refine"
-        + (" (a synthetic image: there are no others)" if synthetic else "")
+        f"the student takes {1e3 * trial.student_learn:.0f} ms of training for a view, "
+        f"{1e3 * trial.student_predict:.0f} ms to predict an image, {1e3 * trial.student_refine:.0f} ms to refine it"
     )
 
 
-def mean_seconds(call: Callable[[], Any], budget: float, wait: Callable[[], Any] = lambda: None) -> float:
-    """Seconds of one call: the mean of as many as fit into the budget after a first one, which only warms up.
-
-    If the first one takes longer than the budget, it is what counts. `wait` returns when the device has done its work.
-    """
-    seconds = _seconds(call, wait)
-    if seconds > budget:
-        return seconds
-    times = [_seconds(call, wait)]
-    while sum(times) < budget - seconds:
-        times.append(_seconds(call, wait))
-    return sum(times) / len(times)
+def _unless_full(where: str, time_it: Callable[..., None], settings: Settings, *given: Any) -> list[Row]:
+    """Time passes of a network; if the batch does not fit into the device's memory, a row names the one to try next."""
+    try:
+        time_it(settings, *given)
+    except torch.cuda.OutOfMemoryError as error:
+        size, steps = settings.batch_size, 2 * getattr(settings, "accumulation_steps", 0)
+        text = f"expected a batch that fits into the device's memory, got {size} ({str(error).splitlines()[0]})"
+        more = f" and accumulation_steps to {steps}: the effective batch stays what it is" if steps else ""
+        return [fail(where, text, f"set it to {max(1, size // 2)}{more}")]
+    return []
 
 
-def _seconds(call: Callable[[], Any], wait: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    call()
-    wait()
-    return time.perf_counter() - start
-
-
-def synthetic_image(seed: int) -> Path:
-    """An image of the usual size where there is none."""
-    coarse = np.random.default_rng(seed).integers(0, 256, (24, 32, 3), np.uint8)
+def _turns(context: Context, track: Track) -> Iterator[Path]:
+    """The images that could be decoded, over and over; a synthetic one of the usual size where there is none."""
+    if files := [record.file for record in context.good.get(track.name, [])]:
+        return itertools.cycle(files)
+    coarse = np.random.default_rng(context.seed).integers(0, 256, (24, 32, 3), np.uint8)
     path = Path(tempfile.gettempdir()) / "lid-preflight.JPEG"
     write_bytes(path, encode_jpeg(cv2.resize(coarse, SHAPE[::-1], interpolation=cv2.INTER_CUBIC).astype(np.uint8)))
-    return path
+    return itertools.repeat(path)
 
 
-def _time_refine(
-    context: Context, track: Track, trial: Trial, seconds: float, turns: Iterator[Path], synthetic: bool
-) -> None:
+def _time_refine(context: Context, track: Track, trial: Trial, seconds: float) -> None:
     settings, extract = context.get(track.name, RefineSettings), context.get(track.name, ExtractSettings)
-    arrays = _one_object(2 if settings.output == "label_map" else 1, max(extract.sizes) // 16)
-    sizes: list[int] = []
-
-    def refine() -> None:
-        prediction = refine_image(arrays, next(turns), "preflight", settings)
-        sizes.append(sum(len(encode_png(pixels)) for pixels in (prediction.before, prediction.after)) // 2)
-
-    trial.refine = mean_seconds(refine, 0.8 * seconds)
-    trial.prediction = 0.0 if synthetic else float(np.mean(sizes))
+    count, turns = 2 if settings.output == "label_map" else 1, _turns(context, track)
+    arrays: dict[str, Any] = {  # what `extract` would store
+        "maps": np.stack([_blob(max(extract.sizes) // 16)] * count).astype(np.float16),
+        "classes": np.arange(count, dtype=np.int32),
+        "probabilities": np.full(max(count, 2), 0.9, np.float16),
+    }
+    refine = partial(refine_image, arrays, image_id="preflight", settings=settings)
+    trial.refine, size = _refine_seconds(lambda: refine(next(turns)), 0.8 * seconds)
+    trial.prediction = size if context.good.get(track.name) else 0.0
     data = encode_png(np.ascontiguousarray(read_rgb(next(turns))[:, :, 0]))
     trial.score = mean_seconds(lambda: np.bincount(decode_png(data, "preflight").ravel(), minlength=256), 0.2 * seconds)
 
 
-def _one_object(maps: int, side: int) -> dict[str, Any]:
-    """What `extract` would store of an image with one object in the middle."""
+def _refine_seconds(refine: Callable[[], Prediction], budget: float) -> tuple[float, float]:
+    """Seconds to make and encode a prediction, and bytes of one of its two PNGs."""
+    sizes: list[int] = []
+    seconds = mean_seconds(lambda: sizes.append(sum(map(len, as_arrays(refine()).values())) // 2), budget)
+    return seconds, float(np.mean(sizes))
+
+
+def _blob(side: int) -> NDArray[np.float64]:
+    """A map of one object in the middle. Shape: (side, side)"""
     y, x = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
-    blob = np.exp(-3 * (x**2 + y**2)).astype(np.float16)
-    return {
-        "maps": np.stack([blob] * maps),
-        "classes": np.arange(maps, dtype=np.int32),
-        "probabilities": np.full(max(maps, 2), 0.9, np.float16),
-    }
+    return np.asarray(np.exp(-3 * (x**2 + y**2)))
 
 
-def _time_network(context: Context, track: Track, trial: Trial, seconds: float) -> Iterator[Row]:
-    classifier = build_classifier(context, track)
-    train, extract = context.get(track.name, TrainSettings), context.get(track.name, ExtractSettings)
-    steps = f" and accumulation_steps to {2 * train.accumulation_steps}: the effective batch stays what it is"
-    for name, size, share, run, more in (
-        ("train", train.batch_size, 0.6, partial(_time_training, train), steps),
-        ("extract", extract.batch_size, 0.4, partial(_time_extraction, extract), ""),
-    ):
-        try:
-            run(classifier, trial, share * seconds)
-        except torch.cuda.OutOfMemoryError as error:
-            text = f"expected a batch that fits into the device's memory, got {size} ({str(error).splitlines()[0]})"
-            yield fail(context.key(track.name, f"{name}.batch_size"), text, f"set it to {max(1, size // 2)}{more}")
+def _probabilities(outputs: int, side: int) -> Probabilities:
+    """What the student would say of an image with one object in the middle; in Track 1 of two classes."""
+    blob = 0.9 * _blob(side)
+    maps = [blob] if outputs == 1 else [1 - blob, blob / 2, blob / 2]
+    return Probabilities(np.stack(maps).astype(np.float16), np.arange(len(maps) - 1, dtype=np.int32))
 
 
-def _time_training(settings: TrainSettings, classifier: Classifier, trial: Trial, seconds: float) -> None:
-    trained = settings.backbone.trained
-    hardware, batch, wait = device_of(settings, trained)
-    classifier.to(hardware.device).eval()
-    images = torch.randint(0, 256, (batch, 3, settings.crop, settings.crop), dtype=torch.uint8)
-    crops_to_images = (settings.resize / settings.crop) ** 2  # validation uses whole images
-
-    @torch.inference_mode()
-    def validate() -> None:
-        with hardware.autocast():
-            classifier(images.to(hardware.device))
-
-    forward = mean_seconds(validate, 0.3 * seconds, wait) / batch
-    trial.validate, trial.learn = forward * crops_to_images, forward
-    if trained:  # a frozen backbone only runs forward, and the head's steps are short
-        state = new_state(classifier, batch, settings, hardware)
-        one_label = settings.loss == "single_label"
-        shape = (batch,) if one_label else (batch, classifier.design.classes)
-        targets = torch.zeros(shape, dtype=torch.int64 if one_label else torch.float32)
-        loss = partial(classifier.loss, criterion=make_criterion(settings))
-        set_mode(classifier, settings)
-        step = partial(training_step, state, [(images, targets)], batch, loss, settings, hardware)
-        trial.learn = mean_seconds(step, 0.7 * seconds, wait) / batch
-
-
-def _time_extraction(settings: ExtractSettings, classifier: Classifier, trial: Trial, seconds: float) -> None:
-    hardware, batch, wait = device_of(settings, False)
-    shapes = [view_shape(SHAPE, size, settings.resize, classifier.design.output_stride) for size in settings.sizes]
-    scales = [torch.randint(0, 256, (batch, 3, *shape), dtype=torch.uint8) for shape in shapes]
-    classifier.eval().to(hardware.device)
-    call = partial(predict, classifier, scales, [()] * batch, settings, hardware)
-    trial.extract = mean_seconds(call, seconds, wait) / batch
-
-
-def device_of(
-    settings: TrainSettings | ExtractSettings | StudentSettings, learning: bool
-) -> tuple[Hardware, int, Callable[[], Any]]:
-    """The hardware, how many images a batch has in the trial, and what returns when the device has done its work."""
+def _place(settings: Settings, network: nn.Module, learning: bool) -> tuple[Hardware, int]:
+    """Bring the network to the device that the settings ask for; how many images are enough for a batch there."""
     try:
         hardware = choose_hardware(settings.device, settings.precision, learning)
     except SettingsError as error:
         raise NotCheckedError(f"not timed, there is no such device or precision here: {error}") from None
-    if hardware.device.type == "cuda":
-        return hardware, settings.batch_size, torch.cuda.synchronize
-    return hardware, min(settings.batch_size, 2), lambda: None  # 2 images are enough to know what one costs
+    network.to(hardware.device).eval()
+    return hardware, settings.batch_size if hardware.device.type == "cuda" else min(settings.batch_size, 2)
+
+
+def _images(batch: int, height: int, width: int) -> Tensor:
+    return torch.randint(0, 256, (batch, 3, height, width), dtype=torch.uint8)
+
+
+def _forward(call: Callable[[Tensor], Any], images: Tensor, hardware: Hardware) -> Any:
+    with torch.no_grad(), hardware.autocast():
+        return call(images.to(hardware.device))
+
+
+def _time_training(settings: TrainSettings, classifier: Classifier, trial: Trial, seconds: float) -> None:
+    hardware, batch = _place(settings, classifier, settings.backbone.trained)
+    images = _images(batch, settings.crop, settings.crop)
+    trial.learn = mean_seconds(partial(_forward, classifier, images, hardware), 0.3 * seconds) / batch
+    trial.validate = trial.learn * (settings.resize / settings.crop) ** 2  # of whole images
+    if settings.backbone.trained:  # a frozen backbone only runs forward, and the head's steps are short
+        set_mode(classifier, settings)
+        batches = [(images, torch.ones(batch, classifier.design.classes))]
+        loss = partial(classifier.loss, criterion=make_criterion(settings))
+        state = new_state(classifier, batch, settings, hardware)
+        step = partial(training_step, state, batches, batch, loss, settings, hardware)
+        trial.learn = mean_seconds(step, 0.7 * seconds) / batch
+
+
+def _time_extraction(settings: ExtractSettings, classifier: Classifier, trial: Trial, seconds: float) -> None:
+    hardware, batch = _place(settings, classifier, False)
+    scales = [_images(batch, *shape) for shape in view_shapes(SHAPE, settings, classifier.design.output_stride)]
+    call = partial(predict, classifier, scales, [()] * batch, settings, hardware)
+    trial.extract = mean_seconds(call, seconds) / batch
+
+
+def _time_lessons(settings: StudentSettings, network: StudentNetwork, trial: Trial, seconds: float) -> None:
+    """The backbone on one batch of views, and a training step: on features that are kept, or from the views on."""
+    hardware, batch = _place(settings, network.to(memory_format=torch.channels_last), settings.backbone.trained)
+    network.backbone.requires_grad_(settings.backbone.trained)
+    side, loss = settings.views.size, fit.score_loss if network.design.outputs == 1 else fit.label_loss
+    views, cells = _images(batch, side, side), torch.zeros(batch, side // STRIDE, side // STRIDE)
+    features = partial(_forward, network.features, views, hardware)
+    trial.student_features = mean_seconds(features, 0.4 * seconds) / batch
+    kept = features() if settings.keeps_features else None
+
+    def loss_of(inputs: Tensor, targets: Tensor) -> Tensor:
+        return loss(network(inputs) if kept is None else network.decode(kept), targets)
+
+    fit.set_mode(network, settings)
+    state = new_state(network, batch, settings, hardware)
+    step = partial(training_step, state, [(views, cells)], batch, loss_of, settings, hardware)
+    trial.student_learn = mean_seconds(step, 0.6 * seconds) / batch
+
+
+def _time_prediction(settings: StudentSettings, network: StudentNetwork, trial: Trial, seconds: float) -> None:
+    hardware, most = _place(settings, network, settings.backbone.trained)
+    batch = min(most, PREDICTION_BATCH)
+    scales = [_images(batch, *shape) for shape in make_job("preflight", Path(), SHAPE, settings).view_shapes]
+    call = partial(mean_probabilities, network, scales, settings.flip, hardware)
+    trial.student_predict = mean_seconds(call, seconds) / batch

@@ -1,15 +1,28 @@
 """From a source to the module of `pipeline/preprocess/layouts/` that lists it: the one that has its name."""
 
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
 
+from pipeline.core.errors import DataError
 from pipeline.core.manifest import Manifest
 from pipeline.core.tracks import Track
 from pipeline.preprocess import layouts
 from pipeline.preprocess.demo.source import DemoPlan, render
+from pipeline.preprocess.folders import Problems, ProblemsError
+from pipeline.preprocess.inspect import inspect
 from pipeline.preprocess.layouts.folder import list_folder
-from pipeline.preprocess.settings import DemoSource, FolderSource, Source
+from pipeline.preprocess.leakage import leaked_masks
+from pipeline.preprocess.settings import (
+    CocoSource,
+    DemoSource,
+    FolderSource,
+    OxfordPetSource,
+    PascalVocSource,
+    PreprocessSettings,
+    Source,
+)
 
 
 class Layout(Protocol):
@@ -32,6 +45,29 @@ def list_images(source: Source, track: Track, jobs: int) -> Manifest:
         return list_folder(rendered, "foreground" if track.task == "localization" else "labels")
     layout = cast(Layout, import_module(f"{layouts.__name__}.{source.name}"))
     return layout.list_images(source, jobs)
+
+
+def try_to_list(settings: PreprocessSettings, track: Track) -> tuple[Manifest | None, list[str]]:
+    """List the images of a source, and look for what `check: list` finds; nothing is downloaded or drawn.
+
+    Returns:
+        what could be listed, None if nothing could; and the problems, one message each
+    """
+    source: Source = settings.source
+    if isinstance(source, OxfordPetSource | PascalVocSource):
+        source = replace(source, download=False)
+    if isinstance(source, CocoSource):
+        source = replace(source, truth="boxes")  # masks would be drawn
+    problems = Problems(Path(source.root))
+    try:
+        manifest = list_images(source, track, settings.jobs)
+    except ProblemsError as error:
+        return error.manifest, list(error.lines)
+    except DataError as error:
+        return None, [str(error)]
+    plain = replace(source, masks="labels") if isinstance(source, FolderSource) else source
+    problems.attempt(lambda: inspect(manifest, replace(settings, source=plain, check="list")))  # opens no file
+    return manifest, problems.lines or leaked_masks(manifest, compare_bytes=True)
 
 
 def _render_demo(source: DemoSource, track: Track, jobs: int) -> Path:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from pipeline.core.device import Hardware, single_thread
 from pipeline.core.truth import IGNORE_INDEX
-from pipeline.student.network import StudentNetwork
+from pipeline.student.network import STRIDE, StudentNetwork
 from pipeline.student.settings import StudentSettings
 from pipeline.student.targets import IGNORED, label_cells, score_cells
 from pipeline.student.views import Item, PairDataset
@@ -59,8 +59,7 @@ def fit_student(
     """
     is_label, images = network.design.outputs > 1, len(dataset(0))
     network.backbone.requires_grad_(settings.backbone.trained)
-    keeps = settings.views.count and not settings.backbone.trained
-    kept = keep_views(network, dataset, settings, hardware) if keeps else None
+    kept = keep_views(network, dataset, settings, hardware) if settings.keeps_features else None
     loss = label_loss if is_label else score_loss
     dtype = torch.float32 if hardware.precision == "fp32" else None  # without autocast, layers take their own type only
 
@@ -140,6 +139,15 @@ def keep_views(
                 bar.update(len(inputs))
     assert targets is not None
     return KeptViews(features, targets)
+
+
+def view_bytes(network: StudentNetwork, settings: StudentSettings) -> int:
+    """Memory of one view that is kept: its features in bfloat16, and the target of each cell."""
+    side = settings.views.size
+    with torch.inference_mode():
+        levels = network.eval().features(torch.zeros(1, 3, side, side, dtype=torch.uint8))
+    cell = 4 if network.design.outputs == 1 else 1  # float32 shares, or class ids of one byte
+    return sum(2 * level.numel() for level in levels) + cell * (side // STRIDE) ** 2
 
 
 def _room(count: int, like: Tensor) -> Tensor:

@@ -95,6 +95,11 @@ class StudentSettings:
         """The last epoch: no image with truth chooses one."""
         return "last"
 
+    @property
+    def keeps_features(self) -> bool:
+        """Whether the features of its views are computed once and kept in memory."""
+        return self.views.count > 0 and not self.backbone.trained
+
     def __post_init__(self) -> None:
         if self.jobs == 0:
             raise ValueError("jobs: expected a number of processes, or -1 for all cores, got 0")

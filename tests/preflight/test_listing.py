@@ -1,4 +1,4 @@
-"""Lists against files."""
+"""Lists against files, and which images are decoded."""
 
 import os
 import shutil
@@ -49,3 +49,38 @@ def test_annotations_without_object_are_counted_where_labels_come_from_annotatio
     found = [row.found for row in of(guard(listing.check_counts, context, run.TRACKS["track1"]), "WARN")]
     assert ("4 of 19 annotations name no object" in found) is warned
     assert any("annotations name no object" in text for text in found) is warned
+
+
+def test_the_same_images_are_decoded_every_time(tmp_path: Path, in_project: Callable[[Path], None]) -> None:
+    disks = make_disks(tmp_path)
+    in_project(tmp_path)
+    chosen = []
+    for seed in (0, 0, 1):
+        context = Context(disks.write_params(), sample=5, seed=seed, minutes=0.0)
+        guard(params.check_params, context)
+        for check in (listing.check_listing, listing.check_images):
+            assert not of(guard(check, context, run.TRACKS["track3"]), "FAIL")
+        chosen.append([record.id for record in context.good["track3"]])
+    assert len(chosen[0]) == 15
+    assert chosen[0] == chosen[1] != chosen[2]
+
+
+def test_every_empty_file_of_val_and_test_fails_whatever_is_sampled(
+    tmp_path: Path, in_project: Callable[[Path], None]
+) -> None:
+    disks = make_disks(tmp_path)
+    in_project(tmp_path)
+    empty = {disks.lid / f"LID_track3/{split}/{disks.track3.ids[split][2]}.JPEG" for split in ("val", "test")}
+    train = disks.cls_train(30)
+    for path in (*empty, train):
+        path.write_bytes(b"")
+    for sample in (0, 1000):
+        context = Context(disks.write_params(), sample=sample, minutes=0.0)
+        guard(params.check_params, context)
+        guard(listing.check_listing, context, run.TRACKS["track3"])
+        failed = of(guard(listing.check_images, context, run.TRACKS["track3"]), "FAIL")
+        expected = {path.relative_to(tmp_path).as_posix() for path in empty}
+        if sample:
+            expected.add(train.relative_to(tmp_path).as_posix())
+        assert sorted(row.where for row in failed) == sorted(expected), "each once"
+        assert all(row.hint.startswith("likely a truncated download") for row in failed)

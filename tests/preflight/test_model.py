@@ -1,16 +1,20 @@
 """The network of a run, and the weights that it would load."""
 
-import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
-from support.helpers import merge
-from support.preflight import RECIPE, all_rows, make_disks, of, recipe_settings
+from support.helpers import TINY, merge
+from support.preflight import RECIPE, Disks, all_rows, enabled_student, make_disks, of, recipe_settings
+from support.training import write_start
 
+from pipeline.core.errors import TrainError
 from pipeline.preflight import model, run
 from pipeline.preflight.context import Context
+from pipeline.student.run import check_size
+
+TRACK3 = run.TRACKS["track3"]
 
 
 @pytest.mark.parametrize(
@@ -36,24 +40,6 @@ def test_hub_weights_are_looked_for_not_downloaded(
     assert "seresnet50.ra2_in1k" in row.found
 
 
-def test_a_server_that_refuses_is_reached_and_a_closed_port_is_not() -> None:
-    class Refuses(BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:
-            self.send_error(403)
-
-        def log_message(self, *given: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Refuses)
-    address = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.handle_request)
-    thread.start()
-    assert model.can_reach(address)
-    thread.join()
-    server.server_close()
-    assert not model.can_reach(address)
-
-
 def test_a_wrong_name_fails_once_a_track_and_what_needs_the_network_is_not_checked(
     tmp_path: Path, in_project: Callable[[Path], None]
 ) -> None:
@@ -75,3 +61,91 @@ def test_a_wrong_name_fails_once_a_track_and_what_needs_the_network_is_not_check
         row.check for row in found if row.found == "not checked, the network cannot be built; see the row `model`"
     ]
     assert skipped == ["weights", "memory", "trial"] * 2
+
+
+def switch_on(disks: Disks, start: str, **changes: Any) -> None:
+    """The student of Track 3, tiny, on the CPU."""
+    backbone = {"name": TINY, "weights": "file", "weights_from": start}
+    small = {"enabled": True, "device": "cpu", "backbone": backbone, "sizes": [64], "epochs": 2}
+    section = disks.params["tracks"]["track3"]["student"]
+    section = merge(section, {**small, "views": {"size": 64, "count": 2}})
+    disks.set("track3.student", merge(section, changes))
+
+
+def test_a_student_that_is_switched_off_is_not_checked() -> None:
+    context = Context(RECIPE)
+    context.settings = recipe_settings()
+    assert list(model.check_student(context, TRACK3)) == []
+    assert context.count_targets(TRACK3) == 0
+
+
+def test_both_networks_together_are_held_against_the_limit() -> None:
+    context = enabled_student()
+    alone = model.build_student(context, TRACK3).parameter_count()
+    for classifier, level in ((150_000_000 - alone - 1, "OK"), (150_000_000 - alone, "FAIL"), (0, "OK")):
+        context.parameters["track3"] = classifier
+        size, weights = model.check_student(context, TRACK3)
+        assert size.level == level
+        assert f"{classifier + alone:,}" in size.found
+        assert weights.level == "OK"
+    context.parameters["track3"] = 150_000_000
+    (failed,) = of(list(model.check_student(context, TRACK3)), "FAIL")
+    assert failed.where.endswith("tracks.track3.student.backbone.name")
+    assert failed.found == (
+        f"expected fewer than 150,000,000 parameters in all, got {150_000_000 + alone:,}: {alone:,} of "
+        "'tf_efficientnet_lite0' and 150,000,000 of the classifier"
+    )
+    assert "train.parameter_limit 0 switches this check off" in failed.hint
+
+
+def test_the_stage_refuses_what_the_preflight_refuses() -> None:
+    network = model.build_student(enabled_student(), TRACK3)
+    alone = network.parameter_count()
+    check_size(network, 100, alone + 101)
+    check_size(network, 100, 0)
+    with pytest.raises(TrainError, match=r"^student\.backbone\.name: expected fewer than .* parameters in all, got "):
+        check_size(network, 100, alone + 100)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "where", "found"),
+    [
+        ({"name": "vit_tiny_patch16_224"}, "student.backbone", "expected a network with feature maps at stride 4"),
+        ({"name": "tf_efficientnet_lite9"}, "student.backbone.name", "expected"),
+    ],
+)
+def test_a_network_that_cannot_be_built_is_named_and_what_needs_it_is_not_checked(
+    backbone: dict[str, Any], where: str, found: str
+) -> None:
+    context = enabled_student(backbone={"weights": "hub", "weights_from": None, "output_stride": 32, **backbone})
+    (failed,) = model.check_student(context, TRACK3)
+    assert failed.level == "FAIL"
+    assert f"tracks.track3.{where}" in failed.where
+    assert found in failed.found
+    for check in (run.costs.check_student_memory, run.timing.check_student_trial):
+        context.trials["track3"] = run.timing.Trial()
+        (skipped,) = run.guarded(("x", check), context, TRACK3)
+        assert skipped.found == "not checked, the student cannot be built; see the row `student`"
+
+
+def test_weights_are_looked_for_under_the_key_of_the_student(tmp_path: Path) -> None:
+    missing = {"name": TINY, "weights": "file", "weights_from": str(tmp_path / "none.safetensors")}
+    (failed,) = of(list(model.check_student(enabled_student(backbone=missing), TRACK3)), "FAIL")
+    assert "none.safetensors" in f"{failed.where} {failed.found}"
+    wrong = {"name": TINY, "weights": "wheel", "weights_from": None}
+    (failed,) = of(list(model.check_student(enabled_student(backbone=wrong), TRACK3)), "FAIL")
+    assert failed.where.endswith("tracks.track3.student.backbone.weights")
+
+
+def test_a_whole_preflight_with_a_student(tmp_path: Path, in_project: Callable[[Path], None]) -> None:
+    disks = make_disks(tmp_path)
+    switch_on(disks, write_start(tmp_path))
+    in_project(tmp_path)
+    found = [row for row in all_rows(disks) if row.track == "track3" or "track3" in row.found]
+    assert not of(found, "FAIL"), [f"{row.where} {row.found}" for row in of(found, "FAIL")]
+    assert [row.where for row in found if row.check == "device"][-1] == "params.yaml: tracks.track3.student"
+    assert next(row.where for row in found if row.check == "student") == f"{TINY}, upernet"
+    (memory,) = [row for row in found if row.check == "memory" and "student" in row.found]
+    assert "of 2 views of 40 images at 64 px" in memory.found
+    (room,) = [row for row in found if row.found.startswith("track3: about")]
+    assert ", student " in room.found

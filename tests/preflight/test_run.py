@@ -10,23 +10,11 @@ import pytest
 from support.defects import DEFECTS, Defect, truncated_jpeg
 from support.preflight import RECIPE, all_rows, make_disks, make_project, of
 
-from pipeline.preflight import (
-    disk,
-    durations,
-    images,
-    listing,
-    machine,
-    model,
-    params,
-    run,
-    student,
-    student_timing,
-    timing,
-)
+from pipeline.preflight import costs, listing, machine, model, params, run, timing
 from pipeline.preflight.context import Context
 from pipeline.preflight.findings import Row, ok, show
 
-MODULES = (disk, durations, images, listing, machine, model, params, student, student_timing, timing)
+MODULES = (costs, listing, machine, model, params, timing)
 
 
 @dataclass

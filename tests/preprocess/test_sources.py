@@ -1,10 +1,12 @@
 """Other public sets from trees in their official layouts."""
 
 import pytest
-from support.inspection import ids_by_split, inspected, labels_by_id, listed
+from support.inspection import ids_by_split, inspected, labels_by_id, listed, preprocess_settings
 from support.trees import make_coco, make_cub, make_oxford_pet, make_pascal_voc, make_tiny_imagenet
 
 from pipeline.core.errors import DataError, SettingsError
+from pipeline.core.tracks import TRACKS
+from pipeline.preprocess.sources import try_to_list
 
 MAKERS = {
     "oxford_pet": make_oxford_pet,
@@ -101,3 +103,17 @@ def test_a_wrong_choice_of_a_source_names_the_key(tmp_path):
         listed({**tree.source, "truth": "box"})
     with pytest.raises(SettingsError, match=r"expected name to be one of .*; did you mean 'cub'\?"):
         listed({**tree.source, "name": "cubs"})
+
+
+def test_what_is_tried_is_listed_with_its_problems_and_draws_no_mask(tmp_path):
+    tree = make_coco(tmp_path, tmp_path / "cache")
+    settings = preprocess_settings({**tree.source, "truth": "masks"})
+    manifest, problems = try_to_list(settings, TRACKS["track1"])
+    assert problems == []
+    assert ids_by_split(manifest) == {split: tree.ids[split] for split in ("train", "val", "test")}
+    assert not (tmp_path / "cache").exists()
+    missing = preprocess_settings({**tree.source, "root": str(tmp_path / "none")})
+    manifest, problems = try_to_list(missing, TRACKS["track1"])
+    assert manifest is None
+    assert len(problems) == 1
+    assert "found no such folder" in problems[0]

@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 import torch
 from support.helpers import CPU, random_images
+from support.preflight import enabled_student
 from support.student import SHAPE, Squares, new_student, parts, source_of, tiny_student
 from torch import Tensor, nn
 
 from pipeline.core.device import Hardware
 from pipeline.core.images import read_rgb, resize, resize_image
-from pipeline.student.fit import draw_views, fit_student, keep_views, label_loss, score_loss, set_mode
+from pipeline.core.tracks import TRACKS
+from pipeline.preflight.model import build_student
+from pipeline.student.fit import draw_views, fit_student, keep_views, label_loss, score_loss, set_mode, view_bytes
 from pipeline.student.network import StudentNetwork
 from pipeline.student.predict import mean_probabilities
 from pipeline.student.targets import IGNORED, score_cells
@@ -194,3 +197,12 @@ def test_equal_seeds_learn_the_same(squares: Squares, start: str) -> None:
     states = [train(squares, start, 1, epochs=2, seed=seed)[0].state_dict() for seed in (0, 0, 1)]
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
     assert any(not torch.equal(value, states[2][name]) for name, value in states[0].items())
+
+
+@pytest.mark.parametrize(("track", "cell"), [("track3", 4), ("track1", 1)])
+def test_bytes_of_a_view_are_its_features_and_its_target(track: str, cell: int) -> None:
+    """EfficientNet-Lite0 at 64 px: 24, 40, 112 and 320 channels of 16 x 16, 8 x 8, 4 x 4 and 2 x 2 cells."""
+    context = enabled_student(track, views={"size": 64})
+    network = build_student(context, TRACKS[track])
+    features = 24 * 16**2 + 40 * 8**2 + 112 * 4**2 + 320 * 2**2
+    assert view_bytes(network, context.settings[track]["student"]) == 2 * features + cell * 16**2

@@ -9,11 +9,12 @@ from ruamel.yaml import YAML
 from support.helpers import ROOT, TINY, merge
 from support.trees import Tree, make_ilsvrc_cls, make_ilsvrc_det
 
-from pipeline.core.settings import read_params
+from pipeline.core.settings import build, read_params
 from pipeline.params.check import load_sections
 from pipeline.preflight import run
 from pipeline.preflight.context import Context
 from pipeline.preflight.findings import Row
+from pipeline.student.settings import StudentSettings
 
 RECIPE = ROOT / "recipes" / "lid2020.yaml"
 
@@ -133,3 +134,12 @@ def of(found: list[Row], level: str) -> list[Row]:
 
 def recipe_settings() -> dict[str, dict[str, Any]]:
     return load_sections(read_params(RECIPE), RECIPE)[0]
+
+
+def enabled_student(track: str = "track3", **changes: Any) -> Context:
+    """The recipe with the student of one track switched on, and with `changes`."""
+    context = Context(RECIPE)
+    context.settings = recipe_settings()
+    values = merge(read_params(RECIPE)["tracks"][track]["student"], {"enabled": True, **changes})
+    context.settings[track]["student"] = build(StudentSettings, values, RECIPE, "student")
+    return context

@@ -1,0 +1,213 @@
+"""What a run costs: room on disk and in memory, and how long every stage takes, the trial's times by the images."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import joblib
+import psutil
+from tqdm import tqdm
+
+from pipeline.core.tracks import TRACKS, Track
+from pipeline.dvc_runs import copies_by_disk
+from pipeline.evaluate.settings import EvaluateSettings
+from pipeline.extract.settings import ExtractSettings
+from pipeline.package.settings import PackageSettings
+from pipeline.preflight.context import Context, NotCheckedError, Trial
+from pipeline.preflight.findings import Row, fail, ok, warn
+from pipeline.preflight.model import build_classifier, build_student
+from pipeline.preprocess.settings import PreprocessSettings
+from pipeline.refine.settings import RefineSettings
+from pipeline.student.fit import view_bytes
+from pipeline.student.settings import StudentSettings
+from pipeline.train.settings import TrainSettings
+
+ROW = 160  # bytes of an image in the manifest
+CHANNELS = 2048  # of a feature map, at the most in the networks that are usual here
+ENTRY = 700  # bytes of an image in two stores beside its arrays: names, index
+REPORT = 20_000_000  # bytes of a track's page, tables and counts
+PNG = {"segmentation": 4_000, "localization": 40_000}  # bytes of one prediction, where there was no trial
+LONG = 3 * 86_400  # seconds: a run of more days is worth a warning
+size = partial(tqdm.format_sizeof, suffix="B")  # bytes for people, such as 1.23GB
+
+
+def check_outputs(context: Context) -> Iterator[Row]:
+    """Every folder that the chain writes to takes a file."""
+    names = [f"{folder}/{track}" for track in TRACKS for folder in ("data", "reports")] + ["submissions", ".dvc"]
+    bad = [row for name in names if (row := _try_to_write(context.folder / name))]
+    zips = [context.folder / "submissions" / f"{track}.zip" for track in TRACKS]
+    bad += [fail(path, "expected a file or nothing, got a folder", f"rm -r {path}") for path in zips if path.is_dir()]
+    yield from bad or [ok("data, submissions and reports can be written", context.folder.resolve())]
+
+
+def _try_to_write(folder: Path) -> Row | None:
+    """Make a file in the folder, or in the first one above it that is there."""
+    place = next(place for place in (folder, *folder.parents) if place.exists() or place.is_symlink())
+    if not place.is_dir():
+        kind = "a link that leads nowhere" if place.is_symlink() else "a file"
+        return fail(place, f"expected a folder to write to, got {kind}", f"mv {place} elsewhere")
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            return None
+    except OSError as error:
+        hint = "chmod u+w, chown, or put the project on a disk that can be written"
+        return fail(place, f"expected a folder to write to, got {error}", hint)
+
+
+def needed(context: Context, track: Track) -> dict[str, int]:
+    """Bytes that a track will write, an estimate from above, by kind."""
+    train, extract = context.get(track.name, TrainSettings), context.get(track.name, ExtractSettings)
+    package, student = context.get(track.name, PackageSettings), context.get(track.name, StudentSettings)
+    images, classes = context.images(track.name), context.count_classes(track)
+    predicted, targets = context.count_extracted(track), context.count_targets(track)
+    predicted += images["val"] if track.task == "localization" else 0  # at the most: the map of the true class beside
+    stride = context.strides.get(track.name) or train.backbone.output_stride
+    side, cells = max(extract.sizes) // stride, (extract.sizes[0] // stride) ** 2
+    png = context.trials.get(track.name, Trial()).prediction or PNG[track.task]
+    certain = png if track.task == "segmentation" else 0  # how certain the foreground is, beside both predictions
+    weights = 4 * context.student_parameters.get(track.name, 10_000_000)
+    of_student = weights + context.count_predicted(track) * (2 * png + certain + ENTRY)
+    return {
+        "maps": predicted * (2 * min(extract.max_classes, classes) * side**2 + 2 * classes + ENTRY),
+        "features": 2 * CHANNELS * cells * min(extract.diagnostic_images, images["val"]),
+        "predictions": int(predicted * (2 * png + ENTRY) + targets * certain),
+        **({"student": int(of_student)} if student.enabled else {}),
+        "zip": int(images[package.split] * png),
+        "model": 4 * context.parameters.get(track.name, 30_000_000),
+        "manifest": ROW * sum(images.values()),
+        "report": REPORT,
+    }
+
+
+def check_disk(context: Context) -> Iterator[Row]:
+    """Both tracks together against what is free, where the outs lie and where DVC keeps its copies."""
+    total = 0
+    for track in TRACKS.values():
+        try:
+            need = needed(context, track)
+        except NotCheckedError as error:
+            yield warn("", f"not counted: {error}", "solve the problems above and run this again")
+            continue
+        total += sum(need.values())
+        parts = ", ".join(f"{name} {size(count)}" for name, count in need.items())
+        yield ok(f"{track.name}: about {size(sum(need.values()))}: {parts}")
+    copies = copies_by_disk(context.folder)
+    for place, count in copies.items():
+        yield _against_free(place, count * total, sum(copies.values()) > 1)
+
+
+def _against_free(place: Path, wanted: int, copies: bool) -> Row:
+    free, where = shutil.disk_usage(place).free, place.resolve()
+    why = "outs, and DVC's cache a second time" if copies else "outs, which DVC's cache shares"
+    text = f"expected {size(wanted)} free ({why}), found {size(free)}"
+    hint = "free some; or `dvc cache dir /another/disk`; or share the files, `dvc config cache.type hardlink,symlink`"
+    if free < wanted:
+        return fail(where, text, hint)
+    if free < 1.5 * wanted:
+        return warn(where, f"{text}: enough for one run, not for a second with other params", hint)
+    return ok(f"{size(wanted)} needed ({why}), {size(free)} free", where)
+
+
+def check_memory(context: Context, track: Track) -> Iterator[Row]:
+    """A head that is trained alone keeps the pooled features of all views in memory."""
+    settings = context.get(track.name, TrainSettings)
+    if settings.backbone.trained and not settings.head_epochs:
+        return
+    channels = build_classifier(context, track).head.in_features
+    images, have = context.images(track.name)["train"], psutil.virtual_memory().total
+    need = 2 * images * (settings.views + 1) * channels  # float16, and one view more while it is computed
+    text = f"features of {settings.views} views need {size(need)} of memory, the machine has {size(have)}"
+    hint = "fewer views, or backbone.trained: true with head_epochs: 0, which keeps none"
+    where = context.key(track.name, "train.views")
+    yield ok(text) if need <= 0.8 * have else fail(where, f"expected less: {text}", hint)
+
+
+def check_student_memory(context: Context, track: Track) -> Iterator[Row]:
+    """A student whose backbone is frozen keeps the features of all its views in memory."""
+    settings = context.get(track.name, StudentSettings)
+    if not settings.enabled or not settings.keeps_features:
+        return
+    one, images = view_bytes(build_student(context, track), settings), context.count_taught(track)
+    need, have = settings.views.count * images * one, psutil.virtual_memory().available
+    kept = f"{settings.views.count} views of {images} images at {settings.views.size} px, {size(one)} each"
+    text = f"the student's features of {kept}, need {size(need)} of memory, {size(have)} are free"
+    hint = "a lower count or a smaller student.views.size; 0 makes new views in every epoch and keeps none"
+    where = context.key(track.name, "student.views.count")
+    yield ok(text) if need <= have else warn(where, f"expected less: {text}", hint)
+
+
+def check_durations(context: Context, track: Track) -> Iterator[Row]:
+    """A row for every stage, and their sum."""
+    if (trial := context.trials.get(track.name)) is None:
+        yield ok("not estimated: there was no complete trial")
+        return
+    seconds = _by_stage(context, track, trial)
+    yield from (ok(f"about {tqdm.format_interval(duration)}", stage) for stage, duration in seconds.items())
+    total = sum(seconds.values())
+    text = f"about {tqdm.format_interval(total)}"
+    hint = "a faster device, fewer epochs, or train.backbone.trained: false, which trains the head alone"
+    long = warn("all stages", f"expected at most {tqdm.format_interval(LONG)}, got {text}", hint)
+    yield long if total > LONG else ok(text, "all stages")
+
+
+def processes(jobs: int) -> int:
+    """How many processes a setting `jobs` starts here; at most one a core."""
+    return min(joblib.effective_n_jobs(jobs), joblib.cpu_count())
+
+
+def seconds_an_image(decode: float, device: float, workers: int) -> float:
+    """Seconds an image where `workers` processes read beside the device; with none, one waits for the other."""
+    return decode + device if workers == 0 else max(decode / processes(workers), device)
+
+
+def _preprocess(context: Context, track: Track, trial: Trial) -> float:
+    settings, images = context.get(track.name, PreprocessSettings), context.images(track.name)
+    file = {"list": 0.0, "header": trial.header, "decode": trial.header + trial.decode}[settings.check]
+    masks = images["val"] * trial.score if file else 0.0
+    return context.listings[track.name].seconds + (sum(images.values()) * file + masks) / processes(settings.jobs)
+
+
+def _train(context: Context, track: Track, trial: Trial) -> float:
+    settings, images = context.get(track.name, TrainSettings), context.images(track.name)
+    cost = partial(seconds_an_image, trial.decode, workers=settings.workers)
+    validate, seconds = images["val"] * cost(trial.validate), 0.0
+    if settings.head_epochs or not settings.backbone.trained:
+        # the head's own epochs take seconds, but every view passes the backbone once: forward only, and crops
+        forward = trial.validate * (settings.crop / settings.resize) ** 2
+        seconds += settings.views * images["train"] * cost(forward) + validate
+    if settings.backbone.trained:
+        seconds += settings.epochs * (images["train"] * cost(trial.learn) + validate)
+    return seconds
+
+
+def _student(context: Context, track: Track, trial: Trial) -> float:
+    """Features of the views, if they are kept; the steps of all epochs; predictions."""
+    settings, taught = context.get(track.name, StudentSettings), context.count_taught(track)
+    cost = partial(seconds_an_image, workers=settings.workers)
+    pair = trial.decode + trial.score  # an image and its target
+    if settings.keeps_features:
+        learn = settings.views.count * cost(pair, trial.student_features) + settings.epochs * trial.student_learn
+    else:
+        learn = settings.epochs * cost(pair, trial.student_learn)
+    predict = cost(trial.decode, trial.student_predict) + trial.student_refine / processes(settings.jobs)
+    return settings.rounds * taught * learn + context.count_predicted(track) * predict
+
+
+def _by_stage(context: Context, track: Track, trial: Trial) -> dict[str, float]:
+    """Seconds of every stage; the short ones cost a multiple of reading one prediction."""
+    enabled = context.get(track.name, StudentSettings).enabled
+    extract, refine = context.get(track.name, ExtractSettings), context.get(track.name, RefineSettings)
+    images, extracted = context.images(track.name), context.count_extracted(track)
+    jobs = processes(context.get(track.name, EvaluateSettings).jobs)
+    return {
+        "preprocess": _preprocess(context, track, trial),
+        "train": _train(context, track, trial),
+        "extract": extracted * seconds_an_image(trial.decode, trial.extract, extract.workers),
+        "refine": extracted * trial.refine / processes(refine.jobs),
+        **({"student": _student(context, track, trial)} if enabled else {}),
+        "evaluate": (12 if enabled else 6) * images["val"] * trial.score / jobs,  # of both stages
+        "package": 3 * images[context.get(track.name, PackageSettings).split] * trial.score,
+        "report": 10.0,
+    }
