@@ -15,6 +15,7 @@ from pipeline.core.manifest import read_manifest
 from pipeline.core.settings import PARAMS, load_section
 from pipeline.core.store import Store
 from pipeline.core.tracks import TRACKS, get_track
+from pipeline.evaluate.run import DIAGNOSTICS, METRICS, PER_IMAGE, TABLE
 from pipeline.report.formatting import read_rows
 from pipeline.report.results import Results
 from pipeline.report.run import write_report
@@ -27,27 +28,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--params", type=Path, default=PARAMS)
     parser.add_argument("--track", required=True, choices=sorted(TRACKS))
-    results = ("--metrics", "--table", "--per-image", "--diagnostics")
-    for name in ("--manifest", "--maps", "--refined", "--predicted", *results, "--history", "--out"):
-        parser.add_argument(name, required=True, type=Path)
-    for stage in STAGES:
-        parser.add_argument(f"--{stage}", type=Path)
+    parser.add_argument("--data", required=True, type=Path, help="what the stages before `evaluate` made")
+    parser.add_argument("--scores", required=True, type=Path, help="what `evaluate` made")
+    parser.add_argument("--out", required=True, type=Path)
     args = parser.parse_args(arguments)
     settings = load_section(ReportSettings, f"tracks.{args.track}.report", args.params)
-    manifest = read_manifest(args.manifest)
+    data, scores, manifest = args.data, args.scores, read_manifest(args.data / "manifest")
+    counts = {stage: data / f"{stage}.json" for stage in STAGES}
     shown = Results(
         track=get_track(args.track),
         manifest=manifest,
-        maps=Store(args.maps),
-        refined=Store(args.refined),
-        student=Store(args.predicted),
-        metrics=read_json(args.metrics),
-        table=read_rows(args.table),
-        per_image=read_rows(args.per_image),
-        history=read_rows(args.history),
-        counts={stage: read_json(path) for stage in STAGES if (path := getattr(args, stage))},
+        maps=Store(data / "maps"),
+        refined=Store(data / "refined"),
+        student=Store(data / "student"),
+        metrics=read_json(scores / METRICS),
+        table=read_rows(scores / TABLE),
+        per_image=read_rows(scores / PER_IMAGE),
+        history=read_rows(data / "history.csv"),
+        counts={stage: read_json(path) for stage, path in counts.items() if path.is_file()},
         params=read_settled(args.params, args.track, manifest)["tracks"][args.track],
-        diagnosis=read_json(args.diagnostics),
+        diagnosis=read_json(scores / DIAGNOSTICS),
     )
     write_report(shown, settings, args.out)
 

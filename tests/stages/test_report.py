@@ -40,17 +40,14 @@ def _arguments(folder: Path, params: str = PARAMS) -> list[str]:
     finish(
         folder / "refined", [write_shard(folder / "refined", 0, {"a": {"before": prediction, "after": prediction}})], {}
     )
-    finish(folder / "predicted", [], {})  # no student
+    finish(folder / "student", [], {})
     write_json(folder / "metrics.json", {"images": 1, "peak_iou": 0.4375, "peak_threshold": 9})
     write_text(folder / "table.csv", "threshold,after_crf\n0,0.5\n1,0.25\n")
     write_text(folder / "per_image.csv", "id,label,predicted,iou_before,iou_after\na,x,x,0.5,0.5\n")
     write_text(folder / "history.csv", "epoch,train_loss,val_loss,val_accuracy\n1,0.5,,\n")
     write_json(folder / "diagnostics.json", {"note": "nothing was kept"})
-    write_json(folder / "refine.json", {"images": 4711})
     write_text(folder / "params.yaml", params)
-    files = ("params.yaml", "manifest", "maps", "refined", "predicted", "history.csv")
-    files += ("metrics.json", "table.csv", "per_image.csv", "diagnostics.json")
-    paths = [part for file in files for part in (f"--{Path(file).stem.replace('_', '-')}", str(folder / file))]
+    paths = ["--params", str(folder / "params.yaml"), "--data", str(folder), "--scores", str(folder)]
     return ["--track", "track3", *paths, "--out", str(folder / "reports/index.html")]
 
 
@@ -67,18 +64,20 @@ def test_report_writes_one_page(tmp_path: Path) -> None:
 
 
 def test_counts_are_shown_if_given(tmp_path: Path) -> None:
-    main([*_arguments(tmp_path), "--refine", str(tmp_path / "refine.json")])
+    write_json(tmp_path / "refine.json", {"images": 4711})
+    main(_arguments(tmp_path))
     assert "4\u2009711" in (tmp_path / "reports/index.html").read_text(encoding="utf-8")
 
 
 def test_settings_stand_on_the_page_once(tmp_path: Path) -> None:
     """Those that a stage keeps beside its counts are the section of the params file that the page shows anyway."""
     arguments = _arguments(tmp_path)
-    main([*arguments, "--refine", str(tmp_path / "refine.json")])
+    write_json(tmp_path / "refine.json", {"images": 4711})
+    main(arguments)
     before = (tmp_path / "reports/index.html").read_text(encoding="utf-8")
     kept = {"images": 4711, "settings": {"exponent": 0.123}, "track": "track3", "class_names": ["a name"]}
     write_json(tmp_path / "refine.json", kept)
-    main([*arguments, "--refine", str(tmp_path / "refine.json")])
+    main(arguments)
     assert (tmp_path / "reports/index.html").read_text(encoding="utf-8") == before
 
 
@@ -98,11 +97,9 @@ def _finished(run: MadeRun) -> list[str]:
         data / "manifest", data / "features", data / "maps", out / "diagnostics.json", get_track("track3")
     )
     write_text(data / "history.csv", "epoch,train_loss\n1,0.5\n")
-    finish(data / "predicted", [], {})
-    files = [data / name for name in ("manifest", "maps", "refined", "predicted", "history.csv")]
-    files += [out / name for name in ("metrics.json", "table.csv", "per_image.csv", "diagnostics.json")]
-    paths = [part for path in files for part in (f"--{path.stem.replace('_', '-')}", str(path))]
-    return ["--track", "track3", "--params", str(run.params), *paths, "--out", str(run.folder / "page.html")]
+    finish(data / "student", [], {})
+    paths = ["--params", str(run.params), "--data", str(data), "--scores", str(out)]
+    return ["--track", "track3", *paths, "--out", str(run.folder / "page.html")]
 
 
 def test_the_diagnosis_of_a_run_is_shown(make_run: Callable[..., MadeRun]) -> None:
