@@ -137,7 +137,12 @@ def _counts_of(scores):
 
     def resampled(point):
         values = np.array(scores[point["a"]])
-        return lambda weights: weights @ values / np.maximum(weights.sum(axis=1), 1)
+
+        def score(weights):
+            with np.errstate(invalid="ignore"):  # a resample may hold no image of a half
+                return weights @ values / weights.sum(axis=1)
+
+        return score
 
     return SimpleNamespace(resampled=resampled, images=8)
 
