@@ -103,6 +103,10 @@ MEANINGS = {
     "extract.precision": "of the backbone; `auto` takes bf16 where it is faster",
     "extract.batch_size": "images",
     "extract.splits": "which splits get maps; split val is scored, one split is packaged",
+    "extract.train_images": (
+        "with `student.enabled`: how many labelled train images get maps and teach the student, at most, chosen by "
+        "their ids; 0: all"
+    ),
     "extract.percentile": "with `scale: percentile`: which percentile becomes 1",
     "refine.exponent": (
         "power of the scaled map before the unary (the −log probability of each class at each pixel); below 1 raises "

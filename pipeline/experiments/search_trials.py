@@ -36,7 +36,7 @@ from pipeline.params.check import check_values
 from pipeline.refine.run import refine
 
 MAPS = Path("maps/val")  # in the folder of a finished run
-INDECISIVE = ("jobs", "shard_size", "workers", "splits", "diagnostic_images")  # settings that change no score
+INDECISIVE = ("jobs", "shard_size", "workers", "splits", "train_images", "diagnostic_images")  # they change no score
 FILES = (  # of a finished run, on which a score depends; the table of truth knows the content of the masks
     f"{MAPS}/{INDEX}",
     "model/weights.safetensors",

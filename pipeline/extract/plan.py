@@ -1,11 +1,12 @@
 """Which images are extracted, the shapes of their views, and which of their labels count."""
 
+import hashlib
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.core.manifest import SPLITS, Manifest, Split, stored_shape
+from pipeline.core.manifest import SPLITS, Manifest, Record, Split, stored_shape
 from pipeline.core.store import divide
 from pipeline.extract.settings import ExtractSettings
 
@@ -41,7 +42,8 @@ def plan_shards(
 
     Args:
         with_true: whether maps of the labels of val images are stored beside those of other classes, for scoring
-        with_targets: whether split train is wanted as targets of the student: its labelled images, by their labels
+        with_targets: whether split train is wanted as targets of the student: its labelled images, by their labels, as
+            many as `train_images` allows
     """
     shards: dict[Split, list[list[Job]]] = {}
     for split in SPLITS:
@@ -59,13 +61,23 @@ def _jobs(
 ) -> Iterator[Job]:
     """All images of a split. Labels of test images choose no classes: a submission must not use them."""
     by_label = as_targets or (settings.classes == "label" and split != "test")
-    for record in manifest.select(split):
-        if as_targets and not record.labels:
-            continue  # nobody knows which classes such an image has
+    records: Iterable[Record] = manifest.select(split)
+    for record in choose_targets(records, settings.train_images) if as_targets else records:
         shape = stored_shape(record)
         views = view_shapes(shape, settings, output_stride)
         true = record.labels if with_true and split == "val" else ()
         yield Job(record.id, record.file, shape, views, record.labels if by_label else (), true)
+
+
+def choose_targets(records: Iterable[Record], most: int) -> list[Record]:
+    """The labelled images among these (nobody knows which classes another one has), at most so many; 0: all.
+
+    Which ones follows from their ids alone, as if drawn at random: one more image replaces one at most.
+    """
+    labeled = [record for record in records if record.labels]
+    if not 0 < most < len(labeled):
+        return labeled
+    return sorted(labeled, key=lambda record: hashlib.sha256(record.id.encode()).digest())[:most]
 
 
 def by_shape(jobs: Iterable[Job]) -> list[Job]:

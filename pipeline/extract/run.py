@@ -26,7 +26,7 @@ from pipeline.extract.plan import Job, count_test_labels, plan_shards
 from pipeline.extract.settings import ExtractSettings
 from pipeline.models.classifier import Classifier, classifier_digest
 
-INDECISIVE = ("workers", "splits", "diagnostic_images")  # settings that change no array
+INDECISIVE = ("workers", "splits", "train_images", "diagnostic_images")  # settings that change no array
 
 
 @dataclass(frozen=True, slots=True)

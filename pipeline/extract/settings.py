@@ -18,6 +18,7 @@ class ExtractSettings:
     batch_size: Annotated[int, Field(ge=1)]
     workers: Annotated[int, Field(ge=0)]  # processes that read images; 0: none
     splits: Annotated[tuple[Literal["train", "val", "test"], ...], Field(min_length=1)]
+    train_images: Annotated[int, Field(ge=0)]  # with student.enabled: train images that get maps, at most; 0: all
     resize: Literal[
         "square", "long_side", "area"
     ]  # what `sizes` measures: both sides; aspect kept, the longer or √area

@@ -1,5 +1,6 @@
 """What the checks share: the settings that could be read, what earlier checks found out, and counts of images."""
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -7,6 +8,7 @@ from typing import Any, TypeVar
 from pipeline.core.errors import PipelineError
 from pipeline.core.manifest import SPLITS, Manifest, Record
 from pipeline.core.tracks import TRACKS, Track
+from pipeline.extract.plan import choose_targets
 from pipeline.extract.settings import ExtractSettings
 from pipeline.params.check import SECTIONS
 from pipeline.preprocess.challenge_lists import COUNTS
@@ -132,10 +134,11 @@ class Context:
         return self._count_labelled(track, one_label=track.task == "localization")
 
     def _count_labelled(self, track: Track, one_label: bool) -> int:
-        listed = self.listings[track.name].manifest
+        listed, most = self.listings[track.name].manifest, self.get(track.name, ExtractSettings).train_images
         if listed is None:
-            return self.images(track.name)["train"]
-        return sum(len(labels) == 1 if one_label else bool(labels) for labels in listed.select("train").labels())
+            return min(self.images(track.name)["train"], most or sys.maxsize)
+        chosen = choose_targets(listed.select("train"), most)
+        return sum(len(record.labels) == 1 or not one_label for record in chosen)
 
     def count_predicted(self, track: Track) -> int:
         """Images that the student predicts: of split val and test those that have maps, its own between two rounds."""

@@ -1,5 +1,7 @@
 """Which images are extracted, in which shapes."""
 
+from typing import Any
+
 import pytest
 from support.helpers import extract_settings, row
 
@@ -33,6 +35,25 @@ def test_targets_of_the_student_are_labelled_train_images_by_their_labels(manife
         assert [(job.id, job.labels) for shard in planned["train"] for job in shard] == [("t", (0,))]
         assert planned["val"] == plan_shards(both, extract_settings(), 16)["val"]
         assert not any(job.labels for shard in planned["val"] for job in shard)
+
+
+def test_some_targets_are_chosen_by_their_ids_alone(manifest: Manifest) -> None:
+    rows = [row(f"{n}", f"{n}.png", [n % 2] if n % 5 else [], "train") for n in range(40)]  # 32 with a label
+
+    def chosen(rows: list[dict[str, Any]], most: int) -> list[str]:
+        listed = from_rows(rows, manifest.classes, manifest.root, "labels")
+        planned = plan_shards(listed, extract_settings(train_images=most), 16, with_targets=True)
+        return sorted(job.id for shard in planned["train"] for job in shard)
+
+    labeled = sorted(f"{n}" for n in range(40) if n % 5)
+    assert chosen(rows, 0) == chosen(rows, 32) == chosen(rows, 99) == labeled
+    some = chosen(rows, 10)
+    assert len(some) == 10
+    assert set(some) < set(labeled)
+    assert some == chosen(rows[::-1], 10)
+    assert some != sorted(labeled, key=int)[:10]  # not the first ones, which would be of one class
+    more = chosen([*rows, row("new", "new.png", [0], "train")], 10)
+    assert len(set(some) - set(more)) <= 1
 
 
 def test_a_plan_puts_images_of_one_shape_side_by_side(manifest: Manifest) -> None:
