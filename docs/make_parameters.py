@@ -112,6 +112,11 @@ MEANINGS = {
         "power of the scaled map before the unary (the −log probability of each class at each pixel); below 1 raises "
         "low values; in Track 1 also without the CRF"
     ),
+    "refine.target_backgrounds": (
+        "`label_map`: `[low, high]`: two background scores for the student's targets, instead of `student.targets`: "
+        "a pixel has the class that both give it, with the CRF, and does not count where they differ; two more CRFs "
+        "for each train image; `[]`: off"
+    ),
     "refine.crf.enabled": "`false`: the prediction is made from the scaled maps without the CRF",
     "refine.crf.iterations": "of mean-field inference; 0 returns what was given",
     "refine.crf.bilateral.compat": "weight of the Potts penalty",

@@ -1,13 +1,14 @@
 """From scaled maps to a prediction: a score map (Track 3) or a label map (Track 1), before and after the CRF."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.images import resize, score_to_uint8
 from pipeline.core.store import Arrays
+from pipeline.core.truth import IGNORE_INDEX
 from pipeline.refine.boxes import fill_boxes
 from pipeline.refine.settings import RefineSettings
 
@@ -37,6 +38,7 @@ class Prediction:
     before: NDArray[np.uint8]  # without the CRF
     after: NDArray[np.uint8]  # with it; the same where it is switched off
     foreground: NDArray[np.uint8] | None = None  # label maps: 255 times the probability of not being background
+    target: NDArray[np.uint8] | None = None  # what a student learns instead of `after`, if it is asked for
 
 
 def read_evidence(arrays: Arrays, shape: tuple[int, int]) -> Evidence:
@@ -50,28 +52,53 @@ def read_evidence(arrays: Arrays, shape: tuple[int, int]) -> Evidence:
     )
 
 
-def predict_image(evidence: Evidence, settings: RefineSettings, refine: Refine | None) -> Prediction:
-    """The prediction of one image that the settings ask for; `refine` None switches the CRF off."""
+def predict_image(
+    evidence: Evidence, settings: RefineSettings, refine: Refine | None, smooth: Refine | None = None
+) -> Prediction:
+    """The prediction of one image that the settings ask for.
+
+    Args:
+        refine: the CRF; None: switched off
+        smooth: the averages over neighbors of similar color before it; None: switched off
+    """
     if settings.output == "score_map":
-        return in_shape(make_score_map(evidence, settings.exponent, refine), settings.shape)
+        return in_shape(make_score_map(evidence, settings.exponent, refine, smooth), settings.shape)
     several = settings.output == "label_map"
-    return make_label_map(
-        evidence, settings.exponent, settings.background, settings.min_probability if several else None, refine
+    prediction = make_label_map(
+        evidence,
+        settings.exponent,
+        settings.background,
+        settings.min_probability if several else None,
+        refine,
+        background_exponent=settings.background_exponent,
+        smooth=smooth,
     )
+    if not (evidence.known and settings.target_backgrounds):
+        return prediction
+    low, high = settings.target_backgrounds
+    return replace(prediction, target=make_target(evidence, settings.exponent, low, high, refine, smooth))
 
 
-def make_score_map(evidence: Evidence, exponent: float, refine: Refine | None) -> Prediction:
+def make_score_map(
+    evidence: Evidence, exponent: float, refine: Refine | None, smooth: Refine | None = None
+) -> Prediction:
     """Track 3: the map of the most probable class as scores 0..255.
 
     Before the CRF: S = round(255 * clip(M, 0, 1)). The CRF starts from the foreground probability p = clip(M, 0, 1) ^
     exponent against 1 - p, and its foreground marginal times 255 is the refined score. Without the CRF,
     the exponent would change the quantization only, because every threshold is tried.
+
+    With `smooth`, the CRF starts from smooth(p), and before it S = round(255 * smooth(p)).
     """
     score = np.clip(evidence.scaled[0], 0.0, 1.0)
     before = score_to_uint8(score)
-    if refine is None:
+    if refine is None and smooth is None:
         return Prediction(before, before)
-    return Prediction(before, refine_score(score**exponent, refine))
+    foreground = score**exponent
+    if smooth is not None:
+        foreground = np.clip(smooth(np.stack([1 - foreground, foreground]))[1], 0.0, 1.0)  # sums of floats pass 1
+        before = score_to_uint8(foreground)
+    return Prediction(before, before if refine is None else refine_score(foreground, refine))
 
 
 def refine_score(foreground: NDArray[np.float32], refine: Refine) -> NDArray[np.uint8]:
@@ -88,7 +115,14 @@ def in_shape(prediction: Prediction, shape: str) -> Prediction:
 
 
 def make_label_map(
-    evidence: Evidence, exponent: float, background: float, min_probability: float | None, refine: Refine | None
+    evidence: Evidence,
+    exponent: float,
+    background: float,
+    min_probability: float | None,
+    refine: Refine | None,
+    *,
+    background_exponent: float = 0.0,
+    smooth: Refine | None = None,
 ) -> Prediction:
     """Track 1: the best of the background and the present classes at every pixel.
 
@@ -99,13 +133,74 @@ def make_label_map(
     Args:
         min_probability: classes below it are left out, except the most probable; None keeps the most probable alone, as
             the authors did
+        background_exponent: above 0, the score of the background depends on the pixel: see `class_probabilities`
+        smooth: changes the probabilities before they are decoded and before the CRF
     """
     kept = present_classes(
         evidence.probabilities, 0.0 if evidence.known and min_probability is not None else min_probability
     )
-    scores = np.clip(evidence.scaled[kept], 0.0, 1.0) ** exponent  # (P, H, W)
-    scores = np.concatenate([np.full_like(scores[:1], background), scores])  # (1 + P, H, W)
-    return decode_labels(scores / scores.sum(axis=0, keepdims=True), evidence.classes[kept], refine)
+    probabilities = class_probabilities(evidence.scaled[kept], exponent, background, background_exponent)
+    return decode_labels(probabilities if smooth is None else smooth(probabilities), evidence.classes[kept], refine)
+
+
+def class_probabilities(
+    scaled: NDArray[np.float32], exponent: float, background: float, background_exponent: float = 0.0
+) -> NDArray[np.float32]:
+    """The shares of the background and of each class in the sum of their scores.
+
+    With S_k = clip(M_k, 0, 1), class k scores S_k ^ exponent. The background scores beta = `background` at every pixel,
+    or with alpha = `background_exponent` above 0 what the classes leave, a large alpha little of it:
+
+        (1 - max_k S_k) ^ alpha
+
+    Args:
+        scaled: maps M_k of the present classes, 1 is the standard. Shape: (P, H, W)
+
+    Returns:
+        adding up to 1 at every pixel, the background first. Shape: (1 + P, H, W)
+
+    Source of the second score: Ahn and Kwak, "Learning Pixel-level Semantic Affinity with Image-level Supervision for
+    Weakly Supervised Semantic Segmentation", CVPR 2018, whose classes score S_k itself
+
+    >>> maps = np.array([[[0.0, 0.5, 2.0]]], np.float32)
+    >>> class_probabilities(maps, 1.0, 0.25)[0]  # 0.25 / (0.25 + S)
+    array([[1.        , 0.33333334, 0.2       ]], dtype=float32)
+    >>> class_probabilities(maps, 1.0, 0.25, background_exponent=2.0)[0]  # 1 / 1, 0.25 / 0.75, 0 / 1
+    array([[1.        , 0.33333334, 0.        ]], dtype=float32)
+    """
+    clipped = np.clip(scaled, 0.0, 1.0)
+    scores = clipped**exponent  # (P, H, W)
+    empty = np.full_like(scores[:1], background)
+    if background_exponent:
+        empty = (1 - clipped.max(axis=0, keepdims=True)) ** background_exponent
+    scores = np.concatenate([empty, scores])  # (1 + P, H, W)
+    shares: NDArray[np.float32] = scores / scores.sum(axis=0, keepdims=True)
+    return shares
+
+
+def make_target(
+    evidence: Evidence, exponent: float, low: float, high: float, refine: Refine | None, smooth: Refine | None = None
+) -> NDArray[np.uint8]:
+    """What a student learns from an image whose classes are known: the class ids of which two backgrounds agree.
+
+    All classes of the image are decoded twice, as `make_label_map` does, with the background scores `low` and `high`.
+    What is a class in spite of the high score is certainly that class, what is background in spite of the low one is
+    certainly background. All other pixels are ignored, and so are those of two classes.
+
+    Args:
+        low, high: 0 < low < high < 1, constant scores, whatever the background of the prediction is
+        refine: the CRF, which runs once for each of the two; None: switched off
+
+    Returns:
+        0 background, class index + 1, or 255 where a pixel is ignored. Shape: (H, W), uint8
+
+    Source: Ahn, Cho and Kwak, "Weakly Supervised Learning of Instance Segmentation with Inter-pixel Relations", CVPR
+    2019, section 4.1
+    """
+    loose, strict = (
+        make_label_map(evidence, exponent, background, 0.0, refine, smooth=smooth).after for background in (low, high)
+    )
+    return np.where(loose == strict, strict, IGNORE_INDEX).astype(np.uint8)
 
 
 def decode_labels(probabilities: NDArray[np.float32], classes: NDArray[np.int32], refine: Refine | None) -> Prediction:

@@ -3,7 +3,7 @@
 What is stored for an image: `before` and `after`, the bytes of a PNG of mode L at the image's size, without and with
 the CRF; where there is also a map of the true class, `label_before` and `label_after` of that one, for scoring only.
 Of label maps of known classes also `foreground`, 255 times the probability of the foreground, by which the student
-leaves out pixels that are not certain.
+leaves out pixels that are not certain; or `target`, what it learns, where `target_backgrounds` asks for it.
 
 Images are refined in tasks of `shard_size` images. A task keeps its results in the scratch folder of `core.reuse`; at
 the end they are joined into the few files of the stores, and a run that was stopped goes on where it was.
@@ -27,9 +27,10 @@ from pipeline.core.manifest import SPLITS, Manifest, Split
 from pipeline.core.reuse import Finished, arrays_digest, finished_of
 from pipeline.core.store import Arrays, Shard, Store, divide, finish, write_shard
 from pipeline.core.tracks import MOST_CLASSES
-from pipeline.refine.crf import refine_probabilities
-from pipeline.refine.outputs import Prediction, predict_image, read_evidence
-from pipeline.refine.settings import RefineSettings, wrong_output
+from pipeline.refine.affinity import LocalAffinity
+from pipeline.refine.crf import DenseCRF, kernels_of
+from pipeline.refine.outputs import Prediction, Refine, predict_image, read_evidence
+from pipeline.refine.settings import AffinitySettings, CrfSettings, RefineSettings, wrong_output
 
 Work = dict[str, Path]  # image files by id
 TASK = 32  # images at most: what a process has not kept yet is lost when a run is stopped
@@ -169,6 +170,8 @@ def _refined(arrays: Arrays, file: Path, image_id: str, settings: RefineSettings
     stored = as_arrays(prediction)
     if prediction.foreground is not None and bool(arrays.get("known", [False])[0]):
         stored = {**stored, "foreground": encode(prediction.foreground)}  # how certain a target is
+    if prediction.target is not None:
+        stored = {**stored, "target": encode(prediction.target)}
     if "label_maps" not in arrays:
         return stored
     of_label = as_arrays(refine_image({**arrays, "maps": arrays["label_maps"]}, file, image_id, settings))
@@ -187,11 +190,24 @@ def refine_image(arrays: Arrays, file: Path, image_id: str, settings: RefineSett
 def refine_pixels(arrays: Arrays, image: NDArray[np.uint8], image_id: str, settings: RefineSettings) -> Prediction:
     """As `refine_image`, for an image that is decoded already. Shape: (H, W, 3), RGB"""
     evidence = read_evidence(arrays, (image.shape[0], image.shape[1]))
-    sharpen = partial(refine_probabilities, image, settings=settings.crf) if settings.crf.enabled else None
     try:
-        return predict_image(evidence, settings, sharpen)
+        return predict_image(evidence, settings, crf_of(image, settings.crf), affinity_of(image, settings.affinity))
     except MapError as error:
         raise MapError(f"{image_id}: {error}") from None
+
+
+def crf_of(image: NDArray[np.uint8], settings: CrfSettings) -> Refine | None:
+    """The CRF of one image, None where it is switched off. Its kernels serve every unary: a target costs two more."""
+    if not settings.enabled:
+        return None
+    return partial(DenseCRF(image, kernels_of(settings), settings.backend).infer, iterations=settings.iterations)
+
+
+def affinity_of(image: NDArray[np.uint8], settings: AffinitySettings) -> Refine | None:
+    """The averages over neighbors of one image, None where they are switched off."""
+    if not settings.iterations:
+        return None
+    return partial(LocalAffinity(image, settings.dilations).average, iterations=settings.iterations)
 
 
 def as_arrays(prediction: Prediction) -> Arrays:

@@ -12,6 +12,7 @@ from pipeline.core.tracks import Output
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
+Dilation = Annotated[int, Field(ge=1, le=256)]
 
 
 @settings_class
@@ -47,6 +48,19 @@ class CrfSettings:
 
 @settings_class
 @dataclass(frozen=True, slots=True)
+class AffinitySettings:
+    """Averages over neighbors of similar color, before the CRF."""
+
+    iterations: Annotated[int, Field(ge=0)]  # averages over neighbors of similar color, before the CRF; 0: off
+    dilations: Annotated[tuple[Dilation, ...], Field(min_length=1)]  # pixels to the 8 neighbors, all distances together
+
+    def __post_init__(self) -> None:
+        if len(set(self.dilations)) < len(self.dilations):
+            raise ValueError(f"dilations {list(self.dilations)}: expected every entry once")
+
+
+@settings_class
+@dataclass(frozen=True, slots=True)
 class RefineSettings:
     """`tracks.<track>.refine`."""
 
@@ -56,7 +70,11 @@ class RefineSettings:
     ]  # box: every level set of a score map becomes a box, for sets with box annotations only (Track 3)
     exponent: Positive
     background: Share  # Track 1: score of the background, compared with the scaled maps
+    background_exponent: NotNegative  # Track 1: α > 0: that score is (1 − the largest clipped map)^α; 0: background
+    # label_map: where both scores, low and high, give a pixel the same class, the student learns it; empty: off
+    target_backgrounds: tuple[Share, ...]
     min_probability: Annotated[float, Field(ge=0, le=1)]  # label_map: of every class but the most probable
+    affinity: AffinitySettings
     crf: CrfSettings
     jobs: Annotated[int, Field(ge=-1)]  # processes; -1: all cores
     shard_size: Annotated[int, Field(ge=1)]  # images in one file, at least; at most 8 files a split
@@ -64,6 +82,22 @@ class RefineSettings:
     def __post_init__(self) -> None:
         if self.jobs == 0:
             raise ValueError("jobs: expected a number of processes, or -1 for all cores, got 0")
+        if self.background_exponent and self.output == "score_map":
+            raise ValueError(
+                f"background_exponent is {self.background_exponent}, output is 'score_map': expected 0, a score map "
+                "has no background score"
+            )
+        self._check_targets()
+
+    def _check_targets(self) -> None:
+        given = list(self.target_backgrounds)
+        if given and (len(given) != 2 or given[0] >= given[1]):
+            raise ValueError(f"target_backgrounds is {given}: expected [] or [low, high], low below high")
+        if given and self.output != "label_map":
+            raise ValueError(
+                f"target_backgrounds is {given}, output is {self.output!r}: expected [] or output 'label_map', which "
+                "holds every class that a student learns"
+            )
 
 
 def wrong_output(output: str, allowed: Sequence[str]) -> str:

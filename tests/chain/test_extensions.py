@@ -237,7 +237,7 @@ OUTPUT = Addition(
         ("core/tracks.py", '"localization", ("score_map",', ' "binary_map"'),
         (
             "refine/outputs.py",
-            "        return in_shape(make_score_map(evidence, settings.exponent, refine), settings.shape)\n",
+            "        return in_shape(make_score_map(evidence, settings.exponent, refine, smooth), settings.shape)\n",
             """    if settings.output == "binary_map":
         scores = make_score_map(evidence, settings.exponent, refine)
         before, after = (np.where(score >= 128, 255, 0).astype(np.uint8) for score in (scores.before, scores.after))

@@ -122,6 +122,19 @@ ONE: list[tuple[str, Any, str]] = [
     (f"{T1}.extract.sizes", [], f"{T1}.extract.sizes: expected at least one entry, got []"),
     (f"{T1}.evaluate.box_iou", [1.5], f"{T1}.evaluate.box_iou.0: expected less than or equal to 1, got 1.5"),
     (f"{T1}.refine.background", 0, f"{T1}.refine.background: expected greater than 0, got 0"),
+    (f"{T1}.refine.background_exponent", -1,
+     f"{T1}.refine.background_exponent: expected greater than or equal to 0, got -1"),
+    (f"{T1}.refine.target_backgrounds", [0, 0.5], f"{T1}.refine.target_backgrounds.0: expected greater than 0, got 0"),
+    (f"{T1}.refine.target_backgrounds", [0.3, 1.0], f"{T1}.refine.target_backgrounds.1: expected less than 1, got 1.0"),
+    (f"{T1}.refine.target_backgrounds", 0.3, f"{T1}.refine.target_backgrounds: expected a list, got 0.3"),
+    (f"{T1}.refine.affinity", None, f"{T1}.refine.affinity: expected keys and values, got None"),
+    (f"{T1}.refine.affinity.iterations", -1,
+     f"{T1}.refine.affinity.iterations: expected greater than or equal to 0, got -1"),
+    (f"{T1}.refine.affinity.dilations", [], f"{T1}.refine.affinity.dilations: expected at least one entry, got []"),
+    (f"{T1}.refine.affinity.dilations", [1, 0],
+     f"{T1}.refine.affinity.dilations.1: expected greater than or equal to 1, got 0"),
+    (f"{T1}.refine.affinity.dilations", [257],
+     f"{T1}.refine.affinity.dilations.0: expected less than or equal to 256, got 257"),
     (f"{T1}.refine.crf.bilateral.color_std", 0.0,
      f"{T1}.refine.crf.bilateral.color_std: expected greater than 0, got 0.0"),
     (f"{T1}.train.schedule.steps", [0.5, 1.0], f"{T1}.train.schedule.steps.1: expected less than 1, got 1.0"),
@@ -240,6 +253,29 @@ INSIDE: list[tuple[str, Changes, str]] = [
     ),
     ("preprocess", [("jobs", 0)], "jobs: expected a number of processes, or -1 for all cores, got 0"),
     ("refine", [("jobs", 0)], "jobs: expected a number of processes, or -1 for all cores, got 0"),
+    (
+        "refine",
+        [("output", "score_map"), ("background_exponent", 4.0)],
+        "background_exponent is 4.0, output is 'score_map': expected 0, a score map has no background score",
+    ),
+    *[
+        (
+            "refine",
+            [("target_backgrounds", wrong)],
+            f"target_backgrounds is {wrong}: expected [] or [low, high], low below high",
+        )
+        for wrong in ([0.3], [0.6, 0.3], [0.4, 0.4], [0.2, 0.3, 0.4])
+    ],
+    *[
+        (
+            "refine",
+            [("output", output), ("target_backgrounds", [0.3, 0.6])],
+            f"target_backgrounds is [0.3, 0.6], output is {output!r}: expected [] or output 'label_map', which holds "
+            "every class that a student learns",
+        )
+        for output in ("label_map_one_class", "score_map")
+    ],
+    ("refine.affinity", [("dilations", [1, 2, 1])], "dilations [1, 2, 1]: expected every entry once"),
     ("evaluate", [("jobs", 0)], "jobs: expected a number of processes, or -1 for all cores, got 0"),
     ("student.targets", [("low", 0.6)], "low is 0.6, high is 0.5: expected low to be at most high"),
 ]
@@ -333,6 +369,9 @@ def test_one_class_needs_none_of_what_several_need(tmp_path: Path) -> None:
 def test_the_limits_themselves_are_allowed(tmp_path: Path) -> None:
     values = recipe()
     for key, value in (
+        ("refine.background_exponent", 0.5),
+        ("refine.target_backgrounds", [0.01, 0.99]),
+        ("refine.affinity.dilations", [256, 1]),
         ("train.crop", 384),
         ("train.resize", 384),
         ("refine.min_probability", 0.2),

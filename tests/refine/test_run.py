@@ -1,6 +1,8 @@
 """The stage `refine` on tiny images: predictions at the image's size, the same however many processes make them."""
 
 import shutil
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,9 @@ from pipeline.core.images import decode_png, read_rgb, resize
 from pipeline.core.manifest import Manifest, from_rows
 from pipeline.core.store import Arrays, Store, finish, write_shard
 from pipeline.refine import run as module
+from pipeline.refine.affinity import LocalAffinity
 from pipeline.refine.crf import refine_probabilities
-from pipeline.refine.outputs import Evidence, Prediction, predict_image
+from pipeline.refine.outputs import Evidence, Prediction, make_label_map, predict_image
 from pipeline.refine.run import check_output, refine, refine_image
 from pipeline.refine.settings import RefineSettings
 
@@ -137,6 +140,82 @@ def test_how_certain_the_foreground_is_stands_beside_label_maps_of_known_classes
         maps = np.stack([np.clip(resize(cam.astype(np.float32), shape), 0, 1) for cam in arrays(n)["maps"]])
         expected = 255 * (1 - 0.45 / (0.45 + maps.sum(axis=0)))
         np.testing.assert_allclose(foreground, expected, atol=0.51)
+
+
+def with_known_classes(maps: Path) -> None:
+    items = {image_id: {**arrays(n), "known": np.array([True])} for n, image_id in enumerate(SHAPES)}
+    finish(maps, [write_shard(maps, 0, items)], {"classes": CLASSES})
+
+
+def test_a_target_of_two_backgrounds_stands_beside_the_rest(made: tuple[Manifest, Path]) -> None:
+    """Each of the three CRFs as if it were alone; the arrays that were there before keep their bytes."""
+    chosen = {"output": "label_map", "exponent": 1.0}
+    _, guessed = run(made, "guessed", **chosen, target_backgrounds=[0.3, 0.7])
+    assert all(set(predictions) == {"before", "after"} for _, predictions in guessed.items())
+    with_known_classes(made[1])
+    _, plain = run(made, "plain", **chosen)
+    _, store = run(made, "asked", **chosen, target_backgrounds=[0.3, 0.7])
+    crf, ignored = refine_settings(**chosen).crf, 0
+    for n, (image_id, shape) in enumerate(SHAPES.items()):
+        stored = store.read(image_id)
+        assert set(plain.read(image_id)) == {"before", "after", "foreground"} == set(stored) - {"target"}
+        assert all(np.array_equal(values, stored[name]) for name, values in plain.read(image_id).items())
+        image = read_rgb(made[0].root / f"{image_id}.png")
+        large = np.stack([resize(cam.astype(np.float32), shape) for cam in arrays(n)["maps"]])
+        given = Evidence(large, arrays(n)["classes"], np.ones(2, np.float32))
+        loose, strict = (
+            make_label_map(given, 1.0, background, 0.0, lambda p, i=image: refine_probabilities(i, p, crf)).after
+            for background in (0.3, 0.7)
+        )
+        target = decode_png(stored["target"], image_id)
+        np.testing.assert_array_equal(target, np.where(loose == strict, loose, 255))
+        ignored += (target == 255).sum()
+    assert ignored > 0
+
+
+@pytest.mark.parametrize("output", ["score_map", "label_map"])
+def test_averages_over_neighbors_come_before_the_crf(output: str, made: tuple[Manifest, Path]) -> None:
+    """`before` is what the stage predicts without the CRF, `after` has both."""
+    chosen = {"output": output, "min_probability": 0.25}
+    _, plain = run(made, "plain", **chosen)
+    affinity = {"iterations": 3, "dilations": [1, 4]}
+    _, both = run(made, "both", **chosen, affinity=affinity, jobs=2)
+    _, alone = run(made, "alone", **chosen, affinity=affinity, crf={"enabled": False})
+    settings = refine_settings(**chosen)
+    for n, (image_id, shape) in enumerate(SHAPES.items()):
+        image = read_rgb(made[0].root / f"{image_id}.png")
+        large = np.stack([resize(cam.astype(np.float32), shape) for cam in arrays(n)["maps"]])
+        expected = predict_image(
+            Evidence(large, arrays(n)["classes"], np.array([0.6, 0.3], np.float32)),
+            settings,
+            lambda p, i=image: refine_probabilities(i, p, settings.crf),
+            lambda p, i=image: LocalAffinity(i, [1, 4]).average(p, 3),
+        )
+        for name in ("before", "after"):
+            found = decode_png(both.read(image_id)[name], name)
+            np.testing.assert_array_equal(found, getattr(expected, name))
+            np.testing.assert_array_equal(decode_png(alone.read(image_id)[name], name), expected.before)
+        assert not np.array_equal(expected.before, decode_png(plain.read(image_id)["before"], image_id))
+
+
+@pytest.mark.parametrize("output", ["score_map", "label_map"])
+def test_keys_that_are_off_change_no_byte(output: str, made: tuple[Manifest, Path]) -> None:
+    with_known_classes(made[1])
+    run(made, "one", output=output)
+    off = {"background_exponent": 0, "target_backgrounds": [], "affinity": {"iterations": 0, "dilations": [7]}}
+    run(made, "two", output=output, **off)
+    assert written(made[1].parent / "one") == written(made[1].parent / "two")
+
+
+def test_averages_over_neighbors_need_no_torch() -> None:
+    """Every process of the stage would spend seconds on loading it."""
+    code = (
+        "import sys, numpy; from pipeline.refine.run import affinity_of; "
+        "from pipeline.refine.settings import AffinitySettings; "
+        "smooth = affinity_of(numpy.zeros((4, 6, 3), numpy.uint8), AffinitySettings(2, (1, 2))); "
+        "smooth(numpy.ones((1, 4, 6), numpy.float32)); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_processes_and_parts_change_nothing(made: tuple[Manifest, Path]) -> None:

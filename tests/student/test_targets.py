@@ -112,6 +112,15 @@ def test_bounds_belong_to_the_certain_side(tmp_path: Path) -> None:
     assert read_label_target(store, "a", (0,), settings(low=0.1999, high=0.8001)).tolist() == [[255, 255]]
 
 
+@pytest.mark.parametrize(("low", "high"), [(0.2, 0.8), (0.5, 0.5)])
+def test_a_target_of_two_backgrounds_takes_the_place_of_the_band(low: float, high: float, tmp_path: Path) -> None:
+    """Whatever `after`, `foreground` and the bounds say; class id 3 is none of the image's classes."""
+    target = [[0, 255, 1, 1, 0, 255, 3]]
+    store = store_of(tmp_path, after=LABELS, foreground=FOREGROUND, target=target)
+    assert read_label_target(store, "a", (0,), settings(low=low, high=high)).tolist() == [[0, 255, 1, 1, 0, 255, 255]]
+    assert read_label_target(store, "a", (0, 2), settings(low=low, high=high)).tolist() == target
+
+
 def test_predictions_without_known_labels_are_refused(tmp_path: Path) -> None:
     store = store_of(tmp_path, after=[[0, 1]])
     with pytest.raises(TrainError, match=r"a: expected the array 'foreground', found \['after'\]; likely made without"):

@@ -64,7 +64,8 @@ PINNED: Values = {  # what tests rely on, whatever the recipe is tuned to
         "scale": "percentile", "percentile": 90.0, "diagnostic_images": 6,
     },
     "refine": {
-        "output": "score_map", "shape": "free", "exponent": 0.7, "background": 0.45, "min_probability": 0.4,
+        "output": "score_map", "shape": "free", "exponent": 0.7, "background": 0.45, "background_exponent": 0.0,
+        "target_backgrounds": [], "min_probability": 0.4, "affinity": {"iterations": 0, "dilations": [1, 2]},
         "crf": {"enabled": True, "backend": "auto", "iterations": 10, "gaussian": {"spatial_std": 3.0, "compat": 3.0},
                 "bilateral": {"spatial_std": 60.0, "color_std": 8.0, "compat": 6.0}},
     },
