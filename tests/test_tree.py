@@ -21,7 +21,6 @@ TESTED_WITH = {  # modules without a test file of their own, and the file whose 
     "preflight/machine": "preflight/test_run",
     "preprocess/demo/scene": "preprocess/demo/test_source",
     "preprocess/summary": "preprocess/test_inspect",
-    "report/figures": "experiments/test_plots",
     "report/results": "report/test_scores",
 }
 
