@@ -16,7 +16,7 @@ from pipeline.core.manifest import Manifest
 from pipeline.core.store import Store
 from pipeline.core.truth import IGNORE_INDEX
 from pipeline.student.network import STRIDE
-from pipeline.student.settings import TargetSettings
+from pipeline.student.target_rules import TargetSettings, has_target, label_target
 
 IGNORED = -1.0  # in the target of Track 3: a cell that does not count
 
@@ -50,7 +50,7 @@ def choose_train_images(manifest: Manifest, refined: Store, one_label: bool) -> 
     """
     records = list(manifest.select("train"))
     labeled = [record for record in records if record.labels]
-    usable = [record for record in labeled if len(record.labels) == 1 or not one_label]
+    usable = [record for record in labeled if has_target(record.labels, one_label)]
     kept = [record for record in usable if record.id in refined]
     left_out = {
         "without a label": len(records) - len(labeled),
@@ -76,10 +76,7 @@ def read_score(refined: Store, image_id: str) -> Pixels:
 
 
 def read_label_target(refined: Store, image_id: str, labels: tuple[int, ...], settings: TargetSettings) -> Pixels:
-    """Track 1: the refined label map, 255 where the foreground is neither certain nor excluded.
-
-    With p the probability of the foreground: background where p <= low, the best class where p >= high, else ignored.
-    Between, and where the label map names a class that the image does not have, a pixel does not count.
+    """Track 1: the refined label map, 255 where a pixel does not count; see `label_target`. Shape: (H, W)
 
     Raises:
         TrainError: if the prediction has no `foreground`, as those made by known labels have
@@ -90,13 +87,8 @@ def read_label_target(refined: Store, image_id: str, labels: tuple[int, ...], se
             f"{refined.folder}: {image_id}: expected the array 'foreground', found {sorted(stored)}; likely made "
             "without known labels: run the stage `refine` again with student.enabled true"
         )
-    label_map = decode_png(stored["after"], image_id)
-    foreground = decode_png(stored["foreground"], image_id).astype(np.float32) / 255
-    certain = np.where(label_map == 0, foreground <= settings.low, foreground >= settings.high)
-    if settings.low == settings.high:
-        certain[:] = True  # no band: the largest of several probabilities can be below it
-    allowed = np.isin(label_map, [0, *(index + 1 for index in labels)])
-    return np.where(certain & allowed, label_map, IGNORE_INDEX).astype(np.uint8)
+    after, foreground = (decode_png(stored[name], image_id) for name in ("after", "foreground"))
+    return label_target(after, foreground, labels, settings)
 
 
 def score_cells(scores: Tensor, settings: TargetSettings) -> Tensor:
