@@ -167,6 +167,15 @@ def test_a_key_of_the_student_reruns_nothing_before_it(finished: Checkout) -> No
     assert finished.repro() == set()
 
 
+def test_a_bound_of_targets_reruns_what_knows_which_pixels_count(finished: Checkout) -> None:
+    """`evaluate` reads it for its own sake, also where there is no student whose pseudo labels it could score."""
+    finished.set("track3.student.targets.low", 0.25)
+    assert finished.repro() == {"student@track3", "evaluate@track3", "report@track3"}
+    assert "pseudo_labels" not in json.loads(finished.file("reports/track3/metrics.json").read_text())
+    finished.set("track3.student.targets.low", 0.5)
+    assert finished.repro() == set()
+
+
 def test_a_key_of_the_report_reruns_the_report_alone(finished: Checkout) -> None:
     finished.set("track1.report.images", 2)
     assert finished.repro() == {"report@track1"}
