@@ -158,6 +158,7 @@ def test_a_key_of_the_student_reruns_nothing_before_it(finished: Checkout) -> No
     assert (counts["enabled"], counts["train_images"], counts["images"]) == (True, 24, 14)
     metrics = json.loads(finished.file("reports/track3/metrics.json").read_text())
     assert metrics["first_stage"].keys() >= {"peak_iou", "before_crf"}
+    assert metrics["pseudo_labels"]["images"] == 24  # the demo has masks of split train
     assert metrics["first_stage"]["pxap"] != metrics["pxap"]  # the peak can be the same: everything as foreground
     assert "student without CRF" in finished.file("reports/track3/index.html").read_text()
     finished.set("track3.student.epochs", 3)
