@@ -124,6 +124,7 @@ NOTES = {  # everything else that `metrics.json` says, by key
     "note": "why scores are null",
     "before_crf": "the scores without the CRF",
     "first_stage": "the scores of the refined maps, where a student predicts; with `before_crf` of their own",
+    "pseudo_labels": "what the student learns from, against the truth of split train; never ranks or chooses anything",
 }
 
 

@@ -62,6 +62,7 @@ def evaluate(
     settings: EvaluateSettings,
     track: Track,
     student_store: Path | None = None,
+    pseudo_labels: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Score the predictions for split val.
 
@@ -79,6 +80,7 @@ def evaluate(
         track: decides what a prediction is
         student_store: `before` and `after` of the student; empty where it is switched off. If it is not, these
             predictions are scored, and the refined ones beside them, as `first_stage`
+        pseudo_labels: what `score_pseudo_labels` found, to stand beside the scores; None: nothing is said
 
     Returns:
         what stands in `metrics.json`
@@ -98,6 +100,8 @@ def evaluate(
     if predictions != refined_store:
         first = _score_all(replace(plan, refined=refined_store), predicted)
         metrics["first_stage"] = _scores_alone(first.scorer.metrics())
+    if pseudo_labels is not None:
+        metrics["pseudo_labels"] = dict(pseudo_labels)
     write_json(out_dir / METRICS, metrics)
     write_text(out_dir / TABLE, to_csv(result.scorer.table()))
     write_text(out_dir / PER_IMAGE, to_csv(_image_table(result.scorer, predicted, manifest.classes)))
@@ -166,7 +170,7 @@ def score_images(plan: Plan, records: Iterable[Record]) -> Result:
     maps, refined = Store(plan.maps), Store(plan.refined)
     result = Result(plan.scorer(), Classification())
     for record in records:
-        stored = _read(maps, record.id, ("classes", "predicted", "known"))
+        stored = read_arrays(maps, record.id, ("classes", "predicted", "known"))
         top = check_prediction(stored["predicted"], len(plan.context.classes), record.id)
         is_right = result.classification.accumulate(top, record.labels)
         result.classes_from_labels += bool(stored["known"][0])
@@ -179,7 +183,7 @@ def score_images(plan: Plan, records: Iterable[Record]) -> Result:
 
 def _read_prediction(refined: Store, record: Record, first: int, top: int, is_right: bool | None) -> Prediction:
     """The predictions of one image; `first` is the class of its first map."""
-    stored = _read(refined, record.id, ("before", "after"))
+    stored = read_arrays(refined, record.id, ("before", "after"))
     before, after = _decode(refined, record, stored, "")
     if refined.about.get("class_agnostic"):  # one map, whichever class the image has
         return Prediction(before, after, top, is_right, (before, after))
@@ -198,7 +202,12 @@ def _decode(
     return before, after
 
 
-def _read(store: Store, image_id: str, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+def read_arrays(store: Store, image_id: str, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """The arrays of one image.
+
+    Raises:
+        StoreError: also if one of `names` is missing
+    """
     arrays = store.read(image_id)
     if missing := [name for name in names if name not in arrays]:
         raise StoreError(

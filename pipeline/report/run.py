@@ -19,7 +19,7 @@ from pipeline.report.formatting import format_count, format_score, get
 from pipeline.report.gallery import gallery
 from pipeline.report.overlays import HEAT, OVERLAP_COLORS, css_color
 from pipeline.report.results import Results
-from pipeline.report.scores import class_table, headline
+from pipeline.report.scores import class_table, headline, pseudo_labels
 from pipeline.report.settings import ReportSettings
 
 SHOWN_ELSEWHERE = ("splits", "train_images_per_class", "track", "class_names", "settings")  # keys of a stage's counts
@@ -45,6 +45,7 @@ def render(results: Results, settings: ReportSettings) -> str:
         curve=iou_curves(results) if results.track.task == "localization" else None,
         classes=class_table(results) if results.track.task == "segmentation" else None,
         training=training_charts(results),
+        pseudo_labels=pseudo_labels(results),
         no_phenomena=results.diagnosis.get("note"),
         phenomena=phenomena(results.diagnosis) if "p1" in results.diagnosis else None,
         gallery=gallery(results, settings),

@@ -8,6 +8,14 @@ from pipeline.evaluate.metrics import COUNTS, Metric, interval_of, metrics_of, n
 from pipeline.report.formatting import Row, get, number, number_table
 from pipeline.report.results import Results
 
+_PSEUDO_LABELS = {  # the numbers of `metrics.json`, `pseudo_labels`, by key
+    "precision": "precision of the foreground",
+    "recall": "recall of the foreground",
+    "iou": "IoU of the foreground",
+    "mean_iou": "mean IoU of the pixels that are a target",
+    "ignored_share": "share of pixels that are no target",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Bar:
@@ -73,6 +81,21 @@ class ClassRow:
     predicted: int  # pixels
 
 
+@dataclass(frozen=True, slots=True)
+class PseudoLabels:
+    """What the student learns from, against the truth of split train.
+
+    Attributes:
+        images: how many were compared
+        without_truth: how many were not
+        rows: name, value without the CRF, value with it
+    """
+
+    images: int
+    without_truth: int
+    rows: list[tuple[str, float | None, float | None]]
+
+
 def headline(results: Results) -> Headline:
     """The ranking score with its baselines, the other scores as cards, every number in a table, and how much was
     scored."""
@@ -111,6 +134,16 @@ def _card(metric: Metric, metrics: Mapping[str, Any], interval: str = "", gain_i
     every += baselines
     bars = [Bar(name, known, kind) for name, known, kind in every if known is not None]
     return Card(metric.title, metric.about, value, before, bars, interval, gain_interval)
+
+
+def pseudo_labels(results: Results) -> PseudoLabels | None:
+    """The quality of the student's targets; None where nothing was compared."""
+    found = results.metrics.get("pseudo_labels")
+    if not found:
+        return None
+    before, after = found["before"], found["after"]
+    rows = [(name, before.get(key), after.get(key)) for key, name in _PSEUDO_LABELS.items() if key in after]
+    return PseudoLabels(found["images"], found["images_without_truth"], rows)
 
 
 def class_table(results: Results) -> list[ClassRow]:

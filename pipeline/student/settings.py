@@ -8,10 +8,10 @@ from pydantic import Field
 from pipeline.core.settings import settings_class
 from pipeline.models.settings import BackboneSettings
 from pipeline.refine.settings import CrfSettings
+from pipeline.student.target_rules import Probability, TargetSettings
 from pipeline.train.settings import OptimizerSettings, ScheduleSettings
 
 Positive = Annotated[float, Field(gt=0)]
-Probability = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 AtLeastOne = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -32,20 +32,6 @@ class DecoderSettings:
     def __post_init__(self) -> None:
         if self.name == "fpn" and self.width % 32:
             raise ValueError(f"width is {self.width}: expected a multiple of 32, which 'fpn' normalizes in groups")
-
-
-@settings_class
-@dataclass(frozen=True, slots=True)
-class TargetSettings:
-    """What the network learns from a refined prediction, by the probability p of its foreground."""
-
-    soft: bool  # Track 3: p itself is the target; false: 0 or 1
-    low: Probability  # background where p is at most low
-    high: Probability  # foreground where p is at least high; pixels between the two do not count
-
-    def __post_init__(self) -> None:
-        if self.low > self.high:
-            raise ValueError(f"low is {self.low}, high is {self.high}: expected low to be at most high")
 
 
 @settings_class

@@ -13,10 +13,10 @@ from torch.nn import functional
 from pipeline.core.errors import TrainError
 from pipeline.core.images import decode_png
 from pipeline.core.manifest import Manifest
-from pipeline.core.store import Arrays, Store
+from pipeline.core.store import Store
 from pipeline.core.truth import IGNORE_INDEX
 from pipeline.student.network import STRIDE
-from pipeline.student.settings import TargetSettings
+from pipeline.student.target_rules import TargetSettings, has_target, stored_target
 
 IGNORED = -1.0  # in the target of Track 3: a cell that does not count
 
@@ -50,7 +50,7 @@ def choose_train_images(manifest: Manifest, refined: Store, one_label: bool) -> 
     """
     records = list(manifest.select("train"))
     labeled = [record for record in records if record.labels]
-    usable = [record for record in labeled if len(record.labels) == 1 or not one_label]
+    usable = [record for record in labeled if has_target(record.labels, one_label)]
     kept = [record for record in usable if record.id in refined]
     left_out = {
         "without a label": len(records) - len(labeled),
@@ -76,36 +76,18 @@ def read_score(refined: Store, image_id: str) -> Pixels:
 
 
 def read_label_target(refined: Store, image_id: str, labels: tuple[int, ...], settings: TargetSettings) -> Pixels:
-    """Track 1: the class of each pixel, 255 where it is not certain, or not one of the image's.
-
-    Where `refine` has stored a `target` (`refine.target_backgrounds`), its pixels of 255 are uncertain. Else, with p
-    the probability of the foreground: background where p <= low, the best class where p >= high, uncertain between.
+    """Track 1: the class of each pixel, 255 where it does not count; see `stored_target`. Shape: (H, W)
 
     Raises:
         TrainError: if the prediction has neither `target` nor `foreground`, as those made by known labels have
     """
     stored = refined.read(image_id)
-    if "target" in stored:
-        label_map = decode_png(stored["target"], image_id)
-        certain = label_map != IGNORE_INDEX
-    else:
-        label_map, foreground = _read_band(stored, refined.folder, image_id)
-        certain = np.where(label_map == 0, foreground <= settings.low, foreground >= settings.high)
-        if settings.low == settings.high:
-            certain[:] = True  # no band: the largest of several probabilities can be below it
-    allowed = np.isin(label_map, [0, *(index + 1 for index in labels)])
-    return np.where(certain & allowed, label_map, IGNORE_INDEX).astype(np.uint8)
-
-
-def _read_band(stored: Arrays, folder: Path, image_id: str) -> tuple[Pixels, NDArray[np.float32]]:
-    """The refined label map, and the probability of the foreground. Shapes: (H, W)"""
-    if "foreground" not in stored:
+    if "foreground" not in stored and "target" not in stored:
         raise TrainError(
-            f"{folder}: {image_id}: expected the array 'foreground', found {sorted(stored)}; likely made "
+            f"{refined.folder}: {image_id}: expected the array 'foreground', found {sorted(stored)}; likely made "
             "without known labels: run the stage `refine` again with student.enabled true"
         )
-    foreground = decode_png(stored["foreground"], image_id).astype(np.float32) / np.float32(255)
-    return decode_png(stored["after"], image_id), foreground
+    return stored_target(stored, image_id, labels, settings)
 
 
 def score_cells(scores: Tensor, settings: TargetSettings) -> Tensor:

@@ -158,12 +158,22 @@ def test_a_key_of_the_student_reruns_nothing_before_it(finished: Checkout) -> No
     assert (counts["enabled"], counts["train_images"], counts["images"]) == (True, 24, 14)
     metrics = json.loads(finished.file("reports/track3/metrics.json").read_text())
     assert metrics["first_stage"].keys() >= {"peak_iou", "before_crf"}
+    assert metrics["pseudo_labels"]["images"] == 24  # the demo has masks of split train
     assert metrics["first_stage"]["pxap"] != metrics["pxap"]  # the peak can be the same: everything as foreground
     assert "student without CRF" in finished.file("reports/track3/index.html").read_text()
     finished.set("track3.student.epochs", 3)
     assert finished.repro() == {f"{stage}@track3" for stage in ("student", "evaluate", "package", "report")}
     finished.set("track3.student.epochs", 2)
     finished.set("track3.student.enabled", False)
+    assert finished.repro() == set()
+
+
+def test_a_bound_of_targets_reruns_what_knows_which_pixels_count(finished: Checkout) -> None:
+    """`evaluate` reads it for its own sake, also where there is no student whose pseudo labels it could score."""
+    finished.set("track3.student.targets.low", 0.25)
+    assert finished.repro() == {"student@track3", "evaluate@track3", "report@track3"}
+    assert "pseudo_labels" not in json.loads(finished.file("reports/track3/metrics.json").read_text())
+    finished.set("track3.student.targets.low", 0.5)
     assert finished.repro() == set()
 
 

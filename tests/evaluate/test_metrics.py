@@ -53,7 +53,7 @@ def test_every_count_and_note_is_written(localization: World, segmentation: Worl
     (tmp_path / "empty").mkdir()
     noted = World(tmp_path / "empty", "track3", {}, "foreground")
     written = {*localization.run(), *segmentation.run(), *noted.run()}
-    localization.student = localization.refined
+    localization.student, localization.pseudo_labels = localization.refined, {"images": 1}
     written |= {*localization.run()}
     assert {*COUNTS, *NOTES} <= written
 

@@ -1,13 +1,14 @@
 """The numbers of the page: the ranking score beside baselines, every number in the table, classes in order."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 from support.report_data import SETTINGS, make_results
 
 from pipeline.report.results import Results
 from pipeline.report.run import render
-from pipeline.report.scores import class_table, headline
+from pipeline.report.scores import class_table, headline, pseudo_labels
 
 
 def test_headline_puts_the_ranking_score_beside_its_baselines(track3: Results) -> None:
@@ -45,6 +46,29 @@ def test_headline_names_the_first_stage_where_a_student_predicts(track3: Results
         ("without CRF", 0.5625),
         ("first stage", 0.6875),
     ]
+
+
+def test_pseudo_labels_stand_in_a_table_of_their_own(results: Results) -> None:
+    """Where there are some; a number that is not known is a dash."""
+    assert pseudo_labels(results) is None
+    assert "Pseudo labels" not in render(results, SETTINGS)
+    is_track1 = results.track.name == "track1"
+    before = {"precision": 0.5, "recall": 0.25, "iou": 0.2, "ignored_share": None if is_track1 else 0.125}
+    after = {"precision": 0.75, "recall": 0.625, "iou": 0.5185, "ignored_share": 0.375}
+    if is_track1:
+        before, after = {**before, "mean_iou": 0.3125}, {**after, "mean_iou": 0.4375}
+    found = {"images": 4321, "images_without_truth": 5, "before": before, "after": after}
+    with_table = dataclasses.replace(results, metrics={**results.metrics, "pseudo_labels": found})
+    table = pseudo_labels(with_table)
+    assert table is not None
+    assert ("precision of the foreground", 0.5, 0.75) in table.rows
+    assert len(table.rows) == len(after)
+    page = re.sub(r"[ \n]+", " ", render(with_table, SETTINGS))
+    assert "the truth of 4\u2009321 train images (5 more have none)" in page
+    assert ("Foreground is every class" in page, "Foreground is p ≥ 0.5" in page) == (is_track1, not is_track1)
+    ignored = f'<td class="number">{"–" if is_track1 else "0.125"}</td><td class="number">0.375</td>'
+    assert f"<td>share of pixels that are no target</td>{ignored}" in page
+    assert ('<td class="number">0.312</td><td class="number">0.438</td>' in page) == is_track1
 
 
 def test_a_score_nobody_has_heard_of_is_in_the_table(track3: Results) -> None:

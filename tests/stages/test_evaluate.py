@@ -132,3 +132,60 @@ def test_without_a_student_the_refined_predictions_are_scored(arguments, tmp_pat
     empty = json.loads((tmp_path / "out" / "metrics.json").read_text())
     main(["--track", "track3", *arguments[:place], *arguments[place + 2 :]])
     assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == empty
+
+
+@pytest.fixture
+def with_train(arguments, tmp_path):
+    """A train image beside the one of val, with the same mask and prediction, and the student's section."""
+    rows = read_manifest(tmp_path / "manifest").table.to_pylist()
+    rows.append({**rows[0], "id": "t", "split": "train"})
+    write_manifest(tmp_path / "manifest", from_rows(rows, ["ant", "bee"], tmp_path, "labels"))
+    label_map = np.array([[1, 1, 0], [1, 1, 0]], np.uint8)
+    pngs = {"before": label_map, "after": label_map, "foreground": np.array([[255, 153, 0], [255, 255, 0]], np.uint8)}
+    stored = {name: np.frombuffer(encode_png(pixels), np.uint8) for name, pixels in pngs.items()}
+    finish(tmp_path / "train", [write_shard(tmp_path / "train", 0, {"t": stored})], {})
+    student = "    student: {enabled: true, targets: {soft: true, low: 0.2, high: 0.7}}\n"
+    (tmp_path / "params.yaml").write_text(PARAMS.replace("  track3:", f"{student}  track3:"))
+    return [*arguments, "--pseudo-labels", str(tmp_path / "train")]
+
+
+def _metrics(folder):
+    return json.loads((folder / "out" / "metrics.json").read_text())
+
+
+def test_pseudo_labels_of_a_student_are_scored(with_train, tmp_path):
+    main(["--track", "track1", *with_train])
+    found = _metrics(tmp_path)["pseudo_labels"]
+    assert (found["images"], found["images_without_truth"]) == (1, 0)
+    assert found["after"] == {
+        "precision": 0.5,
+        "recall": 1.0,
+        "iou": 0.5,
+        "ignored_share": 1 / 6,  # p = 0.6
+        "mean_iou": pytest.approx((2 / 3 + 2 / 3) / 2),
+    }
+
+
+def test_pseudo_labels_change_no_other_number(with_train, tmp_path):
+    main(["--track", "track1", *with_train, "--report", str(tmp_path / "with.json")])
+    found = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir() if path.name != "metrics.json"}
+    metrics = _metrics(tmp_path)
+    main(["--track", "track1", *with_train[:-2], "--report", str(tmp_path / "without.json")])
+    assert {name: (tmp_path / "out" / name).read_bytes() for name in found} == found
+    assert (tmp_path / "with.json").read_bytes() == (tmp_path / "without.json").read_bytes()
+    assert {**_metrics(tmp_path), "pseudo_labels": metrics["pseudo_labels"]} == metrics
+
+
+def test_without_a_student_there_are_no_pseudo_labels(with_train, tmp_path):
+    """Split train may have been extracted for another reason, by predicted classes."""
+    params = (tmp_path / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(params.replace("enabled: true", "enabled: false"))
+    main(["--track", "track1", *with_train])
+    assert "pseudo_labels" not in _metrics(tmp_path)
+
+
+def test_bounds_of_targets_are_checked(with_train, tmp_path):
+    params = (tmp_path / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(params.replace("low: 0.2", "low: 0.8"))
+    with pytest.raises(SettingsError, match=r"tracks\.track1\.student\.targets: low is 0\.8, high is 0\.7"):
+        main(["--track", "track1", *with_train])

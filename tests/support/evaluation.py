@@ -102,6 +102,7 @@ class World:
         self.maps = {image_id: made.maps(len(CLASSES)) for image_id, made in images.items()}
         self.refined = {image_id: made.refined() for image_id, made in images.items()}
         self.student: dict[str, dict[str, NDArray[np.uint8]]] = {}  # switched off
+        self.pseudo_labels: dict[str, Any] | None = None
 
     def run(self, settings: EvaluateSettings = SETTINGS, out: str = "report") -> dict[str, Any]:
         """The contents of metrics.json."""
@@ -110,7 +111,7 @@ class World:
             about = {"class_agnostic": self.track == "track3"} if name == "student" else {}
             finish(self.folder / name, [write_shard(self.folder / name, 0, items)] if items else [], about)
         module_paths = (self.folder / "manifest", self.folder / "maps", self.folder / "refined", self.folder / out)
-        metrics = evaluate(*module_paths, settings, get_track(self.track), self.folder / "student")
+        metrics = evaluate(*module_paths, settings, get_track(self.track), self.folder / "student", self.pseudo_labels)
         assert sorted(path.name for path in (self.folder / out).iterdir()) == FILES
         assert json.loads((self.folder / out / "metrics.json").read_text()) == metrics
         return metrics
