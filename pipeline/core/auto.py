@@ -19,7 +19,9 @@ T = TypeVar("T")
 Rule = Callable[["DataFacts"], Any]
 Count = Callable[["DataFacts"], int]
 
-ENLARGEMENT = 2  # images are enlarged this many times at most
+ENLARGEMENT = 2  # images are enlarged this many times at most, if that makes them no smaller than
+SMALLEST = 256  # pixels: backbones have learned from images of about this size, and find little in smaller ones
+MOST_TAUGHT = 4000  # train images that teach the student: maps of more would cost hours
 SAMPLED = 1000  # images whose size is looked at
 BLOCK = 32  # pixels; sides are whole multiples
 
@@ -40,8 +42,13 @@ class DataFacts:
 
     @property
     def largest(self) -> int:
-        """The largest size of an input, in pixels: `ENLARGEMENT` times the side, in whole blocks."""
-        return max(BLOCK, ENLARGEMENT * self.side // BLOCK * BLOCK)
+        """The largest size of an input, in pixels: `ENLARGEMENT` times the side or `SMALLEST`, in whole blocks."""
+        return max(SMALLEST, ENLARGEMENT * self.side) // BLOCK * BLOCK
+
+    @property
+    def taught(self) -> int:
+        """Train images that teach the student, at least 1."""
+        return max(1, min(self.images, MOST_TAUGHT))
 
 
 TYPICAL = DataFacts(images=500, side=500, boxes_only=False)  # where a file is checked before its data is known
@@ -84,31 +91,55 @@ def _student_epochs(size: Count, reference: int, budget: int, high: int) -> Rule
 
     def epochs(facts: DataFacts) -> int:
         views = budget * (reference / size(facts)) ** 2
-        return max(3, min(high, round(views / max(1, facts.images))))
+        return max(3, min(high, round(views / facts.taught)))
 
     return epochs
+
+
+def _by_truth(boxes: object, masks: object) -> Rule:
+    """One value where the truth is boxes, another where it is masks."""
+    return lambda facts: boxes if facts.boxes_only else masks
+
+
+def _spatial_std(most: float) -> Rule:
+    """Three tenths of the side, at most `most` pixels."""
+    return lambda facts: min(most, round(0.3 * facts.side, 1))
 
 
 def _rules(segmentation: bool) -> dict[str, Rule]:
     """The keys below a track that may be `auto`, and their rules."""
     resize = _side(512 if segmentation else 384)
     view, budget = (_side(384, 0.75), 5_400) if segmentation else (_side(256, 0.75), 7_500)
-    shape: Rule = lambda facts: "box" if facts.boxes_only and not segmentation else "free"  # noqa: E731
-    crf: Rule = lambda facts: not facts.boxes_only  # noqa: E731
-    return {
+    rules: dict[str, Rule] = {
         "train.resize": resize,
         "train.crop": _crop(resize),
         "train.views": _between(1, 3, 2_000),
         "train.epochs": _between(4, 60, 40_000),
+        "extract.train_images": lambda facts: MOST_TAUGHT if facts.images > MOST_TAUGHT else 0,
         "extract.sizes": _at_most(384, 512, 640) if segmentation else _at_most(320, 448),
-        "refine.shape": shape,
-        "refine.crf.enabled": crf,
         "student.views.size": view,
-        "student.views.count": _between(1, 3, 2_000),
+        "student.views.count": lambda facts: max(1, min(3, 2_000 // facts.taught)),
         "student.epochs": _student_epochs(view, 384 if segmentation else 256, budget, 15),
         "student.sizes": _at_most(512, 640) if segmentation else _at_most(448, 512, 640),
-        "student.shape": shape,
-        "student.crf.enabled": crf,
+    }
+    return rules if segmentation else {**rules, **_score_map_rules()}
+
+
+def _score_map_rules() -> dict[str, Rule]:
+    """Track 3: what follows the kind of truth. A box holds background, whose colors a strong CRF cuts away."""
+    both = {
+        "shape": _by_truth("box", "free"),
+        "exponent": _by_truth(1.0, 0.6),
+        "crf.iterations": _by_truth(5, 10),
+        "crf.gaussian.compat": _by_truth(1.0, 3.0),
+        "crf.bilateral.spatial_std": _spatial_std(80.0),
+        "crf.bilateral.color_std": _by_truth(10.0, 8.0),
+    }
+    return {
+        **{f"{stage}.{key}": rule for stage in ("refine", "student") for key, rule in both.items()},
+        "refine.affinity.iterations": _by_truth(10, 0),
+        "refine.crf.bilateral.compat": _by_truth(1.0, 6.0),
+        "student.crf.bilateral.compat": _by_truth(1.0, 3.0),
     }
 
 
