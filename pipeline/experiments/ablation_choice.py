@@ -25,8 +25,7 @@ class RowScores:
 
     def __call__(self, row: Row) -> Score:
         """Read the counts of the row."""
-        places = [self.folder / row.folder("scores", seed) / IMAGE_COUNTS for seed in self.seeds]
-        counts = [read_image_counts(place) for place in places]
+        counts = [read_image_counts(self.folder / row.folder("scores", seed) / IMAGE_COUNTS) for seed in self.seeds]
         scored = [one.after if row.crf else one.before for one in counts]
         return mean_score([score_of_counts(one, self.task, self.settings) for one in scored])
 

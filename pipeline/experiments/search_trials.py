@@ -73,13 +73,11 @@ class Scoring:
 
     def resampled(self, point: Point) -> Score:
         """The ranking score of resamples of the images, at a point that is scored."""
-        evaluation = self.settings({})["evaluate"]
-        return score_of_counts(read_image_counts(self.counts(point)).after, self.track.task, evaluation)
+        counts = read_image_counts(self.counts(point)).after
+        return score_of_counts(counts, self.track.task, self.settings({})["evaluate"])
 
     def score(self, point: Point) -> tuple[float, int | None]:
-        """Run the two stages; return the ranking score, and the threshold of its peak (Track 3).
-
-        The counts of the images are kept, so that the point can be scored on some of them.
+        """Run the two stages, keep the counts of the images; return the ranking score and, in Track 3, its threshold.
 
         Raises:
             ScoreError: if the stage `evaluate` has no ranking score
