@@ -33,7 +33,7 @@ def test_the_recipe_gets_the_folder_as_its_root(photos: Path, tmp_path: Path) ->
     found = init(photos, out, RECIPE)
     source = read_params(out)["tracks"]["track1"]["preprocess"]
     assert (source["source"]["root"], source["watch"]) == (str(photos), f"{photos}/index.csv")
-    assert found["track3"]["extract.sizes"] == [128]
+    assert found["track3"]["extract.sizes"] == [256]
     assert found["track3"]["refine.shape"] == "box"
     assert read_params(out)["tracks"]["track3"]["extract"]["sizes"] == "auto"  # other images, other sizes
     check(out)
@@ -49,7 +49,7 @@ def test_a_params_file_that_is_there_is_kept(
         assert main([str(photos)]) == 0
     assert Path("params.yaml.before").read_text() == "mine"
     assert Path("params.yaml.before-2").read_text() == "mine, too"
-    assert "track3.extract.sizes: auto, for these images [128]" in capsys.readouterr().out
+    assert "track3.extract.sizes: auto, for these images [256]" in capsys.readouterr().out
     check(Path("params.yaml"))
 
 
