@@ -44,8 +44,8 @@ def test_values_that_follow_the_images_are_settled_for_the_checks_that_come_late
     context.listings["track3"] = Listing(from_rows(rows, ["cat"], Path(), "labels"))
     found = {row.where.partition("track3.")[2]: row.found for row in check_auto(context, track)}
     assert found["extract.sizes"] == "auto, for these images [256]"
-    assert context.get("track3", ExtractSettings).sizes == (128,)
-    assert context.get("track3", TrainSettings).crop == 112
+    assert context.get("track3", ExtractSettings).sizes == (256,)
+    assert context.get("track3", TrainSettings).crop == 224
 
 
 def test_without_auto_nothing_is_settled_and_no_image_is_looked_at() -> None:
