@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.auto import settled_value
 from pipeline.core.errors import run
 from pipeline.core.files import write_json
-from pipeline.core.settings import PARAMS, load_section, read_params, section
+from pipeline.core.manifest import read_manifest
+from pipeline.core.settings import PARAMS, load_section
 from pipeline.core.tracks import TRACKS, Track, get_track
 from pipeline.evaluate.diagnostics import write_diagnostics
 from pipeline.evaluate.pseudo_labels import score_pseudo_labels
@@ -42,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _pseudo_labels(args: argparse.Namespace, settings: EvaluateSettings, track: Track) -> dict[str, Any] | None:
     """Their quality, where a student learns from them."""
-    if not section(read_params(args.params), f"tracks.{args.track}.student.enabled", args.params):
+    seen = read_manifest(args.manifest, ("train", "val"), truth=False)
+    if not settled_value(args.track, "student.enabled", args.params, seen):
         return None
     targets = load_section(TargetSettings, f"tracks.{args.track}.student.targets", args.params)
     return score_pseudo_labels(args.manifest, args.pseudo_labels, targets, track, settings.jobs)

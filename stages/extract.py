@@ -8,11 +8,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.core.auto import load_settled
+from pipeline.core.auto import load_settled, settled_value
 from pipeline.core.errors import run
 from pipeline.core.files import write_json
 from pipeline.core.manifest import read_manifest
-from pipeline.core.settings import PARAMS, read_params, section
+from pipeline.core.settings import PARAMS
 from pipeline.core.tracks import TRACKS, get_track
 from pipeline.extract.features import keep_features
 from pipeline.extract.run import Extraction, describe_extraction, extract_together
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     models = {path: load_classifier(path) for path in dict.fromkeys(args.model)}
     each = zip(args.model, every, args.out, strict=True)
     extractions = [Extraction(models[path], settings, out) for path, settings, out in each]
-    enabled = section(read_params(args.params[0]), f"tracks.{args.track}.student.enabled", args.params[0])
+    enabled = settled_value(args.track, "student.enabled", args.params[0], manifest)
     found = extract_together(manifest, extractions, with_true=track.task == "localization", with_targets=enabled)
     kept = {  # of one classifier once
         folder: keep_features(manifest, one.classifier, folder, one.settings, track)

@@ -138,6 +138,7 @@ def _score_map_rules() -> dict[str, Rule]:
     return {
         **{f"{stage}.{key}": rule for stage in ("refine", "student") for key, rule in both.items()},
         "refine.affinity.iterations": _by_truth(10, 0),
+        "student.enabled": _by_truth(False, True),  # it learns the outline of objects, which boxes do not have
         "refine.crf.bilateral.compat": _by_truth(1.0, 6.0),
         "student.crf.bilateral.compat": _by_truth(1.0, 3.0),
     }
@@ -187,6 +188,16 @@ def load_settled(kind: type[T], track: str, name: str, path: Path, manifest: Man
     values = section(read_params(path), key, path)
     facts = facts_for({name: values}, track, manifest)
     return build(kind, settle(values, track, name, facts) if facts else values, path, key)
+
+
+def settled_value(track: str, key: str, path: Path, manifest: Manifest) -> Any:
+    """The value of one key below a track, replaced if it is `auto` and has a rule.
+
+    Raises:
+        SettingsError: if the file lacks the key
+    """
+    value = section(read_params(path), f"tracks.{track}.{key}", path)
+    return RULES[track][key](data_facts(manifest)) if value == "auto" and key in RULES[track] else value
 
 
 def facts_for(values: Mapping[str, Any], track: str, manifest: Manifest) -> DataFacts | None:

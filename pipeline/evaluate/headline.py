@@ -32,7 +32,10 @@ def _number(values: Mapping[str, Any], key: str) -> str:
 
 def main() -> None:
     for name, track in TRACKS.items():
-        print(headline(track, read_json(Path("reports") / name / "metrics.json")))
+        metrics = read_json(Path("reports") / name / "metrics.json")
+        print(headline(track, metrics))
+        for told in metrics.get("advice", ()):
+            print(f"{name}: {told}")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from pipeline.core.images import decode_png
 from pipeline.core.manifest import Record, read_manifest
 from pipeline.core.store import Store, submitted
 from pipeline.core.tracks import Track
+from pipeline.evaluate.advice import advice
 from pipeline.evaluate.classification import Classification, check_prediction
 from pipeline.evaluate.image_counts import IMAGE_COUNTS, write_image_counts
 from pipeline.evaluate.localization import LocalizationScorer
@@ -102,6 +103,8 @@ def evaluate(
         metrics["first_stage"] = _scores_alone(first.scorer.metrics())
     if pseudo_labels is not None:
         metrics["pseudo_labels"] = dict(pseudo_labels)
+    if told := advice(metrics, ranking(track.task).key):
+        metrics["advice"] = told
     write_json(out_dir / METRICS, metrics)
     write_text(out_dir / TABLE, to_csv(result.scorer.table()))
     write_text(out_dir / PER_IMAGE, to_csv(_image_table(result.scorer, predicted, manifest.classes)))

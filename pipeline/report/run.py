@@ -40,6 +40,7 @@ def render(results: Results, settings: ReportSettings) -> str:
     page = _template().render(
         title=results.track.title,
         note=results.metrics.get("note"),
+        advice=results.metrics.get("advice", ()),
         chips=method_chips(results.params),
         headline=headline(results),
         curve=iou_curves(results) if results.track.task == "localization" else None,

@@ -8,7 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.checkout import ROOT
 
-from pipeline.core.auto import RULES, TYPICAL, DataFacts, data_facts, load_settled, read_settled, settle, settled_keys
+from pipeline.core.auto import (
+    RULES,
+    TYPICAL,
+    DataFacts,
+    data_facts,
+    load_settled,
+    read_settled,
+    settle,
+    settled_keys,
+    settled_value,
+)
 from pipeline.core.errors import DataError, SettingsError
 from pipeline.core.manifest import from_rows
 from pipeline.core.settings import build, read_params
@@ -58,6 +68,8 @@ def test_without_train_images_the_sizes_are_those_of_all() -> None:
         (SMALL, {"extract.sizes": [256], "student.sizes": [256], "student.views.size": 192}),
         # 4000 images learn: 7500 views of 256 pixels cost 13 333 views of 192
         (SMALL, {"extract.train_images": 4000, "student.views.count": 1, "student.epochs": 3}),
+        (TYPICAL, {"student.enabled": True}),
+        (SMALL, {"student.enabled": False}),
         (SMALL, {"refine.shape": "box", "student.shape": "box", "refine.affinity.iterations": 10}),
         (SMALL, {"refine.crf.bilateral.spatial_std": 19.2, "refine.crf.bilateral.compat": 1.0}),
     ],
@@ -99,6 +111,16 @@ def test_only_the_track_of_the_data_is_settled() -> None:
     values = read_settled(FOLDER, "track3", manifest)["tracks"]
     assert values["track3"]["extract"]["sizes"] == [320, 448]
     assert values["track1"]["extract"]["sizes"] == "auto"
+
+
+def test_one_key_is_read_without_its_section() -> None:
+    rows = [row("a", "train", (64, 64)), row("b", "val", (64, 64), boxes=[0, 0, 9, 9])]
+    boxes = from_rows(rows, ["x"], Path(), "labels")
+    masks = from_rows([rows[0], row("b", "val", (64, 64), mask="b.png")], ["x"], Path(), "labels")
+    assert settled_value("track3", "student.enabled", FOLDER, boxes) is False
+    assert settled_value("track3", "student.enabled", FOLDER, masks) is True
+    assert settled_value("track1", "student.enabled", FOLDER, boxes) is True  # true in the file, no rule
+    assert settled_value("track3", "student.enabled", ROOT / "recipes" / "butterflies.yaml", boxes) is False
 
 
 def test_auto_has_no_meaning_in_another_key(tmp_path: Path) -> None:

@@ -46,3 +46,12 @@ def test_the_command_prints_a_line_a_track(tmp_path, monkeypatch, capsys) -> Non
         write_json(tmp_path / "reports" / track / "metrics.json", metrics)
     main()
     assert capsys.readouterr().out.splitlines() == list(LINES.values())
+
+
+def test_advice_follows_the_line_of_its_track(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    for track, metrics in (("track1", {**TRACK1, "advice": ["do this", "do that"]}), ("track3", TRACK3)):
+        write_json(tmp_path / "reports" / track / "metrics.json", metrics)
+    main()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [LINES["track1"], "track1: do this", "track1: do that", LINES["track3"]]

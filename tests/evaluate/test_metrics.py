@@ -55,6 +55,9 @@ def test_every_count_and_note_is_written(localization: World, segmentation: Worl
     written = {*localization.run(), *segmentation.run(), *noted.run()}
     localization.student, localization.pseudo_labels = localization.refined, {"images": 1}
     written |= {*localization.run()}
+    worse = {key: {**one, "before": one["after"], "after": one["before"]} for key, one in localization.refined.items()}
+    localization.student = worse
+    written |= {*localization.run()}
     assert {*COUNTS, *NOTES} <= written
 
 

@@ -82,6 +82,13 @@ def test_a_full_gallery_of_large_images_stays_below_3_mb(tmp_path: Path) -> None
     assert 1_000_000 < len(page.encode()) < 3_000_000
 
 
+def test_advice_stands_above_the_scores(track3: Results) -> None:
+    told = "the first stage scores higher (0.625): student.enabled false makes it the prediction"
+    advised = dataclasses.replace(track3, metrics={**track3.metrics, "advice": [told]})
+    assert render(advised, SETTINGS).count(told) == 1
+    assert told not in render(track3, SETTINGS)
+
+
 @pytest.mark.parametrize("track", ["track1", "track3"])
 def test_without_truth_the_page_says_so_and_shows_predictions(track: str, tmp_path: Path) -> None:
     scores = {key: value if isinstance(value, str) else None for key, value in METRICS[track].items()}

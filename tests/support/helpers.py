@@ -61,7 +61,7 @@ PINNED: Values = {  # what tests rely on, whatever the recipe is tuned to
         "batch_size": 16, "splits": ["val", "test"], "resize": "long_side", "sizes": [320, 448],
         "placement": "receptive_field",
         "flip": True, "negative_weights": "clamp", "classes": "prediction", "max_classes": 1, "min_probability": 0.0,
-        "scale": "percentile", "percentile": 90.0, "diagnostic_images": 6,
+        "scale": "percentile", "percentile": 90.0, "diagnostic_images": 6, "train_images": 0,
     },
     "refine": {
         "output": "score_map", "shape": "free", "exponent": 0.7, "background": 0.45, "background_exponent": 0.0,
@@ -79,7 +79,8 @@ PINNED: Values = {  # what tests rely on, whatever the recipe is tuned to
         "optimizer": {"name": "adamw", "learning_rate": 0.001, "head_multiplier": 1.0, "momentum": 0.0,
                       "weight_decay": 0.01, "gradient_clip": 1.0},
         "schedule": {"name": "cosine", "warmup": 0.05, "steps": []},
-        "resize": "long_side", "sizes": [96], "flip": True, "min_probability": 0.2, "min_share": 0.02, "shape": "free",
+        "resize": "long_side", "sizes": [96], "flip": True, "exponent": 0.6, "min_probability": 0.2, "min_share": 0.02,
+        "shape": "free",
         "crf": {"enabled": True, "backend": "auto", "iterations": 10, "gaussian": {"spatial_std": 3.0, "compat": 3.0},
                 "bilateral": {"spatial_std": 60.0, "color_std": 8.0, "compat": 3.0}},
     },
