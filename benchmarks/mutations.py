@@ -76,8 +76,10 @@ MUTATIONS = (
         ("refine",),
     ),
     Mutation("class-id", "refine/outputs.py", "[[0], classes + 1]", "[[0], classes]", ("refine",)),
-    Mutation("student-band", "student/targets.py", "certain & allowed", "allowed", ("student",)),
-    Mutation("student-label", "student/targets.py", "certain & allowed", "certain", ("student",)),
+    Mutation("student-band", "student/target_rules.py", "np.where(certain, of_", "np.where(True, of_", ("student",)),
+    Mutation(
+        "student-label", "student/target_rules.py", "of_labels(label_map, labels), I", "label_map, I", ("student",)
+    ),
     Mutation("student-mode", "student/fit.py", "network.backbone.eval()", "network.backbone.train()", ("student",)),
     Mutation("student-mirror", "student/predict.py", "found.flip(3) if mirrored else found", "found", ("student",)),
     Mutation(
