@@ -40,7 +40,7 @@ def _never_seen(run: Checkout, name: str) -> dict[str, Any]:
     """The metrics of the recipe that the search wrote, on as many images of another seed; the model stays."""
     params = YAML(typ="safe", pure=True).load(run.file("chosen.yaml").read_text())
     settings = params["tracks"][name]
-    settings["preprocess"]["source"].update(seed=1, train=1, val=NEVER_SEEN, test=1, root="data/raw/other")
+    settings["preprocess"]["source"].update(seed=1, val=NEVER_SEEN, root="data/raw/other")
     settings["extract"].update(splits=["val"], diagnostic_images=0)
     write_yaml(run.file("other.yaml"), params)
     data, new = f"data/{name}", "new"
