@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import MapError
+from pipeline.refine.inputs import check_image, check_probabilities
 
 TEMPERATURE = 0.1  # of the softmax, as published: differences count in tenths of the local standard deviation
 STEPS = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx]  # to the 8 neighbors
@@ -46,8 +47,7 @@ class LocalAffinity:
     """
 
     def __init__(self, image: NDArray[np.uint8], dilations: Sequence[int]) -> None:
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise MapError(f"expected a uint8 image of shape (H, W, 3), got {image.dtype} {image.shape}")
+        check_image(image)
         if not dilations or min(dilations) < 1:
             raise MapError(f"expected dilations of 1 or more, got {list(dilations)}")
         self.offsets = [(dilation * dy, dilation * dx) for dilation in dilations for dy, dx in STEPS]
@@ -77,16 +77,7 @@ class LocalAffinity:
                 [1., 0., 1., 0.],
                 [1., 1., 1., 0.]]], dtype=float32)
         """
-        shape = self.affinities.shape[1:]
-        if probabilities.ndim != 3 or probabilities.shape[1:] != shape:
-            raise MapError(
-                f"expected probabilities of shape (L, {shape[0]}, {shape[1]}), as the image has, "
-                f"got {probabilities.shape}"
-            )
-        if iterations < 0:
-            raise MapError(f"expected 0 or more averages over neighbors, got {iterations}")
-        if not np.isfinite(probabilities).all():
-            raise MapError("expected finite probabilities, got NaN or infinity")
+        check_probabilities(probabilities, self.affinities.shape[1:], iterations, "averages over neighbors")
         means = np.asarray(probabilities, np.float32)
         for _ in range(iterations):
             means = self._average_once(means)

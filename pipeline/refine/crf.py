@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydensecrf.densecrf import DenseCRF2D
 
 from pipeline.core.errors import MapError
+from pipeline.refine.inputs import check_image, check_probabilities
 from pipeline.refine.settings import ColorKernelSettings, CrfSettings, KernelSettings
 
 SMALLEST = 1.0e-5  # the smallest probability of a unary: -log 0 is infinite
@@ -90,8 +91,7 @@ class DenseCRF:
     """
 
     def __init__(self, image: NDArray[np.uint8], kernels: Kernels, backend: str = "auto") -> None:
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise MapError(f"expected a uint8 image of shape (H, W, 3), got {image.dtype} {image.shape}")
+        check_image(image)
         backend = next(iter(BACKENDS)) if backend == "auto" else backend
         if backend not in BACKENDS:
             raise MapError(f"expected a CRF backend among {sorted(BACKENDS)}, got {backend!r}")
@@ -115,15 +115,7 @@ class DenseCRF:
             MapError: if the shape is not that of the image, the number of iterations is negative, or a probability is
                 not finite (one NaN would spread over the whole image)
         """
-        if probabilities.ndim != 3 or probabilities.shape[1:] != self.image.shape[:2]:
-            raise MapError(
-                f"expected probabilities of shape (L, {self.image.shape[0]}, {self.image.shape[1]}), as the image has, "
-                f"got {probabilities.shape}"
-            )
-        if iterations < 0:
-            raise MapError(f"expected 0 or more mean-field iterations, got {iterations}")
-        if not np.isfinite(probabilities).all():
-            raise MapError("expected finite probabilities, got NaN or infinity")
+        check_probabilities(probabilities, self.image.shape[:2], iterations, "mean-field iterations")
         if not iterations or self.kernels.are_zero:
             return np.asarray(probabilities, np.float32)
         return self._model(len(probabilities)).infer(unary_energy(probabilities), iterations)
@@ -137,16 +129,6 @@ class DenseCRF:
 def unary_energy(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
     """-log p, with p not below `SMALLEST`. Shape: (L, H, W)"""
     return -np.log(np.clip(probabilities, SMALLEST, 1.0))
-
-
-def refine_probabilities(
-    image: NDArray[np.uint8], probabilities: NDArray[np.float32], settings: CrfSettings
-) -> NDArray[np.float32]:
-    """The marginals of one unary of one image, with the iterations and kernels of the settings: see `DenseCRF`.
-
-    `settings.enabled` is left to the caller.
-    """
-    return DenseCRF(image, kernels_of(settings), settings.backend).infer(probabilities, settings.iterations)
 
 
 def dense_crf(

@@ -4,7 +4,6 @@ Without torch, which would take seconds in each of the processes that do this.
 """
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -14,9 +13,8 @@ from numpy.typing import NDArray
 from pipeline.core.errors import MapError
 from pipeline.core.images import read_rgb, resize, score_to_uint8
 from pipeline.core.store import Arrays
-from pipeline.refine.crf import refine_probabilities
 from pipeline.refine.outputs import Prediction, decode_labels, in_shape, refine_score
-from pipeline.refine.run import as_arrays, encode
+from pipeline.refine.run import as_arrays, crf_of, encode
 from pipeline.student.settings import StudentSettings
 
 
@@ -52,15 +50,15 @@ def refine_student(
         MapError: naming the image
     """
     shape = (image.shape[0], image.shape[1])
-    sharpen = partial(refine_probabilities, image, settings=settings.crf) if settings.crf.enabled else None
     maps = np.stack([resize(level, shape) for level in found.maps.astype(np.float32)])
     try:
+        refine = crf_of(image, settings.crf)
         if not len(found.classes):
             foreground = np.clip(maps[0], 0.0, 1.0)
             before = score_to_uint8(foreground)
-            after = before if sharpen is None else refine_score(foreground**settings.exponent, sharpen)
+            after = before if refine is None else refine_score(foreground**settings.exponent, refine)
             return in_shape(Prediction(before, after), settings.shape)
         maps[1:] **= settings.exponent
-        return decode_labels(maps / maps.sum(axis=0, keepdims=True), found.classes, sharpen)
+        return decode_labels(maps / maps.sum(axis=0, keepdims=True), found.classes, refine)
     except MapError as error:
         raise MapError(f"{image_id}: {error}") from None

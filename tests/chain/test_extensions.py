@@ -280,8 +280,8 @@ class Unrefined:
     ),
     """
 import numpy as np
+from support.crf import refine_probabilities
 from support.helpers import refine_settings
-from pipeline.refine.crf import refine_probabilities
 crf = refine_settings(crf={"backend": "none"}).crf
 probabilities = np.stack([np.full((4, 5), 0.3, np.float32), np.full((4, 5), 0.7, np.float32)])
 refined = refine_probabilities(np.zeros((4, 5, 3), np.uint8), probabilities, crf)

@@ -6,11 +6,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from support.crf import refine_probabilities
 from support.helpers import ROOT
 
 from pipeline.core.errors import MapError
 from pipeline.core.settings import read_params
-from pipeline.refine.crf import BACKENDS, SMALLEST, DenseCRF, dense_crf, kernels_of, refine_probabilities, unary_energy
+from pipeline.refine.crf import BACKENDS, SMALLEST, DenseCRF, dense_crf, kernels_of, unary_energy
 from pipeline.refine.settings import ColorKernelSettings, CrfSettings, KernelSettings
 
 Floats = NDArray[np.float32]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.crf import refine_probabilities
 from support.extraction import written
 from support.helpers import color_image, refine_settings, row, write_png
 
@@ -18,7 +19,6 @@ from pipeline.core.manifest import Manifest, from_rows
 from pipeline.core.store import Arrays, Store, finish, write_shard
 from pipeline.refine import run as module
 from pipeline.refine.affinity import LocalAffinity
-from pipeline.refine.crf import refine_probabilities
 from pipeline.refine.outputs import Evidence, Prediction, make_label_map, predict_image
 from pipeline.refine.run import check_output, refine, refine_image
 from pipeline.refine.settings import RefineSettings

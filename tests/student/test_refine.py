@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.crf import refine_probabilities
 from support.helpers import color_image, student_settings, write_png
 
 from pipeline.core.errors import MapError
 from pipeline.core.images import decode_png, resize, score_to_uint8
-from pipeline.refine.crf import refine_probabilities
 from pipeline.refine.outputs import Evidence, make_label_map, make_score_map
 from pipeline.student import refine as module
 from pipeline.student.refine import Probabilities, refine_file, refine_student
@@ -86,7 +86,7 @@ def test_an_error_names_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*given: object, **named: object) -> None:
         raise MapError("expected a map")
 
-    monkeypatch.setattr(module, "refine_probabilities", fail)
+    monkeypatch.setattr(module, "crf_of", fail)
     with pytest.raises(MapError, match=r"^image_7: expected a map$"):
         refine_student(
             color_image((1, 2, 3), 0, SHAPE), "image_7", Probabilities(maps(1), NO_CLASSES), student_settings()
