@@ -128,6 +128,7 @@ MEANINGS = {
     "student.backbone.batch_norm": "whether the statistics of batch norms follow the training images",
     "student.decoder.name": "feature pyramid network, or DeepLabV3+",
     "student.decoder.dropout": "share of the decoder's channels that a training step leaves out",
+    "student.random_walk.epochs": "of the affinities: passes over the training images, one view of each",
     "student.epochs": "passes over the training images, one view of each",
     "student.batch_size": "images",
     "student.accumulation_steps": "batches whose gradients make one step",

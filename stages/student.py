@@ -1,7 +1,7 @@
 """Stage `student`: train a segmentation network on the refined predictions of split train, and predict with it.
 
-Settings: `tracks.<track>.student` and, for both networks together, `train.parameter_limit` in params.yaml. Paths: see
-dvc.yaml.
+Settings: `tracks.<track>.student`; for both networks together `train.parameter_limit`; for the random walk of maps also
+what makes probabilities of maps in `refine`. Paths: see dvc.yaml.
 """
 
 import argparse
@@ -15,8 +15,10 @@ from pipeline.core.manifest import read_manifest
 from pipeline.core.settings import PARAMS, read_params, section
 from pipeline.core.tracks import TRACKS, get_track
 from pipeline.models.classifier import load_classifier
+from pipeline.refine.settings import RefineSettings
 from pipeline.student.run import Paths, student
 from pipeline.student.settings import StudentSettings
+from pipeline.student.walked_targets import ScoreRule
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -31,7 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings = load_settled(StudentSettings, args.track, "student", args.params, manifest)
     limit = section(read_params(args.params), f"tracks.{args.track}.train.parameter_limit", args.params)
     classifier = load_classifier(args.model).parameter_count() if settings.enabled and args.model else 0
-    write_json(args.report, student(manifest, paths, settings, get_track(args.track), classifier, limit))
+    rule = None
+    if settings.random_walk.enabled:
+        rule = ScoreRule.of(load_settled(RefineSettings, args.track, "refine", args.params, manifest))
+    write_json(args.report, student(manifest, paths, settings, get_track(args.track), classifier, limit, rule))
 
 
 if __name__ == "__main__":

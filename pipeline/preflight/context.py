@@ -141,7 +141,11 @@ class Context:
         return sum(len(record.labels) == 1 or not one_label for record in chosen)
 
     def count_predicted(self, track: Track) -> int:
-        """Images that the student predicts: of split val and test those that have maps, its own between two rounds."""
+        """Images that the student predicts: of split val and test those with maps, its own before a further round.
+
+        The random walk before the first round costs no more than that.
+        """
         splits, images = self.get(track.name, ExtractSettings).splits, self.images(track.name)
-        rounds, taught = self.get(track.name, StudentSettings).rounds, self.count_taught(track)
-        return sum(images[split] for split in PREDICTED if split in splits) + (rounds - 1) * taught
+        settings, taught = self.get(track.name, StudentSettings), self.count_taught(track)
+        times = settings.rounds - 1 + settings.random_walk.enabled
+        return sum(images[split] for split in PREDICTED if split in splits) + times * taught

@@ -44,6 +44,17 @@ class KeptViews:
         """The features of some views."""
         return [level[rows] for level in self.features]
 
+    def at_on(self, rows: Tensor, hardware: Hardware) -> list[Tensor]:
+        """The same on the device, in the type that its layers take."""
+        dtype = torch.float32 if hardware.precision == "fp32" else None  # without autocast, their own type only
+        return [level.to(hardware.device, dtype, non_blocking=True) for level in self.at(rows.cpu())]
+
+    def batches(self, images: int, settings: StudentSettings, epoch: int, start: int) -> Iterator[Batch]:
+        """The rows of the views of an epoch with their targets, without the first `start` images."""
+        order, views = draw_views(images, settings, epoch)
+        for rows in (views * images + order)[start:].split(settings.batch_size):
+            yield rows, self.targets[rows]
+
 
 def fit_student(
     network: StudentNetwork,
@@ -61,29 +72,23 @@ def fit_student(
     network.backbone.requires_grad_(settings.backbone.trained)
     kept = keep_views(network, dataset, settings, hardware) if settings.keeps_features else None
     loss = label_loss if is_label else score_loss
-    dtype = torch.float32 if hardware.precision == "fp32" else None  # without autocast, layers take their own type only
 
-    def kept_batches(epoch: int, start: int) -> Iterator[Batch]:
-        order, views = draw_views(images, settings, epoch)
-        for rows in (views * images + order)[start:].split(settings.batch_size):
-            assert kept is not None
-            yield rows, kept.targets[rows]
-
-    def new_batches(epoch: int, start: int) -> Iterator[Batch]:
+    def batches(epoch: int, start: int) -> Iterator[Batch]:
+        if kept is not None:
+            yield from kept.batches(images, settings, epoch, start)
+            return
         order, _ = draw_views(images, settings, epoch)
         for inputs, targets in load_pairs(dataset(epoch), order[start:].tolist(), settings, hardware):
             yield inputs, make_cells(targets, is_label, settings)
 
     def loss_of(inputs: Tensor, targets: Tensor) -> Tensor:
-        if kept is None:
-            return loss(network(inputs), targets)
-        features = [level.to(hardware.device, dtype, non_blocking=True) for level in kept.at(inputs.cpu())]
-        return loss(network.decode(features), targets)
+        logits = network(inputs) if kept is None else network.decode(kept.at_on(inputs, hardware))
+        return loss(logits, targets)
 
     task = Task(
         module=network,
         loss=loss_of,
-        train_batches=new_batches if kept is None else kept_batches,
+        train_batches=batches,
         images=images,
         set_mode=lambda: set_mode(network, settings),
         validate=lambda: (None, None),  # no image with truth has a part in it

@@ -4,8 +4,9 @@ What is stored for an image: `before` and `after`, as the stage `refine` stores 
 its stores are empty, and the refined maps are the predictions of the run.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +21,23 @@ from pipeline.core.files import write_text
 from pipeline.core.manifest import Manifest, Split, stored_shape
 from pipeline.core.store import Arrays, Store, divide, finish, write_shard
 from pipeline.core.tracks import Track
+from pipeline.extract.plan import Job
 from pipeline.models.backbones import normalization_of
 from pipeline.models.weights import load_weights
 from pipeline.student.fit import fit_student
 from pipeline.student.network import StudentDesign, StudentNetwork, save_student
 from pipeline.student.predict import as_probabilities, make_job, predict_jobs
-from pipeline.student.refine import refine_file
+from pipeline.student.refine import Probabilities, refine_file
 from pipeline.student.settings import StudentSettings
 from pipeline.student.targets import TrainImages, choose_train_images, read_label_target, read_score
 from pipeline.student.views import PairDataset, Pixels
+from pipeline.student.walked_targets import ScoreRule, Walker, fit_affinity, walk_settings
 from pipeline.train.trainer import Training
 
 IMAGES_PER_SHARD = 256  # at least
 CHUNK = 64  # images whose probabilities are in memory at once
 PREDICTED: tuple[Split, ...] = ("val", "test")
+Predict = Callable[[Sequence[Job]], Iterable[tuple[Job, Probabilities]]]  # images to what is refined of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +65,25 @@ class Paths:
         return self.out / "history.csv"
 
     def scratch(self, number: int) -> Path:
-        """The predictions of split train after a round, for the next one; no out."""
+        """The predictions of split train after a round, for the next one; 0: of the random walk. No out."""
         return self.out.parent / "scratch" / "student" / f"round-{number}"
 
 
 def student(
-    manifest: Manifest, paths: Paths, settings: StudentSettings, track: Track, classifier: int = 0, limit: int = 0
+    manifest: Manifest,
+    paths: Paths,
+    settings: StudentSettings,
+    track: Track,
+    classifier: int = 0,
+    limit: int = 0,
+    rule: ScoreRule | None = None,
 ) -> dict[str, Any]:
     """Train, predict split val and test, and return the contents of `student.json`.
 
     Args:
         classifier: parameters of the classifier, which count beside those of the student
         limit: of both together; 0: no limit
+        rule: of the stage `refine`; needed where `random_walk` is enabled
 
     Raises:
         TrainError: if there is nothing to learn from, or both networks together are too large
@@ -84,7 +95,12 @@ def student(
     images = choose_train_images(manifest, teacher, one_label=track.task == "localization")
     hardware = choose_hardware(settings.device, settings.precision, learning=settings.backbone.trained)
     outputs = 1 if track.task == "localization" else len(manifest.classes) + 1
-    network, trainings = None, list[Training]()
+    network, trainings, facts = None, list[Training](), dict[str, Any]()
+    if settings.random_walk.enabled:
+        network = new_network(settings, outputs, hardware)
+        check_size(network, classifier, limit)
+        sources = TargetSource(teacher, images, settings, outputs > 1)
+        teacher, facts["random_walk"] = _walk(manifest, network, sources, paths, rule, hardware)
     for number in range(settings.rounds):
         network = new_network(settings, outputs, hardware)
         check_size(network, classifier, limit)
@@ -112,6 +128,30 @@ def student(
         "device": str(hardware.device),
         "precision": hardware.precision,
         "settings": asdict(settings),
+        **facts,
+    }
+
+
+def _walk(
+    manifest: Manifest,
+    network: StudentNetwork,
+    sources: "TargetSource",
+    paths: Paths,
+    rule: ScoreRule | None,
+    hardware: Hardware,
+) -> tuple[Store, dict[str, Any]]:
+    """Improve the targets of the first round by a random walk; return their store, and what the report says of it."""
+    assert rule is not None  # the stage script reads it
+    settings = walk_settings(sources.settings)
+    net, training = fit_affinity(network, sources.dataset, settings, hardware)
+    maps, scratch = Store(paths.maps), paths.scratch(0)
+    predict = Walker(network, net, maps, rule, settings, hardware).predict
+    ids = sorted(sources.images.ids)
+    _write_split(manifest, "train", ids, predict, scratch, settings, class_agnostic=not sources.is_label)
+    return Store(scratch), {
+        "parameters": net.parameter_count(),
+        "train_loss": training.best.train_loss,
+        "first_loss": training.history[0].train_loss,
     }
 
 
@@ -216,9 +256,38 @@ def _predict_split(
     """
     store = Store(maps)
     labels = dict(zip(targets.ids, targets.labels, strict=True)) if targets else {}
-    records = {record.id: record for record in manifest.select(split) if record.id in store}
-    wanted = sorted(labels if targets else records)
+    found = (record.id for record in manifest.select(split) if record.id in store)
+    wanted = sorted(labels if targets else found)
     network.eval()
+    predict = partial(_predict, network=network, maps=store, labels=labels, settings=settings, hardware=hardware)
+    _write_split(manifest, split, wanted, predict, out, settings, class_agnostic=network.design.outputs == 1)
+    return len(wanted)
+
+
+def _predict(
+    jobs: Sequence[Job],
+    network: StudentNetwork,
+    maps: Store,
+    labels: Mapping[str, tuple[int, ...]],
+    settings: StudentSettings,
+    hardware: Hardware,
+) -> Iterator[tuple[Job, Probabilities]]:
+    """What the network says of the classes that may be."""
+    for job, found in predict_jobs(network, jobs, settings, hardware):
+        yield job, as_probabilities(found, maps.read(job.id), labels.get(job.id, ()), settings)
+
+
+def _write_split(
+    manifest: Manifest,
+    split: Split,
+    wanted: Sequence[str],
+    predict: Predict,
+    out: Path,
+    settings: StudentSettings,
+    class_agnostic: bool,
+) -> None:
+    """Refine what is predicted of the wanted images, into a store."""
+    records = {record.id: record for record in manifest.select(split)}
     shards = []
     with tqdm(total=len(wanted), desc=f"student, {split}", unit="image") as bar:
         for number, ids in enumerate(divide(wanted, IMAGES_PER_SHARD)):
@@ -228,26 +297,15 @@ def _predict_split(
                     make_job(image_id, records[image_id].file, stored_shape(records[image_id]), settings)
                     for image_id in ids[start : start + CHUNK]
                 ]
-                items |= _predict_chunk(network, chunk, store, labels, settings, hardware)
+                items |= _refine_chunk(predict, chunk, settings)
                 bar.update(len(chunk))
             shards.append(write_shard(out, number, {image_id: items[image_id] for image_id in ids}))
-    finish(out, shards, _about(manifest, network.design.outputs == 1))
-    return len(wanted)
+    finish(out, shards, _about(manifest, class_agnostic))
 
 
-def _predict_chunk(
-    network: StudentNetwork,
-    jobs: Sequence[Any],
-    maps: Store,
-    labels: Mapping[str, tuple[int, ...]],
-    settings: StudentSettings,
-    hardware: Hardware,
-) -> dict[str, Arrays]:
-    """The network on the device, then the CRF in processes."""
-    tasks = [
-        (job, as_probabilities(found, maps.read(job.id), labels.get(job.id, ()), settings))
-        for job, found in predict_jobs(network, jobs, settings, hardware)
-    ]
+def _refine_chunk(predict: Predict, jobs: Sequence[Job], settings: StudentSettings) -> dict[str, Arrays]:
+    """The probabilities on the device, then the CRF in processes."""
+    tasks = list(predict(jobs))
     stored = joblib.Parallel(n_jobs=settings.jobs)(
         joblib.delayed(refine_file)(job.file, job.id, probabilities, settings) for job, probabilities in tasks
     )

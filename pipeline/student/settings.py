@@ -48,6 +48,19 @@ class ViewSettings:
 
 @settings_class
 @dataclass(frozen=True, slots=True)
+class RandomWalkSettings:
+    """A random walk of the scores over learned affinities, for better targets of the first round."""
+
+    enabled: bool  # before the first round: maps walk over affinities learned from the targets, then the CRF
+    width: AtLeastOne  # channels of the embedding of a cell of 8 x 8 pixels
+    radius: Annotated[int, Field(ge=1, le=16)]  # cells; between the two of a pair
+    exponent: Positive  # β: of the affinities; a large one leaves nothing of those below 1
+    steps: Annotated[int, Field(ge=0, le=12)]  # t: the walk has 2^t steps
+    epochs: AtLeastOne
+
+
+@settings_class
+@dataclass(frozen=True, slots=True)
 class StudentSettings:
     """`tracks.<track>.student`."""
 
@@ -59,6 +72,7 @@ class StudentSettings:
     backbone: BackboneSettings  # the encoder
     decoder: DecoderSettings
     targets: TargetSettings
+    random_walk: RandomWalkSettings
     views: ViewSettings
     epochs: AtLeastOne
     batch_size: AtLeastOne
@@ -99,4 +113,9 @@ class StudentSettings:
             raise ValueError(
                 f"views.count is {self.views.count}, backbone.trained is true: expected 0, features of a backbone that "
                 "is trained cannot be kept"
+            )
+        if self.random_walk.enabled and self.backbone.weights == "none":
+            raise ValueError(
+                "random_walk.enabled is true, backbone.weights is 'none': expected weights to start from, affinities "
+                "are learned on a frozen backbone"
             )

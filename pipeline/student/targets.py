@@ -116,20 +116,21 @@ def score_cells(scores: Tensor, settings: TargetSettings) -> Tensor:
     return torch.where(weight > 0, total / weight.clamp(min=1 / STRIDE**2), IGNORED)
 
 
-def label_cells(labels: Tensor) -> Tensor:
+def label_cells(labels: Tensor, side: int = STRIDE) -> Tensor:
     """Track 1: the class id of each cell of 4 x 4 pixels, 255 where its pixels differ.
 
     Args:
         labels: (N, H, W), uint8
+        side: of a cell, in pixels
 
     Returns:
-        (N, H / 4, W / 4), uint8
+        (N, H / side, W / side), uint8
 
     >>> labels = torch.tensor([[[2, 2, 2, 2, 0, 0, 0, 1]] * 4], dtype=torch.uint8)
     >>> label_cells(labels)
     tensor([[[  2, 255]]], dtype=torch.uint8)
     """
     values = labels.float()[:, None]
-    largest = functional.max_pool2d(values, STRIDE)[:, 0]
-    smallest = -functional.max_pool2d(-values, STRIDE)[:, 0]
+    largest = functional.max_pool2d(values, side)[:, 0]
+    smallest = -functional.max_pool2d(-values, side)[:, 0]
     return torch.where(largest == smallest, largest, IGNORE_INDEX).to(torch.uint8)

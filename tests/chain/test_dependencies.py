@@ -93,10 +93,11 @@ def test_a_stage_that_reads_rows_depends_on_the_files_drawn_for_them(stage: str)
 def test_a_stage_reads_its_own_section_only() -> None:
     """With exceptions: the page shows all settings; both networks together have one limit of parameters; whether there
     is a student decides whether split train gets maps, and no other key of the student is read before it, so that
-    trying them makes no map again; `evaluate`, after it, tells which pixels of its pseudo labels count."""
+    trying them makes no map again; its random walk starts from what `refine` makes of maps; `evaluate`, after it, tells
+    which pixels of its pseudo labels count."""
     others = {
         "extract": ["student.enabled"],
-        "student": ["train.parameter_limit"],
+        "student": ["train.parameter_limit", "refine.exponent", "refine.background", "refine.background_exponent"],
         "evaluate": ["student.enabled", "student.targets"],
     }
     for stage, entry in CHAIN.items():

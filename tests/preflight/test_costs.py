@@ -91,6 +91,9 @@ def test_durations_are_counts_times_costs() -> None:
     assert later - seconds == pytest.approx((crops + 23_151) * 0.001)
 
 
+WALK = {"enabled": True, "width": 8, "radius": 2, "exponent": 4.0, "steps": 3, "epochs": 1}
+
+
 def with_student(track: str, trial: Trial, **changes: Any) -> dict[str, float]:
     """Seconds of every stage of the challenge's images, with `changes` of the student; one process reads."""
     context = Context(RECIPE)
@@ -118,5 +121,7 @@ def test_a_student_adds_split_train_to_extract_and_refine_and_its_own_stage() ->
     assert on["student"] == pytest.approx(learn + predicted * 0.7)
     twice = with_student("track3", trial, enabled=True, epochs=3, rounds=2)
     assert twice["student"] == pytest.approx(2 * learn + (train + predicted) * 0.7)
+    walked = with_student("track3", trial, enabled=True, epochs=3, random_walk=WALK)
+    assert walked["student"] == pytest.approx(learn + (train + predicted) * 0.7)
     anew = with_student("track3", trial, enabled=True, epochs=3, views={"count": 0})
     assert anew["student"] == pytest.approx(train * 3 * (0.001 + 0.03) + predicted * 0.7)

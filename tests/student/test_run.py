@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.extraction import written
-from support.helpers import merge, recipe
+from support.helpers import merge, recipe, refine_settings
 from support.student import CLASSES, COUNTS, SHAPE, Squares, make_squares, tiny_student, write_store
 
 from pipeline.core import images, truth
@@ -21,14 +21,17 @@ from pipeline.core.tracks import get_track
 from pipeline.student import run as module
 from pipeline.student.network import load_student
 from pipeline.student.run import Paths, student
+from pipeline.student.walked_targets import ScoreRule
 from stages.student import main
 
 FAST = {"epochs": 2, "views": {"count": 1}, "sizes": [64], "crf": {"iterations": 2}}
+WALK = {"random_walk": {"enabled": True, "epochs": 2}}
 
 
 def run(squares: Squares, track: str, start: str, out: Path, **changes: Any) -> tuple[dict[str, Any], Paths]:
-    paths = replace(squares.paths, out=out)
-    return student(squares.manifest, paths, tiny_student(start, **merge(FAST, changes)), get_track(track)), paths
+    paths, rule = replace(squares.paths, out=out), ScoreRule.of(refine_settings())
+    settings = tiny_student(start, **merge(FAST, changes))
+    return student(squares.manifest, paths, settings, get_track(track), rule=rule), paths
 
 
 def results(paths: Paths) -> dict[str, bytes]:
@@ -85,11 +88,15 @@ def test_two_runs_give_the_same_bytes(made: tuple[Squares, str], start: str, tmp
     assert other["val/shard-00000.safetensors"] != first["val/shard-00000.safetensors"]
 
 
+@pytest.mark.parametrize("walks", [False, True], ids=["", "random walk"])
 @pytest.mark.parametrize("track", ["track3", "track1"])
-def test_no_mask_of_truth_is_read(track: str, start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_mask_of_truth_is_read(
+    track: str, walks: bool, start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """First with the truth within reach; then from the command line, with the truth and its readers destroyed."""
     squares = make_squares(tmp_path, track)
-    _, paths = run(squares, track, start, tmp_path / "with" / "student")
+    options: dict[str, Any] = WALK if walks else {}
+    _, paths = run(squares, track, start, tmp_path / "with" / "student", **options)
     write_manifest(tmp_path / "manifest", squares.manifest)
     (tmp_path / "manifest" / "truth.parquet").write_bytes(b"no truth")
     masks = list((tmp_path / "images").glob("*.mask.png"))
@@ -108,7 +115,9 @@ def test_no_mask_of_truth_is_read(track: str, start: str, tmp_path: Path, monkey
     changes = {**FAST, "enabled": True, "device": "cpu", "precision": "fp32", "batch_size": 4, "jobs": 1, "workers": 0}
     changes["exponent"] = 1.0  # as `run` has it
     backbone = {"name": "test_resnet", "weights": "file", "weights_from": start}
-    params["tracks"][track]["student"] = merge(params["tracks"]["track3"]["student"], {**changes, "backbone": backbone})
+    params["tracks"][track]["student"] = merge(
+        params["tracks"]["track3"]["student"], {**changes, **options, "backbone": backbone}
+    )
     write_yaml(tmp_path / "params.yaml", params)
     words = {"params": "params.yaml", "manifest": "manifest", "maps": "maps", "refined": "refined/train",
              "out": "without/student", "report": "student.json"}  # fmt: skip
@@ -172,3 +181,48 @@ def test_a_run_learns_from_no_round_of_an_earlier_one(squares: Squares, start: s
     _, paths = run(squares, "track3", start, tmp_path / "same" / "student", rounds=2, seed=1)
     _, fresh = run(squares, "track3", start, tmp_path / "fresh" / "student", rounds=2, seed=1)
     assert results(paths) == results(fresh)
+
+
+# --- random walk ------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_round_learns_from_scores_that_have_walked(
+    made: tuple[Squares, str], start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the second one from the predictions of the first; also where the student itself keeps no view."""
+    squares, track = made
+    teachers, plain = [], module.TargetSource
+    monkeypatch.setattr(module, "TargetSource", lambda store, *rest: teachers.append(store) or plain(store, *rest))
+    counts, paths = run(
+        squares, track, start, tmp_path / "data" / "student", rounds=2, epochs=1, views={"count": 0}, **WALK
+    )
+    scratch = tmp_path / "data" / "scratch" / "student"
+    assert [store.folder for store in teachers] == [paths.refined, scratch / "round-0", scratch / "round-1"]
+    walked = Store(scratch / "round-0")
+    walked.verify()
+    assert set(walked.ids) == {f"train_{n}" for n in range(COUNTS["train"])}
+    assert walked.about == {"classes": list(CLASSES), "class_agnostic": track == "track3"}
+    names = {"before", "after"} if track == "track3" else {"before", "after", "foreground"}
+    for n in range(COUNTS["train"]):
+        arrays = walked.read(f"train_{n}")
+        assert set(arrays) == names
+        after = decode_png(arrays["after"], "after")
+        assert after.shape == SHAPE
+        if track == "track1":
+            assert set(np.unique(after)) <= {0, n % 3 + 1}
+    facts = counts["random_walk"]
+    assert 0 < facts["train_loss"] < facts["first_loss"]
+    assert facts["parameters"] > 0
+    assert counts["parameters"] == load_student(paths.model).parameter_count()  # of which the affinity net is no part
+
+
+def test_a_random_walk_changes_what_is_learned_and_what_is_reported(
+    made: tuple[Squares, str], start: str, tmp_path: Path
+) -> None:
+    squares, track = made
+    plain, once = run(squares, track, start, tmp_path / "plain" / "student", epochs=1)
+    assert "random_walk" not in plain
+    assert not (tmp_path / "plain" / "scratch").exists()
+    counts, walked = run(squares, track, start, tmp_path / "walked" / "student", epochs=1, **WALK)
+    assert counts.keys() - plain.keys() == {"random_walk"}
+    assert results(walked)["model/weights.safetensors"] != results(once)["model/weights.safetensors"]

@@ -31,6 +31,18 @@ DEEPLAB = {"decoder": {"name": "deeplabv3plus", "width": 48}, "backbone": {"outp
         ({"views": {"size": 100}}, "views.size: expected a multiple of 32, got 100"),
         ({"views": {"min_area": 0.0}}, "views.min_area: expected greater than 0, got 0.0"),
         ({"sizes": []}, "sizes: expected at least one entry, got []"),
+        ({"random_walk": {"radius": 0}}, "random_walk.radius: expected greater than or equal to 1, got 0"),
+        ({"random_walk": {"radius": 17}}, "random_walk.radius: expected less than or equal to 16, got 17"),
+        ({"random_walk": {"steps": 13}}, "random_walk.steps: expected less than or equal to 12, got 13"),
+        ({"random_walk": {"exponent": 0.0}}, "random_walk.exponent: expected greater than 0, got 0.0"),
+        (
+            {
+                "random_walk": {"enabled": True},
+                "backbone": {"trained": True, "weights": "none"},
+                "views": {"count": 0},
+            },
+            "random_walk.enabled is true, backbone.weights is 'none': expected weights to start from, affinities are",
+        ),
         ({"rounds": 0}, "rounds: expected greater than or equal to 1, got 0"),
     ],
     ids=str,
@@ -45,5 +57,6 @@ def test_what_works_is_taken() -> None:
     assert student_settings(**DEEPLAB).decoder.width == 48
     trained = student_settings(backbone={"trained": True, "batch_norm": "trained"}, views={"count": 0})
     assert trained.backbone.trained
+    assert student_settings(random_walk={"enabled": True, "steps": 0, "radius": 16}).random_walk.width == 16
     assert trained.checkpoint == "last"
     assert student_settings(targets={"low": 0.5, "high": 0.5}).targets.soft

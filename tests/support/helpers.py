@@ -74,6 +74,7 @@ PINNED: Values = {  # what tests rely on, whatever the recipe is tuned to
         "backbone": {"name": SMALL, "output_stride": 32, "weights": "wheel", "weights_from": None, "trained": False,
                      "batch_norm": "frozen"},
         "targets": {"soft": True, "low": 0.5, "high": 0.5},
+        "random_walk": {"enabled": False, "width": 16, "radius": 3, "exponent": 8.0, "steps": 4, "epochs": 4},
         "views": {"size": 64, "min_area": 0.4, "flip": True, "color": 0.3, "count": 2},
         "epochs": 12, "batch_size": 16, "accumulation_steps": 1,
         "optimizer": {"name": "adamw", "learning_rate": 0.001, "head_multiplier": 1.0, "momentum": 0.0,

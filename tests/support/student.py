@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from support.evaluation import png_array
@@ -59,16 +60,29 @@ def make_squares(root: Path, track: str, **counts: int) -> Squares:
     paths = Paths(root / "maps", root / "refined" / "train", root / "student")
     for split in SPLITS:
         of_split = [image_id for image_id in masks if image_id.startswith(split)]
-        write_store(paths.maps / split, {image_id: maps_of(labels[image_id]) for image_id in of_split})
+        write_store(paths.maps / split, {name: maps_of(labels[name], masks[name]) for name in of_split})
     train = [image_id for image_id in masks if image_id.startswith("train")]
     write_store(paths.refined, {name: target_of(masks[name], labels[name], track) for name in train})
     return Squares(from_rows(rows, CLASSES, root / "images", kind), masks, paths)
 
 
-def maps_of(label: int) -> Values:
-    """What `extract` stores of an image, as far as the student reads it."""
+def maps_of(label: int, mask: NDArray[np.bool_]) -> Values:
+    """What `extract` stores of an image, as far as the student reads it: a map of the left half of its object."""
     probabilities = [0.7 if k == label else 0.1 for k in range(len(CLASSES))]
-    return {"probabilities": np.array(probabilities, np.float16), "classes": np.array([label], np.int32)}
+    return {
+        "probabilities": np.array(probabilities, np.float16),
+        "classes": np.array([label], np.int32),
+        "known": np.array([True]),
+        "maps": cv2.resize(left_half(mask).astype(np.float32), None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)[
+            None
+        ].astype(np.float16),
+    }
+
+
+def left_half(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The part of an object left of its middle. Shape: (H, W)"""
+    columns = np.flatnonzero(mask.any(axis=0))
+    return mask & (np.arange(mask.shape[1]) < columns.mean())
 
 
 def target_of(mask: NDArray[np.bool_], label: int, track: str) -> Values:

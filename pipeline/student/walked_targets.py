@@ -1,0 +1,155 @@
+"""Targets of the first round by a random walk: an affinity net learns from the targets, scores of the maps walk.
+
+As PSA does (Ahn and Kwak, CVPR 2018), with the frozen backbone of the student. What has walked is refined and stored as
+the predictions of a round are, so that the first round learns from it as a later one learns from its teacher.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.core.device import Hardware
+from pipeline.core.store import Arrays, Store
+from pipeline.extract.load import load_batches
+from pipeline.extract.plan import Job, by_shape
+from pipeline.refine.outputs import class_probabilities, read_evidence
+from pipeline.refine.settings import RefineSettings
+from pipeline.student.affinity_net import AffinityNet, affinity_loss, grid_labels
+from pipeline.student.fit import MakeDataset, keep_views
+from pipeline.student.network import StudentNetwork
+from pipeline.student.predict import NO_CLASSES, PREDICTION_BATCH
+from pipeline.student.random_walk import transitions, walk
+from pipeline.student.refine import Probabilities
+from pipeline.student.settings import StudentSettings
+from pipeline.train.observers import ProgressBar
+from pipeline.train.trainer import Task, Trainer, Training
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRule:
+    """How the stage `refine` turns maps into probabilities: three of its settings."""
+
+    exponent: float
+    background: float
+    background_exponent: float
+
+    @classmethod
+    def of(cls, settings: RefineSettings) -> Self:
+        """The three of a section `refine`."""
+        return cls(settings.exponent, settings.background, settings.background_exponent)
+
+
+def walk_settings(settings: StudentSettings) -> StudentSettings:
+    """The settings of the stage as the affinity net and the walk need them.
+
+    The backbone is frozen, so that features of one view at least are kept; an image is embedded at one size, the one
+    that is nearest to the views; the probabilities already have the exponent of `refine`.
+    """
+    return replace(
+        settings,
+        backbone=replace(settings.backbone, trained=False, batch_norm="frozen"),
+        views=replace(settings.views, count=max(1, settings.views.count)),
+        epochs=settings.random_walk.epochs,
+        sizes=(min(settings.sizes),),
+        exponent=1.0,
+    )
+
+
+def fit_affinity(
+    network: StudentNetwork, dataset: MakeDataset, settings: StudentSettings, hardware: Hardware
+) -> tuple[AffinityNet, Training]:
+    """Train an affinity net on the features of the network's backbone, which stays as it is.
+
+    Args:
+        settings: of `walk_settings`
+
+    Raises:
+        TrainError: if the loss is no longer a finite number
+    """
+    images, options = len(dataset(0)), settings.random_walk
+    kept = keep_views(network, dataset, settings, hardware)
+    torch.manual_seed(settings.seed)
+    net = AffinityNet([level.shape[1] for level in kept.features], options.width).to(hardware.device)
+
+    def loss_of(rows: Tensor, targets: Tensor) -> Tensor:
+        labels = grid_labels(targets, settings.targets)
+        return affinity_loss(net(kept.at_on(rows, hardware)), labels, options.radius)
+
+    task = Task(
+        module=net,
+        loss=loss_of,
+        train_batches=lambda epoch, start: kept.batches(images, settings, epoch, start),
+        images=images,
+        set_mode=net.train,
+        validate=lambda: (None, None),  # no image with truth has a part in it
+    )
+    return net, Trainer(task, settings, hardware, [ProgressBar(settings.epochs, images)]).run()
+
+
+@dataclass(frozen=True, slots=True)
+class Walker:
+    """Makes the probabilities of train images: those of their maps after the walk.
+
+    Attributes:
+        maps: of the stage extract, where the classes of the images are their labels
+        settings: of `walk_settings`
+    """
+
+    network: StudentNetwork
+    net: AffinityNet
+    maps: Store
+    rule: ScoreRule
+    settings: StudentSettings
+    hardware: Hardware
+
+    def predict(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Probabilities]]:
+        """Each image with its probabilities; images of one shape share a batch."""
+        self.network.eval()
+        self.net.eval()
+        ordered = by_shape(jobs)
+        for scales, positions in load_batches(ordered, PREDICTION_BATCH, self.settings.workers, self.hardware):
+            for position, embedding in zip(positions, self.embed(scales[0]), strict=True):
+                yield ordered[position], self.walk_image(ordered[position].id, embedding)
+
+    @torch.inference_mode()
+    def embed(self, images: Tensor) -> Tensor:
+        """Embeddings of the cells of a batch. Shape: (N, 3, H, W), uint8, to (N, C, H / 8, W / 8)"""
+        with self.hardware.autocast():
+            embedding: Tensor = self.net(self.network.features(images.to(self.hardware.device, non_blocking=True)))
+        return embedding
+
+    @torch.inference_mode()
+    def walk_image(self, image_id: str, embedding: Tensor) -> Probabilities:
+        """The probabilities of one image, on the grid of its embedding, (C, h, w)."""
+        one, options = self.network.design.outputs == 1, self.settings.random_walk
+        grid = (embedding.shape[1], embedding.shape[2])
+        scores, classes = map_scores(self.maps.read(image_id), grid, self.rule, one)
+        steps = transitions(embedding, options.radius, options.exponent)
+        walked = walk(torch.from_numpy(scores).to(embedding.device), steps, options.steps)
+        return Probabilities(walked.to("cpu", torch.float16).numpy(), classes)
+
+
+def map_scores(
+    arrays: Arrays, grid: tuple[int, int], rule: ScoreRule, one: bool
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """What `refine` would give its CRF, on a grid of cells.
+
+    Args:
+        arrays: what the stage `extract` stores of an image
+        one: Track 3: of the first class alone
+
+    Returns:
+        the probability of the foreground, (1, h, w), and no classes; or those of background and classes, (1 + P, h, w),
+        and the class index of each map after the background, (P,)
+    """
+    evidence = read_evidence(arrays, grid)
+    if one:
+        foreground: NDArray[np.float32] = np.clip(evidence.scaled[:1], 0.0, 1.0) ** rule.exponent
+        return foreground, NO_CLASSES
+    scores = class_probabilities(evidence.scaled, rule.exponent, rule.background, rule.background_exponent)
+    return scores, evidence.classes
