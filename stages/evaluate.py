@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.add_argument(name, required=True, type=Path)
     parser.add_argument("--student", type=Path, help="its predictions; an ablation has none")
     parser.add_argument("--pseudo-labels", type=Path, help="refined predictions of split train; an ablation has none")
+    parser.add_argument("--walked", type=Path, help="what a random walk made of them; an ablation has none")
     parser.add_argument("--report", type=Path, help="what a prediction with this run needs; none if not given")
     args = parser.parse_args(arguments)
     track = get_track(args.track)
@@ -48,7 +49,7 @@ def _pseudo_labels(args: argparse.Namespace, settings: EvaluateSettings, track: 
     if not settled_value(args.track, "student.enabled", args.params, seen):
         return None
     targets = load_section(TargetSettings, f"tracks.{args.track}.student.targets", args.params)
-    return score_pseudo_labels(args.manifest, args.pseudo_labels, targets, track, settings.jobs)
+    return score_pseudo_labels(args.manifest, args.pseudo_labels, targets, track, settings.jobs, args.walked)
 
 
 if __name__ == "__main__":

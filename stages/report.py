@@ -17,7 +17,7 @@ from pipeline.core.store import Store
 from pipeline.core.tracks import TRACKS, get_track
 from pipeline.evaluate.run import DIAGNOSTICS, METRICS, PER_IMAGE, TABLE
 from pipeline.report.formatting import read_rows
-from pipeline.report.results import Results
+from pipeline.report.results import Results, read_student
 from pipeline.report.run import write_report
 from pipeline.report.settings import ReportSettings
 
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         manifest=manifest,
         maps=Store(data / "maps"),
         refined=Store(data / "refined"),
-        student=Store(data / "student"),
+        student=read_student(data / "student", manifest),
         metrics=read_json(scores / METRICS),
         table=read_rows(scores / TABLE),
         per_image=read_rows(scores / PER_IMAGE),

@@ -1,10 +1,11 @@
 """How good the targets of the student are: refined predictions of split train against its truth, for a diagnosis only.
 
-No number made here ranks or chooses anything, and the masks of split train are read for nothing else.
+The targets of a random walk are compared, too. No number made here ranks or chooses anything, and the masks of split
+train are read for nothing else.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial, reduce
 from pathlib import Path
 from typing import Any
@@ -155,9 +156,15 @@ def count_label_map(
 
 
 def score_pseudo_labels(
-    manifest_path: Path, store: Path, targets: TargetSettings, track: Track, jobs: int = 1
+    manifest_path: Path,
+    store: Path,
+    targets: TargetSettings,
+    track: Track,
+    jobs: int = 1,
+    walked: Path | None = None,
 ) -> dict[str, Any] | None:
-    """Score what the student learns from in its first round, with the CRF and without it.
+    """Score the refined predictions that the student learns from, with the CRF and without it, and what a random walk
+    made of them.
 
     Args:
         manifest_path: table of the images and their truth; only split train is read
@@ -166,17 +173,19 @@ def score_pseudo_labels(
         targets: which pixels count as a target
         track: decides what a prediction is
         jobs: processes; -1: all cores
+        walked: the targets of the first round after a random walk, as `store`; empty without one
 
     Returns:
         `images` that were scored and `images_without_truth`, both among those that the student learns from; under
         `before` and `after`, without and with the CRF, what `PixelCounts.scores` says. In Track 1, `before` has no
         ignored share, as no probability is stored of it, and its mean IoU is over the pixels that count in `after`.
+        `walked`, where there was a random walk, is the `after` of its store, for the same images.
         None if no image has both a prediction and truth.
 
     Raises:
         DataError: if a mask cannot be read or does not fit its image
         ScoreError: if a prediction does not fit the truth
-        StoreError: if the store is missing or damaged, or lacks an array
+        StoreError: if a store is missing or damaged, or lacks an array or an image
     """
     manifest = read_manifest(manifest_path, ("train",))
     plan = Plan(track, len(manifest.classes), manifest.mask_kind, store, targets)
@@ -191,10 +200,14 @@ def score_pseudo_labels(
     if track.task == "segmentation":
         before["ignored_share"] = None  # the stored probability is that after the CRF
     without = len(learned) - len(scored)
-    return {"images": len(scored), "images_without_truth": without, "before": before, "after": after}
+    found = {"images": len(scored), "images_without_truth": without, "before": before, "after": after}
+    if walked is None or not len(Store(walked)):
+        return found
+    return {**found, "walked": _count_all(replace(plan, store=walked), scored, jobs)[1].scores()}
 
 
 def _count_all(plan: Plan, records: Sequence[Record], jobs: int) -> Pair:
+    """Count the images in the store of the plan."""
     chunks = [records[start : start + CHUNK] for start in range(0, len(records), CHUNK)]
     if len(chunks) == 1:  # starting processes would take longer than counting
         return count_images(plan, records)

@@ -2,12 +2,25 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from pipeline.core.manifest import Manifest
+from pipeline.core.manifest import Manifest, Split
 from pipeline.core.store import Store
 from pipeline.core.tracks import Track
 from pipeline.report.formatting import Row
+
+PREDICTED: tuple[Split, ...] = ("val", "test")  # by the student
+
+
+def read_student(folder: Path, manifest: Manifest) -> Store | None:
+    """What the student predicts; None if it predicts nothing.
+
+    Beside its predictions of val and test lie targets of split train that have walked, which are none.
+    """
+    store = Store(folder)
+    predicted = any(image_id in store for split in PREDICTED for image_id in manifest.select(split).ids())
+    return store if predicted else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ _PSEUDO_LABELS = {  # the numbers of `metrics.json`, `pseudo_labels`, by key
     "mean_iou": "mean IoU of the pixels that are a target",
     "ignored_share": "share of pixels that are no target",
 }
+_TARGETS = {"before": "without CRF", "after": "with CRF", "walked": "random walk, with CRF"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +89,14 @@ class PseudoLabels:
     Attributes:
         images: how many were compared
         without_truth: how many were not
-        rows: name, value without the CRF, value with it
+        columns: what each value of a row is of: without the CRF, with it, and after the random walk if there is one
+        rows: name, its values
     """
 
     images: int
     without_truth: int
-    rows: list[tuple[str, float | None, float | None]]
+    columns: list[str]
+    rows: list[tuple[str, list[float | None]]]
 
 
 def headline(results: Results) -> Headline:
@@ -141,9 +144,13 @@ def pseudo_labels(results: Results) -> PseudoLabels | None:
     found = results.metrics.get("pseudo_labels")
     if not found:
         return None
-    before, after = found["before"], found["after"]
-    rows = [(name, before.get(key), after.get(key)) for key, name in _PSEUDO_LABELS.items() if key in after]
-    return PseudoLabels(found["images"], found["images_without_truth"], rows)
+    scores = {name: found[key] for key, name in _TARGETS.items() if key in found}
+    rows = [
+        (name, [of_one.get(key) for of_one in scores.values()])
+        for key, name in _PSEUDO_LABELS.items()
+        if key in found["after"]
+    ]
+    return PseudoLabels(found["images"], found["images_without_truth"], list(scores), rows)
 
 
 def class_table(results: Results) -> list[ClassRow]:

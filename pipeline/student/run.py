@@ -1,7 +1,8 @@
 """Stage `student`: train a segmentation network on the run's own refined predictions, and predict with it.
 
-What is stored for an image: `before` and `after`, as the stage `refine` stores them. Where the stage is switched off
-its stores are empty, and the refined maps are the predictions of the run.
+What is stored for an image: `before` and `after`, as the stage `refine` stores them. The stores of val and test have
+what the network predicts, that of train the targets that a random walk made, if there is one. Where the stage is
+switched off its stores are empty, and the refined maps are the predictions of the run.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from tqdm import tqdm
 from pipeline.core.device import Hardware, choose_hardware
 from pipeline.core.errors import TrainError
 from pipeline.core.files import write_text
-from pipeline.core.manifest import Manifest, Split, stored_shape
+from pipeline.core.manifest import SPLITS, Manifest, Split, stored_shape
 from pipeline.core.store import Arrays, Store, divide, finish, write_shard
 from pipeline.core.tracks import Track
 from pipeline.extract.plan import Job
@@ -47,7 +48,8 @@ class Paths:
     Attributes:
         maps: of the stage extract; what the classifier says of each image is read there
         refined: of the stage refine, split train: the targets
-        out: `val` and `test`, the predictions; `model`, the trained network; `history.csv`, its training
+        out: `val` and `test`, the predictions; `train`, targets that have walked; `model`, the trained network;
+            `history.csv`, its training
     """
 
     maps: Path
@@ -64,8 +66,13 @@ class Paths:
         """A row for each epoch."""
         return self.out / "history.csv"
 
+    @property
+    def walked(self) -> Path:
+        """The targets of the first round after the random walk; empty without one."""
+        return self.out / "train"
+
     def scratch(self, number: int) -> Path:
-        """The predictions of split train after a round, for the next one; 0: of the random walk. No out."""
+        """The predictions of split train after a round, counted from 1, for the next one. No out."""
         return self.out.parent / "scratch" / "student" / f"round-{number}"
 
 
@@ -101,6 +108,8 @@ def student(
         check_size(network, classifier, limit)
         sources = TargetSource(teacher, images, settings, outputs > 1)
         teacher, facts["random_walk"] = _walk(manifest, network, sources, paths, rule, hardware)
+    else:
+        finish(paths.walked, [], _about(manifest, class_agnostic=outputs == 1))
     for number in range(settings.rounds):
         network = new_network(settings, outputs, hardware)
         check_size(network, classifier, limit)
@@ -144,11 +153,10 @@ def _walk(
     assert rule is not None  # the stage script reads it
     settings = walk_settings(sources.settings)
     net, training = fit_affinity(network, sources.dataset, settings, hardware)
-    maps, scratch = Store(paths.maps), paths.scratch(0)
-    predict = Walker(network, net, maps, rule, settings, hardware).predict
+    predict = Walker(network, net, Store(paths.maps), rule, settings, hardware).predict
     ids = sorted(sources.images.ids)
-    _write_split(manifest, "train", ids, predict, scratch, settings, class_agnostic=not sources.is_label)
-    return Store(scratch), {
+    _write_split(manifest, "train", ids, predict, paths.walked, settings, class_agnostic=not sources.is_label)
+    return Store(paths.walked), {
         "parameters": net.parameter_count(),
         "train_loss": training.best.train_loss,
         "first_loss": training.history[0].train_loss,
@@ -156,7 +164,7 @@ def _walk(
 
 
 def _switched_off(manifest: Manifest, paths: Paths, settings: StudentSettings, track: Track) -> dict[str, Any]:
-    for split in PREDICTED:
+    for split in SPLITS:
         finish(paths.out / split, [], _about(manifest, track.task == "localization"))
     paths.model.mkdir(parents=True, exist_ok=True)
     write_history(paths.history, [])

@@ -42,8 +42,9 @@ def score(
     kind: MaskKind = "labels",
     targets: TargetSettings = TARGETS,
     jobs: int = 1,
+    walked: Mapping[str, dict[str, Any]] | None = None,
 ) -> dict[str, Any] | None:
-    """Write the images and score them."""
+    """Write the images and score them, and those of the random walk, of which only the predictions count."""
     rows = []
     for name, image in images.items():
         if image["truth"] is not None:
@@ -52,13 +53,21 @@ def score(
         plain = row(name, f"{name}.jpg", image["labels"], image["split"], np.shape(image["arrays"].get("after", [[0]])))
         rows.append({**plain, "mask": mask, "boxes": image["boxes"]})
     write_manifest(folder / "manifest", from_rows(rows, CLASSES, folder, kind))
+    write_predictions(folder / "store", images)
+    if walked is not None:
+        write_predictions(folder / "walked", walked)
+    paths = (folder / "manifest", folder / "store")
+    return score_pseudo_labels(*paths, targets, get_track(track), jobs, None if walked is None else folder / "walked")
+
+
+def write_predictions(folder: Path, images: Mapping[str, dict[str, Any]]) -> None:
+    """The store of the predictions, where there are some."""
     stored = {
         name: {array: png_array(pixels) for array, pixels in image["arrays"].items()}
         for name, image in images.items()
         if image["arrays"]
     }
-    write_store(folder / "store", stored)
-    return score_pseudo_labels(folder / "manifest", folder / "store", targets, get_track(track), jobs)
+    write_store(folder, stored)
 
 
 # --- Track 3 ----------------------------------------------------------------------------------------------------------
@@ -206,6 +215,8 @@ def test_scores_equal_a_plain_loop_in_any_pieces(track: str, tmp_path: Path, mon
         assert found["after"]["mean_iou"] == pytest.approx(slow_mean_iou(maps, truths, sure))
     monkeypatch.setattr(module, "CHUNK", 1)
     assert score(tmp_path, track, images) == score(tmp_path, track, images, jobs=2) == found
+    same = score(tmp_path, track, images, jobs=2, walked=images)  # a walk that changes nothing
+    assert same == {**found, "walked": found["after"]}
 
 
 def test_images_that_the_student_does_not_learn_from_or_without_truth_are_skipped(tmp_path: Path) -> None:
@@ -249,6 +260,57 @@ def test_what_nothing_can_be_computed_from_is_null(track: str, tmp_path: Path) -
     assert found is not None
     assert set(found["before"].values()) == set(found["after"].values()) == {None}
     assert ("mean_iou" in found["after"]) == (track == "track1")
+
+
+# --- the random walk --------------------------------------------------------------------------------------------------
+
+
+def test_walked_score_maps_by_hand(tmp_path: Path) -> None:
+    """What the walk gave its CRF is not scored."""
+    image = made([[255, 128, 127, 0, 204, 255]], truth=[[1, 1, 1, 0, 0, 255]])
+    walked = made(after=[[255, 204, 128, 0, 51, 128]], before=[[0, 0, 0, 255, 255, 255]])
+    plain = score(tmp_path, "track3", {"a": image})
+    assert plain is not None
+    # pixels 1, 2 and 3, and only those; 128 is no target
+    expected = {"precision": 1.0, "recall": 1.0, "iou": 1.0, "ignored_share": 1 / 5}
+    assert score(tmp_path, "track3", {"a": image}, walked={"a": walked}) == {**plain, "walked": expected}
+
+
+def test_walked_label_maps_by_hand(tmp_path: Path) -> None:
+    """Classes 1 and 3. Pixels 3 and 4 are background, of which neither is certain."""
+    image = made([[1, 1, 3, 0, 0, 1]], None, [[255, 128, 204, 0, 52, 255]], [[1, 1, 1, 0, 3, 255]], labels=[0, 2])
+    walked = made(after=[[1, 1, 0, 0, 1, 0]], before=[[0, 0, 0, 3, 0, 0]], foreground=[[255, 204, 128, 204, 255, 0]])
+    plain = score(tmp_path, "track1", {"a": image})
+    assert plain is not None
+    assert score(tmp_path, "track1", {"a": image}, walked={"a": walked}) == {
+        **plain,
+        # foreground: pixels 1, 2 and 5 of 1, 2, 3, 5. Targets: pixels 1, 2, 5: class 1 has 2 of 3, class 3 none of 1
+        "walked": {
+            "precision": 1.0,
+            "recall": 3 / 4,
+            "iou": 3 / 4,
+            "ignored_share": 2 / 5,
+            "mean_iou": (2 / 3 + 0) / 2,
+        },
+    }
+
+
+@pytest.mark.parametrize("track", ["track1", "track3"])
+def test_without_a_random_walk_nothing_is_said_of_it(track: str, tmp_path: Path) -> None:
+    images = {"a": made([[1, 0]], foreground=[[255, 0]], truth=[[1, 1]])}
+    found = score(tmp_path, track, images)
+    assert found is not None
+    assert "walked" not in found
+    assert score(tmp_path, track, images, walked={}) == found
+
+
+def test_a_walked_image_that_is_missing_is_named(tmp_path: Path) -> None:
+    images = {"a": made([[255]], truth=[[1]]), "b": made([[255]], truth=[[1]])}
+    with pytest.raises(StoreError, match=r"walked: expected image id 'b', not among the 1 in the store"):
+        score(tmp_path, "track3", images, walked={"a": images["a"]})
+
+
+# --- mistakes ---------------------------------------------------------------------------------------------------------
 
 
 def test_other_shapes_are_refused() -> None:

@@ -61,7 +61,8 @@ def test_pseudo_labels_stand_in_a_table_of_their_own(results: Results) -> None:
     with_table = dataclasses.replace(results, metrics={**results.metrics, "pseudo_labels": found})
     table = pseudo_labels(with_table)
     assert table is not None
-    assert ("precision of the foreground", 0.5, 0.75) in table.rows
+    assert table.columns == ["without CRF", "with CRF"]
+    assert ("precision of the foreground", [0.5, 0.75]) in table.rows
     assert len(table.rows) == len(after)
     page = re.sub(r"[ \n]+", " ", render(with_table, SETTINGS))
     assert "the truth of 4\u2009321 train images (5 more have none)" in page
@@ -69,6 +70,28 @@ def test_pseudo_labels_stand_in_a_table_of_their_own(results: Results) -> None:
     ignored = f'<td class="number">{"–" if is_track1 else "0.125"}</td><td class="number">0.375</td>'
     assert f"<td>share of pixels that are no target</td>{ignored}" in page
     assert ('<td class="number">0.312</td><td class="number">0.438</td>' in page) == is_track1
+
+
+def test_targets_that_have_walked_have_a_column_where_there_are_some(track3: Results) -> None:
+    keys = ("precision", "recall", "iou", "ignored_share")
+    before, after, walked = (dict.fromkeys(keys, value) for value in (0.25, 0.5, 0.75))
+    found = {"images": 2, "images_without_truth": 0, "before": before, "after": after}
+    plain, with_walk = (
+        dataclasses.replace(track3, metrics={**track3.metrics, "pseudo_labels": told})
+        for told in (found, {**found, "walked": {**walked, "iou": None}})
+    )
+    assert "random walk" not in render(plain, SETTINGS)
+    table = pseudo_labels(with_walk)
+    assert table is not None
+    assert table.columns == ["without CRF", "with CRF", "random walk, with CRF"]
+    assert table.rows[1:3] == [
+        ("recall of the foreground", [0.25, 0.5, 0.75]),
+        ("IoU of the foreground", [0.25, 0.5, None]),
+    ]
+    page = render(with_walk, SETTINGS)
+    assert '<th class="number">with CRF</th><th class="number">random walk, with CRF</th></tr>' in page
+    cells = "".join(f'<td class="number">{text}</td>' for text in ("0.250", "0.500", "–"))
+    assert f"<tr><td>IoU of the foreground</td>{cells}</tr>" in page
 
 
 def test_a_score_nobody_has_heard_of_is_in_the_table(track3: Results) -> None:

@@ -166,6 +166,22 @@ def test_pseudo_labels_of_a_student_are_scored(with_train, tmp_path):
     }
 
 
+def test_what_a_random_walk_made_is_scored_beside_them(with_train, tmp_path):
+    """An empty store says that there was none."""
+    main(["--track", "track1", *with_train])
+    plain = _metrics(tmp_path)
+    finish(tmp_path / "walked", [], {})
+    with_walk = [*with_train, "--walked", str(tmp_path / "walked")]
+    main(["--track", "track1", *with_walk])
+    assert _metrics(tmp_path) == plain
+    pngs = {"before": np.zeros((2, 3)), "after": np.array([[1, 0, 0]] * 2), "foreground": np.array([[255, 0, 0]] * 2)}
+    stored = {name: np.frombuffer(encode_png(pixels.astype(np.uint8)), np.uint8) for name, pixels in pngs.items()}
+    finish(tmp_path / "walked", [write_shard(tmp_path / "walked", 0, {"t": stored})], {})
+    main(["--track", "track1", *with_walk])
+    perfect = {"precision": 1.0, "recall": 1.0, "iou": 1.0, "ignored_share": 0.0, "mean_iou": 1.0}
+    assert _metrics(tmp_path) == {**plain, "pseudo_labels": {**plain["pseudo_labels"], "walked": perfect}}
+
+
 def test_pseudo_labels_change_no_other_number(with_train, tmp_path):
     main(["--track", "track1", *with_train, "--report", str(tmp_path / "with.json")])
     found = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir() if path.name != "metrics.json"}

@@ -130,7 +130,7 @@ def test_switched_off_it_leaves_empty_stores(made: tuple[Squares, str], start: s
     counts, paths = run(squares, track, start, tmp_path / "student", enabled=False)
     assert (counts["enabled"], counts["track"], counts["settings"]["enabled"]) == (False, track, False)
     assert len(Store(paths.out)) == 0
-    assert sorted(path.name for path in paths.out.iterdir()) == ["history.csv", "model", "test", "val"]
+    assert sorted(path.name for path in paths.out.iterdir()) == ["history.csv", "model", "test", "train", "val"]
     assert not list(paths.model.iterdir())
     assert paths.history.read_text() == "round,epoch,train_loss,seconds\n"
 
@@ -197,8 +197,9 @@ def test_the_first_round_learns_from_scores_that_have_walked(
         squares, track, start, tmp_path / "data" / "student", rounds=2, epochs=1, views={"count": 0}, **WALK
     )
     scratch = tmp_path / "data" / "scratch" / "student"
-    assert [store.folder for store in teachers] == [paths.refined, scratch / "round-0", scratch / "round-1"]
-    walked = Store(scratch / "round-0")
+    assert [store.folder for store in teachers] == [paths.refined, paths.out / "train", scratch / "round-1"]
+    assert [path.name for path in scratch.iterdir()] == ["round-1"]
+    walked = Store(paths.out / "train")
     walked.verify()
     assert set(walked.ids) == {f"train_{n}" for n in range(COUNTS["train"])}
     assert walked.about == {"classes": list(CLASSES), "class_agnostic": track == "track3"}
@@ -222,7 +223,29 @@ def test_a_random_walk_changes_what_is_learned_and_what_is_reported(
     squares, track = made
     plain, once = run(squares, track, start, tmp_path / "plain" / "student", epochs=1)
     assert "random_walk" not in plain
+    empty = Store(once.out / "train")
+    assert (len(empty), empty.about) == (0, Store(once.out / "val").about)
     assert not (tmp_path / "plain" / "scratch").exists()
     counts, walked = run(squares, track, start, tmp_path / "walked" / "student", epochs=1, **WALK)
     assert counts.keys() - plain.keys() == {"random_walk"}
     assert results(walked)["model/weights.safetensors"] != results(once)["model/weights.safetensors"]
+
+
+def test_the_walked_targets_that_are_left_are_what_the_first_round_read(
+    made: tuple[Squares, str], start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Byte for byte, also after a second round; a run without a walk leaves nothing of an earlier one."""
+    squares, track = made
+    read, plain = [], module.fit_student
+
+    def spy(network: Any, dataset: Any, *rest: Any) -> Any:
+        read.append(written(tmp_path / "student" / "train"))
+        return plain(network, dataset, *rest)
+
+    monkeypatch.setattr(module, "fit_student", spy)
+    _, paths = run(squares, track, start, tmp_path / "student", rounds=2, epochs=1, **WALK)
+    left = written(paths.out / "train")
+    assert left.keys() == {"index.json", "shard-00000.safetensors"}
+    assert read == [left, left]
+    run(squares, track, start, tmp_path / "student", epochs=1)
+    assert read[2].keys() == written(paths.out / "train").keys() == {"index.json"}
