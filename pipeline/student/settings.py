@@ -56,6 +56,7 @@ class RandomWalkSettings:
     radius: Annotated[int, Field(ge=1, le=16)]  # cells; between the two of a pair
     exponent: Positive  # β: of the affinities; a large one leaves nothing of those below 1
     steps: Annotated[int, Field(ge=0, le=12)]  # t: the walk has 2^t steps
+    scale: Literal["none", "max"]  # max: the maps walk without a background, then each is divided by its maximum
     epochs: AtLeastOne
 
 

@@ -4,7 +4,7 @@ As PSA does (Ahn and Kwak, CVPR 2018), with the frozen backbone of the student. 
 the predictions of a round are, so that the first round learns from it as a later one learns from its teacher.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.core.device import Hardware
-from pipeline.core.store import Arrays, Store
+from pipeline.core.store import Store
 from pipeline.extract.load import load_batches
 from pipeline.extract.plan import Job, by_shape
-from pipeline.refine.outputs import class_probabilities, read_evidence
+from pipeline.refine.outputs import Evidence, class_probabilities, read_evidence
 from pipeline.refine.settings import RefineSettings
 from pipeline.student.affinity_net import AffinityNet, affinity_loss, grid_labels
 from pipeline.student.fit import MakeDataset, keep_views
@@ -28,6 +28,9 @@ from pipeline.student.refine import Probabilities
 from pipeline.student.settings import StudentSettings
 from pipeline.train.observers import ProgressBar
 from pipeline.train.trainer import Task, Trainer, Training
+
+Floats = NDArray[np.float32]
+Spread = Callable[[Floats], Floats]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,30 +129,60 @@ class Walker:
     @torch.inference_mode()
     def walk_image(self, image_id: str, embedding: Tensor) -> Probabilities:
         """The probabilities of one image, on the grid of its embedding, (C, h, w)."""
-        one, options = self.network.design.outputs == 1, self.settings.random_walk
-        grid = (embedding.shape[1], embedding.shape[2])
-        scores, classes = map_scores(self.maps.read(image_id), grid, self.rule, one)
+        options = self.settings.random_walk
         steps = transitions(embedding, options.radius, options.exponent)
-        walked = walk(torch.from_numpy(scores).to(embedding.device), steps, options.steps)
-        return Probabilities(walked.to("cpu", torch.float16).numpy(), classes)
+
+        def spread(scores: Floats) -> Floats:
+            walked = walk(torch.from_numpy(scores).to(embedding.device), steps, options.steps)
+            return np.asarray(walked.cpu().numpy())
+
+        evidence = read_evidence(self.maps.read(image_id), (embedding.shape[1], embedding.shape[2]))
+        one = self.network.design.outputs == 1
+        if one:
+            evidence = replace(evidence, scaled=evidence.scaled[:1], classes=NO_CLASSES)
+        probabilities = walked_probabilities(evidence, self.rule, spread, options.scale)
+        return Probabilities(probabilities.astype(np.float16), evidence.classes)
 
 
-def map_scores(
-    arrays: Arrays, grid: tuple[int, int], rule: ScoreRule, one: bool
-) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """What `refine` would give its CRF, on a grid of cells.
+def walked_probabilities(evidence: Evidence, rule: ScoreRule, spread: Spread, scale: str) -> Floats:
+    """The probabilities of one image after the walk.
+
+    With `none`, the probabilities walk that `refine` would give its CRF. The background walks as a class does, and a
+    long walk can leave it alone of a small object. With `max`, the maps M of the classes walk without a background, and
+    are what `refine` makes probabilities of:
+
+        W_k = walk(clip(M_k, 0, 1)),    W_k / max W_k in the place of M_k
 
     Args:
-        arrays: what the stage `extract` stores of an image
-        one: Track 3: of the first class alone
+        evidence: of the classes of the image; none where the foreground is one class (Track 3)
+        spread: the walk, of any number of maps. Shapes: (L, h, w)
+        scale: `none` or `max`
 
     Returns:
-        the probability of the foreground, (1, h, w), and no classes; or those of background and classes, (1 + P, h, w),
-        and the class index of each map after the background, (P,)
+        of the foreground, (1, h, w), or of background and classes, (1 + P, h, w)
+
+    Source: `none` as Ahn and Kwak, CVPR 2018, section 3.3; `max` as Ahn, Cho and Kwak, "Weakly Supervised Learning of
+    Instance Segmentation with Inter-pixel Relations", CVPR 2019, whose walk leaves the background out
     """
-    evidence = read_evidence(arrays, grid)
-    if one:
-        foreground: NDArray[np.float32] = np.clip(evidence.scaled[:1], 0.0, 1.0) ** rule.exponent
-        return foreground, NO_CLASSES
-    scores = class_probabilities(evidence.scaled, rule.exponent, rule.background, rule.background_exponent)
-    return scores, evidence.classes
+    if scale == "none":
+        return spread(map_probabilities(evidence, rule))
+    walked = spread(np.clip(evidence.scaled, 0.0, 1.0))
+    return map_probabilities(replace(evidence, scaled=over_largest(walked)), rule)
+
+
+def over_largest(maps: Floats) -> Floats:
+    """Each map divided by its largest value; a map of zeros stays one. Shape: (P, h, w)
+
+    >>> over_largest(np.array([[[0.0, 0.5]], [[0.0, 0.0]]], np.float32)).tolist()
+    [[[0.0, 1.0]], [[0.0, 0.0]]]
+    """
+    largest = maps.max(axis=(1, 2), keepdims=True)
+    return np.asarray(maps / np.where(largest > 0, largest, 1))
+
+
+def map_probabilities(evidence: Evidence, rule: ScoreRule) -> Floats:
+    """What `refine` would give its CRF: the probability of the foreground, where there is no class, (1, h, w); else
+    those of background and classes, (1 + P, h, w)."""
+    if not len(evidence.classes):
+        return np.asarray(np.clip(evidence.scaled, 0.0, 1.0) ** rule.exponent)
+    return class_probabilities(evidence.scaled, rule.exponent, rule.background, rule.background_exponent)

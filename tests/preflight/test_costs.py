@@ -91,7 +91,7 @@ def test_durations_are_counts_times_costs() -> None:
     assert later - seconds == pytest.approx((crops + 23_151) * 0.001)
 
 
-WALK = {"enabled": True, "width": 8, "radius": 2, "exponent": 4.0, "steps": 3, "epochs": 1}
+WALK = {"enabled": True, "width": 8, "radius": 2, "exponent": 4.0, "steps": 3, "scale": "max", "epochs": 1}
 
 
 def with_student(track: str, trial: Trial, **changes: Any) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """Targets that have walked: the scores they start from, that affinities are learned, and that objects are filled."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,21 @@ from pipeline.core.device import Hardware
 from pipeline.core.images import resize
 from pipeline.core.store import Store
 from pipeline.extract.plan import Job
-from pipeline.refine.outputs import Evidence, class_probabilities, make_score_map
+from pipeline.refine.outputs import Evidence, class_probabilities, make_score_map, read_evidence
 from pipeline.student.predict import make_job
 from pipeline.student.settings import StudentSettings
-from pipeline.student.walked_targets import ScoreRule, Walker, fit_affinity, map_scores, walk_settings
+from pipeline.student.walked_targets import (
+    ScoreRule,
+    Walker,
+    fit_affinity,
+    map_probabilities,
+    walk_settings,
+    walked_probabilities,
+)
 from pipeline.train.trainer import Training
 
 RULE = ScoreRule(exponent=1.0, background=0.4, background_exponent=0.0)
-WALK = {"enabled": True, "width": 16, "radius": 3, "exponent": 8.0, "steps": 6, "epochs": 12}
+WALK = {"enabled": True, "width": 16, "radius": 3, "exponent": 8.0, "steps": 6, "scale": "none", "epochs": 12}
 BF16 = Hardware(torch.device("cpu"), "bf16")
 
 
@@ -46,13 +54,15 @@ def iou(found: NDArray[np.bool_], mask: NDArray[np.bool_]) -> float:
     return float((found & mask).sum() / (found | mask).sum())
 
 
-@pytest.mark.parametrize(("kind", "outputs"), [("squares", 1), ("labeled", 4)])
+@pytest.mark.parametrize(
+    ("kind", "outputs", "scale"), [("squares", 1, "none"), ("labeled", 4, "none"), ("labeled", 4, "max")]
+)
 def test_the_loss_falls_and_the_walk_fills_the_object_of_which_half_is_marked(
-    kind: str, outputs: int, start: str, request: pytest.FixtureRequest
+    kind: str, outputs: int, scale: str, start: str, request: pytest.FixtureRequest
 ) -> None:
     """Mean IoU of three seeds at one threshold: 0.65 to 0.85; of an affinity net after one epoch: 0 to 0.53."""
     squares = request.getfixturevalue(kind)
-    settings = options(start)
+    settings = options(start, random_walk={**WALK, "scale": scale})
     walker, training = trained(squares, settings, outputs)
     assert training.history[-1].train_loss < 0.5 * training.history[0].train_loss
     labels = {record.id: record.labels[0] for record in squares.manifest.select("train")}
@@ -89,7 +99,7 @@ def test_the_backbone_stays_as_it_is(squares: Squares, start: str) -> None:
     assert all(torch.equal(value, fresh[name]) for name, value in walker.network.state_dict().items())
 
 
-# --- scores -----------------------------------------------------------------------------------------------------------
+# --- probabilities ----------------------------------------------------------------------------------------------------
 
 
 def stored() -> dict[str, NDArray[Any]]:
@@ -98,7 +108,12 @@ def stored() -> dict[str, NDArray[Any]]:
     return {"maps": maps, "probabilities": np.full(6, 0.2, np.float16), **known}
 
 
-def test_scores_of_a_foreground_are_those_that_refine_gives_its_crf() -> None:
+def evidence_of(arrays: dict[str, NDArray[Any]], shape: tuple[int, int], one: bool) -> Evidence:
+    found = read_evidence(arrays, shape)
+    return replace(found, scaled=found.scaled[:1], classes=found.classes[:0]) if one else found
+
+
+def test_probabilities_of_a_foreground_are_those_that_refine_gives_its_crf() -> None:
     seen = []
 
     def crf(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -106,20 +121,45 @@ def test_scores_of_a_foreground_are_those_that_refine_gives_its_crf() -> None:
         return probabilities
 
     arrays, shape = stored(), (6, 10)
-    scores, classes = map_scores(arrays, shape, ScoreRule(0.7, 0.4, 0.0), one=True)
-    assert (scores.shape, scores.dtype, len(classes)) == ((1, *shape), np.float32, 0)
+    found = map_probabilities(evidence_of(arrays, shape, one=True), ScoreRule(0.7, 0.4, 0.0))
+    assert (found.shape, found.dtype) == ((1, *shape), np.float32)
     large = resize(arrays["maps"][0].astype(np.float32), shape)
     make_score_map(Evidence(large[None], np.array([4], np.int32), np.ones(1, np.float32)), 0.7, crf)
-    np.testing.assert_array_equal(scores[0], seen[0][1])
+    np.testing.assert_array_equal(found[0], seen[0][1])
 
 
 @pytest.mark.parametrize("alpha", [0.0, 3.0])
-def test_scores_of_classes_are_shares_with_the_background_of_refine(alpha: float) -> None:
+def test_probabilities_of_classes_are_shares_with_the_background_of_refine(alpha: float) -> None:
     arrays, shape = stored(), (6, 10)
-    scores, classes = map_scores(arrays, shape, ScoreRule(0.7, 0.4, alpha), one=False)
+    found = map_probabilities(evidence_of(arrays, shape, one=False), ScoreRule(0.7, 0.4, alpha))
     large = np.stack([resize(cam.astype(np.float32), shape) for cam in arrays["maps"]])
-    np.testing.assert_array_equal(scores, class_probabilities(large, 0.7, 0.4, alpha))
-    assert classes.tolist() == [4, 1]
+    np.testing.assert_array_equal(found, class_probabilities(large, 0.7, 0.4, alpha))
+
+
+def smear(maps: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Half of each value, and half of its left neighbor's: as a walk, linear, and it lowers a peak."""
+    return np.asarray((maps + np.roll(maps, 1, axis=2)) / 2)
+
+
+def test_with_none_the_probabilities_walk_and_the_background_with_them() -> None:
+    evidence, rule = evidence_of(stored(), (6, 10), one=False), ScoreRule(0.7, 0.4, 0.0)
+    found = walked_probabilities(evidence, rule, smear, "none")
+    np.testing.assert_array_equal(found, smear(map_probabilities(evidence, rule)))
+
+
+def test_with_max_the_maps_walk_and_the_largest_value_of_each_is_one_before_the_background_is_added() -> None:
+    maps = np.array([[[0.0, 0.8, 0.0, 0.0]], [[-1.0, 0.0, 0.0, 2.0]]], np.float32)
+    evidence = Evidence(maps, np.array([4, 1], np.int32), np.ones(2, np.float32))
+    found = walked_probabilities(evidence, ScoreRule(2.0, 0.25, 0.0), smear, "max")
+    scores = np.array([[0.25, 0.25, 0.25, 0.25], [0, 1, 1, 0], [1, 0, 0, 1]])  # 0.4 / 0.4 and 0.5 / 0.5, squared
+    np.testing.assert_allclose(found[:, 0], scores / scores.sum(axis=0), rtol=1e-6)
+    one = Evidence(maps[:1], np.zeros(0, np.int32), np.ones(1, np.float32))
+    np.testing.assert_allclose(walked_probabilities(one, ScoreRule(2.0, 0.25, 0.0), smear, "max")[0, 0], scores[1])
+
+
+def test_a_map_without_a_positive_value_stays_one_of_zeros() -> None:
+    evidence = Evidence(np.full((1, 2, 2), -1.0, np.float32), np.zeros(0, np.int32), np.ones(1, np.float32))
+    assert not walked_probabilities(evidence, ScoreRule(1.0, 0.25, 0.0), smear, "max").any()
 
 
 def test_a_rule_is_three_settings_of_refine() -> None:
