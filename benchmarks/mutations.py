@@ -83,7 +83,9 @@ MUTATIONS = (
     Mutation("student-mode", "student/fit.py", "network.backbone.eval()", "network.backbone.train()", ("student",)),
     Mutation("student-mirror", "student/predict.py", "found.flip(3) if mirrored else found", "found", ("student",)),
     Mutation("walk-self", "student/random_walk.py", "weights[radius, radius] = 1", "pass", ("student",)),
-    Mutation("walk-first-round", "student/run.py", "        teacher, facts[", "        _, facts[", ("student",)),
+    Mutation(
+        "walk-first-round", "student/run.py", "return Store(paths.walked), {", "return source.teacher, {", ("student",)
+    ),
     Mutation(
         "known-labels", "extract/network.py", "row[list(known)] += 1.0e6", "row[list(known)] += 0.0", ("extract",)
     ),

@@ -115,7 +115,8 @@ MEANINGS = {
     "refine.target_backgrounds": (
         "`label_map`: `[low, high]`: two background scores for the student's targets, instead of `student.targets`: "
         "a pixel has the class that both give it, with the CRF, and does not count where they differ; two more CRFs "
-        "for each train image; `[]`: off"
+        "for each train image; with `student.random_walk.enabled` the affinities are learned from them, and "
+        "`student.targets` decides on what has walked; `[]`: off"
     ),
     "refine.crf.enabled": "`false`: the prediction is made from the scaled maps without the CRF",
     "refine.crf.iterations": "of mean-field inference; 0 returns what was given",
@@ -128,7 +129,14 @@ MEANINGS = {
     "student.backbone.batch_norm": "whether the statistics of batch norms follow the training images",
     "student.decoder.name": "feature pyramid network, or DeepLabV3+",
     "student.decoder.dropout": "share of the decoder's channels that a training step leaves out",
-    "student.random_walk.epochs": "of the affinities: passes over the training images, one view of each",
+    "student.random_walk.scale": (
+        "`none`: the probabilities walk, the background among them; `max`: the clipped maps walk alone, each is then "
+        "divided by its maximum, and probabilities are made of them as in `refine`"
+    ),
+    "student.random_walk.epochs": (
+        "of the affinity net: passes over the training images, one view of each; its seed, batch size, accumulation "
+        "steps, optimizer and schedule are those of the student"
+    ),
     "student.epochs": "passes over the training images, one view of each",
     "student.batch_size": "images",
     "student.accumulation_steps": "batches whose gradients make one step",

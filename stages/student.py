@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     limit = section(read_params(args.params), f"tracks.{args.track}.train.parameter_limit", args.params)
     classifier = load_classifier(args.model).parameter_count() if settings.enabled and args.model else 0
     rule = None
-    if settings.random_walk.enabled:
+    if settings.enabled and settings.random_walk.enabled:
         rule = ScoreRule.of(load_settled(RefineSettings, args.track, "refine", args.params, manifest))
     write_json(args.report, student(manifest, paths, settings, get_track(args.track), classifier, limit, rule))
 

@@ -141,10 +141,7 @@ class Context:
         return sum(len(record.labels) == 1 or not one_label for record in chosen)
 
     def count_predicted(self, track: Track) -> int:
-        """Images that the student predicts: of split val and test those with maps, its own before a further round.
-
-        The random walk before the first round costs no more than that.
-        """
+        """Images that the student predicts: of val and test those with maps; its own in a walk and before a round."""
         splits, images = self.get(track.name, ExtractSettings).splits, self.images(track.name)
         settings, taught = self.get(track.name, StudentSettings), self.count_taught(track)
         times = settings.rounds - 1 + settings.random_walk.enabled

@@ -22,6 +22,7 @@ from pipeline.preprocess.settings import PreprocessSettings
 from pipeline.refine.settings import RefineSettings
 from pipeline.student.fit import view_bytes
 from pipeline.student.settings import StudentSettings
+from pipeline.student.walked_targets import walk_settings
 from pipeline.train.settings import TrainSettings
 
 ROW = 160  # bytes of an image in the manifest
@@ -125,15 +126,16 @@ def check_memory(context: Context, track: Track) -> Iterator[Row]:
 
 
 def check_student_memory(context: Context, track: Track) -> Iterator[Row]:
-    """A student whose backbone is frozen keeps the features of all its views in memory."""
+    """A student whose backbone is frozen keeps the features of all its views in memory; a walk of at least one."""
     settings = context.get(track.name, StudentSettings)
+    settings = walk_settings(settings) if settings.random_walk.enabled else settings
     if not settings.enabled or not settings.keeps_features:
         return
     one, images = view_bytes(build_student(context, track), settings), context.count_taught(track)
     need, have = settings.views.count * images * one, psutil.virtual_memory().available
     kept = f"{settings.views.count} views of {images} images at {settings.views.size} px, {size(one)} each"
     text = f"the student's features of {kept}, need {size(need)} of memory, {size(have)} are free"
-    hint = "a lower count or a smaller student.views.size; 0 makes new views in every epoch and keeps none"
+    hint = "a lower count or a smaller student.views.size; 0 keeps none, but a random walk one of each image"
     where = context.key(track.name, "student.views.count")
     yield ok(text) if need <= have else warn(where, f"expected less: {text}", hint)
 
@@ -183,16 +185,16 @@ def _train(context: Context, track: Track, trial: Trial) -> float:
 
 
 def _student(context: Context, track: Track, trial: Trial) -> float:
-    """Features of the views, if they are kept; the steps of all epochs; predictions."""
+    """Features of the views, if they are kept; the steps of all epochs; predictions; for a walk features once more."""
     settings, taught = context.get(track.name, StudentSettings), context.count_taught(track)
     cost = partial(seconds_an_image, workers=settings.workers)
     pair = trial.decode + trial.score  # an image and its target
+    features, learn = cost(pair, trial.student_features), settings.epochs * cost(pair, trial.student_learn)
     if settings.keeps_features:
-        learn = settings.views.count * cost(pair, trial.student_features) + settings.epochs * trial.student_learn
-    else:
-        learn = settings.epochs * cost(pair, trial.student_learn)
+        learn = settings.views.count * features + settings.epochs * trial.student_learn
+    walk = walk_settings(settings).views.count * features if settings.random_walk.enabled else 0.0
     predict = cost(trial.decode, trial.student_predict) + trial.student_refine / processes(settings.jobs)
-    return settings.rounds * taught * learn + context.count_predicted(track) * predict
+    return taught * (settings.rounds * learn + walk) + context.count_predicted(track) * predict
 
 
 def _by_stage(context: Context, track: Track, trial: Trial) -> dict[str, float]:

@@ -71,7 +71,8 @@ class RefineSettings:
     exponent: Positive
     background: Share  # Track 1: score of the background, compared with the scaled maps
     background_exponent: NotNegative  # Track 1: α > 0: that score is (1 − the largest clipped map)^α; 0: background
-    # label_map: where both scores, low and high, give a pixel the same class, the student learns it; empty: off
+    # label_map: where both scores, low and high, give a pixel the same class, the student learns it (with a random walk
+    # its affinities do); empty: off
     target_backgrounds: tuple[Share, ...]
     min_probability: Annotated[float, Field(ge=0, le=1)]  # label_map: of every class but the most probable
     affinity: AffinitySettings

@@ -13,14 +13,12 @@ from pipeline.report.formatting import Row
 PREDICTED: tuple[Split, ...] = ("val", "test")  # by the student
 
 
-def read_student(folder: Path, manifest: Manifest) -> Store | None:
+def read_student(folder: Path) -> Store | None:
     """What the student predicts; None if it predicts nothing.
 
     Beside its predictions of val and test lie targets of split train that have walked, which are none.
     """
-    store = Store(folder)
-    predicted = any(image_id in store for split in PREDICTED for image_id in manifest.select(split).ids())
-    return store if predicted else None
+    return Store(folder) if any(len(Store(folder / split)) for split in PREDICTED) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from pipeline.core.truth import BACKGROUND, IGNORE_INDEX
 from pipeline.student.target_rules import TargetSettings
 from pipeline.student.targets import IGNORED, label_cells
 
-HALVES = 2  # cells of the finest features along a side of a cell here: of 8 x 8 pixels, the features of 4 x 4
+CELLS_PER_SIDE = 2  # of the finest features, of 4 x 4 pixels, along a side of a cell here, of 8 x 8 pixels
 SMALLEST = 1e-5  # added to 1 - a before its logarithm, as published
 DIFFERENT, BACKGROUNDS, FOREGROUNDS = range(3)  # kinds of pairs: two classes; twice the background; twice a class
 
@@ -45,7 +45,7 @@ class AffinityNet(nn.Module):
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Feature maps of the strides 4, 8, …, (N, C_s, H / s, W / s), to embeddings (N, width, H / 8, W / 8)."""
-        height, width = (side // HALVES for side in features[0].shape[2:])
+        height, width = (side // CELLS_PER_SIDE for side in features[0].shape[2:])
         reduced = [layer(level) for layer, level in zip(self.reduce, features, strict=True)]
         embedding: Tensor = self.embed(torch.cat([_to_grid(level, (height, width)) for level in reduced], dim=1))
         return embedding.float()
@@ -139,7 +139,7 @@ def grid_labels(cells: Tensor, settings: TargetSettings) -> Tensor:
         labels = torch.full_like(cells, IGNORE_INDEX, dtype=torch.uint8)
         labels[(cells <= settings.low) & (cells != IGNORED)] = BACKGROUND
         labels[cells >= settings.high] = BACKGROUND + 1
-    return label_cells(labels, HALVES)
+    return label_cells(labels, CELLS_PER_SIDE)
 
 
 def pair_kinds(labels: Tensor, offset: Offset) -> Tensor:

@@ -44,26 +44,26 @@ def transitions(embedding: Tensor, radius: int, exponent: float) -> Tensor:
     return weights / weights.sum(dim=(0, 1))
 
 
-def walk(scores: Tensor, steps: Tensor, doublings: int) -> Tensor:
-    """T^(2^doublings) times the scores: each becomes the mean of what a walk of so many steps meets.
+def walk(scores: Tensor, transition: Tensor, log_steps: int) -> Tensor:
+    """T^(2^log_steps) times the scores: each becomes the mean of what a walk of 2^log_steps steps meets.
 
     Scores stay between the smallest and the largest of their map; maps that add up to 1 keep doing so.
 
     Args:
         scores: (L, h, w)
-        steps: of `transitions`. Shape: (k, k, h, w)
-        doublings: 0 or more; 0 is one step
+        transition: T, of `transitions`. Shape: (k, k, h, w)
+        log_steps: t of 2^t steps, 0 or more; 0 is one step
 
     Returns:
         (L, h, w)
 
-    >>> spot, steps = torch.tensor([[[1.0, 0.0]]]), transitions(torch.zeros(1, 1, 2), 1, 1.0)
-    >>> walk(spot, steps, 0)
+    >>> spot, transition = torch.tensor([[[1.0, 0.0]]]), transitions(torch.zeros(1, 1, 2), 1, 1.0)
+    >>> walk(spot, transition, 0)
     tensor([[[0.5000, 0.5000]]])
     """
-    radius, (height, width) = len(steps) // 2, scores.shape[1:]
-    for _ in range(2**doublings):
+    radius, (height, width) = len(transition) // 2, scores.shape[1:]
+    for _ in range(2**log_steps):
         padded = functional.pad(scores, [radius] * 4)
         moved = padded.unfold(1, height, 1).unfold(2, width, 1)  # (L, k, k, h, w), a view
-        scores = (moved * steps).sum(dim=(1, 2))
+        scores = (moved * transition).sum(dim=(1, 2))
     return scores

@@ -6,7 +6,7 @@ switched off its stores are empty, and the refined maps are the predictions of t
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -98,68 +98,76 @@ def student(
     """
     if not settings.enabled:
         return _switched_off(manifest, paths, settings, track)
-    teacher = Store(paths.refined)
-    images = choose_train_images(manifest, teacher, one_label=track.task == "localization")
+    refined = Store(paths.refined)
+    images = choose_train_images(manifest, refined, one_label=track.task == "localization")
     hardware = choose_hardware(settings.device, settings.precision, learning=settings.backbone.trained)
     outputs = 1 if track.task == "localization" else len(manifest.classes) + 1
-    network, trainings, facts = None, list[Training](), dict[str, Any]()
-    if settings.random_walk.enabled:
-        network = new_network(settings, outputs, hardware)
-        check_size(network, classifier, limit)
-        sources = TargetSource(teacher, images, settings, outputs > 1)
-        teacher, facts["random_walk"] = _walk(manifest, network, sources, paths, rule, hardware)
-    else:
-        finish(paths.walked, [], _about(manifest, class_agnostic=outputs == 1))
+    network = new_network(settings, outputs, hardware)
+    check_size(network, classifier, limit)
+    source = TargetSource(refined, images, settings, is_label=outputs > 1)
+    teacher, facts = _first_teacher(manifest, network, source, paths, rule, hardware)
+    trainings = list[Training]()
     for number in range(settings.rounds):
-        network = new_network(settings, outputs, hardware)
-        check_size(network, classifier, limit)
-        sources = TargetSource(teacher, images, settings, outputs > 1)
-        trainings.append(fit_student(network, sources.dataset, settings, hardware))
-        if number + 1 < settings.rounds:
-            scratch = paths.scratch(number + 1)
+        if number:
+            scratch = paths.scratch(number)
             _predict_split(manifest, "train", network, paths.maps, scratch, settings, hardware, images)
-            teacher = Store(scratch)
-    assert network is not None  # rounds is at least 1
+            teacher, network = Store(scratch), new_network(settings, outputs, hardware)
+        source = replace(source, teacher=teacher)
+        trainings.append(fit_student(network, source.dataset, settings, hardware))
     save_student(network, paths.model)
     write_history(paths.history, trainings)
     counts = {
         split: _predict_split(manifest, split, network, paths.maps, paths.out / split, settings, hardware)
         for split in PREDICTED
     }
-    return {
-        "enabled": True,
-        "track": track.name,
-        "train_images": len(images.ids),
-        "train_images_left_out": dict(images.left_out),
-        "images": sum(counts.values()),
-        "parameters": network.parameter_count(),
-        "train_loss": trainings[-1].best.train_loss,
-        "device": str(hardware.device),
-        "precision": hardware.precision,
-        "settings": asdict(settings),
-        **facts,
-    }
+    return {**_describe(track, source, network, trainings[-1], sum(counts.values()), hardware), **facts}
 
 
-def _walk(
+def _first_teacher(
     manifest: Manifest,
     network: StudentNetwork,
-    sources: "TargetSource",
+    source: "TargetSource",
     paths: Paths,
     rule: ScoreRule | None,
     hardware: Hardware,
 ) -> tuple[Store, dict[str, Any]]:
-    """Improve the targets of the first round by a random walk; return their store, and what the report says of it."""
+    """The store that the first round learns from, and what the report says of the random walk, if there is one.
+
+    What has walked is stored, and taught instead of the refined predictions; without a walk, that store is left empty.
+    The walk uses the network's backbone and leaves the network as it is.
+    """
+    if not source.settings.random_walk.enabled:
+        finish(paths.walked, [], _about(manifest, class_agnostic=not source.is_label))
+        return source.teacher, {}
     assert rule is not None  # the stage script reads it
-    settings = walk_settings(sources.settings)
-    net, training = fit_affinity(network, sources.dataset, settings, hardware)
+    settings = walk_settings(source.settings)
+    net, training = fit_affinity(network, source.dataset, settings, hardware)
     predict = Walker(network, net, Store(paths.maps), rule, settings, hardware).predict
-    ids = sorted(sources.images.ids)
-    _write_split(manifest, "train", ids, predict, paths.walked, settings, class_agnostic=not sources.is_label)
-    return Store(paths.walked), {
+    ids = sorted(source.images.ids)
+    _write_split(manifest, "train", ids, predict, paths.walked, settings, class_agnostic=not source.is_label)
+    facts = {
         "parameters": net.parameter_count(),
         "train_loss": training.best.train_loss,
         "first_loss": training.history[0].train_loss,
+    }
+    return Store(paths.walked), {"random_walk": facts}
+
+
+def _describe(
+    track: Track, source: "TargetSource", network: StudentNetwork, last: Training, predicted: int, hardware: Hardware
+) -> dict[str, Any]:
+    """What the report says of the student."""
+    return {
+        "enabled": True,
+        "track": track.name,
+        "train_images": len(source.images.ids),
+        "train_images_left_out": dict(source.images.left_out),
+        "images": predicted,
+        "parameters": network.parameter_count(),
+        "train_loss": last.best.train_loss,
+        "device": str(hardware.device),
+        "precision": hardware.precision,
+        "settings": asdict(source.settings),
     }
 
 

@@ -49,14 +49,19 @@ class ViewSettings:
 @settings_class
 @dataclass(frozen=True, slots=True)
 class RandomWalkSettings:
-    """A random walk of the scores over learned affinities, for better targets of the first round."""
+    """A random walk of the scores over learned affinities, for better targets of the first round.
+
+    The affinity net has seed, batch size, accumulation steps, optimizer and schedule of the student.
+    """
 
     enabled: bool  # before the first round: maps walk over affinities learned from the targets, then the CRF
     width: AtLeastOne  # channels of the embedding of a cell of 8 x 8 pixels
     radius: Annotated[int, Field(ge=1, le=16)]  # cells; between the two of a pair
     exponent: Positive  # β: of the affinities; a large one leaves nothing of those below 1
     steps: Annotated[int, Field(ge=0, le=12)]  # t: the walk has 2^t steps
-    scale: Literal["none", "max"]  # max: the maps walk without a background, then each is divided by its maximum
+    # none: the probabilities walk, the background among them; max: the clipped maps walk alone, and each is divided by
+    # its maximum before `refine` would make probabilities of them
+    scale: Literal["none", "max"]
     epochs: AtLeastOne
 
 

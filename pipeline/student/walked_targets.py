@@ -50,8 +50,8 @@ class ScoreRule:
 def walk_settings(settings: StudentSettings) -> StudentSettings:
     """The settings of the stage as the affinity net and the walk need them.
 
-    The backbone is frozen, so that features of one view at least are kept; an image is embedded at one size, the one
-    that is nearest to the views; the probabilities already have the exponent of `refine`.
+    The backbone is frozen, so that features of one view at least are kept; an image is embedded at one size, the
+    smallest of those that are predicted; the probabilities already have the exponent of `refine`.
     """
     return replace(
         settings,
@@ -130,16 +130,15 @@ class Walker:
     def walk_image(self, image_id: str, embedding: Tensor) -> Probabilities:
         """The probabilities of one image, on the grid of its embedding, (C, h, w)."""
         options = self.settings.random_walk
-        steps = transitions(embedding, options.radius, options.exponent)
+        transition = transitions(embedding, options.radius, options.exponent)
 
         def spread(scores: Floats) -> Floats:
-            walked = walk(torch.from_numpy(scores).to(embedding.device), steps, options.steps)
+            walked = walk(torch.from_numpy(scores).to(embedding.device), transition, options.steps)
             return np.asarray(walked.cpu().numpy())
 
         evidence = read_evidence(self.maps.read(image_id), (embedding.shape[1], embedding.shape[2]))
-        one = self.network.design.outputs == 1
-        if one:
-            evidence = replace(evidence, scaled=evidence.scaled[:1], classes=NO_CLASSES)
+        if self.network.design.outputs == 1:  # Track 3: one label, so one map, that of the foreground
+            evidence = replace(evidence, classes=NO_CLASSES)
         probabilities = walked_probabilities(evidence, self.rule, spread, options.scale)
         return Probabilities(probabilities.astype(np.float16), evidence.classes)
 
@@ -147,9 +146,9 @@ class Walker:
 def walked_probabilities(evidence: Evidence, rule: ScoreRule, spread: Spread, scale: str) -> Floats:
     """The probabilities of one image after the walk.
 
-    With `none`, the probabilities walk that `refine` would give its CRF. The background walks as a class does, and a
-    long walk can leave it alone of a small object. With `max`, the maps M of the classes walk without a background, and
-    are what `refine` makes probabilities of:
+    With `none`, the probabilities walk that `refine` without `refine.affinity` would give its CRF. The background walks
+    as a class does, and a long walk can leave it alone of a small object. With `max`, the maps M of the classes walk
+    without a background, and are what `refine` makes probabilities of:
 
         W_k = walk(clip(M_k, 0, 1)),    W_k / max W_k in the place of M_k
 
@@ -162,7 +161,8 @@ def walked_probabilities(evidence: Evidence, rule: ScoreRule, spread: Spread, sc
         of the foreground, (1, h, w), or of background and classes, (1 + P, h, w)
 
     Source: `none` as Ahn and Kwak, CVPR 2018, section 3.3; `max` as Ahn, Cho and Kwak, "Weakly Supervised Learning of
-    Instance Segmentation with Inter-pixel Relations", CVPR 2019, whose walk leaves the background out
+    Instance Segmentation with Inter-pixel Relations", CVPR 2019, whose walk leaves the background out; they divide
+    all maps by one maximum over the classes, here each is divided by its own, so that a small object keeps its peak
     """
     if scale == "none":
         return spread(map_probabilities(evidence, rule))
@@ -181,8 +181,8 @@ def over_largest(maps: Floats) -> Floats:
 
 
 def map_probabilities(evidence: Evidence, rule: ScoreRule) -> Floats:
-    """What `refine` would give its CRF: the probability of the foreground, where there is no class, (1, h, w); else
-    those of background and classes, (1 + P, h, w)."""
+    """What `refine` without `refine.affinity` would give its CRF: the probability of the foreground, where there is no
+    class, (1, h, w); else those of background and classes, (1 + P, h, w)."""
     if not len(evidence.classes):
         return np.asarray(np.clip(evidence.scaled, 0.0, 1.0) ** rule.exponent)
     return class_probabilities(evidence.scaled, rule.exponent, rule.background, rule.background_exponent)

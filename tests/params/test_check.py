@@ -138,10 +138,6 @@ ONE: list[tuple[str, Any, str]] = [
     (f"{T1}.refine.crf.bilateral.color_std", 0.0,
      f"{T1}.refine.crf.bilateral.color_std: expected greater than 0, got 0.0"),
     (f"{T1}.student.random_walk", None, f"{T1}.student.random_walk: expected keys and values, got None"),
-    (f"{T1}.student.random_walk.radius", 0,
-     f"{T1}.student.random_walk.radius: expected greater than or equal to 1, got 0"),
-    (f"{T1}.student.random_walk.steps", 13,
-     f"{T1}.student.random_walk.steps: expected less than or equal to 12, got 13"),
     (f"{T1}.train.schedule.steps", [0.5, 1.0], f"{T1}.train.schedule.steps.1: expected less than 1, got 1.0"),
     (f"{T1}.train.tap_threshold", float("nan"), f"{T1}.train.tap_threshold: expected a finite number, got nan"),
     (f"{T1}.train.optimizer.learning_rate", float("inf"),
@@ -282,17 +278,6 @@ INSIDE: list[tuple[str, Changes, str]] = [
     ],
     ("refine.affinity", [("dilations", [1, 2, 1])], "dilations [1, 2, 1]: expected every entry once"),
     ("evaluate", [("jobs", 0)], "jobs: expected a number of processes, or -1 for all cores, got 0"),
-    (
-        "student",
-        [
-            ("random_walk.enabled", True),
-            ("backbone.weights", "none"),
-            ("backbone.trained", True),
-            ("views.count", 0),
-        ],
-        "random_walk.enabled is true, backbone.weights is 'none': expected weights to start from, affinities are "
-        "learned on a frozen backbone",
-    ),
     ("student.targets", [("low", 0.6)], "low is 0.6, high is 0.5: expected low to be at most high"),
 ]
 

@@ -65,9 +65,16 @@ def test_features_of_the_student_are_held_against_the_free_memory(monkeypatch: p
         assert row.level == level
         assert f"need {costs.size(need)} of memory" in row.found
     assert row.where.endswith("tracks.track3.student.views.count")
-    assert "0 makes new views in every epoch and keeps none" in row.hint
-    context.settings["track3"]["student"] = replace(settings, views=replace(settings.views, count=0))
+    assert "0 keeps none, but a random walk one of each image" in row.hint
+    fresh = replace(settings, views=replace(settings.views, count=0))
+    context.settings["track3"]["student"] = fresh
     assert list(costs.check_student_memory(context, track)) == []
+    for trained in (False, True):  # the walk keeps one view of each image, whatever is kept without it
+        own = replace(fresh, random_walk=replace(fresh.random_walk, enabled=True))
+        context.settings["track3"]["student"] = replace(own, backbone=replace(own.backbone, trained=trained))
+        (row,) = costs.check_student_memory(context, track)
+        assert f"of 1 views of 1281167 images at {settings.views.size} px" in row.found
+        assert f"need {costs.size(need / settings.views.count)} of memory" in row.found
 
 
 def test_bytes_are_shown_for_people() -> None:
@@ -121,7 +128,10 @@ def test_a_student_adds_split_train_to_extract_and_refine_and_its_own_stage() ->
     assert on["student"] == pytest.approx(learn + predicted * 0.7)
     twice = with_student("track3", trial, enabled=True, epochs=3, rounds=2)
     assert twice["student"] == pytest.approx(2 * learn + (train + predicted) * 0.7)
+    features = train * (0.001 + 0.02)  # of one view; those of the walk are computed before those of the first round
     walked = with_student("track3", trial, enabled=True, epochs=3, random_walk=WALK)
-    assert walked["student"] == pytest.approx(learn + (train + predicted) * 0.7)
+    assert walked["student"] == pytest.approx(learn + views * features + (train + predicted) * 0.7)
     anew = with_student("track3", trial, enabled=True, epochs=3, views={"count": 0})
     assert anew["student"] == pytest.approx(train * 3 * (0.001 + 0.03) + predicted * 0.7)
+    both = with_student("track3", trial, enabled=True, epochs=3, views={"count": 0}, random_walk=WALK)
+    assert both["student"] == pytest.approx(anew["student"] + features + train * 0.7)

@@ -33,24 +33,28 @@ def test_the_trial_times_every_step_and_durations_follow(tmp_path: Path, in_proj
         assert named == ["preprocess", "train", "extract", "refine", "evaluate", "package", "report", "all stages"]
 
 
-def test_the_trial_times_the_crfs_of_the_targets(
-    tmp_path: Path, in_project: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("enabled", [False, True])
+def test_the_trial_times_the_crfs_of_the_targets_where_a_student_learns_from_them(
+    enabled: bool, tmp_path: Path, in_project: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disks = make_disks(tmp_path)
     in_project(tmp_path)
     disks.set("track1.refine.output", "label_map")
     disks.set("track1.refine.target_backgrounds", [0.3, 0.7])
+    disks.set("track1.student.enabled", enabled)
     timed: list[Prediction] = []
 
     def refine(*given: Any, **options: Any) -> Prediction:
         timed.append(refine_image(*given, **options))
         return timed[-1]
 
-    for name in ("_time_training", "_time_extraction"):
+    for name in ("_time_training", "_time_extraction", "_time_lessons", "_time_prediction"):
         monkeypatch.setattr(timing, name, lambda *given: None)
     monkeypatch.setattr(timing, "refine_image", refine)
     all_rows(disks, minutes=0.001)
-    assert {prediction.target is None for prediction in timed} == {True, False}  # Track 3 has none
+    assert {prediction.target is None for prediction in timed} == (
+        {True, False} if enabled else {True}
+    )  # Track 3: none
 
 
 def test_a_batch_that_does_not_fit_names_the_one_that_does(

@@ -40,7 +40,8 @@ def _arguments(folder: Path, params: str = PARAMS) -> list[str]:
     finish(
         folder / "refined", [write_shard(folder / "refined", 0, {"a": {"before": prediction, "after": prediction}})], {}
     )
-    finish(folder / "student", [], {})
+    for split in ("val", "test"):
+        finish(folder / "student" / split, [], {})
     write_json(folder / "metrics.json", {"images": 1, "peak_iou": 0.4375, "peak_threshold": 9})
     write_text(folder / "table.csv", "threshold,after_crf\n0,0.5\n1,0.25\n")
     write_text(folder / "per_image.csv", "id,label,predicted,iou_before,iou_after\na,x,x,0.5,0.5\n")
@@ -97,7 +98,8 @@ def _finished(run: MadeRun) -> list[str]:
         data / "manifest", data / "features", data / "maps", out / "diagnostics.json", get_track("track3")
     )
     write_text(data / "history.csv", "epoch,train_loss\n1,0.5\n")
-    finish(data / "student", [], {})
+    for split in ("val", "test"):
+        finish(data / "student" / split, [], {})
     paths = ["--params", str(run.params), "--data", str(data), "--scores", str(out)]
     return ["--track", "track3", *paths, "--out", str(run.folder / "page.html")]
 

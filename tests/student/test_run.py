@@ -20,7 +20,8 @@ from pipeline.core.store import Store
 from pipeline.core.tracks import get_track
 from pipeline.student import run as module
 from pipeline.student.network import load_student
-from pipeline.student.run import Paths, student
+from pipeline.student.run import Paths, TargetSource, student
+from pipeline.student.views import PairDataset
 from pipeline.student.walked_targets import ScoreRule
 from stages.student import main
 
@@ -32,6 +33,19 @@ def run(squares: Squares, track: str, start: str, out: Path, **changes: Any) -> 
     paths, rule = replace(squares.paths, out=out), ScoreRule.of(refine_settings())
     settings = tiny_student(start, **merge(FAST, changes))
     return student(squares.manifest, paths, settings, get_track(track), rule=rule), paths
+
+
+def note_teachers(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The stores that targets are read from, in the order of their first views."""
+    read, plain = list[Path](), TargetSource.dataset
+
+    def dataset(source: TargetSource, epoch: int) -> PairDataset:
+        if source.teacher.folder not in read:
+            read.append(source.teacher.folder)
+        return plain(source, epoch)
+
+    monkeypatch.setattr(TargetSource, "dataset", dataset)
+    return read
 
 
 def results(paths: Paths) -> dict[str, bytes]:
@@ -158,15 +172,15 @@ def test_the_second_round_learns_from_the_predictions_of_the_first(
     made: tuple[Squares, str], start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     squares, track = made
-    teachers, plain = [], module.TargetSource
-    monkeypatch.setattr(module, "TargetSource", lambda store, *rest: teachers.append(store) or plain(store, *rest))
+    teachers = note_teachers(monkeypatch)
     _, paths = run(squares, track, start, tmp_path / "data" / "student", rounds=2)
     scratch = tmp_path / "data" / "scratch" / "student" / "round-1"
-    assert [store.folder for store in teachers] == [paths.refined, scratch]
-    assert set(teachers[1].ids) == {f"train_{n}" for n in range(COUNTS["train"])}
+    assert teachers == [paths.refined, scratch]
+    second = Store(scratch)
+    assert set(second.ids) == {f"train_{n}" for n in range(COUNTS["train"])}
     if track == "track1":  # of the class of the label and no other
         for n in range(COUNTS["train"]):
-            found = decode_png(teachers[1].read(f"train_{n}")["after"], "after")
+            found = decode_png(second.read(f"train_{n}")["after"], "after")
             assert set(np.unique(found)) <= {0, n % 3 + 1}
     assert [line.split(",")[:2] for line in paths.history.read_text().splitlines()[1:]] == [
         ["1", "1"], ["1", "2"], ["2", "1"], ["2", "2"]
@@ -191,13 +205,12 @@ def test_the_first_round_learns_from_scores_that_have_walked(
 ) -> None:
     """And the second one from the predictions of the first; also where the student itself keeps no view."""
     squares, track = made
-    teachers, plain = [], module.TargetSource
-    monkeypatch.setattr(module, "TargetSource", lambda store, *rest: teachers.append(store) or plain(store, *rest))
+    teachers = note_teachers(monkeypatch)
     counts, paths = run(
         squares, track, start, tmp_path / "data" / "student", rounds=2, epochs=1, views={"count": 0}, **WALK
     )
     scratch = tmp_path / "data" / "scratch" / "student"
-    assert [store.folder for store in teachers] == [paths.refined, paths.out / "train", scratch / "round-1"]
+    assert teachers == [paths.refined, paths.out / "train", scratch / "round-1"]
     assert [path.name for path in scratch.iterdir()] == ["round-1"]
     walked = Store(paths.out / "train")
     walked.verify()

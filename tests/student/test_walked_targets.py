@@ -1,14 +1,25 @@
 """Targets that have walked: the scores they start from, that affinities are learned, and that objects are filled."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from support.helpers import CPU, refine_settings
-from support.student import SHAPE, Squares, left_half, new_student, source_of, tiny_student
+from support.helpers import COLORS, CPU, refine_settings, write_png
+from support.student import (
+    CLASSES,
+    SHAPE,
+    Squares,
+    left_half,
+    maps_of,
+    new_student,
+    source_of,
+    tiny_student,
+    write_store,
+)
 
 from pipeline.core.device import Hardware
 from pipeline.core.images import resize
@@ -16,6 +27,7 @@ from pipeline.core.store import Store
 from pipeline.extract.plan import Job
 from pipeline.refine.outputs import Evidence, class_probabilities, make_score_map, read_evidence
 from pipeline.student.predict import make_job
+from pipeline.student.refine import refine_student
 from pipeline.student.settings import StudentSettings
 from pipeline.student.walked_targets import (
     ScoreRule,
@@ -76,6 +88,29 @@ def test_the_loss_falls_and_the_walk_fills_the_object_of_which_half_is_marked(
     assert len(after) == len(labels) == 9
     assert np.mean(before) < 0.55
     assert np.mean(after) > 0.65
+
+
+def test_objects_of_two_labels_walk_apart(labeled: Squares, start: str, tmp_path: Path) -> None:
+    """A red and a blue object in one image, of each the left half is marked; the more probable class comes first."""
+    settings = options(start, random_walk={**WALK, "scale": "max"})
+    masks = {"red": np.zeros(SHAPE, bool), "blue": np.zeros(SHAPE, bool)}
+    masks["red"][8:34, 4:28], masks["blue"][14:42, 36:60] = True, True
+    image = np.full((*SHAPE, 3), 110, np.uint8)
+    for name, mask in masks.items():
+        image[mask] = COLORS[name]
+    image = np.clip(image + np.random.default_rng(0).normal(0, 12, image.shape), 0, 255).astype(np.uint8)
+    write_png(tmp_path / "both.png", image)
+    blue, red = (maps_of(CLASSES.index(name), masks[name]) for name in ("blue", "red"))
+    both = {**blue, **{name: np.concatenate([blue[name], red[name]]) for name in ("maps", "classes")}}
+    write_store(tmp_path / "maps", {"both": both})
+    walker = replace(trained(labeled, settings, 4)[0], maps=Store(tmp_path / "maps"))
+    ((job, found),) = walker.predict([make_job("both", tmp_path / "both.png", SHAPE, settings)])
+    assert (found.maps.shape, found.classes.tolist()) == ((3, 12, 16), [CLASSES.index("blue"), CLASSES.index("red")])
+    np.testing.assert_allclose(found.maps.astype(np.float32).sum(axis=0), 1.0, atol=2e-3)
+    after = refine_student(image, job.id, found, settings).after
+    assert set(np.unique(after)) == {0, *(CLASSES.index(name) + 1 for name in masks)}
+    for name, mask in masks.items():
+        assert iou(after == CLASSES.index(name) + 1, mask) > 0.65 > iou(left_half(mask), mask)
 
 
 def test_equal_seeds_walk_to_the_same_bytes(squares: Squares, start: str) -> None:
@@ -142,9 +177,12 @@ def smear(maps: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def test_with_none_the_probabilities_walk_and_the_background_with_them() -> None:
-    evidence, rule = evidence_of(stored(), (6, 10), one=False), ScoreRule(0.7, 0.4, 0.0)
-    found = walked_probabilities(evidence, rule, smear, "none")
-    np.testing.assert_array_equal(found, smear(map_probabilities(evidence, rule)))
+    """Scores 0, 1/4, 1, 0 beside a background of 1/4: shares of 0, 1/2, 4/5 and 0, of which each meets its left one."""
+    evidence = Evidence(
+        np.array([[[0.0, 0.5, 2.0, -1.0]]], np.float32), np.array([4], np.int32), np.ones(1, np.float32)
+    )
+    found = walked_probabilities(evidence, ScoreRule(2.0, 0.25, 0.0), smear, "none")
+    np.testing.assert_allclose(found[:, 0], [[1.0, 0.75, 0.35, 0.6], [0.0, 0.25, 0.65, 0.4]], rtol=1e-6)
 
 
 def test_with_max_the_maps_walk_and_the_largest_value_of_each_is_one_before_the_background_is_added() -> None:
