@@ -59,6 +59,7 @@ def test_a_key_of_the_crf_reruns_what_stands_on_it_in_one_track(finished: Checko
     assert finished.repro() == set()
 
 
+@pytest.mark.slow
 def test_pooling_of_one_track_leaves_the_other_untouched(finished: Checkout) -> None:
     untouched = {path: _sha256(path) for path in sorted(finished.file("data/track3").rglob("*")) if path.is_file()}
     assert untouched
@@ -69,11 +70,12 @@ def test_pooling_of_one_track_leaves_the_other_untouched(finished: Checkout) -> 
     assert finished.repro() == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("key", "images", "runs"),
     [
         ("test", (6, 7), {"preprocess", "extract", "refine", "student", "package", "report"}),
-        pytest.param("train", (24, 25), set(STAGES), marks=pytest.mark.slow),
+        ("train", (24, 25), set(STAGES)),
     ],
 )
 def test_a_new_image_reruns_the_stages_that_read_it(
@@ -123,6 +125,7 @@ def _is_first(marker: Path) -> bool:
     return (plan["track"], plan["train"], plan["val"], plan["test"]) == ("track3", 24, 8, 6)
 
 
+@pytest.mark.slow
 def test_a_pulled_run_has_all_that_its_stages_need(make_checkout: Callable[[], Checkout], finished: Checkout) -> None:
     """The demo's images are outs: a key of any stage can be changed where nothing was ever rendered."""
     storage, pulled = finished.file("storage"), make_checkout()
