@@ -6,12 +6,15 @@ what makes probabilities of maps in `refine`. Paths: see dvc.yaml.
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.core.auto import load_settled
+from pipeline.core.device import choose_hardware
 from pipeline.core.errors import run
 from pipeline.core.files import write_json
-from pipeline.core.manifest import read_manifest
+from pipeline.core.manifest import SPLITS, read_manifest
+from pipeline.core.scratch import open_scratch, rows_and_images
 from pipeline.core.settings import PARAMS, read_params, section
 from pipeline.core.tracks import TRACKS, get_track
 from pipeline.models.classifier import load_classifier
@@ -36,7 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rule = None
     if settings.enabled and settings.random_walk.enabled:
         rule = ScoreRule.of(load_settled(RefineSettings, args.track, "refine", args.params, manifest))
-    write_json(args.report, student(manifest, paths, settings, get_track(args.track), classifier, limit, rule))
+    inputs = [*rows_and_images(args.manifest, SPLITS), args.maps, args.refined] if settings.enabled else []
+    hardware = choose_hardware(settings.device, settings.precision, learning=settings.backbone.trained)
+    sections = [asdict(settings), asdict(rule) if rule else {}, {"precision": hardware.precision}]
+    scratch = open_scratch(args.out, "student", sections, inputs, settings.save_interval)
+    write_json(args.report, student(manifest, paths, settings, get_track(args.track), scratch, classifier, limit, rule))
+    scratch.end()
 
 
 if __name__ == "__main__":

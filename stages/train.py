@@ -6,11 +6,14 @@ alone, train as many classifiers in one pass over the images of a frozen backbon
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.core.auto import load_settled
+from pipeline.core.device import choose_hardware
 from pipeline.core.errors import run
 from pipeline.core.manifest import read_manifest
+from pipeline.core.scratch import open_scratch, rows_and_images
 from pipeline.core.settings import PARAMS
 from pipeline.core.tracks import TRACKS
 from pipeline.train.run import fit_together, save_fit
@@ -28,9 +31,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     manifest = read_manifest(args.manifest, ("train", "val"), truth=False)
     every = [load_settled(TrainSettings, args.track, "train", params, manifest) for params in args.params]
-    trained = fit_together(manifest, every, args.logs)
-    for one, model, history, report in zip(trained, args.model, args.history, args.report, strict=True):
-        save_fit(one, model, history, report)
+    one = every[0]
+    hardware = choose_hardware(one.device, one.precision, learning=one.backbone.trained)
+    sections = [*map(asdict, every), {"precision": hardware.precision}]
+    inputs = rows_and_images(args.manifest, ("train", "val"))
+    scratch = open_scratch(args.model[0], "train", sections, inputs, one.save_interval)
+    trained = fit_together(manifest, every, args.logs, scratch)
+    for fitted, model, history, report in zip(trained, args.model, args.history, args.report, strict=True):
+        save_fit(fitted, model, history, report)
+    scratch.end()
 
 
 if __name__ == "__main__":

@@ -52,6 +52,15 @@ RENAMED = {
     ),
     "refine.part_size": Renamed("refine.shard_size"),
 }
+# keys of a section that change no result: DVC does not watch them, and a stage that was stopped goes on with others
+INDECISIVE: dict[str, tuple[str, ...]] = {
+    "preprocess": ("jobs",),
+    "train": ("device", "workers", "loggers", "save_interval"),
+    "extract": ("device", "workers"),
+    "refine": ("jobs",),
+    "student": ("device", "jobs", "workers", "save_interval"),
+    "evaluate": ("jobs",),
+}
 MIGRATE = "`python -m pipeline.params.migrate FILE` rewrites files of earlier versions"
 
 EXPECTED = {  # where pydantic's message mentions JSON or has another form

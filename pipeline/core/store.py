@@ -59,13 +59,18 @@ def divide(ids: Sequence[str], at_least: int) -> list[list[str]]:
 
 def write_shard(folder: Path, number: int, items: Mapping[str, Arrays]) -> Shard:
     """Write the arrays of some images as shard `number` of the store in `folder`, atomically."""
+    file = f"shard-{number:05d}.safetensors"
+    return Shard(file, write_bytes(folder / file, shard_bytes(items)), tuple(items))
+
+
+def shard_bytes(items: Mapping[str, Arrays]) -> bytes:
+    """The arrays of some images as the content of a file that `read_shard` reads."""
     tensors = {
         f"{image_id}/{name}": np.ascontiguousarray(array)
         for image_id, arrays in items.items()
         for name, array in arrays.items()
     }
-    file = f"shard-{number:05d}.safetensors"
-    return Shard(file, write_bytes(folder / file, save(tensors)), tuple(items))
+    return save(tensors)
 
 
 def finish(folder: Path, shards: Iterable[Shard], about: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ kept; an epoch draws one view of each image. Else every epoch decodes the images
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,15 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from pipeline.core.device import Hardware, single_thread
+from pipeline.core.scratch import Scratch
 from pipeline.core.truth import IGNORE_INDEX
 from pipeline.student.network import STRIDE, StudentNetwork
 from pipeline.student.settings import StudentSettings
 from pipeline.student.targets import IGNORED, label_cells, score_cells
 from pipeline.student.views import Item, PairDataset
+from pipeline.train.checkpoints import checkpoints_of
 from pipeline.train.observers import Observer, ProgressBar
+from pipeline.train.row_tensors import RowTensors
 from pipeline.train.step import Batch
 from pipeline.train.trainer import Task, Trainer, Training
 
@@ -62,27 +66,34 @@ def fit_student(
     settings: StudentSettings,
     hardware: Hardware,
     loggers: Sequence[Observer] = (),
+    scratch: Scratch | None = None,
+    name: str = "student",
 ) -> Training:
     """Train decoder, head and, where it is not frozen, the backbone; the network has the weights of the last epoch.
+
+    Args:
+        scratch: where the training keeps its states, and goes on if it was stopped; None: nowhere
+        name: of the training there
 
     Raises:
         TrainError: if the loss is no longer a finite number
     """
     is_label, images = network.design.outputs > 1, len(dataset(0))
     network.backbone.requires_grad_(settings.backbone.trained)
-    kept = keep_views(network, dataset, settings, hardware) if settings.keeps_features else None
+    keeps = settings.keeps_features
+    views = cache(partial(keep_views, network, dataset, settings, hardware, scratch, name))
     loss = label_loss if is_label else score_loss
 
     def batches(epoch: int, start: int) -> Iterator[Batch]:
-        if kept is not None:
-            yield from kept.batches(images, settings, epoch, start)
+        if keeps:
+            yield from views().batches(images, settings, epoch, start)
             return
         order, _ = draw_views(images, settings, epoch)
         for inputs, targets in load_pairs(dataset(epoch), order[start:].tolist(), settings, hardware):
             yield inputs, make_cells(targets, is_label, settings)
 
     def loss_of(inputs: Tensor, targets: Tensor) -> Tensor:
-        logits = network(inputs) if kept is None else network.decode(kept.at_on(inputs, hardware))
+        logits = network.decode(views().at_on(inputs, hardware)) if keeps else network(inputs)
         return loss(logits, targets)
 
     task = Task(
@@ -94,7 +105,11 @@ def fit_student(
         validate=lambda: (None, None),  # no image with truth has a part in it
     )
     torch.manual_seed(settings.seed)
-    return Trainer(task, settings, hardware, [ProgressBar(settings.epochs, images), *loggers]).run()
+    observers = [ProgressBar(settings.epochs, images), *loggers]
+    trainer = Trainer(task, settings, hardware, observers, checkpoints_of(scratch, name))
+    if keeps and not trainer.finished:
+        views()  # before the first step, which finds the network in its mode
+    return trainer.run()
 
 
 def set_mode(network: StudentNetwork, settings: StudentSettings) -> None:
@@ -118,32 +133,27 @@ def make_cells(targets: Tensor, is_label: bool, settings: StudentSettings) -> Te
 
 @torch.inference_mode()
 def keep_views(
-    network: StudentNetwork, dataset: MakeDataset, settings: StudentSettings, hardware: Hardware
+    network: StudentNetwork,
+    dataset: MakeDataset,
+    settings: StudentSettings,
+    hardware: Hardware,
+    scratch: Scratch | None = None,
+    name: str = "student",
 ) -> KeptViews:
-    """Run the backbone once over all views."""
+    """Run the backbone once over all views; what an interval of the scratch folder has filled is kept there."""
     is_label, images = network.design.outputs > 1, len(dataset(0))
-    total = settings.views.count * images
+    rows = RowTensors(settings.views.count * images, scratch, f"{name}-features")
     network.eval()
-    features: list[Tensor] = []
-    targets: Tensor | None = None
-    with tqdm(total=total, desc="student, features", unit="view") as bar:
+    with tqdm(total=rows.total, initial=rows.filled, desc="student, features", unit="view") as bar:
         for view in range(settings.views.count):
-            first = view * images
-            for inputs, labels in load_pairs(dataset(view), range(images), settings, hardware):
+            order = range(images)[max(0, rows.filled - view * images) :]
+            for inputs, labels in load_pairs(dataset(view), order, settings, hardware):
                 with hardware.autocast():
                     levels = network.features(inputs.to(hardware.device, non_blocking=True))
-                cells = make_cells(labels, is_label, settings)
-                if targets is None:  # filled batch by batch: stacking a list would need twice the memory
-                    features = [_room(total, level.to("cpu", torch.bfloat16)) for level in levels]
-                    targets = _room(total, cells)
-                rows = slice(first, first + len(inputs))
-                for kept, level in zip(features, levels, strict=True):
-                    kept[rows] = level.to("cpu", torch.bfloat16)
-                targets[rows] = cells
-                first += len(inputs)
+                features = [level.to("cpu", torch.bfloat16) for level in levels]
+                rows.add([*features, make_cells(labels, is_label, settings)])
                 bar.update(len(inputs))
-    assert targets is not None
-    return KeptViews(features, targets)
+    return KeptViews(rows.tensors[:-1], rows.tensors[-1])
 
 
 def view_bytes(network: StudentNetwork, settings: StudentSettings) -> int:
@@ -153,12 +163,6 @@ def view_bytes(network: StudentNetwork, settings: StudentSettings) -> int:
         levels = network.eval().features(torch.zeros(1, 3, side, side, dtype=torch.uint8))
     cell = 4 if network.design.outputs == 1 else 1  # float32 shares, or class ids of one byte
     return sum(2 * level.numel() for level in levels) + cell * (side // STRIDE) ** 2
-
-
-def _room(count: int, like: Tensor) -> Tensor:
-    """An empty tensor for `count` rows, in the memory layout of `like`."""
-    layout = torch.channels_last if like.ndim == 4 else torch.contiguous_format
-    return torch.empty((count, *like.shape[1:]), dtype=like.dtype, memory_format=layout)
 
 
 def load_pairs(

@@ -20,7 +20,8 @@ from pipeline.core.device import Hardware, choose_hardware
 from pipeline.core.errors import TrainError
 from pipeline.core.files import write_text
 from pipeline.core.manifest import SPLITS, Manifest, Split, stored_shape
-from pipeline.core.store import Arrays, Store, divide, finish, write_shard
+from pipeline.core.scratch import Scratch
+from pipeline.core.store import Arrays, Store, divide, finish, read_shard, shard_bytes, write_shard
 from pipeline.core.tracks import Track
 from pipeline.extract.plan import Job
 from pipeline.models.backbones import normalization_of
@@ -71,16 +72,13 @@ class Paths:
         """The targets of the first round after the random walk; empty without one."""
         return self.out / "train"
 
-    def scratch(self, number: int) -> Path:
-        """The predictions of split train after a round, counted from 1, for the next one. No out."""
-        return self.out.parent / "scratch" / "student" / f"round-{number}"
-
 
 def student(
     manifest: Manifest,
     paths: Paths,
     settings: StudentSettings,
     track: Track,
+    scratch: Scratch,
     classifier: int = 0,
     limit: int = 0,
     rule: ScoreRule | None = None,
@@ -88,6 +86,8 @@ def student(
     """Train, predict split val and test, and return the contents of `student.json`.
 
     Args:
+        scratch: where each step keeps what it has finished, for a stage that was stopped; the predictions of split
+            train after a round lie there, too
         classifier: parameters of the classifier, which count beside those of the student
         limit: of both together; 0: no limit
         rule: of the stage `refine`; needed where `random_walk` is enabled
@@ -105,19 +105,20 @@ def student(
     network = new_network(settings, outputs, hardware)
     check_size(network, classifier, limit)
     source = TargetSource(refined, images, settings, is_label=outputs > 1)
-    teacher, facts = _first_teacher(manifest, network, source, paths, rule, hardware)
+    teacher, facts = _first_teacher(manifest, network, source, paths, rule, hardware, scratch)
     trainings = list[Training]()
     for number in range(settings.rounds):
         if number:
-            scratch = paths.scratch(number)
-            _predict_split(manifest, "train", network, paths.maps, scratch, settings, hardware, images)
-            teacher, network = Store(scratch), new_network(settings, outputs, hardware)
+            round_before = scratch.folder / f"round-{number}"
+            _predict_split(manifest, "train", network, paths.maps, round_before, settings, hardware, scratch, images)
+            teacher, network = Store(round_before), new_network(settings, outputs, hardware)
         source = replace(source, teacher=teacher)
-        trainings.append(fit_student(network, source.dataset, settings, hardware))
+        name = f"student-{number + 1}"
+        trainings.append(fit_student(network, source.dataset, settings, hardware, scratch=scratch, name=name))
     save_student(network, paths.model)
     write_history(paths.history, trainings)
     counts = {
-        split: _predict_split(manifest, split, network, paths.maps, paths.out / split, settings, hardware)
+        split: _predict_split(manifest, split, network, paths.maps, paths.out / split, settings, hardware, scratch)
         for split in PREDICTED
     }
     return {**_describe(track, source, network, trainings[-1], sum(counts.values()), hardware), **facts}
@@ -130,6 +131,7 @@ def _first_teacher(
     paths: Paths,
     rule: ScoreRule | None,
     hardware: Hardware,
+    scratch: Scratch,
 ) -> tuple[Store, dict[str, Any]]:
     """The store that the first round learns from, and what the report says of the random walk, if there is one.
 
@@ -141,10 +143,10 @@ def _first_teacher(
         return source.teacher, {}
     assert rule is not None  # the stage script reads it
     settings = walk_settings(source.settings)
-    net, training = fit_affinity(network, source.dataset, settings, hardware)
+    net, training = fit_affinity(network, source.dataset, settings, hardware, scratch)
     predict = Walker(network, net, Store(paths.maps), rule, settings, hardware).predict
     ids = sorted(source.images.ids)
-    _write_split(manifest, "train", ids, predict, paths.walked, settings, class_agnostic=not source.is_label)
+    _write_split(manifest, "train", ids, predict, paths.walked, settings, scratch, class_agnostic=not source.is_label)
     facts = {
         "parameters": net.parameter_count(),
         "train_loss": training.best.train_loss,
@@ -263,6 +265,7 @@ def _predict_split(
     out: Path,
     settings: StudentSettings,
     hardware: Hardware,
+    scratch: Scratch,
     targets: TrainImages | None = None,
 ) -> int:
     """Predict the images of a split that have maps into a store; return how many there are.
@@ -276,7 +279,7 @@ def _predict_split(
     wanted = sorted(labels if targets else found)
     network.eval()
     predict = partial(_predict, network=network, maps=store, labels=labels, settings=settings, hardware=hardware)
-    _write_split(manifest, split, wanted, predict, out, settings, class_agnostic=network.design.outputs == 1)
+    _write_split(manifest, split, wanted, predict, out, settings, scratch, class_agnostic=network.design.outputs == 1)
     return len(wanted)
 
 
@@ -300,9 +303,10 @@ def _write_split(
     predict: Predict,
     out: Path,
     settings: StudentSettings,
+    scratch: Scratch,
     class_agnostic: bool,
 ) -> None:
-    """Refine what is predicted of the wanted images, into a store."""
+    """Refine what is predicted of the wanted images, into a store; each chunk is kept as soon as it is refined."""
     records = {record.id: record for record in manifest.select(split)}
     shards = []
     with tqdm(total=len(wanted), desc=f"student, {split}", unit="image") as bar:
@@ -313,10 +317,22 @@ def _write_split(
                     make_job(image_id, records[image_id].file, stored_shape(records[image_id]), settings)
                     for image_id in ids[start : start + CHUNK]
                 ]
-                items |= _refine_chunk(predict, chunk, settings)
+                items |= _refined_chunk(predict, chunk, settings, scratch, f"{out.name}-{number}-{start:09d}")
                 bar.update(len(chunk))
             shards.append(write_shard(out, number, {image_id: items[image_id] for image_id in ids}))
     finish(out, shards, _about(manifest, class_agnostic))
+
+
+def _refined_chunk(
+    predict: Predict, jobs: Sequence[Job], settings: StudentSettings, scratch: Scratch, name: str
+) -> dict[str, Arrays]:
+    """The chunk that an earlier run has kept, or refined now and kept."""
+    part = scratch.find(name)
+    if part is not None:
+        return {job.id: read_shard(part, job.id) for job in jobs}
+    items = _refine_chunk(predict, jobs, settings)
+    scratch.keep(name, shard_bytes(items))
+    return items
 
 
 def _refine_chunk(predict: Predict, jobs: Sequence[Job], settings: StudentSettings) -> dict[str, Arrays]:

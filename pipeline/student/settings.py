@@ -95,6 +95,7 @@ class StudentSettings:
     crf: CrfSettings  # on the student's probabilities
     jobs: Annotated[int, Field(ge=-1)]  # processes of the CRF; -1: all cores
     workers: Count  # processes that read images; 0: none
+    save_interval: Annotated[float, Field(ge=0)]  # as train.save_interval
 
     @property
     def checkpoint(self) -> str:

@@ -6,6 +6,7 @@ the predictions of a round are, so that the first round learns from it as a late
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Self
 
 import numpy as np
@@ -14,9 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.core.device import Hardware
+from pipeline.core.scratch import Scratch
 from pipeline.core.store import Store
 from pipeline.extract.load import load_batches
 from pipeline.extract.plan import Job, by_shape
+from pipeline.models.pyramid import pyramid_channels
 from pipeline.refine.outputs import Evidence, class_probabilities, read_evidence
 from pipeline.refine.settings import RefineSettings
 from pipeline.student.affinity_net import AffinityNet, affinity_loss, grid_labels
@@ -26,6 +29,7 @@ from pipeline.student.predict import NO_CLASSES, PREDICTION_BATCH
 from pipeline.student.random_walk import transitions, walk
 from pipeline.student.refine import Probabilities
 from pipeline.student.settings import StudentSettings
+from pipeline.train.checkpoints import checkpoints_of
 from pipeline.train.observers import ProgressBar
 from pipeline.train.trainer import Task, Trainer, Training
 
@@ -64,34 +68,41 @@ def walk_settings(settings: StudentSettings) -> StudentSettings:
 
 
 def fit_affinity(
-    network: StudentNetwork, dataset: MakeDataset, settings: StudentSettings, hardware: Hardware
+    network: StudentNetwork,
+    dataset: MakeDataset,
+    settings: StudentSettings,
+    hardware: Hardware,
+    scratch: Scratch | None = None,
 ) -> tuple[AffinityNet, Training]:
     """Train an affinity net on the features of the network's backbone, which stays as it is.
 
     Args:
         settings: of `walk_settings`
+        scratch: as of `fit_student`
 
     Raises:
         TrainError: if the loss is no longer a finite number
     """
     images, options = len(dataset(0)), settings.random_walk
-    kept = keep_views(network, dataset, settings, hardware)
+    views = cache(partial(keep_views, network, dataset, settings, hardware, scratch, "affinity"))
     torch.manual_seed(settings.seed)
-    net = AffinityNet([level.shape[1] for level in kept.features], options.width).to(hardware.device)
+    channels = pyramid_channels(network.backbone, network.design.backbone)
+    net = AffinityNet(channels, options.width).to(hardware.device)
 
     def loss_of(rows: Tensor, targets: Tensor) -> Tensor:
         labels = grid_labels(targets, settings.targets)
-        return affinity_loss(net(kept.at_on(rows, hardware)), labels, options.radius)
+        return affinity_loss(net(views().at_on(rows, hardware)), labels, options.radius)
 
     task = Task(
         module=net,
         loss=loss_of,
-        train_batches=lambda epoch, start: kept.batches(images, settings, epoch, start),
+        train_batches=lambda epoch, start: views().batches(images, settings, epoch, start),
         images=images,
         set_mode=net.train,
         validate=lambda: (None, None),  # no image with truth has a part in it
     )
-    return net, Trainer(task, settings, hardware, [ProgressBar(settings.epochs, images)]).run()
+    observers, checkpoints = [ProgressBar(settings.epochs, images)], checkpoints_of(scratch, "affinity")
+    return net, Trainer(task, settings, hardware, observers, checkpoints).run()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from pipeline.core.device import Hardware
+from pipeline.core.scratch import Scratch
 from pipeline.models.classifier import Classifier
 from pipeline.train.augment import plain_view, training_view
+from pipeline.train.checkpoints import Checkpoints
 from pipeline.train.data import ViewDataset, batches
 from pipeline.train.observers import Observer, ProgressBar
+from pipeline.train.row_tensors import RowTensors
 from pipeline.train.settings import TrainSettings
 from pipeline.train.split import TrainingData, draw_order
 from pipeline.train.step import Batch
@@ -44,20 +47,26 @@ def pool_views(
     data: TrainingData,
     settings: TrainSettings,
     hardware: Hardware,
+    scratch: Scratch | None = None,
 ) -> list[PooledFeatures]:
     """Run the backbone once over all views; pool its features with each of `pools`."""
     view = training_view(settings, classifier.method)
     files = [data.train_files[n] for n in data.train.kept]
     val_files = [data.val_files[n] for n in data.val.kept]
-    # filled view by view: stacking a list would need twice the memory
-    shape = (len(pools), settings.views, len(files), classifier.head.in_features)
-    train = torch.empty(shape, dtype=torch.float16)  # (P, V, N, C)
+    train = RowTensors(settings.views * len(files), scratch, "features-train")
     for v in range(settings.views):
         dataset = ViewDataset(files, view, settings.seed, v)
-        train[:, v] = _pool_all(classifier, pools, dataset, settings, hardware, f"view {v + 1}")
+        _pool_all(classifier, pools, dataset, settings, hardware, train, first=v * len(files), title=f"view {v + 1}")
+    train.keep()
+    val = RowTensors(len(val_files), scratch, "features-val")
     plain = ViewDataset(val_files, plain_view(settings.resize), settings.seed)
-    val = _pool_all(classifier, pools, plain, settings, hardware, "val")
-    return [PooledFeatures(*pair) for pair in zip(train, val, strict=True)]
+    _pool_all(classifier, pools, plain, settings, hardware, val, first=0, title="val")
+    val.keep()
+    empty = torch.empty(0, classifier.head.in_features, dtype=torch.float16)  # where there are no val images
+    return [
+        PooledFeatures(of_train.view(settings.views, len(files), -1), of_val)
+        for of_train, of_val in zip(train.tensors, val.tensors or [empty] * len(pools), strict=True)
+    ]
 
 
 @torch.inference_mode()
@@ -67,19 +76,23 @@ def _pool_all(
     dataset: ViewDataset,
     settings: TrainSettings,
     hardware: Hardware,
+    pooled: RowTensors,
+    first: int,
     title: str,
-) -> Tensor:
-    """Features of every image of a dataset, pooled in each way. Shape: (P, N, C), float16"""
+) -> None:
+    """Add the features of every image of a dataset, pooled in each way: (N, C), float16.
+
+    Args:
+        first: the row of the first image; images whose rows are filled are left out
+    """
     classifier.eval()
-    pooled = torch.empty(len(pools), len(dataset), classifier.head.in_features, dtype=torch.float16)
-    with tqdm(total=len(dataset), desc=f"features, {title}", unit="image") as bar:
-        for images, positions in batches(dataset, range(len(dataset)), settings, hardware):
+    start = min(max(0, pooled.filled - first), len(dataset))
+    with tqdm(total=len(dataset), initial=start, desc=f"features, {title}", unit="image") as bar:
+        for images, _ in batches(dataset, range(len(dataset)), settings, hardware, start):
             with hardware.autocast():
                 features = classifier.features(images.to(hardware.device, non_blocking=True))
-            for row, pool in zip(pooled, pools, strict=True):
-                row[positions] = pool(features).to("cpu", torch.float16)
+            pooled.add([pool(features).to("cpu", torch.float16) for pool in pools])
             bar.update(len(images))
-    return pooled
 
 
 def fit_head(
@@ -89,6 +102,7 @@ def fit_head(
     settings: TrainSettings,
     hardware: Hardware,
     loggers: Sequence[Observer] = (),
+    checkpoints: Checkpoints | None = None,
 ) -> Training:
     """Train a head on pooled features; each epoch draws one view of each image."""
 
@@ -116,4 +130,4 @@ def fit_head(
         set_mode=head.train,
         validate=lambda: validate(head, val_batches(), settings, in_float32),
     )
-    return Trainer(task, settings, in_float32, [ProgressBar(settings.epochs, images), *loggers]).run()
+    return Trainer(task, settings, in_float32, [ProgressBar(settings.epochs, images), *loggers], checkpoints).run()

@@ -15,8 +15,10 @@ from torch import Tensor
 
 from pipeline.core.device import Hardware
 from pipeline.core.errors import TrainError
+from pipeline.core.scratch import Scratch
 from pipeline.models.classifier import Classifier
 from pipeline.train.augment import plain_view, training_view
+from pipeline.train.checkpoints import checkpoints_of
 from pipeline.train.data import ViewDataset, batches
 from pipeline.train.head import fit_head, pool_views
 from pipeline.train.observers import Observer, ProgressBar
@@ -33,6 +35,7 @@ def fit_network(
     settings: TrainSettings,
     hardware: Hardware,
     loggers: Sequence[Observer] = (),
+    scratch: Scratch | None = None,
 ) -> tuple[Training, Training | None]:
     """Train everything that is not frozen; return the history, and that of the head alone where it was trained first.
 
@@ -44,7 +47,7 @@ def fit_network(
             f"train.head_epochs: expected 0 with train.method {settings.method!r}, got {settings.head_epochs}; "
             "its loss needs more than pooled features"
         )
-    start = _fit_head_first(classifier, data, settings, hardware) if settings.head_epochs else None
+    start = _fit_head_first(classifier, data, settings, hardware, scratch) if settings.head_epochs else None
     view, images = training_view(settings, classifier.method), len(data.train.kept)
 
     def train_batches(epoch: int, start: int) -> Iterator[Batch]:
@@ -70,14 +73,15 @@ def fit_network(
     )
     torch.manual_seed(settings.seed)
     observers = [ProgressBar(settings.epochs, images), *loggers]
-    return Trainer(task, settings, hardware, observers).run(), start
+    return Trainer(task, settings, hardware, observers, checkpoints_of(scratch, "network")).run(), start
 
 
 def _fit_head_first(
-    classifier: Classifier, data: TrainingData, settings: TrainSettings, hardware: Hardware
+    classifier: Classifier, data: TrainingData, settings: TrainSettings, hardware: Hardware, scratch: Scratch | None
 ) -> Training:
-    (features,) = pool_views(classifier, [classifier.pool], data, settings, hardware)
-    return fit_head(classifier.head, features, data, replace(settings, epochs=settings.head_epochs), hardware)
+    (features,) = pool_views(classifier, [classifier.pool], data, settings, hardware, scratch)
+    brief, checkpoints = replace(settings, epochs=settings.head_epochs), checkpoints_of(scratch, "head")
+    return fit_head(classifier.head, features, data, brief, hardware, checkpoints=checkpoints)
 
 
 def _rows(targets: Targets, positions: Tensor) -> Tensor:

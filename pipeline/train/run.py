@@ -14,9 +14,11 @@ from pipeline.core.errors import SettingsError
 from pipeline.core.files import write_json, write_text
 from pipeline.core.images import read_rgb, resize_image
 from pipeline.core.manifest import Manifest
+from pipeline.core.scratch import Scratch
 from pipeline.models.cell_offset import FEWEST_CELLS, Offset, measure_offset
 from pipeline.models.classifier import Classifier, save_classifier
 from pipeline.train.build import new_classifier
+from pipeline.train.checkpoints import checkpoints_of
 from pipeline.train.head import fit_head, pool_views
 from pipeline.train.network import fit_network
 from pipeline.train.observers import make_loggers
@@ -65,10 +67,15 @@ def fit(manifest: Manifest, settings: TrainSettings, logs: Path = Path("logs")) 
     return one
 
 
-def fit_together(manifest: Manifest, every: Sequence[TrainSettings], logs: Path = Path("logs")) -> list[Fit]:
+def fit_together(
+    manifest: Manifest, every: Sequence[TrainSettings], logs: Path = Path("logs"), scratch: Scratch | None = None
+) -> list[Fit]:
     """Train several heads on one frozen backbone, which differ in their pooling alone, each as `fit` would.
 
     A single run may train its backbone, and is logged.
+
+    Args:
+        scratch: where the training keeps its states, and goes on if it was stopped; None: nowhere
 
     Raises:
         TrainError: as `fit`
@@ -88,11 +95,14 @@ def fit_together(manifest: Manifest, every: Sequence[TrainSettings], logs: Path 
         )
     loggers = make_loggers(settings.loggers, logs) if len(every) == 1 else []
     if pools_alone:
-        pooled = pool_views(first, [classifier.pool for classifier in classifiers], data, settings, hardware)
-        heads = zip(classifiers, pooled, strict=True)
-        trainings = [fit_head(one.head, features, data, settings, hardware, loggers) for one, features in heads]
+        pooled = pool_views(first, [classifier.pool for classifier in classifiers], data, settings, hardware, scratch)
+        heads = enumerate(zip(classifiers, pooled, strict=True))
+        trainings = [
+            fit_head(one.head, features, data, settings, hardware, loggers, checkpoints_of(scratch, f"head-{n}"))
+            for n, (one, features) in heads
+        ]
     else:
-        training, start = fit_network(first, data, settings, hardware, loggers)
+        training, start = fit_network(first, data, settings, hardware, loggers, scratch)
         trainings = [training]
     offset = find_offset(first, data.train_files, settings, hardware)
     for classifier in classifiers:

@@ -68,7 +68,11 @@ class TrainState:
         return float(self.loss_sum) / max(1, self.images)
 
     def write(self, path: Path) -> None:
-        """Write the state as one safetensors file, completely or not at all; what is no tensor is JSON in its header.
+        """Write the state to a file, completely or not at all."""
+        write_bytes(path, self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """The state as the content of one safetensors file; what is no tensor is JSON in its header.
 
         The random state is that of torch on the CPU and on the device of the module; nothing else is drawn from a
         generator with a memory.
@@ -91,7 +95,7 @@ class TrainState:
         }
         # a copy: safetensors refuses tensors that share memory, as the best weights may share it with the module
         stored = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-        write_bytes(path, safetensors.torch.save(stored, metadata={"state": json.dumps(values)}))
+        return safetensors.torch.save(stored, metadata={"state": json.dumps(values)})
 
     def read(self, path: Path) -> None:
         """Take over a written state; module, optimizer and schedule must be built as they were.

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pipeline.core.device import Hardware
 from pipeline.models.methods.base import Criterion
+from pipeline.train.checkpoints import Checkpoints
 from pipeline.train.observers import Observer
 from pipeline.train.optimizer import make_optimizer, rate_factor
 from pipeline.train.settings import LoopSettings, TrainSettings
@@ -56,15 +57,26 @@ class Training:
 
 
 class Trainer:
-    """Trains the module of a task from any state on; `run` is the whole of it, `advance` a single step."""
+    """Trains the module of a task from any state on; `run` is the whole of it, `advance` a single step.
+
+    With `checkpoints`, it starts from the last state that is kept there, and `run` keeps its own.
+    """
 
     def __init__(
-        self, task: Task, settings: LoopSettings, hardware: Hardware, observers: Sequence[Observer] = ()
+        self,
+        task: Task,
+        settings: LoopSettings,
+        hardware: Hardware,
+        observers: Sequence[Observer] = (),
+        checkpoints: Checkpoints | None = None,
     ) -> None:
         self.task, self.settings, self.hardware, self.observers = task, settings, hardware, observers
+        self.checkpoints = checkpoints
         self.state = new_state(task.module, task.images, settings, hardware)
         self._batches: Iterator[Batch] = iter(())
         self._place: tuple[int, int] | None = None  # epoch and images at which the batches stand
+        if checkpoints is not None:
+            checkpoints.restore(self.state, settings, task.images)
 
     @property
     def finished(self) -> bool:
@@ -80,6 +92,8 @@ class Trainer:
         try:
             while not self.finished:
                 self.advance()
+                if self.checkpoints is not None:
+                    self.checkpoints.write_if_due(self.state, self.finished)
         finally:
             for observer in self.observers:
                 observer.close()

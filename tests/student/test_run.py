@@ -1,7 +1,7 @@
 """The stage `student`: what it leaves, what it learns from, and what it never reads."""
 
 import csv
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from pipeline.core import images, truth
 from pipeline.core.errors import TrainError
 from pipeline.core.images import decode_png
 from pipeline.core.manifest import from_rows, write_manifest
+from pipeline.core.scratch import open_scratch
 from pipeline.core.settings import write_yaml
 from pipeline.core.store import Store
 from pipeline.core.tracks import get_track
@@ -32,7 +33,8 @@ WALK = {"random_walk": {"enabled": True, "epochs": 2}}
 def run(squares: Squares, track: str, start: str, out: Path, **changes: Any) -> tuple[dict[str, Any], Paths]:
     paths, rule = replace(squares.paths, out=out), ScoreRule.of(refine_settings())
     settings = tiny_student(start, **merge(FAST, changes))
-    return student(squares.manifest, paths, settings, get_track(track), rule=rule), paths
+    scratch = open_scratch(paths.out, "student", [asdict(settings)], [], minutes=1e6)
+    return student(squares.manifest, paths, settings, get_track(track), scratch, rule=rule), paths
 
 
 def note_teachers(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
@@ -174,9 +176,9 @@ def test_the_second_round_learns_from_the_predictions_of_the_first(
     squares, track = made
     teachers = note_teachers(monkeypatch)
     _, paths = run(squares, track, start, tmp_path / "data" / "student", rounds=2)
-    scratch = tmp_path / "data" / "scratch" / "student" / "round-1"
-    assert teachers == [paths.refined, scratch]
-    second = Store(scratch)
+    (scratch,) = (tmp_path / "data" / "scratch" / "student").iterdir()
+    assert teachers == [paths.refined, scratch / "round-1"]
+    second = Store(scratch / "round-1")
     assert set(second.ids) == {f"train_{n}" for n in range(COUNTS["train"])}
     if track == "track1":  # of the class of the label and no other
         for n in range(COUNTS["train"]):
@@ -190,7 +192,7 @@ def test_the_second_round_learns_from_the_predictions_of_the_first(
 
 
 def test_a_run_learns_from_no_round_of_an_earlier_one(squares: Squares, start: str, tmp_path: Path) -> None:
-    """The scratch folder has the same name in both, and one process opens it twice."""
+    """What it has kept is of another fingerprint."""
     run(squares, "track3", start, tmp_path / "same" / "student", rounds=2)
     _, paths = run(squares, "track3", start, tmp_path / "same" / "student", rounds=2, seed=1)
     _, fresh = run(squares, "track3", start, tmp_path / "fresh" / "student", rounds=2, seed=1)
@@ -209,9 +211,8 @@ def test_the_first_round_learns_from_scores_that_have_walked(
     counts, paths = run(
         squares, track, start, tmp_path / "data" / "student", rounds=2, epochs=1, views={"count": 0}, **WALK
     )
-    scratch = tmp_path / "data" / "scratch" / "student"
+    (scratch,) = (tmp_path / "data" / "scratch" / "student").iterdir()
     assert teachers == [paths.refined, paths.out / "train", scratch / "round-1"]
-    assert [path.name for path in scratch.iterdir()] == ["round-1"]
     walked = Store(paths.out / "train")
     walked.verify()
     assert set(walked.ids) == {f"train_{n}" for n in range(COUNTS["train"])}
@@ -238,7 +239,6 @@ def test_a_random_walk_changes_what_is_learned_and_what_is_reported(
     assert "random_walk" not in plain
     empty = Store(once.out / "train")
     assert (len(empty), empty.about) == (0, Store(once.out / "val").about)
-    assert not (tmp_path / "plain" / "scratch").exists()
     counts, walked = run(squares, track, start, tmp_path / "walked" / "student", epochs=1, **WALK)
     assert counts.keys() - plain.keys() == {"random_walk"}
     assert results(walked)["model/weights.safetensors"] != results(once)["model/weights.safetensors"]

@@ -41,7 +41,7 @@ def test_the_head_learns_in_float32_whatever_the_precision_of_the_backbone(
 ) -> None:
     seen = []
 
-    def see(task: Any, settings: TrainSettings, hardware: Any, observers: Any) -> None:
+    def see(task: Any, settings: TrainSettings, hardware: Any, *rest: Any) -> None:
         seen.append(hardware.precision)
         raise StopIteration
 
