@@ -5,11 +5,13 @@ Settings: `tracks.<track>.preprocess` in params.yaml. Paths: see dvc.yaml.
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.core.errors import run
 from pipeline.core.files import write_json
 from pipeline.core.manifest import write_manifest
+from pipeline.core.scratch import open_scratch
 from pipeline.core.settings import PARAMS, load_section
 from pipeline.core.tracks import TRACKS, get_track
 from pipeline.preprocess.drawn import pack_drawn
@@ -29,10 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings = load_section(PreprocessSettings, f"tracks.{args.track}.preprocess", args.params)
     track = get_track(args.track)
     listed = pack_drawn(list_images(settings.source, track, settings.jobs), settings.source, args.drawn)
-    inspection = inspect(listed, settings)
+    scratch = open_scratch(args.report, "preprocess", [asdict(settings)], [])
+    inspection = inspect(listed, settings, scratch)
     track.check_class_count(len(inspection.manifest.classes))
     write_manifest(args.manifest, inspection.manifest)
     write_json(args.report, summarize(inspection))
+    scratch.end()
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 
+from pipeline.core.signals import end_on_signals
+
 
 class PipelineError(Exception):
     """Base of all errors below: catch this one to catch them all."""
@@ -42,7 +44,11 @@ class SubmissionError(PipelineError):
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a program; an error that this project raises on purpose ends it with one message, without a traceback."""
+    """Run a program; an error that this project raises on purpose ends it with one message, without a traceback.
+
+    Ctrl-C and SIGTERM end it at once, see `end_on_signals`.
+    """
+    end_on_signals()
     try:
         main()
     except PipelineError as error:

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import joblib
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.images import decode_png
 from pipeline.core.manifest import MaskKind, Record, read_manifest
+from pipeline.core.processes import in_processes
 from pipeline.core.store import Arrays, Store
 from pipeline.core.tracks import Track
 from pipeline.core.truth import IGNORE_INDEX, has_foreground, has_label_map, read_foreground, read_label_map
@@ -211,8 +211,7 @@ def _count_all(plan: Plan, records: Sequence[Record], jobs: int) -> Pair:
     chunks = [records[start : start + CHUNK] for start in range(0, len(records), CHUNK)]
     if len(chunks) == 1:  # starting processes would take longer than counting
         return count_images(plan, records)
-    work = joblib.Parallel(n_jobs=jobs, return_as="generator")
-    return _total(work(joblib.delayed(count_images)(plan, chunk) for chunk in chunks))
+    return _total(in_processes(partial(count_images, plan), chunks, jobs))
 
 
 def count_images(plan: Plan, records: Sequence[Record]) -> Pair:

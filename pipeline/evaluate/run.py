@@ -4,11 +4,11 @@ import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
-import joblib
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,6 +16,7 @@ from pipeline.core.errors import ScoreError, StoreError, sample
 from pipeline.core.files import write_json, write_text
 from pipeline.core.images import decode_png
 from pipeline.core.manifest import Record, read_manifest
+from pipeline.core.processes import in_processes
 from pipeline.core.store import Store, submitted
 from pipeline.core.tracks import Track
 from pipeline.evaluate.advice import advice
@@ -159,8 +160,7 @@ def _score_all(plan: Plan, records: Sequence[Record]) -> Result:
     total = Result(plan.scorer(), Classification())
     if len(chunks) == 1:  # starting processes would take longer than scoring
         return score_images(plan, records)
-    work = joblib.Parallel(n_jobs=plan.context.settings.jobs, return_as="generator")
-    for part in work(joblib.delayed(score_images)(plan, chunk) for chunk in chunks):
+    for part in in_processes(partial(score_images, plan), chunks, plan.context.settings.jobs):
         total.scorer.merge(part.scorer)
         total.classification.merge(part.classification)
         total.classes_from_labels += part.classes_from_labels

@@ -4,10 +4,11 @@ Pixels are read as the stages read them, in stored order: the EXIF orientation i
 pixels.
 """
 
+import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pipeline.core.errors import DataError, PipelineError
-from pipeline.core.files import write_bytes, write_json
+from pipeline.core.files import read_json, sha256, write_bytes, write_json
 from pipeline.core.images import MAX_PIXELS, encode_jpeg, encode_png, read_rgb, read_size
+from pipeline.core.scratch import SCRATCH, Scratch, open_scratch
 from pipeline.extract.load import batch_positions
 from pipeline.extract.plan import Job, by_shape
 from pipeline.predict.paths import find_images, output_names
@@ -63,7 +65,8 @@ def predict_files(predictor: Predictor, paths: Iterable[Path | str] | Path | str
     `<name>` is the stem of the file, numbered where two files have the same (`output_names`). Images are decoded batch
     by batch; a batch has at most `extract.batch_size` images, and no more pixels than one image may have. An image that
     cannot be read or predicted is listed and left out. Files of earlier calls in `out` are replaced where names are the
-    same, and stay otherwise.
+    same, and stay otherwise. A call that was stopped is gone on with by the next one of the same run, options and
+    images: batches whose files are all there are not predicted again.
 
     Args:
         predictor: a finished run
@@ -74,23 +77,77 @@ def predict_files(predictor: Predictor, paths: Iterable[Path | str] | Path | str
         DataError: if the paths lead to no image at all
     """
     given, out = [paths] if isinstance(paths, (str, Path)) else list(paths), Path(out)
-    files, skipped = find_images(given, [out / name for name in (MASKS, SCORES, OVERLAYS)])
+    files, skipped = find_images(given, [out / name for name in (MASKS, SCORES, OVERLAYS, SCRATCH)])
     if not files:
         raise DataError(f"expected images to predict, found none in {[str(path) for path in given]}")
     names = dict(zip(map(str, files), output_names(files), strict=True))
     jobs = _plan(predictor, files, skipped)
+    scratch = _open_scratch(predictor, jobs, names, out)
     entries: dict[str, dict[str, Any]] = {}
     with tqdm(total=len(jobs), desc="predict", unit="image") as bar:
-        for batch in _batches(jobs, predictor.run.extract.batch_size):
-            for file, image, prediction in _predict(predictor, batch, skipped):
-                try:
-                    _write(out, names[file], image, prediction)
-                except OSError as error:  # such as a name that is too long
-                    skipped[file] = f"expected a folder that takes its prediction, got {error}"
-                    continue
-                entries[file] = _describe(file, names[file], prediction)
+        for number, batch in enumerate(_batches(jobs, predictor.run.extract.batch_size)):
+            name = f"batch-{number:09d}"
+            done = _find_batch(scratch, name, out)
+            if done is None:
+                done = _predict_and_write(predictor, batch, names, out)
+                scratch.keep(name, json.dumps(asdict(done)).encode())
+            entries |= done.entries
+            skipped |= done.skipped
             bar.update(len(batch))
-    return _finish(predictor, out, entries, skipped)
+    summary = _finish(predictor, out, entries, skipped)
+    scratch.end()
+    return summary
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What became of the images of a batch.
+
+    Attributes:
+        entries: of `predictions.json`, by path
+        skipped: why an image was not predicted, by path
+        written: sha256 of the files, by path below the folder of the call
+    """
+
+    entries: dict[str, dict[str, Any]] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    written: dict[str, str] = field(default_factory=dict)
+
+
+def _open_scratch(predictor: Predictor, jobs: Sequence[Job], names: Mapping[str, str], out: Path) -> Scratch:
+    """What a stopped call of this run, these options and these images has kept."""
+    run, hardware = predictor.run, predictor.hardware
+    options = {"stage": predictor.stage, "threshold": predictor.threshold, "precision": hardware.precision}
+    images = [[printable(job.id), names[job.id], *_version(job.file)] for job in jobs]
+    parts = ("model", "student/model", "extract.json", "refine.json", "student.json")
+    return open_scratch(out / REPORT, "predict", [options, {"images": images}], [run.folder / part for part in parts])
+
+
+def _version(file: Path) -> tuple[int, int]:
+    about = file.stat()
+    return about.st_size, about.st_mtime_ns
+
+
+def _find_batch(scratch: Scratch, name: str, out: Path) -> Batch | None:
+    """A batch that a stopped call has finished, if all its files are as it left them."""
+    part = scratch.find(name)
+    if part is None:
+        return None
+    batch = Batch(**read_json(part))
+    whole = all((out / path).is_file() and sha256(out / path) == digest for path, digest in batch.written.items())
+    return batch if whole else None
+
+
+def _predict_and_write(predictor: Predictor, jobs: Sequence[Job], names: Mapping[str, str], out: Path) -> Batch:
+    batch = Batch()
+    for file, image, prediction in _predict(predictor, jobs, batch.skipped):
+        try:
+            batch.written.update(_write(out, names[file], image, prediction))
+        except OSError as error:  # such as a name that is too long
+            batch.skipped[file] = f"expected a folder that takes its prediction, got {error}"
+            continue
+        batch.entries[file] = _describe(file, names[file], prediction)
+    return batch
 
 
 def _plan(predictor: Predictor, files: Sequence[Path], skipped: dict[str, str]) -> list[Job]:
@@ -146,10 +203,14 @@ def _reason(error: Exception, file: Path) -> str:
     return str(error).removeprefix(f"{file}: ")
 
 
-def _write(out: Path, name: str, image: Pixels, prediction: ImagePrediction) -> None:
-    write_bytes(out / MASKS / f"{name}.png", encode_png(np.where(prediction.mask, 255, 0).astype(np.uint8)))
-    write_bytes(out / SCORES / f"{name}.png", encode_png(prediction.prediction))
-    write_bytes(out / OVERLAYS / f"{name}.jpg", encode_jpeg(draw(image, prediction)))
+def _write(out: Path, name: str, image: Pixels, prediction: ImagePrediction) -> dict[str, str]:
+    """Write the files of an image; return the sha256 of each."""
+    files = {
+        f"{MASKS}/{name}.png": encode_png(np.where(prediction.mask, 255, 0).astype(np.uint8)),
+        f"{SCORES}/{name}.png": encode_png(prediction.prediction),
+        f"{OVERLAYS}/{name}.jpg": encode_jpeg(draw(image, prediction)),
+    }
+    return {path: write_bytes(out / path, data) for path, data in files.items()}
 
 
 def draw(image: Pixels, prediction: ImagePrediction) -> Pixels:

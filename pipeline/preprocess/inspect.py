@@ -2,18 +2,23 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import TypeAdapter
 
-from pipeline.core.archives import content_digest, file_size
+from pipeline.core.archives import archive_of, content_digest, file_size
 from pipeline.core.errors import DataError, sample
 from pipeline.core.images import read_mask, read_rgb
 from pipeline.core.manifest import SCHEMA, SPLITS, Box, Manifest, MaskKind, Record
+from pipeline.core.processes import in_processes
+from pipeline.core.reuse import digest
+from pipeline.core.scratch import Scratch
 from pipeline.preprocess.folders import ProblemsError
 from pipeline.preprocess.image_header import read_header
 from pipeline.preprocess.known_defects import has_foreground, header_quirks, kind_of_masks, wrong_values
@@ -52,13 +57,16 @@ class Inspection:
     opened: bool = False  # whether the files have been opened
 
 
-def inspect(manifest: Manifest, settings: PreprocessSettings) -> Inspection:
+def inspect(manifest: Manifest, settings: PreprocessSettings, scratch: Scratch | None = None) -> Inspection:
     """Check a manifest and, unless `check` is `list`, every file behind it.
 
     `check: list` opens no file, `header` reads sizes and masks, `decode` also every pixel of every image.
     `on_bad_image: skip` leaves unreadable train images out and names them; val and test images are never left out,
     because each needs a prediction. An image that is a mask is always an error, see `leaked_masks`; `list` finds it by
     its path, not by its bytes.
+
+    Args:
+        scratch: where what was found is kept, for a stage that was stopped; None: nowhere
 
     Raises:
         DataError: with all problems, of which the message shows some
@@ -68,7 +76,7 @@ def inspect(manifest: Manifest, settings: PreprocessSettings) -> Inspection:
     if settings.check == "list":
         _check_splits(manifest, settings)
         return Inspection(manifest)
-    findings = _inspect_all(manifest, settings)
+    findings = _inspect_all(manifest, settings, scratch)
     kind = _find_mask_kind(manifest, findings) if settings.finds_mask_kind else manifest.mask_kind
     problems = _problems(manifest, findings, kind)
     skip = settings.on_bad_image == "skip"
@@ -90,12 +98,12 @@ def _stop_if_any(manifest: Manifest, lines: Sequence[str]) -> None:
 # --- every file, opened once ------------------------------------------------------------------------------------------
 
 
-def _inspect_all(manifest: Manifest, settings: PreprocessSettings) -> list[Finding]:
+def _inspect_all(manifest: Manifest, settings: PreprocessSettings, scratch: Scratch | None) -> list[Finding]:
     decode, cut_boxes = settings.check == "decode", settings.cuts_boxes
     if len(manifest) <= CHUNK:  # starting processes would take longer than the checks
         return _inspect_records(list(manifest), decode, cut_boxes)
-    tasks = (joblib.delayed(_inspect_records)(chunk, decode, cut_boxes) for chunk in _chunks(manifest))
-    return [finding for chunk in joblib.Parallel(n_jobs=settings.jobs)(tasks) for finding in chunk]
+    work = partial(_kept_or_inspected, decode=decode, cut_boxes=cut_boxes, scratch=scratch)
+    return [finding for chunk in in_processes(work, _chunks(manifest), settings.jobs) for finding in chunk]
 
 
 def _chunks(manifest: Manifest) -> Iterator[list[Record]]:
@@ -103,6 +111,33 @@ def _chunks(manifest: Manifest) -> Iterator[list[Record]]:
     records = iter(manifest)
     while chunk := list(islice(records, CHUNK)):
         yield chunk
+
+
+def _kept_or_inspected(
+    records: Sequence[Record], decode: bool, cut_boxes: bool, scratch: Scratch | None
+) -> list[Finding]:
+    """What an earlier run found of these files, or finds now and keeps."""
+    if scratch is None:
+        return _inspect_records(records, decode, cut_boxes)
+    adapter = TypeAdapter(list[Finding])
+    name = f"files-{digest([[repr(record), _version(record.file), _version(record.mask)] for record in records])}"
+    part = scratch.find(name)
+    if part is not None:
+        return adapter.validate_json(part.read_bytes())
+    findings = _inspect_records(records, decode, cut_boxes)
+    scratch.keep(name, adapter.dump_json(findings))
+    return findings
+
+
+def _version(path: Path | None) -> tuple[int, int] | None:
+    """Size and time of the last change of a file, or of the zip that it lies in; None if there is none."""
+    if path is None:
+        return None
+    try:
+        about = (archive_of(path) or path).stat()
+    except OSError:
+        return None
+    return about.st_size, about.st_mtime_ns
 
 
 def _inspect_records(records: Sequence[Record], decode: bool, cut_boxes: bool) -> list[Finding]:

@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 
 import cv2
-import joblib
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
@@ -24,6 +23,7 @@ from pipeline.core.archives import content_digest
 from pipeline.core.errors import MapError, StoreError, sample
 from pipeline.core.images import encode_png, read_rgb
 from pipeline.core.manifest import SPLITS, Manifest, Split
+from pipeline.core.processes import in_processes
 from pipeline.core.reuse import Finished, arrays_digest, finished_of
 from pipeline.core.store import Arrays, Shard, Store, divide, finish, write_shard
 from pipeline.core.tracks import MOST_CLASSES
@@ -112,10 +112,8 @@ def _refine_all(
         the key under which each image is kept, and how many images an earlier run had kept
     """
     # workers get paths and ids: arrays would be copied to every one of them
-    run = joblib.delayed(partial(_refine_task, maps=maps, settings=settings, finished=finished))
-    results = joblib.Parallel(n_jobs=settings.jobs, return_as="generator_unordered")(
-        run(number, work) for number, work in enumerate(tasks)
-    )
+    run = partial(_refine_task, maps=maps, settings=settings, finished=finished)
+    results = in_processes(run, enumerate(tasks), settings.jobs, ordered=False)
     keys, reused = dict[str, str](), 0
     with tqdm(total=sum(map(len, tasks)), desc="refine", unit="image") as bar:
         for done, again in results:
@@ -126,13 +124,14 @@ def _refine_all(
 
 
 def _refine_task(
-    number: int, work: Work, *, maps: Path, settings: RefineSettings, finished: Finished
+    task: tuple[int, Work], *, maps: Path, settings: RefineSettings, finished: Finished
 ) -> tuple[dict[str, str], int]:
     """Some images, in a process of its own; they are kept at once, so that a run that is stopped loses few.
 
     Returns as `_refine_all`.
     """
     cv2.setNumThreads(1)  # the processes are the parallelism
+    number, work = task
     store = Store(maps)
     keys = finished.keys(
         {image_id: [content_digest(file), arrays_digest(store.read(image_id))] for image_id, file in work.items()}

@@ -32,9 +32,13 @@ class Probabilities:
     classes: NDArray[np.int32]
 
 
-def refine_file(file: Path, image_id: str, found: Probabilities, settings: StudentSettings) -> Arrays:
-    """What is stored of one image: `before` and `after` as in `refine`, and `foreground` in Track 1; one task of a
-    process."""
+def refine_file(task: tuple[Path, str, Probabilities], settings: StudentSettings) -> Arrays:
+    """What is stored of one image: `before` and `after` as in `refine`, and `foreground` in Track 1.
+
+    Args:
+        task: of a process: the file of an image, its id, and what the network says of it
+    """
+    file, image_id, found = task
     cv2.setNumThreads(1)  # the processes are the parallelism
     prediction = refine_student(read_rgb(file), image_id, found, settings)
     stored = dict(as_arrays(prediction))

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import joblib
 import pandas as pd
 import torch
 from tqdm import tqdm
@@ -20,6 +19,7 @@ from pipeline.core.device import Hardware, choose_hardware
 from pipeline.core.errors import TrainError
 from pipeline.core.files import write_text
 from pipeline.core.manifest import SPLITS, Manifest, Split, stored_shape
+from pipeline.core.processes import in_processes
 from pipeline.core.scratch import Scratch
 from pipeline.core.store import Arrays, Store, divide, finish, read_shard, shard_bytes, write_shard
 from pipeline.core.tracks import Track
@@ -337,11 +337,9 @@ def _refined_chunk(
 
 def _refine_chunk(predict: Predict, jobs: Sequence[Job], settings: StudentSettings) -> dict[str, Arrays]:
     """The probabilities on the device, then the CRF in processes."""
-    tasks = list(predict(jobs))
-    stored = joblib.Parallel(n_jobs=settings.jobs)(
-        joblib.delayed(refine_file)(job.file, job.id, probabilities, settings) for job, probabilities in tasks
-    )
-    return {job.id: arrays for (job, _), arrays in zip(tasks, stored, strict=True)}
+    tasks = [(job.file, job.id, probabilities) for job, probabilities in predict(jobs)]
+    stored = in_processes(partial(refine_file, settings=settings), tasks, settings.jobs)
+    return {image_id: arrays for (_, image_id, _), arrays in zip(tasks, stored, strict=True)}
 
 
 def write_history(path: Path, trainings: Sequence[Training]) -> None:

@@ -102,7 +102,10 @@ def fit_affinity(
         validate=lambda: (None, None),  # no image with truth has a part in it
     )
     observers, checkpoints = [ProgressBar(settings.epochs, images)], checkpoints_of(scratch, "affinity")
-    return net, Trainer(task, settings, hardware, observers, checkpoints).run()
+    trainer = Trainer(task, settings, hardware, observers, checkpoints)
+    if not trainer.finished:
+        views()  # before the bar of the training begins
+    return net, trainer.run()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """dvc.yaml says what is true: every stage depends on exactly the files it imports."""
 
 import ast
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ from ruamel.yaml import YAML
 from support.import_graph import ORDER, ROOT, imported_files, imported_packages
 
 import pipeline
+from pipeline.core.settings import INDECISIVE
+from pipeline.params.check import SECTIONS
 
 STAGES = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stages"]
 CHAIN = {name: entry.get("do", entry) for name, entry in STAGES.items()}
@@ -91,7 +94,9 @@ def test_a_stage_that_reads_rows_depends_on_the_files_drawn_for_them(stage: str)
 
 
 def test_a_stage_reads_its_own_section_only() -> None:
-    """With exceptions: the page shows all settings; both networks together have one limit of parameters; whether there
+    """All keys but those that change no result: another device or another number of processes reruns nothing.
+
+    With exceptions: the page shows all settings; both networks together have one limit of parameters; whether there
     is a student decides whether split train gets maps, and no other key of the student is read before it, so that
     trying them makes no map again; its random walk starts from what `refine` makes of maps; `evaluate`, after it, tells
     which pixels of its pseudo labels count."""
@@ -102,8 +107,10 @@ def test_a_stage_reads_its_own_section_only() -> None:
     }
     for stage, entry in CHAIN.items():
         track = "${key}" if "do" in STAGES[stage] else "${item.track}"
-        own = [f"tracks.{track}.{key}" for key in (stage, *others.get(stage, []))]
-        assert entry["params"] == (own if stage != "report" else [f"tracks.{track}"])
+        keys = [f"{stage}.{one.name}" for one in fields(SECTIONS[stage]) if one.name not in INDECISIVE.get(stage, ())]
+        read = [f"tracks.{track}.{key}" for key in (*keys, *others.get(stage, []))]
+        whole = {"report": [f"tracks.{track}"], "package": [f"tracks.{track}.package"]}
+        assert entry["params"] == whole.get(stage, read)
 
 
 def test_import_graph_sees_imports_inside_functions_and_packages(tmp_path: Path) -> None:

@@ -178,3 +178,60 @@ def test_batches_are_of_one_shape_and_bounded_in_images_and_pixels() -> None:
     jobs += [Job(str(n), Path(), (10, 60), ((16, 96),), ()) for n in range(7, 10)]
     sizes = [[int(job.id) for job in batch] for batch in _batches(jobs, 4, most=300)]
     assert sizes == [[0, 1, 2], [3], [4, 5, 6], [7], [8], [9]]
+
+
+class StoppedError(Exception):
+    """Stands for a signal."""
+
+
+def stop_after(batches: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stop when one batch more is to be predicted."""
+    plain, count = Predictor.predict_batch, [0]
+
+    def predict_batch(predictor: Predictor, images: Sequence[Any]) -> list[ImagePrediction]:
+        if count[0] == batches:
+            raise StoppedError
+        count[0] += 1
+        return plain(predictor, images)
+
+    monkeypatch.setattr(Predictor, "predict_batch", predict_batch)
+
+
+def written(out: Path) -> dict[str, bytes]:
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+
+def test_a_call_that_was_stopped_is_gone_on_with(
+    predictor: Predictor, photos: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        stop_after(3, patch)
+        with pytest.raises(StoppedError):
+            predict_files(predictor, [photos], tmp_path)
+    finished = sorted((tmp_path / "masks").iterdir())
+    assert 3 <= len(finished) < 12
+    finished[0].unlink()  # its batch is predicted again, the other two are not
+    seen, plain = list[Any](), Predictor.predict_batch
+    with monkeypatch.context() as patch:
+        patch.setattr(Predictor, "predict_batch", lambda self, images: seen.extend(images) or plain(self, images))
+        predict_files(predictor, [photos], tmp_path)
+    assert 12 - len(finished) < len(seen) < 12
+    assert written(tmp_path) == written(out)
+
+
+def test_a_call_with_other_images_starts_anew(
+    predictor: Predictor,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with monkeypatch.context() as patch:
+        stop_after(2, patch)
+        with pytest.raises(StoppedError):
+            predict_files(predictor, [photos], tmp_path)
+    one = sorted(photos.glob("*.png"))[0]
+    summary = predict_files(predictor, [one], tmp_path)
+    assert summary.images == 1
+    assert "note: predict starts anew" in capsys.readouterr().err
+    assert not (tmp_path / "scratch" / "predict").exists()

@@ -11,6 +11,8 @@ from support.trees import write_image, write_mask
 
 from pipeline.core.errors import DataError, SettingsError
 from pipeline.core.manifest import Manifest, from_rows, make_rows
+from pipeline.core.scratch import Scratch
+from pipeline.preprocess import inspect as module
 from pipeline.preprocess.image_header import read_header
 from pipeline.preprocess.inspect import inspect
 from pipeline.preprocess.known_defects import RULES
@@ -285,3 +287,29 @@ def test_masks_of_0_and_1_are_not_taken_for_class_1_in_silence(tmp_path):
     folder.mask("d", 1)
     with pytest.raises(DataError, match="got 0 and 1 only; likely foreground masks saved as 0 and 1"):
         inspected(folder.source(masks="auto"), check="decode")
+
+
+def test_what_a_stopped_stage_has_found_is_not_looked_at_again(folder, tmp_path, monkeypatch):
+    """Chunks of two images; the last image is changed meanwhile, so its chunk is looked at again."""
+    monkeypatch.setattr(module, "CHUNK", 2)
+    source = folder.source()
+    manifest, settings = listed(source), preprocess_settings(source, jobs=1)
+    scratch, looked = Scratch(tmp_path / "scratch"), []
+    plain = module.inspect_record
+
+    def look(record, *rest):
+        if len(looked) == 4:
+            raise InterruptedError
+        looked.append(record.id)
+        return plain(record, *rest)
+
+    monkeypatch.setattr(module, "inspect_record", look)
+    with pytest.raises(InterruptedError):
+        inspect(manifest, settings, scratch)
+    assert len(scratch.names("")) == 2
+    folder.mask("d", 200)  # of the second chunk
+    looked.clear()
+    found = inspect(manifest, settings, scratch)
+    assert looked == ["c", "d", "e"]
+    monkeypatch.setattr(module, "inspect_record", plain)
+    assert found.manifest.table.equals(inspect(manifest, settings).manifest.table)

@@ -15,7 +15,7 @@ from pipeline.core import images, truth
 from pipeline.core.errors import TrainError
 from pipeline.core.images import decode_png
 from pipeline.core.manifest import from_rows, write_manifest
-from pipeline.core.scratch import open_scratch
+from pipeline.core.scratch import Scratch, open_scratch
 from pipeline.core.settings import write_yaml
 from pipeline.core.store import Store
 from pipeline.core.tracks import get_track
@@ -167,6 +167,52 @@ def test_images_of_several_classes_are_no_targets_of_one_foreground(
     assert (counts["train_images"], counts["train_images_left_out"]) == (8, {"of several classes": 1})
 
 
+# --- a stage that was stopped ----------------------------------------------------------------------------------------
+
+
+class StoppedError(Exception):
+    """Stands for a signal."""
+
+
+def test_a_stopped_stage_goes_on_and_ends_with_the_same_results(
+    made: tuple[Squares, str], start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped at every fourth part that it keeps: states, features, chunks of predictions, of the walk, of a round."""
+    squares, track = made
+    settings = tiny_student(start, **merge(FAST, {"rounds": 2, **WALK}))
+    rule = ScoreRule.of(refine_settings())
+    plain_keep, parts = Scratch.keep, list[str]()
+
+    def stage(out: Path) -> dict[str, bytes]:
+        paths = replace(squares.paths, out=out)
+        scratch = open_scratch(out, "student", [asdict(settings)], [])
+        student(squares.manifest, paths, settings, get_track(track), scratch, rule=rule)
+        scratch.end()
+        return results(paths)
+
+    def keep(scratch: Scratch, name: str, data: bytes) -> None:
+        if len(parts) % 4 == 3:
+            parts.append("stopped")
+            raise StoppedError
+        plain_keep(scratch, name, data)
+        parts.append(name)
+
+    expected = stage(tmp_path / "whole" / "student")
+    monkeypatch.setattr(Scratch, "keep", keep)
+    while True:
+        try:
+            found = stage(tmp_path / "stopped" / "student")
+            break
+        except StoppedError:
+            assert len(parts) < 200
+    assert found == expected
+    kept = [name for name in parts if name != "stopped"]
+    assert len(set(kept)) == len(kept), "no part is made twice"
+    assert {name.partition("-")[0] for name in kept} == {"affinity", "student", "train", "round", "val", "test"}
+    assert parts.count("stopped") > 6
+    assert not (tmp_path / "stopped" / "scratch" / "student").exists()
+
+
 # --- rounds -----------------------------------------------------------------------------------------------------------
 
 
@@ -251,9 +297,9 @@ def test_the_walked_targets_that_are_left_are_what_the_first_round_read(
     squares, track = made
     read, plain = [], module.fit_student
 
-    def spy(network: Any, dataset: Any, *rest: Any) -> Any:
+    def spy(network: Any, dataset: Any, *rest: Any, **named: Any) -> Any:
         read.append(written(tmp_path / "student" / "train"))
-        return plain(network, dataset, *rest)
+        return plain(network, dataset, *rest, **named)
 
     monkeypatch.setattr(module, "fit_student", spy)
     _, paths = run(squares, track, start, tmp_path / "student", rounds=2, epochs=1, **WALK)

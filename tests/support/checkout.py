@@ -24,16 +24,19 @@ class Checkout:
 
     def run(self, *words: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
         """Run a command there with the environment's python first on PATH; its output is shown if it fails."""
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        settings = {"PATH": path, "PYTHONPATH": str(self.folder), "DVC_NO_ANALYTICS": "1"}
         done = subprocess.run(
-            words, cwd=self.folder, env={**os.environ, **settings}, capture_output=True, text=True, check=False
+            words, cwd=self.folder, env=self.environment(), capture_output=True, text=True, check=False
         )
         if check and done.returncode:
             pytest.fail(
                 f"{' '.join(words)} ended with {done.returncode}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
             )
         return done
+
+    def environment(self) -> dict[str, str]:
+        """The variables of a command that runs there."""
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        return {**os.environ, "PATH": path, "PYTHONPATH": str(self.folder), "DVC_NO_ANALYTICS": "1"}
 
     def repro(self, *targets: str) -> set[str]:
         """Run the chain; return the stages that ran, such as `refine@track3`."""

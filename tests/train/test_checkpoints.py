@@ -83,9 +83,7 @@ def test_a_finished_training_makes_no_step_again(tmp_path: Path, capsys: pytest.
     assert weights(again.task.module) == weights(first.task.module)
 
 
-def test_two_states_are_kept_and_a_damaged_one_is_left_out(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_two_states_are_kept_and_a_damaged_one_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stop_after(trainer(tmp_path), 7)
     older, newer = sorted(tmp_path.iterdir())
     assert (older.name[:19], newer.name[:19]) == ("head-step-000000006", "head-step-000000007")

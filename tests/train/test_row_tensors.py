@@ -32,9 +32,7 @@ def check(tensors: list[Tensor]) -> None:
 
 
 @given(size=st.integers(1, 5), stops=st.lists(st.integers(1, 3), max_size=3))
-def test_rows_of_a_stopped_run_are_there(
-    size: int, stops: list[int], tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_rows_of_a_stopped_run_are_there(size: int, stops: list[int], tmp_path_factory: pytest.TempPathFactory) -> None:
     scratch = Scratch(tmp_path_factory.mktemp("scratch"))
     done = 0
     for stop in stops:

@@ -1,0 +1,66 @@
+"""What stopped and earlier runs have kept: `lid clean`, shown with its size, and removed with `--remove`.
+
+    lid clean                    data/*/scratch, one line a folder
+    lid clean --remove           the same, removed
+    lid clean predicted/ …       of other folders, such as one of `lid predict`
+
+No result is lost. Without it, a stage that was stopped starts anew, and one whose settings are changed back computes
+its maps or predictions again.
+"""
+
+import argparse
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.core.errors import command
+from pipeline.core.scratch import SCRATCH
+
+DATA = Path("data")
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What one stage has kept.
+
+    Attributes:
+        folder: where
+        files: how many
+        bytes: that removing it frees: a file with a second name, in a store, frees nothing
+    """
+
+    folder: Path
+    files: int
+    bytes: int
+
+
+def find_kept(folders: Iterable[Path]) -> Iterator[Kept]:
+    """What is kept below these folders, a row for each stage."""
+    for folder in folders:
+        for scratch in sorted(path for path in folder.glob(f"**/{SCRATCH}") if path.is_dir()):
+            for stage in sorted(path for path in scratch.iterdir() if path.is_dir()):
+                abouts = [path.stat() for path in stage.rglob("*") if path.is_file()]
+                yield Kept(stage, len(abouts), sum(one.st_size for one in abouts if one.st_nlink == 1))
+
+
+@command
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="*", type=Path, default=[DATA], help="where to look: data by default")
+    parser.add_argument("--remove", action="store_true", help="remove what is found")
+    args = parser.parse_args(arguments)
+    found = list(find_kept(args.folders))
+    for kept in found:
+        print(f"{kept.folder}: {kept.files} files, frees {kept.bytes / 1e6:.1f} MB")
+        if args.remove:
+            shutil.rmtree(kept.folder)
+    if not found:
+        print(f"nothing kept in {', '.join(map(str, args.folders))}")
+    elif not args.remove:
+        print("`lid clean --remove` removes it; no result is lost")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
