@@ -91,10 +91,10 @@ def fit_student(
         train_batches=batches,
         images=images,
         set_mode=lambda: set_mode(network, settings),
-        validate=lambda: (None, None),  # no image with truth has a part in it
+        validate=lambda epoch: (None, None),  # no image with truth has a part in it
     )
     torch.manual_seed(settings.seed)
-    return Trainer(task, settings, hardware, [ProgressBar(settings.epochs, images), *loggers]).run()
+    return Trainer(task, settings, hardware, [ProgressBar(settings.epochs, images, reads=kept is None), *loggers]).run()
 
 
 def set_mode(network: StudentNetwork, settings: StudentSettings) -> None:

@@ -89,7 +89,7 @@ def fit_affinity(
         train_batches=lambda epoch, start: kept.batches(images, settings, epoch, start),
         images=images,
         set_mode=net.train,
-        validate=lambda: (None, None),  # no image with truth has a part in it
+        validate=lambda epoch: (None, None),  # no image with truth has a part in it
     )
     return net, Trainer(task, settings, hardware, [ProgressBar(settings.epochs, images)]).run()
 

@@ -4,8 +4,9 @@ A frozen backbone gives the same features for the same view in every epoch. They
 of every image; the head is then trained on them in seconds.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,10 +16,10 @@ from tqdm import tqdm
 from pipeline.core.device import Hardware
 from pipeline.models.classifier import Classifier
 from pipeline.train.augment import plain_view, training_view
-from pipeline.train.data import ViewDataset, batches
+from pipeline.train.data import Pass, ViewDataset, ViewReader
 from pipeline.train.observers import Observer, ProgressBar
 from pipeline.train.settings import TrainSettings
-from pipeline.train.split import TrainingData, draw_order
+from pipeline.train.split import TrainingData, make_order
 from pipeline.train.step import Batch
 from pipeline.train.trainer import Task, Trainer, Training, make_criterion, validate
 
@@ -46,40 +47,40 @@ def pool_views(
     hardware: Hardware,
 ) -> list[PooledFeatures]:
     """Run the backbone once over all views; pool its features with each of `pools`."""
-    view = training_view(settings, classifier.method)
-    files = [data.train_files[n] for n in data.train.kept]
-    val_files = [data.val_files[n] for n in data.val.kept]
-    # filled view by view: stacking a list would need twice the memory
-    shape = (len(pools), settings.views, len(files), classifier.head.in_features)
-    train = torch.empty(shape, dtype=torch.float16)  # (P, V, N, C)
-    for v in range(settings.views):
-        dataset = ViewDataset(files, view, settings.seed, v)
-        train[:, v] = _pool_all(classifier, pools, dataset, settings, hardware, f"view {v + 1}")
-    plain = ViewDataset(val_files, plain_view(settings.resize), settings.seed)
-    val = _pool_all(classifier, pools, plain, settings, hardware, "val")
-    return [PooledFeatures(*pair) for pair in zip(train, val, strict=True)]
+    files, val_files = data.train_files.take(data.train.kept), data.val_files.take(data.val.kept)
+    train = ViewDataset(files, training_view(settings, classifier.method), settings.seed)
+    val = ViewDataset(val_files, plain_view(settings.resize), settings.seed)
+    passes = [Pass(0, view, len(train), partial(np.arange, len(train))) for view in range(settings.views)]
+    passes.append(Pass(1, 0, len(val), partial(np.arange, len(val))))
+    reader = ViewReader([train, val], passes, settings, hardware)
+    # filled batch by batch: stacking a list would need twice the memory
+    channels = classifier.head.in_features
+    of_train = torch.empty(len(pools), settings.views, len(train), channels, dtype=torch.float16)
+    of_val = torch.empty(len(pools), len(val), channels, dtype=torch.float16)
+    rooms = {f"view {view + 1}": room for view, room in enumerate(of_train.unbind(1))} | {"val": of_val}
+    for number, (title, room) in enumerate(rooms.items()):
+        _pool_all(classifier, pools, reader.read(number), room, hardware, title)
+    return [PooledFeatures(*pair) for pair in zip(of_train, of_val, strict=True)]
 
 
 @torch.inference_mode()
 def _pool_all(
     classifier: Classifier,
     pools: Sequence[nn.Module],
-    dataset: ViewDataset,
-    settings: TrainSettings,
+    batches: Iterable[Batch],
+    room: Tensor,
     hardware: Hardware,
     title: str,
-) -> Tensor:
-    """Features of every image of a dataset, pooled in each way. Shape: (P, N, C), float16"""
+) -> None:
+    """Write the features of every image, pooled in each way, into `room`. Shape: (P, N, C), float16"""
     classifier.eval()
-    pooled = torch.empty(len(pools), len(dataset), classifier.head.in_features, dtype=torch.float16)
-    with tqdm(total=len(dataset), desc=f"features, {title}", unit="image") as bar:
-        for images, positions in batches(dataset, range(len(dataset)), settings, hardware):
+    with tqdm(total=room.shape[1], desc=f"features, {title}", unit="image") as bar:
+        for images, positions in batches:
             with hardware.autocast():
                 features = classifier.features(images.to(hardware.device, non_blocking=True))
-            for row, pool in zip(pooled, pools, strict=True):
+            for row, pool in zip(room, pools, strict=True):
                 row[positions] = pool(features).to("cpu", torch.float16)
             bar.update(len(images))
-    return pooled
 
 
 def fit_head(
@@ -91,9 +92,10 @@ def fit_head(
     loggers: Sequence[Observer] = (),
 ) -> Training:
     """Train a head on pooled features; each epoch draws one view of each image."""
+    make_epoch = make_order(data.train.values, settings)
 
     def train_batches(epoch: int, start: int) -> Iterator[Batch]:
-        order = torch.from_numpy(draw_order(data.train.values, settings, epoch))
+        order = torch.from_numpy(make_epoch(epoch))
         chance = np.random.default_rng((settings.seed, epoch, 1))
         views = torch.from_numpy(chance.integers(settings.views, size=len(order)))
         for first in range(start, len(order), settings.batch_size):
@@ -114,6 +116,6 @@ def fit_head(
         train_batches=train_batches,
         images=images,
         set_mode=head.train,
-        validate=lambda: validate(head, val_batches(), settings, in_float32),
+        validate=lambda epoch: validate(head, val_batches(), settings, in_float32),
     )
     return Trainer(task, settings, in_float32, [ProgressBar(settings.epochs, images), *loggers]).run()
