@@ -217,8 +217,8 @@ def _escape(cell: str) -> str:
 def _values(hint: Any) -> str:
     """What a key may be, in words.
 
-    >>> _values(Literal["gap", "tap"]), _values(tuple[float, ...]), _values(str | None)
-    ('`gap`, `tap`', 'list of: number', 'text or `null`')
+    >>> _values(Literal["gap", True]), _values(tuple[float, ...]), _values(str | None)
+    ('`gap`, `true`', 'list of: number', 'text or `null`')
     >>> _values(dict[str, float])
     'keys and values'
     """
@@ -226,7 +226,7 @@ def _values(hint: Any) -> str:
     if origin is Annotated:
         return f"{_values(arguments[0])} {_range(arguments[1:])}".rstrip()
     if origin is Literal:
-        return ", ".join(f"`{value}`" for value in arguments)
+        return ", ".join(map(_say, arguments))
     if origin in (types.UnionType, Union):
         return " or ".join("`null`" if value is type(None) else _values(value) for value in arguments)
     if origin is tuple:

@@ -109,6 +109,10 @@ class Files(Sequence[Path]):
             return Files(self.root, self.names[position])
         return self.root / self.names[int(position)].as_py()
 
+    def take(self, positions: NDArray[np.int64]) -> "Files":
+        """The paths at some positions, in their order."""
+        return Files(self.root, self.names.take(pa.array(positions)))
+
 
 @dataclass(frozen=True, slots=True)
 class Manifest:

@@ -102,10 +102,10 @@ def fit_student(
         train_batches=batches,
         images=images,
         set_mode=lambda: set_mode(network, settings),
-        validate=lambda: (None, None),  # no image with truth has a part in it
+        validate=lambda epoch: (None, None),  # no image with truth has a part in it
     )
     torch.manual_seed(settings.seed)
-    observers = [ProgressBar(settings.epochs, images), *loggers]
+    observers = [ProgressBar(settings.epochs, images, reads=not keeps), *loggers]
     trainer = Trainer(task, settings, hardware, observers, checkpoints_of(scratch, name))
     if keeps and not trainer.finished:
         views()  # before the first step, which finds the network in its mode

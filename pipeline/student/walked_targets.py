@@ -99,7 +99,7 @@ def fit_affinity(
         train_batches=lambda epoch, start: views().batches(images, settings, epoch, start),
         images=images,
         set_mode=net.train,
-        validate=lambda: (None, None),  # no image with truth has a part in it
+        validate=lambda epoch: (None, None),  # no image with truth has a part in it
     )
     observers, checkpoints = [ProgressBar(settings.epochs, images)], checkpoints_of(scratch, "affinity")
     trainer = Trainer(task, settings, hardware, observers, checkpoints)

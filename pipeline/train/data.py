@@ -1,7 +1,8 @@
-"""Images for training: decoded, augmented, in batches."""
+"""Images for training: decoded, augmented, in batches; one set of processes reads those of a whole run."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,50 +18,115 @@ from pipeline.train.augment import View
 from pipeline.train.settings import TrainSettings
 
 Item = tuple[NDArray[np.uint8], int]
+Draw = tuple[int, int, int]  # epoch, position of the image, how often the epoch has drawn it before
 
 
 class ViewDataset(Dataset[Item]):
-    """Views of image files, by position or by (position, draw).
+    """Views of image files, by (epoch, position, draw).
 
-    The view of an image depends on seed, epoch, its position and how often the epoch has drawn it before, not on the
-    process that reads it.
+    The view of an image depends on the seed and these three numbers, not on the process that reads it.
     """
 
-    def __init__(self, files: Sequence[Path], view: View, seed: int, epoch: int = 0) -> None:
-        self.files, self.view, self.seed, self.epoch = files, view, seed, epoch
+    def __init__(self, files: Sequence[Path], view: View, seed: int) -> None:
+        self.files, self.view, self.seed = files, view, seed
 
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, item: int | tuple[int, int]) -> Item:
-        position, draw = item if isinstance(item, tuple) else (item, 0)
-        chance = int(np.random.SeedSequence((self.seed, self.epoch, position, draw)).generate_state(1)[0])
+    def __getitem__(self, drawn: Draw) -> Item:
+        epoch, position, draw = drawn
+        chance = int(np.random.SeedSequence((self.seed, epoch, position, draw)).generate_state(1)[0])
         return self.view(read_rgb(self.files[position]), chance), position
 
 
-def batches(
-    dataset: Dataset[Any], order: Sequence[int], settings: TrainSettings, hardware: Hardware, start: int = 0
-) -> DataLoader[Any]:
-    """Batches of (images (N, 3, H, W) uint8, positions (N,)) in the given order, from its place `start` on."""
-    return DataLoader(
-        dataset,
-        batch_size=settings.batch_size,
-        sampler=_count_draws(order)[start:],
-        num_workers=settings.workers,
-        collate_fn=collate,
-        pin_memory=hardware.pins_memory,
-        worker_init_fn=single_thread,
-        generator=torch.Generator(),  # else it draws from torch's own, on which dropout depends
-    )
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One pass over images.
+
+    Attributes:
+        dataset: which of the reader's datasets is read
+        epoch: of the views
+        images: how many are drawn
+        order: makes their positions when the turn of the pass comes. Shape: (images,)
+    """
+
+    dataset: int
+    epoch: int
+    images: int
+    order: Callable[[], NDArray[np.int64]]
 
 
-def _count_draws(order: Sequence[int]) -> list[tuple[int, int]]:
-    """(position, how often it came before): an image that is drawn twice has two views."""
-    seen: Counter[int] = Counter()
-    draws = []
-    for position in order:
-        draws.append((position, seen[position]))
-        seen[position] += 1
+class ViewReader:
+    """The passes of a run in their order, read by one set of processes, which go on across the end of a pass.
+
+    So they are started once, and while a network validates, the first batches of the next epoch are being decoded.
+    """
+
+    def __init__(
+        self, datasets: Sequence[ViewDataset], passes: Sequence[Pass], settings: TrainSettings, hardware: Hardware
+    ) -> None:
+        self.datasets, self.passes = datasets, passes
+        self.settings, self.hardware = settings, hardware
+        self._batches: Iterator[Any] = iter(())
+        self._place: tuple[int, int] | None = None  # pass and images at which the batches stand; None: inside a pass
+
+    def read(self, number: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of (images (N, 3, H, W) uint8, positions (N,)) of a pass, without its first `start` images.
+
+        Passes can be asked for in any order; one that does not follow the last begins with new processes.
+        """
+        if self._place != (number, start):
+            self._batches = iter(self._load(number, start))
+        self._place = None
+        yield from islice(self._batches, len(range(start, self.passes[number].images, self.settings.batch_size)))
+        self._place = (number + 1, 0)
+        if number + 1 == len(self.passes):
+            self._batches = iter(())  # ends the processes
+
+    def _load(self, number: int, start: int) -> DataLoader[Any]:
+        return DataLoader(
+            _Together(self.datasets),
+            batch_sampler=self._draws(number, start),
+            num_workers=self.settings.workers,
+            collate_fn=collate,
+            pin_memory=self.hardware.pins_memory,
+            worker_init_fn=single_thread,
+            generator=torch.Generator(),  # else it draws from torch's own, on which dropout depends
+        )
+
+    def _draws(self, number: int, start: int) -> Iterator[list[tuple[int, Draw]]]:
+        """What each batch consists of, from a place in the run to its end."""
+        size = self.settings.batch_size
+        for one in self.passes[number:]:
+            order = one.order()
+            draws = count_draws(order)
+            for first in range(start, len(order), size):
+                rows = zip(order[first : first + size].tolist(), draws[first : first + size].tolist(), strict=True)
+                yield [(one.dataset, (one.epoch, position, draw)) for position, draw in rows]
+            start = 0
+
+
+class _Together(Dataset[Item]):
+    """Items of several datasets, by (which one, its key)."""
+
+    def __init__(self, datasets: Sequence[ViewDataset]) -> None:
+        self.datasets = datasets
+
+    def __getitem__(self, key: tuple[int, Draw]) -> Item:
+        return self.datasets[key[0]][key[1]]
+
+
+def count_draws(order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How often each value came before: an image that is drawn twice has two views. Shape: (N,) to (N,)
+
+    >>> count_draws(np.array([7, 3, 3, 7, 3])).tolist()
+    [0, 0, 1, 1, 2]
+    """
+    places = np.argsort(order, kind="stable")  # of equal values in their order
+    values, number = order[places], np.arange(len(order))
+    is_first = np.concatenate([np.ones(min(1, len(order)), bool), values[1:] != values[:-1]])
+    draws = np.empty_like(number)
+    draws[places] = number - np.maximum.accumulate(np.where(is_first, number, 0))
     return draws
 
 

@@ -4,8 +4,9 @@ A frozen backbone gives the same features for the same view in every epoch. They
 of every image; the head is then trained on them in seconds.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,11 +18,11 @@ from pipeline.core.scratch import Scratch
 from pipeline.models.classifier import Classifier
 from pipeline.train.augment import plain_view, training_view
 from pipeline.train.checkpoints import Checkpoints
-from pipeline.train.data import ViewDataset, batches
+from pipeline.train.data import Pass, ViewDataset, ViewReader
 from pipeline.train.observers import Observer, ProgressBar
 from pipeline.train.row_tensors import RowTensors
 from pipeline.train.settings import TrainSettings
-from pipeline.train.split import TrainingData, draw_order
+from pipeline.train.split import TrainingData, make_order
 from pipeline.train.step import Batch
 from pipeline.train.trainer import Task, Trainer, Training, make_criterion, validate
 
@@ -50,45 +51,45 @@ def pool_views(
     scratch: Scratch | None = None,
 ) -> list[PooledFeatures]:
     """Run the backbone once over all views; pool its features with each of `pools`."""
-    view = training_view(settings, classifier.method)
-    files = [data.train_files[n] for n in data.train.kept]
-    val_files = [data.val_files[n] for n in data.val.kept]
-    train = RowTensors(settings.views * len(files), scratch, "features-train")
-    for v in range(settings.views):
-        dataset = ViewDataset(files, view, settings.seed, v)
-        _pool_all(classifier, pools, dataset, settings, hardware, train, first=v * len(files), title=f"view {v + 1}")
-    train.keep()
-    val = RowTensors(len(val_files), scratch, "features-val")
-    plain = ViewDataset(val_files, plain_view(settings.resize), settings.seed)
-    _pool_all(classifier, pools, plain, settings, hardware, val, first=0, title="val")
-    val.keep()
+    files, val_files = data.train_files.take(data.train.kept), data.val_files.take(data.val.kept)
+    train = ViewDataset(files, training_view(settings, classifier.method), settings.seed)
+    val = ViewDataset(val_files, plain_view(settings.resize), settings.seed)
+    passes = [Pass(0, view, len(train), partial(np.arange, len(train))) for view in range(settings.views)]
+    passes.append(Pass(1, 0, len(val), partial(np.arange, len(val))))
+    reader = ViewReader([train, val], passes, settings, hardware)
+    of_train = RowTensors(settings.views * len(train), scratch, "features-train")
+    of_val = RowTensors(len(val), scratch, "features-val")
+    for view in range(settings.views):
+        start = _start(of_train, view * len(train), len(train))
+        _pool_all(classifier, pools, reader.read(view, start), of_train, hardware, f"view {view + 1}")
+    of_train.keep()
+    _pool_all(classifier, pools, reader.read(settings.views, of_val.filled), of_val, hardware, "val")
+    of_val.keep()
     empty = torch.empty(0, classifier.head.in_features, dtype=torch.float16)  # where there are no val images
     return [
-        PooledFeatures(of_train.view(settings.views, len(files), -1), of_val)
-        for of_train, of_val in zip(train.tensors, val.tensors or [empty] * len(pools), strict=True)
+        PooledFeatures(rows.view(settings.views, len(train), -1), val_rows)
+        for rows, val_rows in zip(of_train.tensors, of_val.tensors or [empty] * len(pools), strict=True)
     ]
+
+
+def _start(rows: RowTensors, first: int, count: int) -> int:
+    """How many of `count` rows from `first` on are filled."""
+    return min(max(0, rows.filled - first), count)
 
 
 @torch.inference_mode()
 def _pool_all(
     classifier: Classifier,
     pools: Sequence[nn.Module],
-    dataset: ViewDataset,
-    settings: TrainSettings,
-    hardware: Hardware,
+    batches: Iterable[Batch],
     pooled: RowTensors,
-    first: int,
+    hardware: Hardware,
     title: str,
 ) -> None:
-    """Add the features of every image of a dataset, pooled in each way: (N, C), float16.
-
-    Args:
-        first: the row of the first image; images whose rows are filled are left out
-    """
+    """Add the features of the images that lack them, pooled in each way: (N, C) each, float16."""
     classifier.eval()
-    start = min(max(0, pooled.filled - first), len(dataset))
-    with tqdm(total=len(dataset), initial=start, desc=f"features, {title}", unit="image") as bar:
-        for images, _ in batches(dataset, range(len(dataset)), settings, hardware, start):
+    with tqdm(total=pooled.total, initial=pooled.filled, desc=f"features, {title}", unit="image") as bar:
+        for images, _ in batches:
             with hardware.autocast():
                 features = classifier.features(images.to(hardware.device, non_blocking=True))
             pooled.add([pool(features).to("cpu", torch.float16) for pool in pools])
@@ -105,9 +106,10 @@ def fit_head(
     checkpoints: Checkpoints | None = None,
 ) -> Training:
     """Train a head on pooled features; each epoch draws one view of each image."""
+    make_epoch = make_order(data.train.values, settings)
 
     def train_batches(epoch: int, start: int) -> Iterator[Batch]:
-        order = torch.from_numpy(draw_order(data.train.values, settings, epoch))
+        order = torch.from_numpy(make_epoch(epoch))
         chance = np.random.default_rng((settings.seed, epoch, 1))
         views = torch.from_numpy(chance.integers(settings.views, size=len(order)))
         for first in range(start, len(order), settings.batch_size):
@@ -128,6 +130,6 @@ def fit_head(
         train_batches=train_batches,
         images=images,
         set_mode=head.train,
-        validate=lambda: validate(head, val_batches(), settings, in_float32),
+        validate=lambda epoch: validate(head, val_batches(), settings, in_float32),
     )
     return Trainer(task, settings, in_float32, [ProgressBar(settings.epochs, images), *loggers], checkpoints).run()

@@ -8,9 +8,11 @@ loaded; with `batch_norm: trained` they change afterwards, and part of the effec
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.core.device import Hardware
@@ -19,12 +21,12 @@ from pipeline.core.scratch import Scratch
 from pipeline.models.classifier import Classifier
 from pipeline.train.augment import plain_view, training_view
 from pipeline.train.checkpoints import checkpoints_of
-from pipeline.train.data import ViewDataset, batches
+from pipeline.train.data import Pass, ViewDataset, ViewReader
 from pipeline.train.head import fit_head, pool_views
 from pipeline.train.observers import Observer, ProgressBar
 from pipeline.train.settings import TrainSettings
-from pipeline.train.split import TrainingData, draw_order
-from pipeline.train.step import Batch, set_mode
+from pipeline.train.split import Order, TrainingData, make_order
+from pipeline.train.step import Batch, compile_loss, compiles, set_mode
 from pipeline.train.targets import Targets
 from pipeline.train.trainer import Task, Trainer, Training, make_criterion, validate
 
@@ -48,32 +50,53 @@ def fit_network(
             "its loss needs more than pooled features"
         )
     start = _fit_head_first(classifier, data, settings, hardware, scratch) if settings.head_epochs else None
-    view, images = training_view(settings, classifier.method), len(data.train.kept)
+    images, reader = len(data.train.kept), _make_reader(classifier, data, settings, hardware)
 
     def train_batches(epoch: int, start: int) -> Iterator[Batch]:
-        dataset = ViewDataset(data.train_files, view, settings.seed, epoch)
-        order = draw_order(data.train.values, settings, epoch)
-        for inputs, drawn in batches(dataset, data.train.kept[order].tolist(), settings, hardware, start):
+        for inputs, drawn in reader.read(_number(epoch), start):
             yield inputs, _rows(data.train, drawn)
 
-    def val_batches() -> Iterator[Batch]:
-        dataset = ViewDataset(data.val_files, plain_view(settings.resize), settings.seed)
-        for inputs, drawn in batches(dataset, data.val.kept.tolist(), settings, hardware):
+    def val_batches(epoch: int) -> Iterator[Batch]:
+        for inputs, drawn in reader.read(_number(epoch) + 1):
             yield inputs, _rows(data.val, drawn)
 
     classifier.backbone.requires_grad_(settings.backbone.trained)
-    criterion = make_criterion(settings)
+    loss = partial(classifier.loss, criterion=make_criterion(settings))
     task = Task(
         module=classifier,
-        loss=lambda inputs, targets: classifier.loss(inputs, targets, criterion),
+        loss=compile_loss(loss, settings.batch_size) if compiles(settings, hardware, images) else loss,
         train_batches=train_batches,
         images=images,
         set_mode=lambda: set_mode(classifier, settings),
-        validate=lambda: validate(classifier, val_batches(), settings, hardware),
+        validate=lambda epoch: validate(classifier, val_batches(epoch), settings, hardware),
     )
     torch.manual_seed(settings.seed)
-    observers = [ProgressBar(settings.epochs, images), *loggers]
+    observers = [ProgressBar(settings.epochs, images, reads=True), *loggers]
     return Trainer(task, settings, hardware, observers, checkpoints_of(scratch, "network")).run(), start
+
+
+def _make_reader(classifier: Classifier, data: TrainingData, settings: TrainSettings, hardware: Hardware) -> ViewReader:
+    """Reads the epochs, and after each the validation images: two passes an epoch."""
+    order = make_order(data.train.values, settings)
+    train = ViewDataset(data.train_files, training_view(settings, classifier.method), settings.seed)
+    val = ViewDataset(data.val_files, plain_view(settings.resize), settings.seed)
+    validation = Pass(1, 0, len(data.val.kept), lambda: data.val.kept)
+    passes = [
+        one
+        for epoch in range(1, settings.epochs + 1)
+        for one in (Pass(0, epoch, len(data.train.kept), partial(_drawn, data.train, order, epoch)), validation)
+    ]
+    return ViewReader([train, val], passes, settings, hardware)
+
+
+def _drawn(targets: Targets, order: Order, epoch: int) -> NDArray[np.int64]:
+    """The images of an epoch, by their positions in the manifest. Shape: (N,)"""
+    return targets.kept[order(epoch)]
+
+
+def _number(epoch: int) -> int:
+    """Which pass of the reader an epoch is; its validation is the next."""
+    return 2 * (epoch - 1)
 
 
 def _fit_head_first(

@@ -26,21 +26,32 @@ class Observer(Protocol):
 
 
 class ProgressBar:
-    """A bar over the images of all epochs, with the mean loss of the current one."""
+    """A bar over the images of all epochs, with the mean loss of the current one.
 
-    def __init__(self, epochs: int, images: int) -> None:
+    With `reads`, a line for each epoch says which share of its time went into waiting for images: above some percent,
+    the device could do more with more `workers`.
+    """
+
+    def __init__(self, epochs: int, images: int, reads: bool = False) -> None:
         self.bar: tqdm[Any] = tqdm(total=epochs * images, desc="train", unit="image")
-        self.images = images
+        self.images, self.reads = images, reads
+        self.waiting = 0.0  # share of the current epoch's seconds
 
     def step(self, state: TrainState, images: int) -> None:
         if self.bar.n == 0 and (state.epoch > 1 or state.images > images):  # an earlier run has done the first part
             self.bar.update((state.epoch - 1) * self.images + state.images - images)
         self.bar.update(images)
+        self.waiting = state.waited / max(state.seconds, 1e-9)
         if state.step % STEPS_BETWEEN_LOSSES == 0:
             self.bar.set_postfix(loss=f"{state.mean_loss():.4f}", refresh=False)
 
     def epoch(self, row: Epoch) -> None:
         self.bar.set_postfix(loss=f"{row.train_loss:.4f}", refresh=False)
+        if self.reads:
+            self.bar.write(
+                f"epoch {row.epoch}: loss {row.train_loss:.4f}, {row.images_per_second:.1f} images/s, "
+                f"{self.waiting:.0%} of the time waiting for images"
+            )
 
     def close(self) -> None:
         self.bar.close()

@@ -100,6 +100,9 @@ class TrainSettings:
     schedule: ScheduleSettings
     # which epoch is kept: by split val, by the loss of a tenth of the train images that then do not train, or the last
     checkpoint: Literal["val_accuracy", "val_loss", "held_out_loss", "last"]
+    compile: Literal[
+        "auto", True, False
+    ]  # trained backbone: compile the step for the device; auto: on CUDA, where all epochs see 300,000 images or more
     workers: Count  # processes that read images; 0: none
     save_interval: NotNegative  # minutes between two states from which a training that was stopped goes on
     loggers: tuple[Literal["dvclive", "tensorboard"], ...]  # write the course of training to logs/<track>; []: none

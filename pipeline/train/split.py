@@ -1,8 +1,7 @@
 """Which images train, which choose the epoch, and their targets."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -10,9 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.core.errors import TrainError
-from pipeline.core.manifest import Manifest
+from pipeline.core.manifest import Files, Manifest
 from pipeline.train.settings import TrainSettings
 from pipeline.train.targets import Targets, choose_held_out, make_targets, sampling_weights, several_labels
+
+Order = Callable[[int], NDArray[np.int64]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +24,9 @@ class TrainingData:
         unlabelled: train images without a label
     """
 
-    train_files: Sequence[Path]
+    train_files: Files
     train: Targets
-    val_files: Sequence[Path]
+    val_files: Files
     val: Targets
     classes: int
     unlabelled: int
@@ -84,12 +85,16 @@ def _validation_targets(val: Manifest, classes: int, settings: TrainSettings) ->
     return Targets(kept, several_labels([labels[n] for n in kept], classes))
 
 
-def draw_order(targets: Tensor, settings: TrainSettings, epoch: int) -> NDArray[np.int64]:
-    """Which images an epoch sees, in which order; a function of seed and epoch. Shape: (N,)
+def make_order(targets: Tensor, settings: TrainSettings) -> Order:
+    """Which images an epoch sees, in which order, as a function of the epoch, with the seed. Shape: (N,)
 
-    `uniform` sees each once. `class_balanced` draws N times with replacement.
+    `uniform` sees each once. `class_balanced` draws N times with replacement; the weights are computed once.
     """
-    generator = np.random.default_rng((settings.seed, epoch))
-    if settings.sampling == "uniform":
-        return generator.permutation(len(targets))
-    return generator.choice(len(targets), size=len(targets), p=sampling_weights(targets))
+    images = len(targets)
+    weights = sampling_weights(targets) if settings.sampling == "class_balanced" else None
+
+    def order(epoch: int) -> NDArray[np.int64]:
+        generator = np.random.default_rng((settings.seed, epoch))
+        return generator.permutation(images) if weights is None else generator.choice(images, size=images, p=weights)
+
+    return order

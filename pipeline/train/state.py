@@ -45,9 +45,10 @@ class TrainState:
         images: position of the sampler: images of the current epoch that have been trained on
         loss_sum: of these images, on the device: it is read where somebody asks, not at every step
         seconds: of the current epoch
+        waited: how many of these for batches
         history: the finished epochs
         best: the epoch whose weights are kept so far
-        best_weights: the state of the module after it
+        best_weights: the state of the module after it, without what is frozen; None: the last epoch's are kept
     """
 
     module: nn.Module
@@ -59,6 +60,7 @@ class TrainState:
     step: int = 0
     images: int = 0
     seconds: float = 0.0
+    waited: float = 0.0
     history: list[Epoch] = field(default_factory=list)
     best: Epoch | None = None
     best_weights: Weights | None = None
@@ -87,6 +89,7 @@ class TrainState:
             "step": self.step,
             "images": self.images,
             "seconds": self.seconds,
+            "waited": self.waited,
             "history": [asdict(row) for row in self.history],
             "best": asdict(self.best) if self.best else None,
             "optimizer": numbers,
@@ -121,10 +124,10 @@ class TrainState:
         self.scaler.load_state_dict(values["scaler"])
         self.loss_sum = tensors[LOSS].to(self.loss_sum.device)
         self.epoch, self.step, self.images = values["epoch"], values["step"], values["images"]
-        self.seconds = values["seconds"]
+        self.seconds, self.waited = values["seconds"], values["waited"]
         self.history = [Epoch(**row) for row in values["history"]]
         self.best = Epoch(**values["best"]) if values["best"] else None
-        self.best_weights = _with_prefix(tensors, BEST) if self.best else None
+        self.best_weights = _on(_with_prefix(tensors, BEST), self.loss_sum.device) or None
         _set_random_states(_with_prefix(tensors, RANDOM), self.loss_sum.device)
 
 
@@ -136,6 +139,10 @@ def zero_loss(hardware: Hardware) -> Tensor:
 
 def _with_prefix(tensors: Weights, prefix: str) -> Weights:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _on(tensors: Weights, device: torch.device) -> Weights:
+    return {name: value.to(device) for name, value in tensors.items()}
 
 
 def _split_optimizer(state: Mapping[str, Any]) -> tuple[Weights, dict[str, Any]]:

@@ -11,6 +11,9 @@ from pipeline.core.errors import TrainError
 from pipeline.train.settings import LoopSettings, TrainSettings
 from pipeline.train.state import TrainState
 
+# compiling takes one to two minutes; a step of a ResNet50-SE on an H200 then takes 0.5 instead of 0.9 ms an image
+COMPILED_FROM = 300_000
+
 Batch = tuple[Tensor, Tensor]  # inputs (N, …), targets (N,) or (N, K)
 BatchLoss = Callable[[Tensor, Tensor], Tensor]  # inputs and targets to their mean loss, a scalar
 
@@ -47,6 +50,33 @@ def training_step(
     state.schedule.step()
     state.step += 1
     state.images += images
+
+
+def compiles(settings: TrainSettings, hardware: Hardware, images: int) -> bool:
+    """Whether the loss is compiled: as `train.compile` says; with `auto` on CUDA, where all epochs together see
+    `COMPILED_FROM` images or more.
+
+    Args:
+        images: of an epoch
+    """
+    if settings.compile == "auto":
+        return hardware.device.type == "cuda" and settings.epochs * images >= COMPILED_FROM
+    return settings.compile
+
+
+def compile_loss(loss: BatchLoss, batch_size: int) -> BatchLoss:
+    """The loss and its gradient compiled for batches of one size; another, such as the last of an epoch, is computed
+    as it was, since each size would be compiled for a minute.
+
+    The module stays as it is: names in its state, validation and the measured offset do not know of it.
+    """
+    compiled = torch.compile(loss, dynamic=False)
+
+    def loss_of(inputs: Tensor, targets: Tensor) -> Tensor:
+        mean: Tensor = (compiled if len(inputs) == batch_size else loss)(inputs, targets)
+        return mean
+
+    return loss_of
 
 
 def make_scaler(hardware: Hardware) -> torch.amp.GradScaler:

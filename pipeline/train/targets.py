@@ -4,6 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ from pipeline.models.classifier import Loss
 from pipeline.train.settings import TrainSettings
 
 Labels = Sequence[tuple[int, ...]]
+ROWS_AT_ONCE = 4096
 HELD_OUT = 10  # with `train.checkpoint: held_out_loss`, one train image in so many
 
 
@@ -26,7 +28,7 @@ class Targets:
 
     Attributes:
         kept: positions of the images that have a target
-        values: class index, (M,) int64, for a single label; 0 or 1 for each class, (M, K) float32, for several
+        values: class index, (M,) int64, for a single label; 0 or 1 for each class, (M, K) uint8, for several
     """
 
     kept: NDArray[np.int64]
@@ -62,11 +64,11 @@ def choose_held_out(ids: Sequence[str], labels: Labels, seed: int) -> NDArray[np
 
 
 def several_labels(labels: Labels, classes: int) -> Tensor:
-    """1 where an image has a class, 0 elsewhere. Shape: (N, K), float32"""
-    values = torch.zeros(len(labels), classes)
-    for n, row in enumerate(labels):
-        values[n, list(row)] = 1
-    return values
+    """1 where an image has a class, 0 elsewhere. Shape: (N, K), uint8"""
+    values = np.zeros((len(labels), classes), np.uint8)
+    images = np.repeat(np.arange(len(labels)), [len(row) for row in labels])
+    values[images, np.fromiter(chain.from_iterable(labels), np.int64)] = 1
+    return torch.from_numpy(values)
 
 
 def choose_labels(labels: Labels, choice: Literal["rarest", "most_frequent", "random"], seed: int) -> NDArray[np.int64]:
@@ -94,11 +96,16 @@ def sampling_weights(targets: Tensor) -> NDArray[np.float64]:
     if targets.ndim == 1:  # without the table (N, K), which takes 20 GB at the size of the challenge
         weights = 1 / torch.bincount(targets)[targets].double()
         return np.asarray((weights / weights.sum()).numpy(), dtype=np.float64)
-    present = targets.double()  # (N, K)
-    share = 1 / present.sum(dim=0).clamp(min=1)  # (K,)
-    weights = (present * share).sum(dim=1) / present.sum(dim=1).clamp(min=1)
+    share = 1 / targets.sum(dim=0).double().clamp(min=1)  # (K,)
+    parts = targets.split(ROWS_AT_ONCE)  # in float64 the whole table takes 1.1 GB at the size of the challenge
+    weights = torch.cat([_mean_share(part.double(), share) for part in parts])
     weights[weights == 0] = weights[weights > 0].min() if (weights > 0).any() else 1.0
     return np.asarray((weights / weights.sum()).numpy(), dtype=np.float64)
+
+
+def _mean_share(present: Tensor, share: Tensor) -> Tensor:
+    """The mean of `share` over the classes of each image, 0 without one. Shapes: (N, K), (K,) to (N,)"""
+    return (present * share).sum(dim=1) / present.sum(dim=1).clamp(min=1)
 
 
 def classification_loss(logits: Tensor, targets: Tensor, loss: Loss, label_smoothing: float = 0.0) -> Tensor:
@@ -111,7 +118,8 @@ def classification_loss(logits: Tensor, targets: Tensor, loss: Loss, label_smoot
     rate that fits one fits the other. The mean over classes would divide it by K, 200 in the challenge.
     """
     if loss == "multi_label":
-        return functional.binary_cross_entropy_with_logits(logits, targets, reduction="sum") / len(logits)
+        rows = targets.to(logits.dtype)
+        return functional.binary_cross_entropy_with_logits(logits, rows, reduction="sum") / len(logits)
     shared = targets if targets.ndim == 1 else targets / targets.sum(dim=1, keepdim=True)
     return functional.cross_entropy(logits, shared, label_smoothing=label_smoothing)
 

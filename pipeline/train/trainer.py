@@ -1,6 +1,5 @@
 """The training loop, for a whole network or a head alone: batches in, the best weights and a history out."""
 
-import copy
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,7 +16,7 @@ from pipeline.train.checkpoints import Checkpoints
 from pipeline.train.observers import Observer
 from pipeline.train.optimizer import make_optimizer, rate_factor
 from pipeline.train.settings import LoopSettings, TrainSettings
-from pipeline.train.state import Epoch, TrainState, zero_loss
+from pipeline.train.state import Epoch, TrainState, Weights, zero_loss
 from pipeline.train.step import Batch, BatchLoss, check_finite, make_scaler, training_step
 from pipeline.train.targets import classification_loss, hits
 
@@ -37,7 +36,8 @@ class Task:
         train_batches: the batches of an epoch, from 1, without its first so many images
         images: of an epoch
         set_mode: brings the module into training mode
-        validate: the loss and the accuracy on images that do not train; (None, None) without such images
+        validate: the loss and the accuracy after an epoch, on images that do not train; (None, None) without such
+            images
     """
 
     module: nn.Module
@@ -45,7 +45,7 @@ class Task:
     train_batches: Callable[[int, int], Iterable[Batch]]
     images: int
     set_mode: Callable[[], object]
-    validate: Callable[[], Validation]
+    validate: Callable[[int], Validation]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +98,9 @@ class Trainer:
             for observer in self.observers:
                 observer.close()
         best, weights = self.state.best, self.state.best_weights
-        assert best is not None
-        assert weights is not None  # epochs is at least 1
-        self.task.module.load_state_dict(weights)
+        assert best is not None  # epochs is at least 1
+        if weights is not None:
+            self.task.module.load_state_dict({**self.task.module.state_dict(), **weights})
         return Training(tuple(self.state.history), best)
 
     def advance(self) -> None:
@@ -112,7 +112,7 @@ class Trainer:
         start, state = time.perf_counter(), self.state
         if self._place != (state.epoch, state.images):  # a new epoch, or a state that was read
             self.task.set_mode()
-            self._batches = iter(self.task.train_batches(state.epoch, state.images))
+            self._batches = self._timed(self.task.train_batches(state.epoch, state.images))
         effective = self.settings.batch_size * self.settings.accumulation_steps
         images = min(effective, self.task.images - state.images)
         batches = islice(self._batches, self.settings.accumulation_steps)
@@ -127,11 +127,23 @@ class Trainer:
         if last:
             self._end_epoch()
 
+    def _timed(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """The same batches; how long they are waited for is added to the state."""
+        waiting = iter(batches)
+        while True:
+            start = time.perf_counter()
+            batch = next(waiting, None)
+            self.state.waited += time.perf_counter() - start
+            if batch is None:
+                return
+            yield batch
+
     def _end_epoch(self) -> None:
         """Validate, note the epoch, keep its weights if they are the best, and go to the start of the next."""
         state, checkpoint = self.state, self.settings.checkpoint
+        self._batches = iter(())  # they refer to the trainer, whose memory would wait for the garbage collector
         self.task.module.eval()
-        val_loss, val_accuracy = self.task.validate()
+        val_loss, val_accuracy = self.task.validate(state.epoch)
         check_finite("val_loss", val_loss or 0.0)
         row = Epoch(
             epoch=state.epoch,
@@ -144,11 +156,24 @@ class Trainer:
         )
         state.history.append(row)
         if state.best is None or is_better(row, state.best, checkpoint):
-            state.best, state.best_weights = row, copy.deepcopy(self.task.module.state_dict())
-        state.epoch, state.images, state.seconds = state.epoch + 1, 0, 0.0
+            state.best = row
+            if checkpoint != "last":  # else the module has them in the end
+                state.best_weights = keep_weights(self.task.module, state.best_weights)
+        state.epoch, state.images, state.seconds, state.waited = state.epoch + 1, 0, 0.0, 0.0
         state.loss_sum = zero_loss(self.hardware)
         for observer in self.observers:
             observer.epoch(row)
+
+
+def keep_weights(module: nn.Module, kept: Weights | None) -> Weights:
+    """A copy, on the device, of what training changes: all but frozen parameters; into the tensors of the last copy."""
+    frozen = {name for name, value in module.named_parameters() if not value.requires_grad}
+    current = {name: value.detach() for name, value in module.state_dict().items() if name not in frozen}
+    if kept is None:
+        return {name: value.clone() for name, value in current.items()}
+    for name, value in current.items():
+        kept[name].copy_(value)
+    return kept
 
 
 def new_state(module: nn.Module, images: int, settings: LoopSettings, hardware: Hardware) -> TrainState:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -33,6 +34,15 @@ def test_records(manifest: Manifest) -> None:
     assert (a.mask, a.boxes, a.bytes) == (Path("data/raw/m/a.png"), ((0, 1, 2, 2), (3, 0, 4, 1)), 99)
     assert (b.labels, b.mask, b.boxes) == ((), None, ())
     assert (c.file, c.boxes) == (Path("data/raw/ä/c.jpg"), ())
+
+
+def test_files_are_paths_on_demand(manifest: Manifest) -> None:
+    files = manifest.files()
+    expected = [Path("data/raw/x/a.jpg"), Path("data/raw/b.png"), Path("data/raw/ä/c.jpg")]
+    assert list(files) == expected
+    assert list(files[1:]) == expected[1:]
+    assert list(files.take(np.array([2, 0, 2]))) == [expected[2], expected[0], expected[2]]
+    assert len(files.take(np.array([], np.int64))) == 0
 
 
 def test_choices_keep_order_classes_and_root(manifest: Manifest) -> None:

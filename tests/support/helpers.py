@@ -49,7 +49,7 @@ PINNED: Values = {  # what tests rely on, whatever the recipe is tuned to
         "pooling": "tap", "tap_threshold": 0.05, "loss": "single_label", "label_choice": "rarest",
         "label_smoothing": 0.0,
         "sampling": "uniform", "resize": 384, "crop": 336, "flip": True, "accumulation_steps": 1, "head_epochs": 0,
-        "checkpoint": "val_accuracy", "seed": 0,
+        "checkpoint": "val_accuracy", "seed": 0, "compile": "auto",
         "backbone": {"name": SMALL, "output_stride": 16, "weights": "wheel", "weights_from": None, "trained": False,
                      "batch_norm": "frozen"},
         "optimizer": {"name": "sgd", "learning_rate": 0.002, "head_multiplier": 10.0, "momentum": 0.9,

@@ -71,6 +71,6 @@ def make_trainer(
         train_batches=split(data, settings.batch_size),
         images=len(data[0]),
         set_mode=lambda: set_mode(module, settings),
-        validate=lambda: validate(module, val_batches(), settings, CPU),
+        validate=lambda epoch: validate(module, val_batches(), settings, CPU),
     )
     return Trainer(task, settings, CPU, observers)

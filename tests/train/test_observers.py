@@ -83,3 +83,13 @@ def test_a_bar_shows_the_loss_of_the_epoch() -> None:
     bar.epoch(Epoch(1, 0.25, None, None, 0.1, 1.0, 4.0))
     assert "loss=0.2500" in str(bar.bar)
     bar.close()
+
+
+def test_a_line_for_each_epoch_says_how_long_images_were_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
+    bar = ProgressBar(1, 4, reads=True)
+    state = make_trainer(plain(batch_size=4), draw(4), new_head()).state
+    state.seconds, state.waited = 2.0, 0.5
+    bar.step(state, 4)
+    bar.epoch(Epoch(3, 0.25, None, None, 0.1, 2.0, 2.0))
+    bar.close()
+    assert capsys.readouterr().out == "epoch 3: loss 0.2500, 2.0 images/s, 25% of the time waiting for images\n"

@@ -11,7 +11,7 @@ from support.training import quick, relabeled
 from pipeline.core.errors import TrainError
 from pipeline.core.manifest import Manifest, from_rows
 from pipeline.train.run import fit
-from pipeline.train.split import draw_order
+from pipeline.train.split import make_order
 from pipeline.train.targets import several_labels
 
 
@@ -30,17 +30,18 @@ def test_without_training_labels_there_is_nothing_to_learn(colors: Manifest, sta
 
 def test_a_uniform_epoch_sees_every_image_once_in_its_own_order() -> None:
     targets, settings = torch.zeros(50, dtype=torch.int64), train_settings(sampling="uniform")
-    orders = [draw_order(targets, settings, epoch).tolist() for epoch in (1, 2)]
+    orders = [make_order(targets, settings)(epoch).tolist() for epoch in (1, 2)]
     assert all(sorted(order) == list(range(50)) for order in orders)
     assert orders[0] != orders[1] != list(range(50))
-    assert draw_order(targets, settings, 1).tolist() == orders[0]
-    assert draw_order(targets, train_settings(sampling="uniform", seed=9), 1).tolist() != orders[0]
+    assert make_order(targets, settings)(1).tolist() == orders[0]
+    assert make_order(targets, train_settings(sampling="uniform", seed=9))(1).tolist() != orders[0]
 
 
 def test_a_balanced_epoch_draws_classes_equally_often() -> None:
     targets = torch.tensor([0] * 80 + [1] * 15 + [2] * 5)
     settings = train_settings(sampling="class_balanced")
-    drawn = np.concatenate([draw_order(targets, settings, epoch) for epoch in range(30)])
+    order = make_order(targets, settings)
+    drawn = np.concatenate([order(epoch) for epoch in range(30)])
     assert len(drawn) == 3000
     counts = Counter(targets[drawn].tolist())
     # 1000 expected of each class, standard deviation 26: five of them. Uniform draws would give 2400, 450 and 150
@@ -53,9 +54,20 @@ def test_a_balanced_epoch_of_several_labels_follows_the_weights() -> None:
     """Three images of class 0 alone, one of class 0 and 1: weights 1/4 each, and (1/4 + 1) / 2."""
     targets = several_labels([(0,), (0,), (0,), (0, 1)], 2)
     settings = train_settings(sampling="class_balanced", loss="multi_label")
-    drawn = np.concatenate([draw_order(targets, settings, epoch) for epoch in range(1000)])
+    order = make_order(targets, settings)
+    drawn = np.concatenate([order(epoch) for epoch in range(1000)])
     expected = 4000 * (5 / 8) / (5 / 8 + 3 / 4)  # 1818, standard deviation 31
     assert abs((drawn == 3).sum() - expected) < 160
+
+
+def test_the_weights_are_computed_once_for_all_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    weights = np.array([0.0, 0.5, 0.5])
+    monkeypatch.setattr("pipeline.train.split.sampling_weights", lambda targets: calls.append(1) or weights)
+    order = make_order(torch.tensor([0, 1, 2]), train_settings(sampling="class_balanced"))
+    drawn = [set(order(epoch).tolist()) for epoch in range(20)]
+    assert set.union(*drawn) == {1, 2}  # the weights decide
+    assert len(calls) == 1
 
 
 def test_one_class_cannot_be_learnt_against_itself(colors: Manifest, start: str) -> None:

@@ -1,14 +1,18 @@
 """One step of the optimizer, by hand."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
-from support.helpers import make_tiny, random_images
+from support.helpers import TINY, make_tiny, random_images, train_settings
 from support.loop import C, K, draw, new_head, plain, run, split
 from torch import Tensor
 
-from pipeline.train.step import Batch
+from pipeline.core.device import Hardware
+from pipeline.core.manifest import Manifest
+from pipeline.train.run import fit
+from pipeline.train.step import COMPILED_FROM, Batch, compile_loss, compiles
 
 
 def slow_gradient(weight: Tensor, bias: Tensor, data: Batch) -> tuple[Tensor, Tensor]:
@@ -89,3 +93,46 @@ def test_frozen_batch_norms_keep_their_statistics(batch_norm: str) -> None:
     assert all(same) if batch_norm == "frozen" else not any(same)
     learnt = [name for name, _ in classifier.named_parameters()]
     assert not any(torch.equal(classifier.state_dict()[name], before[name]) for name in learnt)  # everything else moves
+
+
+# --- compiled --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "device", "images", "expected"),
+    [
+        ("auto", "cpu", COMPILED_FROM, False),
+        ("auto", "cuda", COMPILED_FROM // 8, True),  # eight epochs
+        ("auto", "cuda", COMPILED_FROM // 8 - 1, False),
+        (True, "cpu", 1, True),
+        (False, "cuda", COMPILED_FROM, False),
+    ],
+)
+def test_long_runs_on_cuda_are_compiled(value: Any, device: str, images: int, expected: bool) -> None:
+    settings = train_settings(compile=value, epochs=8)
+    assert compiles(settings, Hardware(torch.device(device), "fp32"), images) is expected
+
+
+def test_batches_of_another_size_are_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(
+        torch,
+        "compile",
+        lambda loss, dynamic: lambda inputs, targets: asked.append(len(inputs)) or loss(inputs, targets),
+    )
+    loss = compile_loss(lambda inputs, targets: (inputs * targets).sum(), 4)
+    assert [loss(torch.ones(size), 2 * torch.ones(size)).item() for size in (4, 3, 4)] == [8.0, 6.0, 8.0]
+    assert asked == [4, 4]
+
+
+@pytest.mark.slow
+def test_a_compiled_network_learns_the_same_and_keeps_its_names(colors: Manifest) -> None:
+    backbone = {"name": TINY, "weights": "none", "trained": True, "batch_norm": "trained"}
+    plain_fit, compiled = (
+        fit(colors, train_settings(backbone=backbone, epochs=2, batch_size=4, checkpoint="val_loss", compile=value))
+        for value in (False, True)
+    )
+    ours, theirs = compiled.classifier.state_dict(), plain_fit.classifier.state_dict()
+    assert list(ours) == list(theirs)
+    for name, value in ours.items():
+        torch.testing.assert_close(value, theirs[name], rtol=1e-3, atol=1e-4)

@@ -9,6 +9,7 @@ from support.helpers import train_settings
 
 from pipeline.core.errors import TrainError
 from pipeline.train.targets import (
+    ROWS_AT_ONCE,
     choose_held_out,
     choose_labels,
     classification_loss,
@@ -61,7 +62,7 @@ def test_several_labels_keep_every_image() -> None:
     targets = make_targets([(), (1,), (0, 2)], 3, train_settings(loss="multi_label"))
     assert targets.kept.tolist() == [0, 1, 2]
     assert targets.values.tolist() == [[0, 0, 0], [0, 1, 0], [1, 0, 1]]
-    assert targets.values.dtype == torch.float32
+    assert targets.values.dtype == torch.uint8
 
 
 @pytest.mark.parametrize("loss", ["single_label", "multi_label"])
@@ -85,6 +86,16 @@ def test_sampling_weights_of_several_labels() -> None:
 
 def test_sampling_weights_without_any_label_are_uniform() -> None:
     assert sampling_weights(torch.zeros(4, 2)).tolist() == [0.25] * 4
+
+
+def test_sampling_weights_of_many_rows_are_those_of_the_whole_table() -> None:
+    """More rows than are converted at once; the formula over all of them."""
+    rows = torch.from_numpy(np.random.default_rng(0).random((2 * ROWS_AT_ONCE + 3, 5)) < 0.3).to(torch.uint8)
+    present = rows.numpy().astype(float)
+    mean = (present / present.sum(axis=0)).sum(axis=1) / np.maximum(present.sum(axis=1), 1)
+    mean[mean == 0] = mean[mean > 0].min()
+    assert (present.sum(axis=1) == 0).any()
+    np.testing.assert_allclose(sampling_weights(rows), mean / mean.sum(), rtol=1e-12)
 
 
 LOGITS = torch.tensor([[1.0, 2.0, 0.0], [0.0, 0.0, 3.0]])

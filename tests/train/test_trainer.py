@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pipeline.core.errors import TrainError
 from pipeline.train.state import Epoch, TrainState
 from pipeline.train.step import Batch
-from pipeline.train.trainer import is_better, validate
+from pipeline.train.trainer import is_better, keep_weights, validate
 
 
 def test_accumulated_batches_follow_the_same_schedule() -> None:
@@ -92,6 +92,43 @@ def test_the_module_is_left_with_the_weights_of_the_best_epoch(checkpoint: str) 
     assert best == history[kept]
     assert torch.equal(head.weight, seen[kept])
     assert not torch.equal(seen[0], seen[-1])
+
+
+def test_what_is_frozen_is_not_copied_and_copies_are_used_again() -> None:
+    module = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    module[0].requires_grad_(False)
+    first = keep_weights(module, None)
+    assert set(first) == {"1.weight", "1.bias", "1.running_mean", "1.running_var", "1.num_batches_tracked"}
+    places = {name: value.data_ptr() for name, value in first.items()}
+    with torch.no_grad():
+        module[1].weight.fill_(7.0)
+        module[1].running_mean.fill_(5.0)
+    assert first["1.weight"].tolist() == [1.0, 1.0]  # a copy
+    again = keep_weights(module, first)
+    assert again["1.weight"].tolist() == [7.0, 7.0]
+    assert again["1.running_mean"].tolist() == [5.0, 5.0]
+    assert {name: value.data_ptr() for name, value in again.items()} == places
+
+
+def test_waiting_for_batches_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that only reading moves: one second a batch."""
+    now = [0.0]
+    monkeypatch.setattr("pipeline.train.trainer.time.perf_counter", lambda: now[0])
+    waited: list[float] = []
+
+    def slow(epoch: int, start: int) -> Iterable[Batch]:
+        for batch in split(draw(12), 4)(epoch, start):
+            now[0] += 1.0
+            yield batch
+
+    class Watch(Recorder):
+        def step(self, state: TrainState, images: int) -> None:
+            waited.append(state.waited)
+
+    trainer = make_trainer(plain(batch_size=4, epochs=2), draw(12), new_head(), observers=[Watch()])
+    trainer.task = replace(trainer.task, train_batches=slow)
+    assert [row.seconds for row in trainer.run().history] == [3.0, 3.0]
+    assert waited == [1.0, 2.0, 3.0] * 2  # of each epoch anew
 
 
 def test_validate_by_hand() -> None:
