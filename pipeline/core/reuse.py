@@ -46,6 +46,15 @@ class Finished:
 
     def find(self, keys: Mapping[str, str]) -> dict[str, Arrays]:
         """The arrays of the images that are kept under their key; the others are left out."""
+        kept = self._kept(keys)
+        return {image_id: read_shard(kept[key], image_id) for image_id, key in keys.items() if key in kept}
+
+    def has(self, keys: Mapping[str, str]) -> bool:
+        """Whether all of these images are kept under their key; nothing is read."""
+        return self._kept(keys).keys() >= set(keys.values())
+
+    def _kept(self, keys: Mapping[str, str]) -> dict[str, Path]:
+        """The file of each of these keys that is kept."""
         kept: dict[str, Path] = {}
         for listed in sorted(self.folder.glob("*.json")):
             about = listed.stat()
@@ -53,7 +62,7 @@ class Finished:
             wanted = _listed_keys(listed, version).intersection(keys.values())
             if wanted and _is_whole(listed, version):
                 kept |= dict.fromkeys(wanted, listed.with_suffix(".safetensors"))
-        return {image_id: read_shard(kept[key], image_id) for image_id, key in keys.items() if key in kept}
+        return kept
 
     def keep(self, keys: Mapping[str, str], shard: Shard, store: Path) -> str:
         """Keep a shard that was just written to a store; return the name that it is kept under."""

@@ -7,13 +7,13 @@ are the image's labels. For val images of Track 3 whose first map is of another 
 only: `label_maps` (1, h, w) and `label_standard` (1, 2), of the label.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pipeline.core.errors import MapError
 from pipeline.core.images import resize
@@ -25,7 +25,29 @@ from pipeline.extract.settings import ExtractSettings
 from pipeline.models.classifier import Classifier
 
 
-@torch.inference_mode()
+@dataclass(frozen=True, slots=True, eq=False)
+class RawMaps:
+    """What the network says of a batch; on the device, or in main memory as arrays.
+
+    Attributes:
+        jobs: the N images
+        maps: raw maps of the wanted classes. Shape: (N, P, h, w)
+        classes: their class indices, the most wanted first. Shape: (N, P)
+        probabilities: of all classes. Shape: (N, K)
+        predicted: the class of the largest logit. Shape: (N, 1)
+        true_maps: of the true class, where there are images to be scored by it. Shape: (N, 1, h, w)
+        true_classes: the most probable label of each image, its prediction where none is known. Shape: (N, 1)
+    """
+
+    jobs: Sequence[Job]
+    maps: Any
+    classes: Any
+    probabilities: Any
+    predicted: Any
+    true_maps: Any = None
+    true_classes: Any = None
+
+
 def image_arrays(
     batch: Sequence[Job], views: Sequence[View], classifier: Classifier, settings: ExtractSettings
 ) -> dict[str, Arrays]:
@@ -34,35 +56,61 @@ def image_arrays(
     Raises:
         MapError: naming the image whose map is not finite
     """
+    return stored_arrays(to_memory(compute_raw(batch, views, classifier, settings))(), settings)
+
+
+@torch.inference_mode()
+def compute_raw(
+    batch: Sequence[Job], views: Sequence[View], classifier: Classifier, settings: ExtractSettings
+) -> RawMaps:
+    """What the network says of a batch, on the device; nothing waits for it."""
     logits = mean_logits(classifier, views)
     most = max(settings.max_classes, *(len(job.labels) for job in batch))  # no known label is left out
     wanted = wanted_classes(logits, [job.labels for job in batch], most)
-    predicted = wanted_classes(logits, [()] * len(batch), 1)[:, 0]  # (N,)
+    predicted = wanted_classes(logits, [()] * len(batch), 1)
     maps = raw_maps_of(classifier, views, wanted, settings)
-    columns = (wanted.cpu().numpy(), classifier.probabilities(logits).cpu().numpy(), predicted.cpu().numpy())
+    columns = (maps, wanted, classifier.probabilities(logits), predicted)
+    if not any(job.true for job in batch):
+        return RawMaps(batch, *columns)
+    true = wanted_classes(logits, [job.true for job in batch], 1)
+    return RawMaps(batch, *columns, raw_maps_of(classifier, views, true, settings), true)
+
+
+def to_memory(raw: RawMaps) -> Callable[[], RawMaps]:
+    """Begin to copy a batch to main memory; what is returned waits for it, also in another thread."""
+    named = {field.name: getattr(raw, field.name) for field in fields(raw) if field.name != "jobs"}
+    tensors = {name: value for name, value in named.items() if value is not None}
+    is_cuda = raw.maps.is_cuda
+    copies = {name: value.to("cpu", non_blocking=is_cuda) for name, value in tensors.items()}
+    copied = torch.cuda.current_stream(raw.maps.device).record_event() if is_cuda else None
+
+    def wait() -> RawMaps:
+        if copied is not None:
+            copied.synchronize()
+        return replace(raw, **{name: copy.numpy() for name, copy in copies.items()})
+
+    return wait
+
+
+def stored_arrays(raw: RawMaps, settings: ExtractSettings) -> dict[str, Arrays]:
+    """The arrays of each image of a batch in main memory, by image id.
+
+    Raises:
+        MapError: naming the image whose map is not finite
+    """
     items: dict[str, Arrays] = {}
-    for n, (job, classes, probabilities, top) in enumerate(zip(batch, *columns, strict=True)):
-        items[job.id] = _stored(job, maps[n], classes, probabilities, int(top), settings)
-    for image_id, arrays in _label_arrays(batch, views, wanted[:, 0], logits, classifier, settings).items():
-        items[image_id] = {**items[image_id], **arrays}
+    columns = (raw.maps, raw.classes, raw.probabilities, raw.predicted[:, 0])
+    for n, (job, maps, classes, probabilities, predicted) in enumerate(zip(raw.jobs, *columns, strict=True)):
+        items[job.id] = {
+            **_stored(job, maps, classes, probabilities, int(predicted), settings),
+            **(_scaled(job, raw.true_maps[n], settings, "label_") if _is_scored_apart(raw, n) else {}),
+        }
     return items
 
 
-def _label_arrays(
-    batch: Sequence[Job],
-    views: Sequence[View],
-    first: Tensor,
-    logits: Tensor,
-    classifier: Classifier,
-    settings: ExtractSettings,
-) -> dict[str, Arrays]:
-    """Maps of the true class, for images to be scored by it whose first map is of another one. `first`: (N,)"""
-    true = wanted_classes(logits, [job.true for job in batch], 1)  # (N, 1), the prediction where no label is known
-    apart = [n for n, job in enumerate(batch) if job.true and true[n, 0] != first[n]]
-    if not apart:
-        return {}
-    maps = raw_maps_of(classifier, views, true, settings)  # of the whole batch: a part of it could round differently
-    return {batch[n].id: _scaled(batch[n], maps[n], settings, "label_") for n in apart}
+def _is_scored_apart(raw: RawMaps, n: int) -> bool:
+    """Whether an image is scored by its true class, and its first map is of another one."""
+    return bool(raw.jobs[n].true) and raw.true_classes[n, 0] != raw.classes[n, 0]
 
 
 def _stored(

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from pipeline.models.cell_offset import Offset
+from pipeline.models.pooling import image_parts
 
 
 def clamp_negative_weights(weights: Tensor) -> Tensor:
@@ -53,7 +55,9 @@ def class_activation_maps(features: Tensor, weights: Tensor, wanted: Tensor) -> 
         )
     with torch.autocast(features.device.type, enabled=False):
         chosen = weights.float()[wanted]  # (N, P, C)
-        maps = torch.bmm(chosen, features.float().flatten(start_dim=2))  # (N, P, H * W)
+        parts = image_parts(features)
+        each = zip(chosen.chunk(len(parts)), parts, strict=True)
+        maps = torch.cat([torch.bmm(own, part.float().flatten(start_dim=2)) for own, part in each])  # (N, P, H * W)
     unflattened: Tensor = maps.unflatten(2, features.shape[2:])
     return unflattened
 
@@ -90,13 +94,16 @@ def resample(maps: Tensor, shape: tuple[int, int], offset: Offset) -> Tensor:
     """
     if tuple(maps.shape[2:]) == shape and offset == (0.0, 0.0):
         return maps
-    rows, columns = (_hat_weights(maps.shape[2 + axis], shape[axis], offset[axis]).to(maps) for axis in (0, 1))
+    rows, columns = (
+        _hat_weights(maps.shape[2 + axis], shape[axis], offset[axis], maps.device, maps.dtype) for axis in (0, 1)
+    )
     with torch.autocast(maps.device.type, enabled=False):
         return rows @ maps @ columns.T
 
 
-def _hat_weights(source: int, target: int, offset: float) -> Tensor:
+@lru_cache(maxsize=1024)  # copying one to a GPU waits for all that it has to do
+def _hat_weights(source: int, target: int, offset: float, device: torch.device, dtype: torch.dtype) -> Tensor:
     """The linear interpolation along one axis as a matrix; rows sum to 1. Shape: (target, source)"""
     places = (torch.arange(target, dtype=torch.float64) + 0.5) * source / target - 0.5 - offset
     distances = places.clamp(0, source - 1)[:, None] - torch.arange(source)
-    return (1 - distances.abs()).clamp(min=0)
+    return (1 - distances.abs()).clamp(min=0).to(device, dtype)

@@ -1,6 +1,6 @@
 """Images for extraction: decoded once, resized to every size, in batches of one shape."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -12,21 +12,18 @@ from torch.utils.data import DataLoader, Dataset
 
 from pipeline.core.device import Hardware, single_thread
 from pipeline.core.images import read_rgb, resize_image
+from pipeline.extract.ahead import ahead
 from pipeline.extract.plan import Job
 
+Loaded = tuple[list[Tensor], list[Job]]  # the N images of a batch at every size, (N, 3, h, w) each, and their jobs
+READY = 2  # batches that are read ahead
 
-class _ViewDataset(Dataset[tuple[list[NDArray[np.uint8]], int]]):
-    """Each image decoded once and resized to the shape of each of its views."""
 
-    def __init__(self, jobs: Sequence[Job]) -> None:
-        self.jobs = jobs
+class _ViewDataset(Dataset[tuple[list[NDArray[np.uint8]], Job]]):
+    """Each image decoded once and resized to the shape of each of its views; asked for by the job itself."""
 
-    def __len__(self) -> int:
-        return len(self.jobs)
-
-    def __getitem__(self, position: int) -> tuple[list[NDArray[np.uint8]], int]:
-        job = self.jobs[position]
-        return resize_to_views(read_rgb(job.file), job), position
+    def __getitem__(self, job: Job) -> tuple[list[NDArray[np.uint8]], Job]:
+        return resize_to_views(read_rgb(job.file), job), job
 
 
 def resize_to_views(image: NDArray[np.uint8], job: Job) -> list[NDArray[np.uint8]]:
@@ -39,26 +36,31 @@ def stack_views(images: Sequence[Sequence[NDArray[np.uint8]]]) -> list[Tensor]:
     return [torch.from_numpy(np.stack(same)).permute(0, 3, 1, 2) for same in zip(*images, strict=True)]
 
 
-def _collate(items: Sequence[tuple[list[NDArray[np.uint8]], int]]) -> tuple[list[Tensor], list[int]]:
-    return stack_views([views for views, _ in items]), [position for _, position in items]
+def _collate(items: Sequence[tuple[list[NDArray[np.uint8]], Job]]) -> Loaded:
+    return stack_views([views for views, _ in items]), [job for _, job in items]
 
 
-def batch_positions(jobs: Sequence[Job], batch_size: int) -> list[list[int]]:
-    """Positions of the jobs of each batch: neighbors with views of one shape, at most `batch_size` of them."""
-    positions: list[list[int]] = []
-    for _, group in groupby(range(len(jobs)), key=lambda position: jobs[position].view_shapes):
+def batches_of(jobs: Sequence[Job], batch_size: int) -> list[list[Job]]:
+    """The jobs of each batch: neighbors with views of one shape, at most `batch_size` of them."""
+    batches: list[list[Job]] = []
+    for _, group in groupby(jobs, key=lambda job: job.view_shapes):
         same = list(group)
-        positions += [same[start : start + batch_size] for start in range(0, len(same), batch_size)]
-    return positions
+        batches += [same[start : start + batch_size] for start in range(0, len(same), batch_size)]
+    return batches
 
 
-def load_batches(jobs: Sequence[Job], batch_size: int, workers: int, hardware: Hardware) -> DataLoader[Any]:
-    """Batches of images with views of one shape: (the N images at every size, their positions in `jobs`)."""
-    return DataLoader(
-        _ViewDataset(jobs),
-        batch_sampler=batch_positions(jobs, batch_size),
+def load_batches(batches: Iterable[list[Job]], workers: int, hardware: Hardware) -> Iterator[Loaded]:
+    """The images of each batch, all of whose views have one shape; read ahead, by `workers` processes or a thread.
+
+    One call a run: the processes start once. Neither they nor the batches need memory for images that come later.
+    """
+    loader: DataLoader[Any] = DataLoader(
+        _ViewDataset(),
+        batch_sampler=batches,  # jobs, not positions: nothing has to be listed
         num_workers=workers,
         collate_fn=_collate,
         pin_memory=hardware.pins_memory,
         worker_init_fn=single_thread,
+        generator=torch.Generator(),  # else it draws from torch's own
     )
+    return ahead(iter(loader), READY)  # its processes start here, before there is a thread

@@ -37,7 +37,7 @@ def predict(
     views = compute_views(classifier, scales, settings, hardware)
     logits = mean_logits(classifier, views)
     wanted = wanted_classes(logits, labels, settings.max_classes)
-    maps = raw_maps_of(classifier, views, wanted, settings)
+    maps = raw_maps_of(classifier, views, wanted, settings).cpu().numpy()
     return maps, wanted.cpu().numpy(), classifier.probabilities(logits).cpu().numpy()
 
 
@@ -46,11 +46,12 @@ def compute_views(
     classifier: Classifier, scales: Sequence[Tensor], settings: ExtractSettings, hardware: Hardware
 ) -> list[View]:
     """Features of a batch at every size, mirrored ones too where the settings want them."""
-    return [
-        _features(classifier, images, mirrored, hardware)
-        for images in scales
-        for mirrored in ((False, True) if settings.flip else (False,))
-    ]
+    with hardware.autocast():  # once for all views: on leaving it, the weights in half precision are forgotten
+        return [
+            (classifier.features(images.flip(3) if mirrored else images), mirrored)
+            for images in (scale.to(hardware.device, non_blocking=True) for scale in scales)
+            for mirrored in ((False, True) if settings.flip else (False,))
+        ]
 
 
 @torch.inference_mode()
@@ -60,9 +61,7 @@ def mean_logits(classifier: Classifier, views: Sequence[View]) -> Tensor:
 
 
 @torch.inference_mode()
-def raw_maps_of(
-    classifier: Classifier, views: Sequence[View], wanted: Tensor, settings: ExtractSettings
-) -> NDArray[np.float32]:
+def raw_maps_of(classifier: Classifier, views: Sequence[View], wanted: Tensor, settings: ExtractSettings) -> Tensor:
     """Raw maps of the wanted classes, the mean over views on the grid of the finest. Shapes: (N, P) to (N, P, h, w)"""
     cam = _clamped_cam if settings.negative_weights == "clamp" else class_activation_maps
     y, x = cell_offset(classifier, settings)
@@ -71,8 +70,7 @@ def raw_maps_of(
         cams = classifier.maps(features, wanted, cam)
         maps.append(cams.flip(3) if mirrored else cams)
         offsets.append((y, -x if mirrored else x))
-    means: NDArray[np.float32] = mean_over_views(maps, offsets).cpu().numpy()
-    return means
+    return mean_over_views(maps, offsets)
 
 
 def _clamped_cam(features: Tensor, weights: Tensor, wanted: Tensor) -> Tensor:
@@ -84,20 +82,15 @@ def cell_offset(classifier: Classifier, settings: ExtractSettings) -> Offset:
     return classifier.design.offset if settings.placement == "receptive_field" else (0.0, 0.0)
 
 
-def _features(classifier: Classifier, images: Tensor, mirrored: bool, hardware: Hardware) -> View:
-    images = images.to(hardware.device, non_blocking=True)
-    with hardware.autocast():
-        return classifier.features(images.flip(3) if mirrored else images), mirrored
-
-
 def wanted_classes(logits: Tensor, labels: Sequence[tuple[int, ...]], most: int) -> Tensor:
     """Class indices of each image, known labels first, then by falling logit. Shapes: (N, K), (N, P)
 
     P = min(most, K). Among known labels, too, the more probable stand first; ties go to the lower class index. Logits
     decide, not probabilities, which are equal where a sigmoid has saturated.
     """
-    order = logits.cpu().double()  # on the CPU, for not every device has doubles
-    for row, known in zip(order, labels, strict=True):
+    first = torch.zeros(logits.shape, dtype=torch.float64)
+    for row, known in zip(first, labels, strict=True):
         row[list(known)] += 1.0e6  # above every logit
-    ranked = order.argsort(dim=1, descending=True, stable=True)
+    order = (logits.cpu() if logits.device.type == "mps" else logits).double()  # MPS has no doubles
+    ranked = (order + first.to(order.device, non_blocking=True)).argsort(dim=1, descending=True, stable=True)
     return ranked[:, : min(most, logits.shape[1])].to(logits.device)

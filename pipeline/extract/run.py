@@ -1,11 +1,16 @@
 """Stage `extract`: scaled class activation maps of every image, in a store for each split.
 
-Shards that an earlier run made of the same images, weights and settings are used again.
+Images are computed in parts of a shard. A part is kept in the scratch folder of `core.reuse` as soon as it is computed,
+so that a stage that was stopped loses few; in the end parts are joined into the few files of the stores. Parts that an
+earlier run made of the same images, weights and settings are used again.
 """
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +19,23 @@ from tqdm import tqdm
 
 from pipeline.core.archives import content_digest
 from pipeline.core.device import Hardware, choose_hardware
-from pipeline.core.errors import MapError
+from pipeline.core.errors import MapError, StoreError, sample
 from pipeline.core.manifest import SPLITS, Manifest, Split
 from pipeline.core.reuse import Finished, digest, finished_of
 from pipeline.core.store import Arrays, Shard, Store, finish, write_shard
 from pipeline.core.tracks import Track
-from pipeline.extract.arrays import image_arrays
-from pipeline.extract.load import load_batches
+from pipeline.extract.ahead import map_ahead
+from pipeline.extract.arrays import compute_raw, stored_arrays, to_memory
+from pipeline.extract.load import batches_of, load_batches
 from pipeline.extract.network import View, compute_views
 from pipeline.extract.plan import Job, count_test_labels, plan_shards
 from pipeline.extract.settings import ExtractSettings
 from pipeline.models.classifier import Classifier, classifier_digest
 
 INDECISIVE = ("workers", "splits", "train_images", "diagnostic_images")  # settings that change no array
+PART = 256  # images at least: what is computed since the last part is lost when the stage is stopped
+UNDER_WAY = 8  # batches whose maps are computed, copied or scaled at a time
+Waiting = tuple[int, Callable[[], dict[str, Arrays]]]  # position of an extraction, and the arrays of a batch for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,24 +100,90 @@ def extract_together(
         one.classifier.to(hardware.device).eval()
     stores = [MapStores(one.classifier, one.settings, hardware, one.out) for one in extractions]
     shards = plan_shards(manifest, settings, classifier.design.output_stride, with_true, with_targets)
-    with progress_bar(shards) as bar:
+    with ThreadPoolExecutor() as pool, ThreadPoolExecutor(1) as writer:
+        parts = [
+            make_part(split, shard, batches, stores, pool)
+            for split in SPLITS
+            for shard, jobs in enumerate(shards[split])
+            for batches in divide_batches(batches_of(jobs, settings.batch_size))
+        ]
+        made = map_ahead(pool, store_batch, compute_batches(parts, extractions, hardware), UNDER_WAY)
+        with progress_bar(parts) as bar:
+            filled = ((part, part_arrays(part, made, bar)) for part in parts)
+            for _ in map_ahead(writer, partial(keep_part, stores), filled, most=1):
+                pass
+    for store in stores:
         for split in SPLITS:
-            for jobs in shards[split]:
-                keys = [store.keys(jobs) for store in stores]
-                arrays = [store.find(key) for store, key in zip(stores, keys, strict=True)]
-                reused = [bool(found) for found in arrays]
-                missing = [(one, made) for one, made in zip(extractions, arrays, strict=True) if not made]
-                for batch, views in compute_batches(jobs, classifier, settings, hardware) if missing else []:
-                    for one, made in missing:
-                        made |= image_arrays(batch, views, one.classifier, one.settings)
-                    bar.update(len(batch))
-                bar.update(0 if missing else len(jobs))
-                for store, key, items, is_reused in zip(stores, keys, arrays, reused, strict=True):
-                    store.add(split, key, items, is_reused)
-            for store in stores:
-                store.finish(split, manifest.classes)
+            store.join(split, [part for part in parts if part.split == split], manifest.classes)
     ignored = warn_of_test_labels(manifest, settings)
     return [store.counts(ignored) for store in stores]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some images of a shard.
+
+    Attributes:
+        shard: number of the shard in its split
+        batches: the images in the order in which they are computed
+        digest: of what their arrays are made of beside weights and settings
+        missing: positions of the extractions that no earlier run made them for
+    """
+
+    split: Split
+    shard: int
+    batches: Sequence[list[Job]]
+    digest: str
+    missing: tuple[int, ...] = ()
+
+    @property
+    def ids(self) -> list[str]:
+        """The image ids, in order."""
+        return [job.id for batch in self.batches for job in batch]
+
+
+def divide_batches(batches: Sequence[list[Job]]) -> Iterator[list[list[Job]]]:
+    """The batches of a shard in parts of `PART` images or a few more."""
+    part: list[list[Job]] = []
+    for batch in batches:
+        part.append(batch)
+        if sum(map(len, part)) >= PART:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+def make_part(
+    split: Split, shard: int, batches: Sequence[list[Job]], stores: Sequence["MapStores"], pool: Executor
+) -> Part:
+    """Read the files of a part, and look for its arrays in what earlier runs made.
+
+    Which images share a batch can change the last bits of a map, so that all of them are in the digest.
+
+    Raises:
+        DataError: naming an image that cannot be read
+    """
+    jobs = [job for batch in batches for job in batch]
+    contents = pool.map(content_digest, [job.file for job in jobs])
+    made_of = [
+        [job.id, content, job.shape, job.view_shapes, job.labels, job.true]
+        for job, content in zip(jobs, contents, strict=True)
+    ]
+    part = Part(split, shard, batches, digest(made_of))
+    return replace(part, missing=tuple(n for n, store in enumerate(stores) if not store.has(part)))
+
+
+def part_arrays(
+    part: Part, made: Iterator[Mapping[int, dict[str, Arrays]]], bar: "tqdm[Any]"
+) -> dict[int, dict[str, Arrays]]:
+    """The arrays of the images of a part, for each extraction that lacks them, from the batches that are made."""
+    arrays: dict[int, dict[str, Arrays]] = {n: {} for n in part.missing}
+    for batch in part.batches:
+        for n, items in (next(made) if part.missing else {}).items():
+            arrays[n] |= items
+        bar.update(len(batch))
+    return arrays
 
 
 def check_alike(extractions: Sequence[Extraction]) -> None:
@@ -134,17 +209,42 @@ def _same_features(one: Classifier, other: Classifier) -> bool:
     return len(designs) == 1 and all(torch.equal(value, theirs[name]) for name, value in ours.items())
 
 
-def progress_bar(shards: Mapping[Split, Sequence[Sequence[Job]]]) -> "tqdm[Any]":
+def keep_part(stores: Sequence["MapStores"], filled: tuple[Part, Mapping[int, Mapping[str, Arrays]]]) -> None:
+    """Keep the arrays of a part, for each extraction that lacked them."""
+    part, arrays = filled
+    for n, items in arrays.items():
+        stores[n].keep(part, items)
+
+
+def progress_bar(parts: Sequence[Part]) -> "tqdm[Any]":
     """A bar over all images."""
-    return tqdm(total=sum(len(jobs) for split in shards.values() for jobs in split), desc="extract", unit="image")
+    return tqdm(total=sum(len(part.ids) for part in parts), desc="extract", unit="image")
 
 
 def compute_batches(
-    jobs: Sequence[Job], classifier: Classifier, settings: ExtractSettings, hardware: Hardware
-) -> Iterator[tuple[list[Job], list[View]]]:
-    """The images of a shard batch by batch, with the features of all their views."""
-    for scales, positions in load_batches(jobs, settings.batch_size, settings.workers, hardware):
-        yield [jobs[position] for position in positions], compute_views(classifier, scales, settings, hardware)
+    parts: Sequence[Part], extractions: Sequence[Extraction], hardware: Hardware
+) -> Iterator[list[Waiting]]:
+    """The maps of each batch for each extraction that lacks them, on their way to main memory."""
+    classifier, settings = extractions[0].classifier, extractions[0].settings
+    lacking = [part for part in parts if part.missing]
+    if not lacking:
+        return
+    loaded = load_batches((batch for part in lacking for batch in part.batches), settings.workers, hardware)
+    for part in lacking:
+        for scales, batch in islice(loaded, len(part.batches)):
+            views = compute_views(classifier, scales, settings, hardware)
+            yield [(n, _begin(batch, views, extractions[n])) for n in part.missing]
+
+
+def _begin(batch: Sequence[Job], views: Sequence[View], one: Extraction) -> Callable[[], dict[str, Arrays]]:
+    """Compute raw maps; what is returned waits for them and scales them, in any thread."""
+    wait = to_memory(compute_raw(batch, views, one.classifier, one.settings))
+    return lambda: stored_arrays(wait(), one.settings)
+
+
+def store_batch(waiting: Sequence[Waiting]) -> dict[int, dict[str, Arrays]]:
+    """The arrays of each image of a batch, for each extraction that lacks them."""
+    return {n: arrays() for n, arrays in waiting}
 
 
 def describe_extraction(
@@ -175,8 +275,8 @@ class MapStores:
     """The maps of one classifier under one set of settings: a store for each split.
 
     Attributes:
-        shards: of each split, as far as they are written
         kept: names under which shards are kept for a later run
+        made: parts that this run made
         reused: images whose arrays were made by an earlier run
     """
 
@@ -184,8 +284,8 @@ class MapStores:
     settings: ExtractSettings
     hardware: Hardware
     out: Path
-    shards: dict[Split, list[Shard]] = field(default_factory=lambda: {split: [] for split in SPLITS})
     kept: list[str] = field(default_factory=list)
+    made: int = 0
     reused: int = 0
     finished: Finished = field(init=False)
 
@@ -195,37 +295,46 @@ class MapStores:
         model = classifier_digest(self.classifier)
         self.finished = finished_of(self.out, settings=decisive, model=model, hardware=where)
 
-    def keys(self, jobs: Sequence[Job]) -> dict[str, str]:
-        """What each image of a shard is kept under: a digest of the whole shard.
+    def _keys(self, part: Part) -> dict[str, str]:
+        """What each image of a part is kept under."""
+        return self.finished.keys(dict.fromkeys(part.ids, part.digest))
 
-        Which images share a batch can change the last bits of a map.
+    def has(self, part: Part) -> bool:
+        """Whether an earlier run made all arrays of a part."""
+        found = self.finished.has(self._keys(part))
+        self.reused += len(part.ids) if found else 0
+        return found
+
+    def keep(self, part: Part, items: Mapping[str, Arrays]) -> None:
+        """Keep the arrays of a part."""
+        shard = write_shard(self.finished.folder, self.made, items)
+        self.made += 1
+        self.finished.keep(self._keys(part), shard, self.finished.folder)
+
+    def join(self, split: Split, parts: Sequence[Part], classes: Sequence[str]) -> None:
+        """Write the shards of a split, and their index.
+
+        Raises:
+            StoreError: if arrays have gone that were there
         """
-        shard = digest(
-            [[job.id, content_digest(job.file), job.shape, job.view_shapes, job.labels, job.true] for job in jobs]
-        )
-        return self.finished.keys({job.id: shard for job in jobs})
-
-    def find(self, keys: Mapping[str, str]) -> dict[str, Arrays]:
-        """The arrays of a shard from an earlier run; empty if one is missing."""
-        found = self.finished.find(keys)
-        return found if len(found) == len(keys) else {}
-
-    def add(self, split: Split, keys: Mapping[str, str], items: Mapping[str, Arrays], reused: bool) -> None:
-        """Write the next shard of a split."""
-        folder, shards = self.out / split, self.shards[split]
-        shards.append(write_shard(folder, len(shards), items))
-        self.kept.append(self.finished.keep(keys, shards[-1], folder))
-        self.reused += len(items) if reused else 0
-
-    def finish(self, split: Split, classes: Sequence[str]) -> None:
-        """Write the index of the shards of a split."""
+        folder, shards = self.out / split, list[Shard]()
+        for number, of_shard in groupby(parts, key=lambda part: part.shard):
+            keys = {image_id: key for part in of_shard for image_id, key in self._keys(part).items()}
+            items = self.finished.find(keys)
+            if missing := sorted(keys.keys() - items.keys()):
+                raise StoreError(
+                    f"{self.finished.folder}: expected all images that were made, missing={sample(missing)}; likely "
+                    "removed or damaged while the stage ran"
+                )
+            shards.append(write_shard(folder, number, items))
+            self.kept.append(self.finished.keep(keys, shards[-1], folder))
         about = {
             "classes": list(classes),
             "scale": self.settings.scale,
             "percentile": self.settings.percentile,
             "loss": self.classifier.design.loss,
         }
-        finish(self.out / split, self.shards[split], about)
+        finish(folder, shards, about)
 
     def counts(self, test_labels_ignored: int) -> Counts:
         """Count the shards that were written; remove those of earlier runs that none of the last runs used."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.core.errors import TrainError
-from pipeline.models.backbones import Normalization, build_backbone, stride_of
+from pipeline.models.backbones import Normalization, build_backbone, normalize, stride_of
 from pipeline.models.cell_offset import Offset
 from pipeline.models.feature_map import count_channels
 from pipeline.models.methods import make_method
@@ -71,8 +71,7 @@ class Classifier(nn.Module):
         The ReLU changes nothing where the network ends in one; elsewhere, as in transformers, it gives the F >= 0 that
         the formulas want.
         """
-        scaled = (images.to(self.mean.dtype) / 255 - self.mean) / self.std
-        return functional.relu(self.backbone(scaled.contiguous(memory_format=torch.channels_last)))
+        return functional.relu(self.backbone(normalize(images, self.mean, self.std)))
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, 3, H, W), uint8 RGB, to logits (N, K), float32."""

@@ -21,7 +21,7 @@ from pipeline.core.errors import DataError, PipelineError
 from pipeline.core.files import read_json, sha256, write_bytes, write_json
 from pipeline.core.images import MAX_PIXELS, encode_jpeg, encode_png, read_rgb, read_size
 from pipeline.core.scratch import SCRATCH, Scratch, open_scratch
-from pipeline.extract.load import batch_positions
+from pipeline.extract.load import batches_of
 from pipeline.extract.plan import Job, by_shape
 from pipeline.predict.paths import find_images, output_names
 from pipeline.predict.predictor import ImagePrediction, Predictor, image_name
@@ -164,13 +164,13 @@ def _plan(predictor: Predictor, files: Sequence[Path], skipped: dict[str, str]) 
 
 def _batches(jobs: Sequence[Job], batch_size: int, most: int = MAX_PIXELS) -> Iterator[list[Job]]:
     """The batches of the stage `extract`, divided further so that none has more than `most` pixels, or one image."""
-    for positions in batch_positions(jobs, batch_size):
+    for same in batches_of(jobs, batch_size):
         batch: list[Job] = []
-        for position in positions:
-            if batch and sum(math.prod(job.shape) for job in [*batch, jobs[position]]) > most:
+        for job in same:
+            if batch and sum(math.prod(other.shape) for other in [*batch, job]) > most:
                 yield batch
                 batch = []
-            batch.append(jobs[position])
+            batch.append(job)
         yield batch
 
 

@@ -12,7 +12,7 @@ from pipeline.core.device import choose_hardware
 from pipeline.core.store import Arrays
 from pipeline.core.truth import BACKGROUND
 from pipeline.extract.arrays import image_arrays
-from pipeline.extract.load import batch_positions, resize_to_views, stack_views
+from pipeline.extract.load import batches_of, resize_to_views, stack_views
 from pipeline.extract.network import compute_views
 from pipeline.extract.plan import Job, by_shape, view_shapes
 from pipeline.extract.scale import raw_maps
@@ -142,8 +142,8 @@ class Predictor:
         pixels = {image_name(n): as_rgb(image) for n, image in enumerate(images)}
         jobs = by_shape(self.job(name, (image.shape[0], image.shape[1])) for name, image in pixels.items())
         extracted: dict[str, Arrays] = {}
-        for positions in batch_positions(jobs, self.run.extract.batch_size):
-            extracted |= self._extract([jobs[position] for position in positions], pixels)
+        for batch in batches_of(jobs, self.run.extract.batch_size):
+            extracted |= self._extract(batch, pixels)
         if self._student:
             refined = self._student.predict(pixels, extracted)
         else:
@@ -205,8 +205,7 @@ class _Student:
             for name, image in pixels.items()
         )
         found: dict[str, Prediction] = {}
-        for positions in batch_positions(jobs, PREDICTION_BATCH):
-            batch = [jobs[position] for position in positions]
+        for batch in batches_of(jobs, PREDICTION_BATCH):
             scales = stack_views([resize_to_views(pixels[job.id], job) for job in batch])
             means = mean_probabilities(self.network, scales, self.settings.flip, self.hardware).cpu()
             for job, mean in zip(batch, means, strict=True):

@@ -11,7 +11,7 @@ from segmentation_models_pytorch.decoders.upernet.decoder import UPerNetDecoder
 from torch import Tensor, nn
 
 from pipeline.core.errors import TrainError
-from pipeline.models.backbones import Normalization, build_backbone
+from pipeline.models.backbones import Normalization, build_backbone, normalize
 from pipeline.models.network_files import load_state, read_design, save_network
 from pipeline.models.pyramid import pyramid_channels, pyramid_maps
 from pipeline.student.settings import COARSEST
@@ -62,8 +62,7 @@ class StudentNetwork(nn.Module):
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Images (N, 3, H, W), uint8 RGB, sides multiples of 32, to maps of the strides 4, 8, 16, …"""
-        scaled = (images.to(self.mean.dtype) / 255 - self.mean) / self.std
-        return pyramid_maps(self.backbone, scaled.contiguous(memory_format=torch.channels_last))
+        return pyramid_maps(self.backbone, normalize(images, self.mean, self.std))
 
     def decode(self, features: Sequence[Tensor]) -> Tensor:
         """Feature maps to logits (N, L, H / 4, W / 4), float32."""

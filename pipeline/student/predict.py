@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.core.device import Hardware
-from pipeline.extract.load import load_batches
+from pipeline.extract.load import batches_of, load_batches
 from pipeline.extract.plan import Job, by_shape, view_shape
 from pipeline.student.network import MULTIPLE, STRIDE, StudentNetwork
 from pipeline.student.refine import Probabilities
@@ -32,10 +32,10 @@ def predict_jobs(
     network: StudentNetwork, jobs: Sequence[Job], settings: StudentSettings, hardware: Hardware
 ) -> Iterator[tuple[Job, Tensor]]:
     """Each image with its probabilities (L, h, w), float32 on the CPU; images of one shape share a batch."""
-    ordered = by_shape(jobs)
-    for scales, positions in load_batches(ordered, PREDICTION_BATCH, settings.workers, hardware):
+    batches = batches_of(by_shape(jobs), PREDICTION_BATCH)
+    for scales, batch in load_batches(batches, settings.workers, hardware):
         means = mean_probabilities(network, scales, settings.flip, hardware).cpu()
-        yield from zip((ordered[position] for position in positions), means, strict=True)
+        yield from zip(batch, means, strict=True)
 
 
 @torch.inference_mode()

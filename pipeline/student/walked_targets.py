@@ -17,7 +17,7 @@ from torch import Tensor
 from pipeline.core.device import Hardware
 from pipeline.core.scratch import Scratch
 from pipeline.core.store import Store
-from pipeline.extract.load import load_batches
+from pipeline.extract.load import batches_of, load_batches
 from pipeline.extract.plan import Job, by_shape
 from pipeline.models.pyramid import pyramid_channels
 from pipeline.refine.outputs import Evidence, class_probabilities, read_evidence
@@ -128,10 +128,10 @@ class Walker:
         """Each image with its probabilities; images of one shape share a batch."""
         self.network.eval()
         self.net.eval()
-        ordered = by_shape(jobs)
-        for scales, positions in load_batches(ordered, PREDICTION_BATCH, self.settings.workers, self.hardware):
-            for position, embedding in zip(positions, self.embed(scales[0]), strict=True):
-                yield ordered[position], self.walk_image(ordered[position].id, embedding)
+        batches = batches_of(by_shape(jobs), PREDICTION_BATCH)
+        for scales, batch in load_batches(batches, self.settings.workers, self.hardware):
+            for job, embedding in zip(batch, self.embed(scales[0]), strict=True):
+                yield job, self.walk_image(job.id, embedding)
 
     @torch.inference_mode()
     def embed(self, images: Tensor) -> Tensor:

@@ -203,6 +203,6 @@ def test_only_what_an_earlier_pass_lacks_is_computed(manifest: Manifest, tmp_pat
     alone = extract(manifest, head, tmp_path / "alone", heads[1].settings)
     assert both[1] == alone
     assert written(heads[1].out) == written(tmp_path / "alone")
-    monkeypatch.setattr("pipeline.extract.run.compute_batches", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr("pipeline.extract.run.compute_views", lambda *_: pytest.fail("computed again"))
     again = extract_together(manifest, heads, with_true=False)
     assert [counts.images_reused for counts in again] == [counts.images for counts in both]
