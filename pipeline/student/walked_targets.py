@@ -17,6 +17,7 @@ from pipeline.core.device import Hardware
 from pipeline.core.store import Store
 from pipeline.extract.load import batches_of, load_batches
 from pipeline.extract.plan import Job, by_shape
+from pipeline.models.parts import in_parts
 from pipeline.refine.outputs import Evidence, class_probabilities, read_evidence
 from pipeline.refine.settings import RefineSettings
 from pipeline.student.affinity_net import AffinityNet, affinity_loss, grid_labels
@@ -123,7 +124,10 @@ class Walker:
     def embed(self, images: Tensor) -> Tensor:
         """Embeddings of the cells of a batch. Shape: (N, 3, H, W), uint8, to (N, C, H / 8, W / 8)"""
         with self.hardware.autocast():
-            embedding: Tensor = self.net(self.network.features(images.to(self.hardware.device, non_blocking=True)))
+            return in_parts(self._embed, images.to(self.hardware.device, non_blocking=True))
+
+    def _embed(self, images: Tensor) -> Tensor:
+        embedding: Tensor = self.net(self.network.features(images))
         return embedding
 
     @torch.inference_mode()
