@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pipeline.models.cell_offset import Offset
-from pipeline.models.pooling import image_parts
+from pipeline.models.parts import split_batch
 
 
 def clamp_negative_weights(weights: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ def class_activation_maps(features: Tensor, weights: Tensor, wanted: Tensor) -> 
         )
     with torch.autocast(features.device.type, enabled=False):
         chosen = weights.float()[wanted]  # (N, P, C)
-        parts = image_parts(features)
+        parts = split_batch(features)
         each = zip(chosen.chunk(len(parts)), parts, strict=True)
         maps = torch.cat([torch.bmm(own, part.float().flatten(start_dim=2)) for own, part in each])  # (N, P, H * W)
     unflattened: Tensor = maps.unflatten(2, features.shape[2:])

@@ -17,6 +17,7 @@ from pipeline.models.feature_map import count_channels
 from pipeline.models.methods import make_method
 from pipeline.models.methods.base import Cam, Criterion
 from pipeline.models.network_files import DESIGN, load_state, read_design, save_network
+from pipeline.models.parts import in_parts
 from pipeline.models.pooling import make_pool
 from pipeline.models.settings import Pooling
 
@@ -71,6 +72,9 @@ class Classifier(nn.Module):
         The ReLU changes nothing where the network ends in one; elsewhere, as in transformers, it gives the F >= 0 that
         the formulas want.
         """
+        return self._features(images) if self.training else in_parts(self._features, images)
+
+    def _features(self, images: Tensor) -> Tensor:
         return functional.relu(self.backbone(normalize(images, self.mean, self.std)))
 
     def forward(self, images: Tensor) -> Tensor:

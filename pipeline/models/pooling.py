@@ -1,10 +1,9 @@
 """From a feature map to one number a channel: global (GAP) and thresholded (TAP) average pooling."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
+from pipeline.models.parts import split_batch
 from pipeline.models.settings import Pooling
 
 
@@ -60,7 +59,7 @@ def thresholded_average_pool(features: Tensor, theta: float) -> Tensor:
     if not 0 <= theta < 1:
         raise ValueError(f"expected `theta` in [0, 1), got {theta}; it is a share of the maximum, not a percentage")
     theta = min(theta, 1 - 2**-23)  # closer to 1 it would round to 1 in float32, and not even the maximum would be kept
-    return torch.cat([_mean_of_strong(part, theta) for part in image_parts(features)])
+    return torch.cat([_mean_of_strong(part, theta) for part in split_batch(features)])
 
 
 def _mean_of_strong(features: Tensor, theta: float) -> Tensor:
@@ -70,16 +69,6 @@ def _mean_of_strong(features: Tensor, theta: float) -> Tensor:
         kept = (features > threshold).float()  # (N, C, H, W)
     # multiplied rather than selected: a NaN stays visible in its own channel instead of being dropped
     return (features * kept).sum(dim=(2, 3)) / kept.sum(dim=(2, 3)).clamp(min=1)  # (N, C)
-
-
-def image_parts(features: Tensor) -> Sequence[Tensor]:
-    """The features of a batch image by image on a CPU that does not learn, all together elsewhere.
-
-    What is computed of one image fits into memory that is in use already. That of a batch is asked of the system at
-    every call, which takes longer than the arithmetic: ResNet50-SE at 336 pixels, 16 images, has 58 MB of features.
-    """
-    is_whole = features.device.type != "cpu" or torch.is_grad_enabled() or not len(features)
-    return (features,) if is_whole else features.split(1)
 
 
 def _check(features: Tensor) -> None:

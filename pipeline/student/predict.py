@@ -12,6 +12,7 @@ from torch.nn import functional
 from pipeline.core.device import Hardware
 from pipeline.extract.load import batches_of, load_batches
 from pipeline.extract.plan import Job, by_shape, view_shape
+from pipeline.models.parts import in_parts
 from pipeline.student.network import MULTIPLE, STRIDE, StudentNetwork
 from pipeline.student.refine import Probabilities
 from pipeline.student.settings import StudentSettings
@@ -54,7 +55,7 @@ def mean_probabilities(network: StudentNetwork, scales: Sequence[Tensor], flip: 
         for mirrored in (False, True) if flip else (False,):
             inputs = images.to(hardware.device, non_blocking=True)
             with hardware.autocast():
-                logits = network(inputs.flip(3) if mirrored else inputs)
+                logits = in_parts(network, inputs.flip(3) if mirrored else inputs)
             found = logits.sigmoid() if network.design.outputs == 1 else logits.softmax(dim=1)
             found = functional.interpolate(found.flip(3) if mirrored else found, shape, mode="bilinear")
             total, count = found if total is None else total + found, count + 1

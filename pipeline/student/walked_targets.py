@@ -19,6 +19,7 @@ from pipeline.core.scratch import Scratch
 from pipeline.core.store import Store
 from pipeline.extract.load import batches_of, load_batches
 from pipeline.extract.plan import Job, by_shape
+from pipeline.models.parts import in_parts
 from pipeline.models.pyramid import pyramid_channels
 from pipeline.refine.outputs import Evidence, class_probabilities, read_evidence
 from pipeline.refine.settings import RefineSettings
@@ -137,7 +138,10 @@ class Walker:
     def embed(self, images: Tensor) -> Tensor:
         """Embeddings of the cells of a batch. Shape: (N, 3, H, W), uint8, to (N, C, H / 8, W / 8)"""
         with self.hardware.autocast():
-            embedding: Tensor = self.net(self.network.features(images.to(self.hardware.device, non_blocking=True)))
+            return in_parts(self._embed, images.to(self.hardware.device, non_blocking=True))
+
+    def _embed(self, images: Tensor) -> Tensor:
+        embedding: Tensor = self.net(self.network.features(images))
         return embedding
 
     @torch.inference_mode()
