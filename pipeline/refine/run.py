@@ -26,7 +26,7 @@ from pipeline.core.errors import MapError, StoreError, sample
 from pipeline.core.images import encode_png, read_rgb
 from pipeline.core.manifest import SPLITS, Manifest, Split
 from pipeline.core.reuse import Finished, arrays_digest, finished_of
-from pipeline.core.store import Arrays, Shard, Store, divide, finish, write_shard
+from pipeline.core.store import Arrays, Shard, Store, divide, finish, open_store, write_shard
 from pipeline.core.tracks import MOST_CLASSES
 from pipeline.refine.affinity import LocalAffinity
 from pipeline.refine.crf import DenseCRF, kernels_of
@@ -145,7 +145,7 @@ def _refine_task(
     Returns as `_refine_all`.
     """
     cv2.setNumThreads(1)  # the processes are the parallelism
-    store = Store(maps)
+    store = open_store(maps)
     keys = finished.keys(
         {image_id: [content_digest(file), arrays_digest(store.read(image_id))] for image_id, file in work.items()}
     )
