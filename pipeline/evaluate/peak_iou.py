@@ -16,6 +16,7 @@ from pipeline.core.errors import ScoreError, sample, swap_hint
 Comparison = Literal[">=", ">"]
 
 LEVELS = 256  # score values, and thresholds
+BLOCK = 1024  # images whose curves are computed together, in 64-bit numbers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,19 +149,32 @@ class PeakIoU:
 
     def accumulate(
         self, score: NDArray[np.uint8], mask: NDArray[np.bool_], image_id: str, ignored: NDArray[np.bool_] | None = None
-    ) -> None:
+    ) -> NDArray[np.int32]:
         """Add one image; see `count_scores` for arguments.
+
+        Returns:
+            its pixels per score value inside and outside, which another state can `add`. Shape: (2, 256)
 
         Raises:
             ScoreError: if dtypes or shapes are wrong, or the image is in already
         """
+        counts = count_scores(score, mask, ignored, image_id)
+        kept = counts[:2].astype(np.int32)
+        self.add(image_id, kept, int(counts[2].sum()))
+        return kept
+
+    def add(self, image_id: str, counts: NDArray[np.int32], ignored_pixels: int) -> None:
+        """Add one image that is counted already; states of the same score map share its counts. Shape: (2, 256)
+
+        Raises:
+            ScoreError: if the image is in already
+        """
         if image_id in self._images:
             raise ScoreError(f"{image_id}: expected every image once, got it a second time")
-        counts = count_scores(score, mask, ignored, image_id)
         self.inside += counts[0]
         self.outside += counts[1]
-        self.ignored_pixels += int(counts[2].sum())
-        self._images[image_id] = counts[:2].astype(np.int32)
+        self.ignored_pixels += ignored_pixels
+        self._images[image_id] = counts
 
     def merge(self, other: "PeakIoU") -> None:
         """Add the images of another state.
@@ -213,11 +227,11 @@ class PeakIoU:
             ScoreError: if there is no foreground pixel
         """
         self._require_foreground()
-        counts = np.stack([counts for counts in self._images.values() if counts[0].any()]).astype(
-            np.int64
-        )  # (N, 2, 256)
-        curves = iou_curve(counts[:, 0], counts[:, 1], comparison)  # (N, 256)
-        return find_peak(np.array([math.fsum(column) / len(curves) for column in curves.T.tolist()]))
+        known = [counts for counts in self._images.values() if counts[0].any()]
+        blocks = (np.stack(known[start : start + BLOCK]).astype(np.int64) for start in range(0, len(known), BLOCK))
+        curves = np.concatenate([iou_curve(block[:, 0], block[:, 1], comparison) for block in blocks])  # (N, 256)
+        # one threshold at a time: all values as objects of Python would take 8 KB an image
+        return find_peak(np.array([math.fsum(column.tolist()) / len(curves) for column in curves.T]))
 
     def compute_pxap(self) -> float:
         """PxAP over all pixels of all images; see `average_precision`. It does not depend on the comparison.

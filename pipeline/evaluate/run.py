@@ -17,7 +17,7 @@ from pipeline.core.files import write_json, write_text
 from pipeline.core.images import decode_png
 from pipeline.core.manifest import Record, read_manifest
 from pipeline.core.processes import in_processes
-from pipeline.core.store import Store, submitted
+from pipeline.core.store import Store, open_store, submitted
 from pipeline.core.tracks import Track
 from pipeline.evaluate.advice import advice
 from pipeline.evaluate.classification import Classification, check_prediction
@@ -170,7 +170,7 @@ def _score_all(plan: Plan, records: Sequence[Record]) -> Result:
 def score_images(plan: Plan, records: Iterable[Record]) -> Result:
     """Score some images: one piece of work, in a process of its own."""
     cv2.setNumThreads(1)  # the processes are the parallelism
-    maps, refined = Store(plan.maps), Store(plan.refined)
+    maps, refined = open_store(plan.maps), open_store(plan.refined)
     result = Result(plan.scorer(), Classification())
     for record in records:
         stored = read_arrays(maps, record.id, ("classes", "predicted", "known"))

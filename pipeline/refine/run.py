@@ -5,8 +5,9 @@ the CRF; where there is also a map of the true class, `label_before` and `label_
 Of label maps of known classes also `foreground`, 255 times the probability of the foreground, by which the student
 leaves out pixels that are not certain; or `target`, what it learns, where `target_backgrounds` asks for it.
 
-Images are refined in tasks of `shard_size` images. A task keeps its results in the scratch folder of `core.reuse`; at
-the end they are joined into the few files of the stores, and a run that was stopped goes on where it was.
+Images are refined in tasks of a few, so that any number of processes is busy to the end. A task keeps its results in
+the scratch folder of `core.reuse`; at the end they are joined into the few files of the stores, and a run that was
+stopped goes on where it was.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +26,7 @@ from pipeline.core.images import encode_png, read_rgb
 from pipeline.core.manifest import SPLITS, Manifest, Split
 from pipeline.core.processes import in_processes
 from pipeline.core.reuse import Finished, arrays_digest, finished_of
-from pipeline.core.store import Arrays, Shard, Store, divide, finish, write_shard
+from pipeline.core.store import Arrays, Shard, Store, divide, finish, open_store, write_shard
 from pipeline.core.tracks import MOST_CLASSES
 from pipeline.refine.affinity import LocalAffinity
 from pipeline.refine.crf import DenseCRF, kernels_of
@@ -34,6 +35,7 @@ from pipeline.refine.settings import AffinitySettings, CrfSettings, RefineSettin
 
 Work = dict[str, Path]  # image files by id
 TASK = 32  # images at most: what a process has not kept yet is lost when a run is stopped
+TURNS = 8  # tasks of each process at least, where there are enough images: all end at about the same time
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ def refine(manifest: Manifest, maps: Path, out: Path, settings: RefineSettings) 
     decisive = {name: value for name, value in asdict(settings).items() if name not in ("jobs", "shard_size")}
     finished = finished_of(out, settings=decisive)
     shards = {split: divide(list(work[split]), settings.shard_size) for split in SPLITS}
-    size = min(TASK, settings.shard_size)
+    size = task_size(sum(map(len, work.values())), settings)
     tasks = [
         {image_id: work[split][image_id] for image_id in ids[start : start + size]}
         for split in SPLITS
@@ -75,6 +77,16 @@ def refine(manifest: Manifest, maps: Path, out: Path, settings: RefineSettings) 
         kept += [name for _, name in written]
     finished.end(kept)
     return Counts(len(store), reused, settings.crf.iterations if settings.crf.enabled else 0, settings.output)
+
+
+def task_size(images: int, settings: RefineSettings) -> int:
+    """Images of one task: few enough that every process has `TURNS` tasks, whatever the size of the shards.
+
+    >>> from types import SimpleNamespace
+    >>> [task_size(1210, SimpleNamespace(jobs=jobs, shard_size=1024)) for jobs in (2, 16, 64, 512)]
+    [32, 9, 2, 1]
+    """
+    return max(1, min(TASK, settings.shard_size, images // (TURNS * joblib.effective_n_jobs(settings.jobs))))
 
 
 def _work(manifest: Manifest, store: Store) -> dict[Split, Work]:
@@ -132,7 +144,7 @@ def _refine_task(
     """
     cv2.setNumThreads(1)  # the processes are the parallelism
     number, work = task
-    store = Store(maps)
+    store = open_store(maps)
     keys = finished.keys(
         {image_id: [content_digest(file), arrays_digest(store.read(image_id))] for image_id, file in work.items()}
     )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import StoreError
 from pipeline.core.files import sha256
-from pipeline.core.store import MOST_SHARDS, Shard, Store, divide, finish, submitted, write_shard
+from pipeline.core.store import MOST_SHARDS, Shard, Store, divide, finish, open_store, submitted, write_shard
 
 DTYPES = [np.float16, np.float32, np.float64, np.uint8, np.int32, np.int64, np.bool_]
 
@@ -255,6 +255,20 @@ def test_a_store_that_is_written_again_is_read_again(tmp_path: Path) -> None:
     make(tmp_path, [["a"]]).read("a")
     finish(tmp_path, [write_shard(tmp_path, 0, {"a": item(7)})], {})
     assert same(Store(tmp_path).read("a"), item(7))
+
+
+def test_a_process_opens_a_store_once_until_it_is_written_again(tmp_path: Path) -> None:
+    make(tmp_path / "val", [["a"], ["b"]])
+    first = open_store(tmp_path)
+    assert open_store(tmp_path) is first
+    assert first.ids == ("a", "b")
+    make(tmp_path / "train", [["c"]])
+    second = open_store(tmp_path)
+    assert second.ids == ("c", "a", "b")
+    make(tmp_path / "val", [["d"]])
+    assert open_store(tmp_path).ids == ("c", "d")
+    with pytest.raises(StoreError, match="expected a file, found none"):
+        open_store(tmp_path / "nothing")
 
 
 def test_a_folder_without_index_is_no_store(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from pipeline.core.errors import ScoreError
-from pipeline.evaluate.peak_iou import PeakIoU, count_scores
+from pipeline.evaluate.peak_iou import BLOCK, PeakIoU, count_scores
 
 SCORE = np.array([[10, 20, 20, 0], [30, 20, 10, 0]], np.uint8)
 MASK = np.array([[0, 1, 1, 0], [1, 0, 0, 0]], bool)
@@ -294,3 +294,26 @@ def test_nothing_is_computed_without_foreground(method, images):
         match=rf"^expected foreground pixels, got none in {images} images; likely an empty id list, or masks",
     ):
         getattr(state, method)()
+
+
+def test_an_image_counted_once_can_be_added_to_another_state():
+    ignored = np.zeros_like(MASK)
+    ignored[0, :2] = True
+    state, other = PeakIoU(), PeakIoU()
+    counts = state.accumulate(SCORE, MASK, "a", ignored)
+    other.add("a", counts, 2)
+    assert other.ignored_pixels == state.ignored_pixels == 2
+    assert other.compute().iou == state.compute().iou
+    assert other.image_counts().tolist() == state.image_counts().tolist()
+    with pytest.raises(ScoreError, match="a: expected every image once"):
+        other.add("a", counts, 2)
+
+
+def test_the_mean_of_many_images_is_that_of_all_blocks():
+    """Images of two pixels, so that IoU at threshold 1 is 1 or 1/2; more of them than are computed together."""
+    state = PeakIoU()
+    images = 2 * BLOCK + 5
+    for n in range(images):
+        state.accumulate(np.array([[9, 9 * (n % 2)]], np.uint8), np.array([[True, False]]), str(n))
+    halves = images // 2
+    assert state.compute_mean().curve[1] == pytest.approx((images - halves + halves / 2) / images, rel=1e-12)

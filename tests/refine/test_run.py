@@ -305,6 +305,18 @@ def test_there_are_as_many_tasks_as_the_shard_size_says_though_few_files(
     assert tasks == [["a"], ["b"], ["c"]]
 
 
+@pytest.mark.parametrize("jobs", [1, 16, 64])
+def test_every_process_has_several_tasks_whatever_the_shards(jobs: int) -> None:
+    for images in (1210, 44_000):
+        size = module.task_size(images, refine_settings(jobs=jobs, shard_size=1024))
+        tasks = -(-images // size)
+        assert size <= module.TASK
+        assert tasks >= module.TURNS * jobs
+        busy = images / (size * jobs * -(-tasks // jobs))  # of all processes, until the last has ended
+        assert busy > 0.85
+    assert module.task_size(3, refine_settings(jobs=jobs)) == 1
+
+
 def test_results_that_are_removed_while_the_stage_runs_are_missed(
     made: tuple[Manifest, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
