@@ -200,7 +200,8 @@ def crf_of(image: NDArray[np.uint8], settings: CrfSettings) -> Refine | None:
     """The CRF of one image, None where it is switched off. Its kernels serve every unary: a target costs two more."""
     if not settings.enabled:
         return None
-    return partial(DenseCRF(image, kernels_of(settings), settings.backend).infer, iterations=settings.iterations)
+    crf = DenseCRF(image, kernels_of(settings), settings.backend, settings.scale)
+    return partial(crf.infer, iterations=settings.iterations)
 
 
 def affinity_of(image: NDArray[np.uint8], settings: AffinitySettings) -> Refine | None:

@@ -20,7 +20,7 @@ SHAPE = (5, 7)
 
 def crf(iterations: int, gaussian: tuple[float, float], bilateral: tuple[float, float, float]) -> CrfSettings:
     """Kernels as (spatial_std, compat) and (spatial_std, color_std, compat)."""
-    return CrfSettings(True, "auto", iterations, KernelSettings(*gaussian), ColorKernelSettings(*bilateral))
+    return CrfSettings(True, "auto", 1.0, iterations, KernelSettings(*gaussian), ColorKernelSettings(*bilateral))
 
 
 BOTH = crf(5, (2.0, 1.0), (3.0, 30.0, 2.0))

@@ -11,4 +11,5 @@ def refine_probabilities(
     image: NDArray[np.uint8], probabilities: NDArray[np.float32], settings: CrfSettings
 ) -> NDArray[np.float32]:
     """The marginals, whether the settings enable the CRF or not."""
-    return DenseCRF(image, kernels_of(settings), settings.backend).infer(probabilities, settings.iterations)
+    crf = DenseCRF(image, kernels_of(settings), settings.backend, settings.scale)
+    return crf.infer(probabilities, settings.iterations)
