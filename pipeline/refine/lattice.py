@@ -59,19 +59,24 @@ class Lattice:
             raise ValueError(f"expected 1 to {MOST_FEATURES} features, got {count}")
         multipliers = _multipliers(count)
         steps = multipliers.sum(dtype=np.uint64) - np.uint64(count + 1) * multipliers
-        located = _locate(np.ascontiguousarray(features, np.float32), _scales(count), multipliers)
-        self.simplices, self.weights, keys, orders = located
+        features = np.ascontiguousarray(features, np.float32)
+        self.simplices, self.weights, keys, orders = _locate(features, _scales(count), multipliers)
         self.vertices, self.neighbors = _connect(keys, orders, steps)
-        # tuples have a length that the compiler knows; loops over corners are then unrolled
-        self._corners = (0,) * (count + 1)
+        self._corners = (0,) * (count + 1)  # a tuple's length is known to the compiler, which unrolls loops over it
         self._values = np.empty((2, self.neighbors.shape[1]), np.float32)
-        _normalize(self.simplices, self.weights, self.vertices, self.neighbors, self._values, weight, self._corners)
+        self._normalize(weight)
 
     def add(self, values: Floats, out: Floats) -> None:
         """Add K times `values` to `out`. Shapes: (N,)"""
-        _filter(
-            values, out, self.simplices, self.weights, self.vertices, self.neighbors, self._values, self._corners
-        )
+        _splat(values, self._values[0], self.simplices, self.weights, self.vertices, self._corners)
+        blurred = _blur(self._values[0], self._values[1], self.neighbors)
+        _slice(blurred, out, self.simplices, self.weights, self.vertices, self._corners)
+
+    def _normalize(self, weight: float) -> None:
+        """Multiply the barycentric weights by n and the root of w, so that splat and slice do the rest."""
+        sums = np.zeros(len(self.simplices), np.float32)
+        self.add(np.ones_like(sums), sums)
+        self.weights *= (np.float32(math.sqrt(weight)) / np.sqrt(sums))[:, None]
 
 
 def _multipliers(count: int) -> Keys:
@@ -80,10 +85,10 @@ def _multipliers(count: int) -> Keys:
     return np.array([*powers, 0], np.uint64)
 
 
-def _scales(count: int) -> tuple[np.float32, ...]:
+def _scales(count: int) -> Floats:
     """From features to the lattice whose blur has a standard deviation of 1 (Adams et al., section 3)."""
     spread = np.float32(math.sqrt(2 / 3) * (count + 1))
-    return tuple(np.float32(1 / math.sqrt((i + 1) * (i + 2)) * spread) for i in range(count))
+    return np.array([np.float32(1 / math.sqrt((i + 1) * (i + 2)) * spread) for i in range(count)], np.float32)
 
 
 @compiled
@@ -106,7 +111,7 @@ def _hash_table(keys: Keys, count: int, bits: int) -> tuple[Indices, np.uint64]:
 
 
 @compiled
-def _locate(features: Floats, scales: tuple[np.float32, ...], multipliers: Keys) -> tuple[Indices, Floats, Keys, Indices]:
+def _locate(features: Floats, scales: Floats, multipliers: Keys) -> tuple[Indices, Floats, Keys, Indices]:
     """The simplex of every point.
 
     Returns:
@@ -125,7 +130,7 @@ def _locate(features: Floats, scales: tuple[np.float32, ...], multipliers: Keys)
         stop = min(start + BLOCK, n)
         size = stop - start
         _elevate(features[:, start:stop], scales, elevated[:, :size])
-        _enclose(elevated[:, :size], scales, multipliers, weights[start:stop], corner[:size], order[:size])
+        _enclose(elevated[:, :size], multipliers, weights[start:stop], corner[:size], order[:size])
         for b in range(size):
             key = corner[b] + order[b] * ORDER_MULTIPLIER
             if key != last or index == 0:  # mostly the simplex of the point before
@@ -143,7 +148,7 @@ def _locate(features: Floats, scales: tuple[np.float32, ...], multipliers: Keys)
 
 
 @compiled
-def _elevate(features: Floats, scales: tuple[np.float32, ...], elevated: Floats) -> None:
+def _elevate(features: Floats, scales: Floats, elevated: Floats) -> None:
     """Points onto the plane in d + 1 dimensions whose coordinates add up to 0. Shapes: (d, B) and (d + 1, B)"""
     elevated[0] = 0
     for j in range(len(scales), 0, -1):
@@ -159,16 +164,20 @@ def _elevate_axis(feature: Floats, scale: np.float32, j: np.float32, total: Floa
 
 
 @compiled
-def _enclose(elevated: Floats, scales: tuple[np.float32, ...], multipliers: Keys, weights: Floats, corner: Keys, order: Keys) -> None:
-    """The simplex around each point of a block, and the barycentric weights in it. Shapes: (d + 1, B), (B, d + 1)
+def _enclose(elevated: Floats, multipliers: Keys, weights: Floats, corner: Keys, order: Keys) -> None:
+    """The simplex around each point of a block.
 
     The first vertex is the nearest point of which every coordinate is a multiple of d + 1. What remains, in order of
     size, says in which of the simplices around it a point lies.
 
-    Returns:
-        key of the first vertex, and the order of the axes, 3 bits each. Shapes: (B,)
+    Args:
+        elevated: the points. Shape: (d + 1, B)
+        multipliers: of the coordinates, in a key. Shape: (d + 1,)
+        weights: filled with the barycentric weights. Shape: (B, d + 1)
+        corner: filled with the keys of the first vertices. Shape: (B,)
+        order: filled with the orders of the axes, 3 bits each. Shape: (B,)
     """
-    d, size = len(scales), elevated.shape[1]
+    d, size = len(elevated) - 1, elevated.shape[1]
     rest, rank = np.empty((d + 1, size), np.float32), np.zeros((d + 1, size), np.int32)
     excess = np.zeros(size, np.int32)  # of the sum of the rounded coordinates, which has to be 0
     nearest = np.empty((d + 1, size), np.int32)
@@ -181,15 +190,7 @@ def _enclose(elevated: Floats, scales: tuple[np.float32, ...], multipliers: Keys
     for i in range(d + 1):
         _wrap(rank[i], excess, nearest[i], d)
         _add_key(nearest[i], rank[i], multipliers[i] * np.uint64(d + 1), np.uint64(i), corner, order)
-    ordered = np.empty((size, d + 1), np.float32)
-    up, down = np.float32(d + 1), np.float32(1) / np.float32(d + 1)
-    for b in range(size):
-        for i in range(d + 1):
-            ordered[b, rank[i, b]] = (elevated[i, b] - np.float32(nearest[i, b]) * up) * down
-    for b in range(size):
-        weights[b, 0] = ordered[b, d] + (np.float32(1) - ordered[b, 0])
-        for i in range(1, d + 1):
-            weights[b, i] = ordered[b, d - i] - ordered[b, d - i + 1]
+    _weigh(elevated, nearest, rank, weights)
 
 
 @compiled
@@ -230,17 +231,17 @@ def _add_key(
 
 
 @compiled
-def _weigh(rest: Floats, rank: Integers, weights: Floats) -> None:
+def _weigh(elevated: Floats, nearest: Integers, rank: Integers, weights: Floats) -> None:
     """Barycentric weights: differences between what remains of one axis and of the next in order."""
-    d = len(rest) - 1
-    ordered = np.empty((rest.shape[1], d + 1), np.float32)
-    for i in range(d + 1):
-        for b in range(rest.shape[1]):
-            ordered[b, rank[i, b]] = rest[i, b]
-    for b in range(rest.shape[1]):
-        weights[b, 0] = ordered[b, d] + (np.float32(1) - ordered[b, 0])
+    d = len(rank) - 1
+    up, down = np.float32(d + 1), np.float32(1) / np.float32(d + 1)
+    rest = np.empty(d + 1, np.float32)
+    for b in range(rank.shape[1]):
+        for i in range(d + 1):
+            rest[d - rank[i, b]] = (elevated[i, b] - np.float32(nearest[i, b]) * up) * down
+        weights[b, 0] = rest[0] + (np.float32(1) - rest[d])
         for i in range(1, d + 1):
-            weights[b, i] = ordered[b, d - i] - ordered[b, d - i + 1]
+            weights[b, i] = rest[i] - rest[i - 1]
 
 
 @compiled
@@ -315,44 +316,11 @@ def _blur(on_vertices: Floats, scratch: Floats, neighbors: Indices) -> Floats:
 
 
 @compiled_fast
-def _filter(
-    values: Floats,
-    out: Floats,
-    simplices: Indices,
-    weights: Floats,
-    vertices: Indices,
-    neighbors: Indices,
-    buffers: Floats,
-    corners: tuple[int, ...],
+def _slice(
+    on_vertices: Floats, out: Floats, simplices: Indices, weights: Floats, vertices: Indices, corners: tuple[int, ...]
 ) -> None:
-    _splat(values, buffers[0], simplices, weights, vertices, corners)
-    blurred = _blur(buffers[0], buffers[1], neighbors)
     for i in range(len(simplices)):
         total = np.float32(0)
         for r in range(len(corners)):
-            total += weights[i, r] * blurred[vertices[simplices[i], r]]
+            total += weights[i, r] * on_vertices[vertices[simplices[i], r]]
         out[i] += total
-
-
-@compiled_fast
-def _normalize(
-    simplices: Indices,
-    weights: Floats,
-    vertices: Indices,
-    neighbors: Indices,
-    buffers: Floats,
-    weight: float,
-    corners: tuple[int, ...],
-) -> None:
-    """Multiply the barycentric weights by n and the root of the weight, so that splat and slice do the rest."""
-    ones = np.ones(len(simplices), np.float32)
-    _splat(ones, buffers[0], simplices, weights, vertices, corners)
-    blurred = _blur(buffers[0], buffers[1], neighbors)
-    root = np.float32(math.sqrt(weight))
-    for i in range(len(simplices)):
-        total = np.float32(0)
-        for r in range(len(corners)):
-            total += weights[i, r] * blurred[vertices[simplices[i], r]]
-        factor = root / np.sqrt(total)
-        for r in range(len(corners)):
-            weights[i, r] *= factor
