@@ -4,7 +4,7 @@ Importing this module imports numba, which takes about half a second: only what 
 """
 
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
 
@@ -27,7 +27,10 @@ def compiled_fast(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _compile(function: Callable[P, R], fastmath: bool) -> Callable[P, R]:
-    options = {"fastmath": fastmath, "error_model": "numpy"}  # division by 0 gives infinity, as in NumPy
+    options: dict[str, Any] = {
+        "fastmath": fastmath,
+        "error_model": "numpy",
+    }  # division by 0 gives infinity, as in NumPy
     try:
         made = numba.njit(function, cache=True, **options)
     except RuntimeError:  # no folder for the compiled code can be written

@@ -34,10 +34,11 @@ class Kernels:
 
     def scaled(self, scale: float) -> "Kernels":
         """The same kernels on an image resized by `scale`: positions shrink with it, colors do not."""
-        gaussian, bilateral = (
-            replace(kernel, spatial_std=kernel.spatial_std * scale) for kernel in (self.gaussian, self.bilateral)
+        gaussian, bilateral = self.gaussian, self.bilateral
+        return Kernels(
+            replace(gaussian, spatial_std=gaussian.spatial_std * scale),
+            replace(bilateral, spatial_std=bilateral.spatial_std * scale),
         )
-        return Kernels(gaussian, bilateral)
 
 
 def kernels_of(settings: CrfSettings) -> Kernels:
@@ -133,9 +134,7 @@ class DenseCRF:
     2011
     """
 
-    def __init__(
-        self, image: NDArray[np.uint8], kernels: Kernels, backend: str = "auto", scale: float = 1.0
-    ) -> None:
+    def __init__(self, image: NDArray[np.uint8], kernels: Kernels, backend: str = "auto", scale: float = 1.0) -> None:
         check_image(image)
         backend = next(iter(BACKENDS)) if backend == "auto" else backend
         if backend not in BACKENDS:

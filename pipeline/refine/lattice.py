@@ -9,10 +9,10 @@ value of every point has three steps, each a loop over points or vertices:
 
 Source: Adams, Baek and Davis, "Fast High-Dimensional Filtering Using the Permutohedral Lattice", Eurographics 2010
 
-The d coordinates of a vertex are never stored. Its key is their sum with fixed 64-bit multipliers, modulo 2^64. Keys are
-linear, so that a step along an axis adds a constant, and two of M vertices share one by chance with probability
-M^2 / 2^65, 3e-8 for a million. Neighboring points mostly lie in the same simplex: vertices are looked up for each
-simplex, not for each point.
+The d coordinates of a vertex are never stored. Its key is the sum of their products with fixed 64-bit multipliers,
+modulo 2^64. Keys are linear, so that a step along an axis adds a constant, and two of M vertices share one by chance
+with probability M^2 / 2^65, 3e-8 for a million. Neighboring points often lie in the same simplex: vertices are looked
+up for each simplex, not for each point.
 
 Arrays of indices are unsigned, because numba checks signed ones for negative values. Index 0 is a vertex that does not
 exist; its value is 0.

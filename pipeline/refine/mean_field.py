@@ -83,24 +83,31 @@ def _softmax(logits: Floats, marginals: Floats) -> None:
     """
     for start in range(0, logits.shape[1], BLOCK):
         stop = min(start + BLOCK, logits.shape[1])
-        largest, total = np.zeros(stop - start, np.float32), np.zeros(stop - start, np.float32)
+        size = stop - start
+        zeros, largest, total = np.zeros(size, np.float32), np.zeros(size, np.float32), np.zeros(size, np.float32)
         for label in range(len(logits)):
-            _keep_larger(largest, logits[label, start:stop])
-        _add_exp(-largest, marginals[0, start:stop], total)
+            _keep_larger(logits[label, start:stop], largest)
+        _add_exp(zeros, largest, marginals[0, start:stop], total)
         for label in range(len(logits)):
-            _add_exp(logits[label, start:stop] - largest, marginals[label + 1, start:stop], total)
+            _add_exp(logits[label, start:stop], largest, marginals[label + 1, start:stop], total)
         for label in range(len(marginals)):
-            marginals[label, start:stop] /= total
+            _divide(marginals[label, start:stop], total)
 
 
 @compiled_fast
-def _keep_larger(largest: Floats, values: Floats) -> None:
-    for i in range(len(largest)):
+def _keep_larger(values: Floats, largest: Floats) -> None:
+    for i in range(len(values)):
         largest[i] = max(largest[i], values[i])
 
 
 @compiled_fast
-def _add_exp(values: Floats, out: Floats, total: Floats) -> None:
+def _add_exp(values: Floats, largest: Floats, out: Floats, total: Floats) -> None:
     for i in range(len(values)):
-        out[i] = _exp(values[i])
+        out[i] = _exp(values[i] - largest[i])
         total[i] += out[i]
+
+
+@compiled_fast
+def _divide(values: Floats, total: Floats) -> None:
+    for i in range(len(values)):
+        values[i] /= total[i]

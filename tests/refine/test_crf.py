@@ -282,7 +282,9 @@ def test_auto_is_the_lattice() -> None:
 def test_pydensecrf_that_is_not_installed_is_an_error_that_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("pydensecrf", "pydensecrf.densecrf"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(MapError, match=r"'pydensecrf': expected the package pydensecrf2, .* '\.\[pydensecrf\]' builds it"):
+    with pytest.raises(
+        MapError, match=r"'pydensecrf': expected the package pydensecrf2, .* '\.\[pydensecrf\]' builds it"
+    ):
         refine_probabilities(two_halves(0), guess(2, 0), replace(BOTH, backend="pydensecrf"))
     assert refine_probabilities(two_halves(0), guess(2, 0), BOTH).shape == (2, *SHAPE)
 
@@ -303,9 +305,7 @@ def test_pydensecrf_that_is_not_installed_is_an_error_that_names_the_extra(monke
         ((1, 1), 0.1, (1, 1)),
     ],
 )
-def test_the_size_at_which_the_crf_is_computed(
-    shape: tuple[int, int], scale: float, computed: tuple[int, int]
-) -> None:
+def test_the_size_at_which_the_crf_is_computed(shape: tuple[int, int], scale: float, computed: tuple[int, int]) -> None:
     assert computed_shape(shape, scale) == computed
 
 
