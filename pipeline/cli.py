@@ -148,7 +148,7 @@ def preflight(args: argparse.Namespace) -> Result:
         from pipeline.preflight.context import Context
         from pipeline.preflight.run import run_checks
     except Exception as error:  # a broken library can raise anything
-        hint = "pip install --constraint constraints.txt --editable ., which needs a C++ compiler for pydensecrf2"
+        hint = "pip install --constraint constraints.txt --editable ."
         found = f"{type(error).__name__}: {error}; {hint}"
         raise SettingsError(f"expected to import all libraries, got {found}") from error
     minutes = 0.0 if args.no_trial else args.minutes

@@ -146,6 +146,17 @@ def resize(values: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.fl
     return resized.astype(np.float32, copy=False)
 
 
+def average_areas(values: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Resize a float map to a smaller `shape` = (H, W): the mean over the area of each new pixel.
+
+    >>> average_areas(np.array([[0.0, 1.0], [0.0, 3.0]], np.float32), (1, 1)).tolist()
+    [[1.0]]
+    """
+    height, width = shape
+    averaged = cv2.resize(np.ascontiguousarray(values, np.float32), (width, height), interpolation=cv2.INTER_AREA)
+    return averaged.astype(np.float32, copy=False)
+
+
 def resize_image(image: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
     """Resize an image to `shape` = (H, W) as input of the network, in training and extraction alike, each axis by
     itself.

@@ -12,7 +12,7 @@ from typing import Any
 import joblib
 import psutil
 
-PACKAGES = ("torch", "timm", "opencv-python", "pydensecrf2")  # that can change numbers
+PACKAGES = ("torch", "timm", "opencv-python", "numba")  # that can change numbers
 
 
 @dataclass(frozen=True, slots=True)

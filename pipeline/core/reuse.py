@@ -25,7 +25,7 @@ from pipeline.core.store import Arrays, Shard, read_shard
 
 RUNS = "runs.txt"  # JSON, under a suffix that no list of keys has
 KEPT_RUNS = 4
-LIBRARIES = ("numpy", "opencv-python", "pydensecrf2", "safetensors", "timm", "torch")
+LIBRARIES = ("numba", "numpy", "opencv-python", "pydensecrf2", "safetensors", "timm", "torch")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 import cv2
+import joblib
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
@@ -23,13 +24,13 @@ from tqdm import tqdm
 from pipeline.core.archives import content_digest
 from pipeline.core.errors import MapError, StoreError, sample
 from pipeline.core.images import encode_png, read_rgb
-from pipeline.core.manifest import SPLITS, Manifest, Split
+from pipeline.core.manifest import SPLITS, Manifest, Record, Split, stored_size
 from pipeline.core.processes import in_processes
 from pipeline.core.reuse import Finished, arrays_digest, finished_of
 from pipeline.core.store import Arrays, Shard, Store, divide, finish, open_store, write_shard
 from pipeline.core.tracks import MOST_CLASSES
 from pipeline.refine.affinity import LocalAffinity
-from pipeline.refine.crf import DenseCRF, kernels_of
+from pipeline.refine.crf import MOST_PIXELS, DenseCRF, kernels_of
 from pipeline.refine.outputs import Prediction, Refine, predict_image, read_evidence
 from pipeline.refine.settings import AffinitySettings, CrfSettings, RefineSettings, wrong_output
 
@@ -45,6 +46,7 @@ class Counts:
     images: int
     images_reused: int
     crf_iterations: int  # 0 where the CRF is switched off
+    crf_bounded: int  # images of more than `MOST_PIXELS`, whose CRF is computed at a smaller size
     output: str
 
 
@@ -76,7 +78,14 @@ def refine(manifest: Manifest, maps: Path, out: Path, settings: RefineSettings) 
         finish(out / split, [shard for shard, _ in written], about)
         kept += [name for _, name in written]
     finished.end(kept)
-    return Counts(len(store), reused, settings.crf.iterations if settings.crf.enabled else 0, settings.output)
+    bounded = sum(_is_bounded(record) for record in manifest.with_ids(store.ids)) if settings.crf.enabled else 0
+    iterations = settings.crf.iterations if settings.crf.enabled else 0
+    return Counts(len(store), reused, iterations, bounded, settings.output)
+
+
+def _is_bounded(record: Record) -> bool:
+    width, height = stored_size(record)
+    return width * height > MOST_PIXELS
 
 
 def task_size(images: int, settings: RefineSettings) -> int:
@@ -211,7 +220,8 @@ def crf_of(image: NDArray[np.uint8], settings: CrfSettings) -> Refine | None:
     """The CRF of one image, None where it is switched off. Its kernels serve every unary: a target costs two more."""
     if not settings.enabled:
         return None
-    return partial(DenseCRF(image, kernels_of(settings), settings.backend).infer, iterations=settings.iterations)
+    crf = DenseCRF(image, kernels_of(settings), settings.backend, settings.scale)
+    return partial(crf.infer, iterations=settings.iterations)
 
 
 def affinity_of(image: NDArray[np.uint8], settings: AffinitySettings) -> Refine | None:

@@ -40,7 +40,8 @@ class CrfSettings:
     """The fully connected CRF."""
 
     enabled: bool
-    backend: Literal["auto", "pydensecrf"]  # what computes it; auto: the fastest that is there
+    backend: Literal["auto", "lattice", "pydensecrf"]  # what computes it; auto: lattice
+    scale: Annotated[float, Field(gt=0, le=1)]  # of width and height at which it is computed; 0.5: faster, approximate
     iterations: Annotated[int, Field(ge=0)]
     gaussian: KernelSettings
     bilateral: ColorKernelSettings

@@ -260,17 +260,17 @@ assert predict_image(evidence, refine_settings(output="binary_map"), None).after
 BACKEND = Addition(
     "CRF backend",
     (
-        ("refine/settings.py", 'backend: Literal["auto", "pydensecrf"', ', "none"'),
-        ("refine/crf.py", '= {"pydensecrf": PyDenseCrf', ', "none": Unrefined'),
+        ("refine/settings.py", 'backend: Literal["auto", "lattice", "pydensecrf"', ', "none"'),
+        ("refine/crf.py", '    "pydensecrf": PyDenseCrf,\n', '    "none": Unrefined,\n'),
         (
             "refine/crf.py",
-            "        return np.array(self.model.inference(iterations), np.float32).reshape(unary.shape)\n",
+            "    return LatticeCrf(image, kernels)\n",
             '''
 
 class Unrefined:
     """Marginals without any pairwise term: the unary alone."""
 
-    def __init__(self, image: NDArray[np.uint8], labels: int, kernels: Kernels) -> None: ...
+    def __init__(self, image: NDArray[np.uint8], kernels: Kernels) -> None: ...
 
     def infer(self, unary: NDArray[np.float32], iterations: int) -> NDArray[np.float32]:
         """See `Backend`."""

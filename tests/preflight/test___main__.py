@@ -7,9 +7,9 @@ from support.helpers import ROOT
 
 
 def test_a_library_that_cannot_be_imported_is_one_message() -> None:
-    code = "import sys; sys.modules['pydensecrf.densecrf'] = None; import runpy; runpy.run_module('pipeline.preflight')"
+    code = "import sys; sys.modules['cv2'] = None; import runpy; runpy.run_module('pipeline.preflight')"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: expected to import all libraries, got ModuleNotFoundError")
-    assert "C++ compiler" in line
+    assert "pip install --constraint constraints.txt" in line

@@ -1,17 +1,30 @@
 """The dense CRF against mean-field inference in loops, on images small enough to look at every pair of pixels."""
 
 import math
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from support.crf import refine_probabilities
+from support.crf import BACKEND_NAMES, refine_probabilities
 from support.helpers import ROOT
 
 from pipeline.core.errors import MapError
 from pipeline.core.settings import read_params
-from pipeline.refine.crf import BACKENDS, SMALLEST, DenseCRF, dense_crf, kernels_of, unary_energy
+from pipeline.refine import crf as crf_module
+from pipeline.refine.crf import (
+    BACKENDS,
+    SMALLEST,
+    Backend,
+    DenseCRF,
+    Kernels,
+    computed_shape,
+    dense_crf,
+    kernels_of,
+    unary_energy,
+)
 from pipeline.refine.settings import ColorKernelSettings, CrfSettings, KernelSettings
 
 Floats = NDArray[np.float32]
@@ -20,7 +33,7 @@ SHAPE = (5, 7)
 
 def crf(iterations: int, gaussian: tuple[float, float], bilateral: tuple[float, float, float]) -> CrfSettings:
     """Kernels as (spatial_std, compat) and (spatial_std, color_std, compat)."""
-    return CrfSettings(True, "auto", iterations, KernelSettings(*gaussian), ColorKernelSettings(*bilateral))
+    return CrfSettings(True, "auto", 1.0, iterations, KernelSettings(*gaussian), ColorKernelSettings(*bilateral))
 
 
 BOTH = crf(5, (2.0, 1.0), (3.0, 30.0, 2.0))
@@ -72,9 +85,11 @@ def message(marginals: NDArray[np.floating], probabilities: Floats) -> NDArray[n
     return added - added.mean(axis=0)
 
 
-def message_error(ours: CrfSettings, theirs: CrfSettings, labels: int, shape: tuple[int, int] = (9, 6)) -> float:
+def message_error(
+    ours: CrfSettings, theirs: CrfSettings, labels: int, backend: str = "auto", shape: tuple[int, int] = (9, 6)
+) -> float:
     """Size of the difference over size of the message, the mean of 8 images."""
-    errors = []
+    errors, ours = [], replace(ours, backend=backend)
     for seed in range(8):
         image, probabilities = two_halves(seed, shape), guess(labels, seed, shape)
         found = message(refine_probabilities(image, probabilities, ours), probabilities)
@@ -88,15 +103,16 @@ ONE_STEP = {
     "bilateral": crf(1, (2.0, 0.0), (3.0, 20.0, 2.0)),
     "both": crf(1, (2.0, 0.5), (3.0, 30.0, 3.0)),
 }
-# The library blurs on a permutohedral lattice, which approximates the kernel: messages are off by 10 to 16 percent as
+# Backends blur on a permutohedral lattice, which approximates the kernel: messages are off by 10 to 16 percent as
 # measured. The mistakes below are off by 34 percent and more, so that 25 tells them apart.
 APART = 0.25
 
 
+@pytest.mark.parametrize("backend", BACKEND_NAMES)
 @pytest.mark.parametrize("labels", [2, 3])
 @pytest.mark.parametrize("case", ONE_STEP)
-def test_one_iteration_equals_mean_field_in_loops(case: str, labels: int) -> None:
-    assert message_error(ONE_STEP[case], ONE_STEP[case], labels) < APART
+def test_one_iteration_equals_mean_field_in_loops(case: str, labels: int, backend: str) -> None:
+    assert message_error(ONE_STEP[case], ONE_STEP[case], labels, backend) < APART
 
 
 @pytest.mark.parametrize(
@@ -116,15 +132,16 @@ def test_the_tolerance_tells_mistakes_apart(case: str, wrong: CrfSettings) -> No
     assert message_error(ONE_STEP[case], wrong, labels=2) > 1.2 * APART
 
 
+@pytest.mark.parametrize("backend", BACKEND_NAMES)
 @pytest.mark.parametrize("labels", [2, 3])
-def test_five_iterations_agree_on_the_labels(labels: int) -> None:
+def test_five_iterations_agree_on_the_labels(labels: int, backend: str) -> None:
     """Iterations amplify what the lattice is off by, so that only clear decisions can be compared: 99 of 100 as
     measured."""
     same, changed = [], []
     for seed in range(8):
         image, probabilities = two_halves(seed), guess(labels, seed)
         slow = slow_crf(image, probabilities, BOTH)
-        ours = refine_probabilities(image, probabilities, BOTH)
+        ours = refine_probabilities(image, probabilities, replace(BOTH, backend=backend))
         same += (ours.argmax(axis=0) == slow.argmax(axis=0)).flatten().tolist()
         changed += (slow.argmax(axis=0) != probabilities.argmax(axis=0)).flatten().tolist()
     assert np.mean(same) > 0.95
@@ -219,7 +236,7 @@ def test_probabilities_of_another_shape_are_refused(probabilities: Floats) -> No
 
 
 def test_an_unknown_backend_and_negative_iterations_are_refused() -> None:
-    with pytest.raises(MapError, match=r"expected a CRF backend among \['pydensecrf'\], got 'magic'"):
+    with pytest.raises(MapError, match=r"expected a CRF backend among \['lattice', 'pydensecrf'\], got 'magic'"):
         DenseCRF(two_halves(0), kernels_of(BOTH), "magic")
     with pytest.raises(MapError, match="expected 0 or more mean-field iterations, got -1"):
         DenseCRF(two_halves(0), kernels_of(BOTH)).infer(guess(2, 0), -1)
@@ -243,19 +260,98 @@ def test_unaries_of_one_model_equal_calls_of_their_own_bit_for_bit(settings: Crf
     assert not np.array_equal(model.infer(guess(2, 1, (20, 31)), 3), model.infer(guess(2, 3, (20, 31)), 3))
 
 
-def test_lattices_are_built_once_for_each_number_of_labels(monkeypatch: pytest.MonkeyPatch) -> None:
-    built: list[int] = []
-    make = BACKENDS["pydensecrf"]
+def test_kernels_are_built_once_for_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[tuple[int, ...]] = []
+    make = BACKENDS["lattice"]
 
-    def counted(image: NDArray[np.uint8], labels: int, kernels: object) -> object:
-        built.append(labels)
-        return make(image, labels, kernels)  # type: ignore[arg-type]
+    def counted(image: NDArray[np.uint8], kernels: Kernels) -> Backend:
+        built.append(image.shape)
+        return make(image, kernels)
 
     monkeypatch.setitem(BACKENDS, "counted", counted)
     model = DenseCRF(two_halves(0), kernels_of(BOTH), "counted")
     for labels, iterations in ((2, 1), (3, 1), (2, 4), (3, 0), (4, 0)):
         model.infer(guess(labels, labels), iterations)
-    assert built == [2, 3]
+    assert built == [(*SHAPE, 3)]
+
+
+def test_auto_is_the_lattice() -> None:
+    assert DenseCRF(two_halves(0), kernels_of(BOTH)).backend == "lattice"
+
+
+def test_pydensecrf_that_is_not_installed_is_an_error_that_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("pydensecrf", "pydensecrf.densecrf"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(
+        MapError, match=r"'pydensecrf': expected the package pydensecrf2, .* '\.\[pydensecrf\]' builds it"
+    ):
+        refine_probabilities(two_halves(0), guess(2, 0), replace(BOTH, backend="pydensecrf"))
+    assert refine_probabilities(two_halves(0), guess(2, 0), BOTH).shape == (2, *SHAPE)
+
+
+# --- at a smaller size -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shape", "scale", "computed"),
+    [
+        ((375, 500), 1.0, (375, 500)),
+        ((375, 500), 0.5, (188, 250)),
+        ((2000, 2000), 1.0, (2000, 2000)),  # 4 million: the most
+        ((2000, 2001), 1.0, (2000, 2000)),
+        ((4000, 4000), 1.0, (2000, 2000)),
+        ((4000, 4000), 0.75, (2000, 2000)),  # the smaller of both
+        ((4000, 4000), 0.25, (1000, 1000)),
+        ((1, 1), 0.1, (1, 1)),
+    ],
+)
+def test_the_size_at_which_the_crf_is_computed(shape: tuple[int, int], scale: float, computed: tuple[int, int]) -> None:
+    assert computed_shape(shape, scale) == computed
+
+
+def test_a_scale_of_one_half_is_the_crf_of_the_smaller_image() -> None:
+    """Pixels that are equal in blocks of 2 x 2 lose nothing when they are averaged."""
+    small, unary = two_halves(5, (12, 18)), guess(3, 5, (12, 18))
+    image, probabilities = (np.repeat(np.repeat(values, 2, axis), 2, axis + 1) for values, axis in
+                            ((small, 0), (unary, 1)))  # fmt: skip
+    found = refine_probabilities(image, probabilities, replace(crf(5, (2.0, 1.0), (6.0, 30.0, 2.0)), scale=0.5))
+    of_small = refine_probabilities(small, unary, crf(5, (1.0, 1.0), (3.0, 30.0, 2.0)))
+    np.testing.assert_allclose(found[:, ::2, ::2][:, 1:-1, 1:-1],
+                               (9 * of_small[:, 1:-1, 1:-1] + 3 * of_small[:, :-2, 1:-1] + 3 * of_small[:, 1:-1, :-2]
+                                + of_small[:, :-2, :-2]) / 16, atol=2e-6)  # fmt: skip
+    np.testing.assert_allclose(found.sum(axis=0), 1, atol=1e-5)
+
+
+def test_one_half_decides_nearly_every_pixel_alike() -> None:
+    shape = (60, 90)
+    image, level = two_halves(3, shape), np.where(np.arange(90) >= 45, 0.6, 0.4)
+    foreground = np.clip(level + np.random.default_rng(3).normal(0, 0.1, shape), 0.05, 0.95).astype(np.float32)
+    probabilities, settings = np.stack([1 - foreground, foreground]), crf(10, (3.0, 1.0), (20.0, 13.0, 4.0))
+    whole = refine_probabilities(image, probabilities, settings)
+    half = refine_probabilities(image, probabilities, replace(settings, scale=0.5))
+    assert ((half[1] > 0.5) != (whole[1] > 0.5)).mean() < 0.02
+    assert not np.array_equal(half, whole)
+
+
+def test_a_huge_image_is_computed_at_a_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[tuple[int, ...]] = []
+
+    def counted(image: NDArray[np.uint8], kernels: Kernels) -> Backend:
+        built.append((*image.shape[:2], kernels.bilateral.spatial_std, kernels.bilateral.color_std))  # type: ignore[arg-type]
+        return BACKENDS["lattice"](image, kernels)
+
+    monkeypatch.setitem(BACKENDS, "counted", counted)
+    monkeypatch.setattr(crf_module, "MOST_PIXELS", 15 * 20)
+    settings = replace(BOTH, backend="counted")
+    image, probabilities = two_halves(1, (30, 40)), guess(2, 1, (30, 40))
+    assert refine_probabilities(image, probabilities, settings).shape == (2, 30, 40)
+    assert built == [(15, 20, 1.5, 30.0)]
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, 1.5, math.nan])
+def test_a_scale_out_of_range_is_refused(scale: float) -> None:
+    with pytest.raises(MapError, match="expected a scale above 0, at most 1, got"):
+        DenseCRF(two_halves(0), kernels_of(BOTH), scale=scale)
 
 
 # --- plain keyword arguments -----------------------------------------------------------------------------------------

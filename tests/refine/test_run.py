@@ -80,7 +80,10 @@ def test_predictions_are_decoded_maps_at_the_size_of_the_image(
 ) -> None:
     changes = {"output": output, "min_probability": 0.25, "crf": {"enabled": enabled}}
     counts, store = run(made, "out", **changes)
-    assert counts == {"images": 3, "images_reused": 0, "crf_iterations": 10 if enabled else 0, "output": output}
+    iterations = 10 if enabled else 0
+    assert counts == {
+        "images": 3, "images_reused": 0, "crf_iterations": iterations, "crf_bounded": 0, "output": output
+    }  # fmt: skip
     assert store.about == {"output": output, "crf": enabled, "classes": CLASSES}
     assert set(store.ids) == set(SHAPES)
     different = 0

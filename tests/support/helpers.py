@@ -66,7 +66,8 @@ PINNED: Values = {  # what tests rely on, whatever the recipe is tuned to
     "refine": {
         "output": "score_map", "shape": "free", "exponent": 0.7, "background": 0.45, "background_exponent": 0.0,
         "target_backgrounds": [], "min_probability": 0.4, "affinity": {"iterations": 0, "dilations": [1, 2]},
-        "crf": {"enabled": True, "backend": "auto", "iterations": 10, "gaussian": {"spatial_std": 3.0, "compat": 3.0},
+        "crf": {"enabled": True, "backend": "auto", "scale": 1.0, "iterations": 10,
+                "gaussian": {"spatial_std": 3.0, "compat": 3.0},
                 "bilateral": {"spatial_std": 60.0, "color_std": 8.0, "compat": 6.0}},
     },
     "student": {
@@ -83,7 +84,8 @@ PINNED: Values = {  # what tests rely on, whatever the recipe is tuned to
         "schedule": {"name": "cosine", "warmup": 0.05, "steps": []},
         "resize": "long_side", "sizes": [96], "flip": True, "exponent": 0.6, "min_probability": 0.2, "min_share": 0.02,
         "shape": "free",
-        "crf": {"enabled": True, "backend": "auto", "iterations": 10, "gaussian": {"spatial_std": 3.0, "compat": 3.0},
+        "crf": {"enabled": True, "backend": "auto", "scale": 1.0, "iterations": 10,
+                "gaussian": {"spatial_std": 3.0, "compat": 3.0},
                 "bilateral": {"spatial_std": 60.0, "color_std": 8.0, "compat": 3.0}},
     },
     "package": {"split": "test"},
