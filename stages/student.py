@@ -7,18 +7,17 @@ what makes probabilities of maps in `refine`. Paths: see dvc.yaml.
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pipeline.core.auto import load_settled
 from pipeline.core.errors import run
 from pipeline.core.files import write_json
-from pipeline.core.manifest import read_manifest
+from pipeline.core.manifest import Manifest, read_manifest
 from pipeline.core.settings import PARAMS, read_params, section
-from pipeline.core.tracks import TRACKS, get_track
-from pipeline.models.classifier import load_classifier
+from pipeline.core.tracks import TRACKS, Track, get_track
 from pipeline.refine.settings import RefineSettings
-from pipeline.student.run import Paths, student
+from pipeline.student.outs import Paths, leave_empty
 from pipeline.student.settings import StudentSettings
-from pipeline.student.walked_targets import ScoreRule
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -31,12 +30,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     manifest, paths = read_manifest(args.manifest, truth=False), Paths(args.maps, args.refined, args.out)
     settings = load_settled(StudentSettings, args.track, "student", args.params, manifest)
+    track = get_track(args.track)
+    if settings.enabled:
+        report = _train(args, manifest, paths, settings, track)
+    else:
+        report = leave_empty(manifest, paths, settings, track)
+    write_json(args.report, report)
+
+
+def _train(
+    args: argparse.Namespace, manifest: Manifest, paths: Paths, settings: StudentSettings, track: Track
+) -> dict[str, Any]:
+    """Imported here: PyTorch and timm take seconds to load, which a run without a student need not pay."""
+    from pipeline.models.classifier import load_classifier
+    from pipeline.student.run import student
+    from pipeline.student.walked_targets import ScoreRule
+
     limit = section(read_params(args.params), f"tracks.{args.track}.train.parameter_limit", args.params)
-    classifier = load_classifier(args.model).parameter_count() if settings.enabled and args.model else 0
+    classifier = load_classifier(args.model).parameter_count() if args.model else 0
     rule = None
-    if settings.enabled and settings.random_walk.enabled:
+    if settings.random_walk.enabled:
         rule = ScoreRule.of(load_settled(RefineSettings, args.track, "refine", args.params, manifest))
-    write_json(args.report, student(manifest, paths, settings, get_track(args.track), classifier, limit, rule))
+    return student(manifest, paths, settings, track, classifier, limit, rule)
 
 
 if __name__ == "__main__":
