@@ -85,8 +85,8 @@ export CHECK_PYTHON
 # the virtual environment alone, which all other targets make first
 environment: $(VENV)/.installed
 
-# PyTorch alone is gigabytes: pip, which also looks where a closed network keeps them. The rest by uv, in a third of the
-# time, and by pip where uv cannot be had. TORCH=cpu: PyTorch's CPU build, if its index can be reached
+# PyTorch alone is gigabytes: pip, which also looks where a closed network keeps them. The rest by uv, which is faster, and
+# by pip where uv cannot be had. TORCH=cpu: PyTorch's CPU build, if its index can be reached
 TORCH ?=
 PIP = $(BIN)/python -m pip install --quiet --constraint constraints.txt
 UV = $(BIN)/python -m uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
