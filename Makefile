@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: help repro preflight test test-all coverage ablation search diagnostics numbers lint clean environment
+.PHONY: help repro preflight test test-all coverage bench ablation search diagnostics numbers lint clean environment
 
 # everything from nothing to both submissions
 repro: environment
@@ -36,6 +36,13 @@ test-all: environment
 # which lines and branches of pipeline/ and stages/ the checks run; what a test starts in another process is not seen
 coverage: environment
 	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term:skip-covered --cov-report=html tests pipeline
+
+# ours beside references, as ratios: prints a table, writes benchmarks/results.json and docs/performance.md. DEVICE=cuda:
+# the rows of a GPU; ONLY=crf_same,peak_iou: these rows; OPTIONS=--demo: the seconds of the demo, too
+DEVICE ?= cpu
+ONLY ?=
+bench: environment $(VENV)/.bench
+	$(BIN)/python -m benchmarks --device $(DEVICE) --only '$(ONLY)' $(OPTIONS)
 
 # the published ablation on a recipe: two trainings a seed, the rest shared and cached. GRID=1: all 16 combinations;
 # SET="train.backbone.trained=true train.epochs=2" NAME=trained: keys of the recipe changed, in a folder of that name
@@ -78,15 +85,30 @@ export CHECK_PYTHON
 # the virtual environment alone, which all other targets make first
 environment: $(VENV)/.installed
 
+# PyTorch alone is gigabytes: pip, which also looks where a closed network keeps them. The rest by uv, which is faster, and
+# by pip where uv cannot be had. TORCH=cpu: PyTorch's CPU build, if its index can be reached
+TORCH ?=
+PIP = $(BIN)/python -m pip install --quiet --constraint constraints.txt
+UV = $(BIN)/python -m uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
+CPU_BUILD = --index-url https://download.pytorch.org/whl/cpu --retries 1
+
 # a second run installs nothing as long as the list of packages is the same
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c "$$CHECK_PYTHON"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch torchvision
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,lint]'
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt pydensecrf2 >/dev/null 2>&1 || \
+ifeq ($(TORCH),cpu)
+	$(PIP) torch torchvision $(CPU_BUILD) || echo "PyTorch's index cannot be reached: the build of the usual index"
+endif
+	$(PIP) torch torchvision
+	@echo "the other packages, by uv"; $(PIP) uv && $(UV) --editable '.[test,lint]' || \
+		{ echo "uv could not install them: by pip"; $(PIP) --editable '.[test,lint]'; }
+	@$(PIP) pydensecrf2 >/dev/null 2>&1 || \
 		echo "left out: pydensecrf2, an optional CRF backend that is built with a C++ compiler; nothing else needs it"
 	@touch $@
+
+# what only the benchmarks need; where it cannot be had, their rows say so
+$(VENV)/.bench: $(VENV)/.installed
+	@$(PIP) --editable '.[bench]' && touch $@ || echo "some packages of the benchmarks cannot be had here"
 
 # what the chain made; the cache of DVC keeps its copies until `rm -r .dvc/cache`
 clean:

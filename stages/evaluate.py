@@ -20,7 +20,7 @@ from pipeline.evaluate.diagnostics import write_diagnostics
 from pipeline.evaluate.pseudo_labels import score_pseudo_labels
 from pipeline.evaluate.run import DIAGNOSTICS, describe_scores, evaluate
 from pipeline.evaluate.settings import EvaluateSettings
-from pipeline.student.target_rules import TargetSettings
+from pipeline.student.target_settings import TargetSettings
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -10,18 +10,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.core.auto import load_settled
-from pipeline.core.device import choose_hardware
 from pipeline.core.errors import run
 from pipeline.core.files import write_json
-from pipeline.core.manifest import SPLITS, read_manifest
+from pipeline.core.manifest import SPLITS, Manifest, read_manifest
 from pipeline.core.scratch import open_scratch, rows_and_images
 from pipeline.core.settings import PARAMS, read_params, section
-from pipeline.core.tracks import TRACKS, get_track
-from pipeline.models.classifier import load_classifier
+from pipeline.core.tracks import TRACKS, Track, get_track
 from pipeline.refine.settings import RefineSettings
-from pipeline.student.run import Paths, student
+from pipeline.student.outs import Paths, leave_empty
 from pipeline.student.settings import StudentSettings
-from pipeline.student.walked_targets import ScoreRule
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -34,16 +31,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     manifest, paths = read_manifest(args.manifest, truth=False), Paths(args.maps, args.refined, args.out)
     settings = load_settled(StudentSettings, args.track, "student", args.params, manifest)
+    track = get_track(args.track)
+    if settings.enabled:
+        _train(args, manifest, paths, settings, track)
+    else:
+        write_json(args.report, leave_empty(manifest, paths, settings, track))
+
+
+def _train(args: argparse.Namespace, manifest: Manifest, paths: Paths, settings: StudentSettings, track: Track) -> None:
+    """Imported here: PyTorch and timm take seconds to load, which a run without a student need not pay."""
+    from pipeline.core.device import choose_hardware
+    from pipeline.models.classifier import load_classifier
+    from pipeline.student.run import student
+    from pipeline.student.walked_targets import ScoreRule
+
     limit = section(read_params(args.params), f"tracks.{args.track}.train.parameter_limit", args.params)
-    classifier = load_classifier(args.model).parameter_count() if settings.enabled and args.model else 0
+    classifier = load_classifier(args.model).parameter_count() if args.model else 0
     rule = None
-    if settings.enabled and settings.random_walk.enabled:
+    if settings.random_walk.enabled:
         rule = ScoreRule.of(load_settled(RefineSettings, args.track, "refine", args.params, manifest))
-    inputs = [*rows_and_images(args.manifest, SPLITS), args.maps, args.refined] if settings.enabled else []
+    inputs = [*rows_and_images(args.manifest, SPLITS), args.maps, args.refined]
     hardware = choose_hardware(settings.device, settings.precision, learning=settings.backbone.trained)
     sections = [asdict(settings), asdict(rule) if rule else {}, {"precision": hardware.precision}]
     scratch = open_scratch(args.out, "student", sections, inputs, settings.save_interval)
-    write_json(args.report, student(manifest, paths, settings, get_track(args.track), scratch, classifier, limit, rule))
+    write_json(args.report, student(manifest, paths, settings, track, scratch, classifier, limit, rule))
     scratch.end()
 
 

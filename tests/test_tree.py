@@ -6,7 +6,12 @@ from support.checkout import ROOT
 
 PACKAGES = ROOT / "pipeline"
 TESTS = ROOT / "tests"
-NOT_OF_ONE_MODULE = ("chain", "stages", "support")  # the whole chain, the scripts, what tests share
+NOT_OF_ONE_MODULE = (
+    "benchmarks",
+    "chain",
+    "stages",
+    "support",
+)  # no package; the whole chain; scripts; what tests share
 OF_THE_PROJECT = ("test_docs", "test_makefile", "test_mutations", "test_pipeline", "test_tree")
 TESTED_WITH = {  # modules without a test file of their own, and the file whose tests run them
     "evaluate/settings": "params/test_check",
@@ -22,6 +27,8 @@ TESTED_WITH = {  # modules without a test file of their own, and the file whose 
     "preprocess/demo/scene": "preprocess/demo/test_source",
     "preprocess/summary": "preprocess/test_inspect",
     "report/results": "report/test_scores",
+    "student/outs": "student/test_run",
+    "student/target_settings": "student/test_target_rules",
 }
 
 

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import pyarrow as pa
-
-from pipeline.core.manifest import Manifest, stored_size
 from pipeline.core.settings import build, flatten, read_params, section
+
+if TYPE_CHECKING:  # the check of params looks at no image and starts before every stage: it is not to load Arrow
+    from pipeline.core.manifest import Manifest
 
 T = TypeVar("T")
 Rule = Callable[["DataFacts"], Any]
@@ -54,8 +54,12 @@ class DataFacts:
 TYPICAL = DataFacts(images=500, side=500, boxes_only=False)  # where a file is checked before its data is known
 
 
-def data_facts(manifest: Manifest) -> DataFacts:
+def data_facts(manifest: "Manifest") -> DataFacts:
     """The facts of a manifest; of all images where there is no split train. The truth itself is not read."""
+    import pyarrow as pa
+
+    from pipeline.core.manifest import stored_size
+
     train = manifest.select("train")
     known = train if len(train) else manifest
     step = max(1, len(known) // SAMPLED)
@@ -156,7 +160,7 @@ def settle(values: Mapping[str, Any], track: str, name: str, facts: DataFacts) -
     return _settle(values, f"{name}.", RULES[track], facts)
 
 
-def read_settled(path: Path, track: str, manifest: Manifest) -> dict[str, Any]:
+def read_settled(path: Path, track: str, manifest: "Manifest") -> dict[str, Any]:
     """A whole params file, with every `auto` of one track that has a rule replaced."""
     values = read_params(path)
     given = section(values, f"tracks.{track}", path)
@@ -177,7 +181,7 @@ def _settle(values: Mapping[str, Any], prefix: str, rules: Mapping[str, Rule], f
     return settled
 
 
-def load_settled(kind: type[T], track: str, name: str, path: Path, manifest: Manifest) -> T:
+def load_settled(kind: type[T], track: str, name: str, path: Path, manifest: "Manifest") -> T:
     """As `load_section`, of the section `name` of a track, with the values that follow the images of the manifest.
 
     Raises:
@@ -190,7 +194,7 @@ def load_settled(kind: type[T], track: str, name: str, path: Path, manifest: Man
     return build(kind, settle(values, track, name, facts) if facts else values, path, key)
 
 
-def settled_value(track: str, key: str, path: Path, manifest: Manifest) -> Any:
+def settled_value(track: str, key: str, path: Path, manifest: "Manifest") -> Any:
     """The value of one key below a track, replaced if it is `auto` and has a rule.
 
     Raises:
@@ -200,7 +204,7 @@ def settled_value(track: str, key: str, path: Path, manifest: Manifest) -> Any:
     return RULES[track][key](data_facts(manifest)) if value == "auto" and key in RULES[track] else value
 
 
-def facts_for(values: Mapping[str, Any], track: str, manifest: Manifest) -> DataFacts | None:
+def facts_for(values: Mapping[str, Any], track: str, manifest: "Manifest") -> DataFacts | None:
     """The facts, if a key of these sections asks for them; else None, and no image is looked at."""
     return data_facts(manifest) if any(_auto_keys(values, track)) else None
 

@@ -49,7 +49,7 @@ _UNWRITTEN = ("quirks", *TRUTH)  # columns that the file of a split lacks; no la
 _FILL: dict[str, Any] = {  # of columns that are not given; the others: null
     "width": 0,
     "height": 0,
-    "labels": pa.scalar([], pa.list_(pa.int32())),
+    "labels": (),  # a scalar of Arrow would import pandas, with every import of this module
     "bytes": 0,
     "has_mask": False,
     "has_boxes": False,

@@ -23,7 +23,8 @@ from pipeline.core.truth import IGNORE_INDEX, has_foreground, has_label_map, rea
 from pipeline.evaluate.mean_iou import compute_segmentation, confusion_matrix
 from pipeline.evaluate.peak_iou import count_scores
 from pipeline.evaluate.run import CHUNK, read_arrays
-from pipeline.student.target_rules import TargetSettings, counted_scores, has_target, stored_target
+from pipeline.student.target_rules import counted_scores, has_target, stored_target
+from pipeline.student.target_settings import TargetSettings
 
 FOREGROUND_FROM = 128  # Track 3: the lowest score whose p = score / 255 is at least 0.5
 

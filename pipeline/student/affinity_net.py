@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.core.truth import BACKGROUND, IGNORE_INDEX
-from pipeline.student.target_rules import TargetSettings
+from pipeline.student.target_settings import TargetSettings
 from pipeline.student.targets import IGNORED, label_cells
 
 CELLS_PER_SIDE = 2  # of the finest features, of 4 x 4 pixels, along a side of a cell here, of 8 x 8 pixels

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from pipeline.core.device import Hardware, choose_hardware
 from pipeline.core.errors import TrainError
 from pipeline.core.files import write_text
-from pipeline.core.manifest import SPLITS, Manifest, Split, stored_shape
+from pipeline.core.manifest import Manifest, Split, stored_shape
 from pipeline.core.processes import in_processes
 from pipeline.core.scratch import Scratch
 from pipeline.core.store import Arrays, Store, divide, finish, read_shard, shard_bytes, write_shard
@@ -28,6 +28,7 @@ from pipeline.models.backbones import normalization_of
 from pipeline.models.weights import load_weights
 from pipeline.student.fit import fit_student
 from pipeline.student.network import StudentDesign, StudentNetwork, save_student
+from pipeline.student.outs import HISTORY, Paths, about_classes, leave_empty
 from pipeline.student.predict import as_probabilities, make_job, predict_jobs
 from pipeline.student.refine import Probabilities, refine_file
 from pipeline.student.settings import StudentSettings
@@ -40,37 +41,6 @@ IMAGES_PER_SHARD = 256  # at least
 CHUNK = 64  # images whose probabilities are in memory at once
 PREDICTED: tuple[Split, ...] = ("val", "test")
 Predict = Callable[[Sequence[Job]], Iterable[tuple[Job, Probabilities]]]  # images to what is refined of them
-
-
-@dataclass(frozen=True, slots=True)
-class Paths:
-    """Where the stage reads and writes.
-
-    Attributes:
-        maps: of the stage extract; what the classifier says of each image is read there
-        refined: of the stage refine, split train: the targets
-        out: `val` and `test`, the predictions; `train`, targets that have walked; `model`, the trained network;
-            `history.csv`, its training
-    """
-
-    maps: Path
-    refined: Path
-    out: Path
-
-    @property
-    def model(self) -> Path:
-        """The trained network."""
-        return self.out / "model"
-
-    @property
-    def history(self) -> Path:
-        """A row for each epoch."""
-        return self.out / "history.csv"
-
-    @property
-    def walked(self) -> Path:
-        """The targets of the first round after the random walk; empty without one."""
-        return self.out / "train"
 
 
 def student(
@@ -97,7 +67,7 @@ def student(
         DataError, MapError: naming the image that cannot be read or refined
     """
     if not settings.enabled:
-        return _switched_off(manifest, paths, settings, track)
+        return leave_empty(manifest, paths, settings, track)
     refined = Store(paths.refined)
     images = choose_train_images(manifest, refined, one_label=track.task == "localization")
     hardware = choose_hardware(settings.device, settings.precision, learning=settings.backbone.trained)
@@ -139,7 +109,7 @@ def _first_teacher(
     The walk uses the network's backbone and leaves the network as it is.
     """
     if not source.settings.random_walk.enabled:
-        finish(paths.walked, [], _about(manifest, class_agnostic=not source.is_label))
+        finish(paths.walked, [], about_classes(manifest, class_agnostic=not source.is_label))
         return source.teacher, {}
     assert rule is not None  # the stage script reads it
     settings = walk_settings(source.settings)
@@ -171,18 +141,6 @@ def _describe(
         "precision": hardware.precision,
         "settings": asdict(source.settings),
     }
-
-
-def _switched_off(manifest: Manifest, paths: Paths, settings: StudentSettings, track: Track) -> dict[str, Any]:
-    for split in SPLITS:
-        finish(paths.out / split, [], _about(manifest, track.task == "localization"))
-    paths.model.mkdir(parents=True, exist_ok=True)
-    write_history(paths.history, [])
-    return {"enabled": False, "track": track.name, "settings": asdict(settings)}
-
-
-def _about(manifest: Manifest, class_agnostic: bool) -> dict[str, Any]:
-    return {"classes": list(manifest.classes), "class_agnostic": class_agnostic}
 
 
 def new_network(settings: StudentSettings, outputs: int, hardware: Hardware) -> StudentNetwork:
@@ -320,7 +278,7 @@ def _write_split(
                 items |= _refined_chunk(predict, chunk, settings, scratch, f"{out.name}-{number}-{start:09d}")
                 bar.update(len(chunk))
             shards.append(write_shard(out, number, {image_id: items[image_id] for image_id in ids}))
-    finish(out, shards, _about(manifest, class_agnostic))
+    finish(out, shards, about_classes(manifest, class_agnostic))
 
 
 def _refined_chunk(
@@ -349,5 +307,5 @@ def write_history(path: Path, trainings: Sequence[Training]) -> None:
         for number, training in enumerate(trainings)
         for epoch in training.history
     ]
-    table = pd.DataFrame(rows, columns=["round", "epoch", "train_loss", "seconds"])
+    table = pd.DataFrame(rows, columns=HISTORY)
     write_text(path, table.to_csv(index=False, lineterminator="\n"))

@@ -8,7 +8,7 @@ from pydantic import Field
 from pipeline.core.settings import settings_class
 from pipeline.models.settings import BackboneSettings
 from pipeline.refine.settings import CrfSettings
-from pipeline.student.target_rules import Probability, TargetSettings
+from pipeline.student.target_settings import Probability, TargetSettings
 from pipeline.train.settings import OptimizerSettings, ScheduleSettings
 
 Positive = Annotated[float, Field(gt=0)]

@@ -16,7 +16,8 @@ from pipeline.core.manifest import Manifest
 from pipeline.core.store import Store
 from pipeline.core.truth import IGNORE_INDEX
 from pipeline.student.network import STRIDE
-from pipeline.student.target_rules import TargetSettings, has_target, stored_target
+from pipeline.student.target_rules import has_target, stored_target
+from pipeline.student.target_settings import TargetSettings
 
 IGNORED = -1.0  # in the target of Track 3: a cell that does not count
 

@@ -16,7 +16,7 @@ from pipeline.core.manifest import MaskKind, from_rows, write_manifest
 from pipeline.core.tracks import get_track
 from pipeline.evaluate import pseudo_labels as module
 from pipeline.evaluate.pseudo_labels import count_label_map, count_score_map, score_pseudo_labels
-from pipeline.student.target_rules import TargetSettings
+from pipeline.student.target_settings import TargetSettings
 
 Values = Sequence[Sequence[int]]
 TARGETS = TargetSettings(soft=True, low=0.2, high=0.8)  # scores 52..203 are no target

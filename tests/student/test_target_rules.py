@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.student.target_rules import TargetSettings, counted_scores, label_target
+from pipeline.student.target_rules import counted_scores, label_target
+from pipeline.student.target_settings import TargetSettings
 from pipeline.student.targets import IGNORED, score_cells
 
 

@@ -13,7 +13,7 @@ from support.student import CLASSES, Squares, write_store
 from pipeline.core.errors import TrainError
 from pipeline.core.manifest import from_rows
 from pipeline.core.store import Store
-from pipeline.student.target_rules import TargetSettings
+from pipeline.student.target_settings import TargetSettings
 from pipeline.student.targets import (
     IGNORED,
     choose_train_images,
