@@ -26,7 +26,7 @@ _ZIP64_LOCATOR = 20  # bytes
 _ZIP64_TAG = 1  # of an extra field
 _ZIP64_VERSION = 45  # that a reader needs
 _MOST_COMMENT = 0xFFFF  # bytes
-_FULL = (0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF)  # members, bytes, offset: what a field without room holds
+_ROOM = (0xFFFF, zipfile.ZIP64_LIMIT, zipfile.ZIP64_LIMIT)  # members, bytes, offset: from here on writers use zip64
 _LOCAL = 30  # bytes of a member's header, without name and extra field
 _ENCRYPTED = 0x1
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # that every reader knows
@@ -58,10 +58,10 @@ class EndRecord:
 
     @property
     def needs_zip64(self) -> bool:
-        """Whether a field of the ordinary record has no room for its number."""
+        """Whether there are more members or bytes than every writer puts into the ordinary record."""
         return any(
-            number >= full
-            for number, full in zip((self.members, self.directory_bytes, self.directory_start), _FULL, strict=True)
+            number >= room
+            for number, room in zip((self.members, self.directory_bytes, self.directory_start), _ROOM, strict=True)
         )
 
     @property
