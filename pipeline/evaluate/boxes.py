@@ -214,12 +214,11 @@ class BoxAccuracy:
             )
         find = nested_overlaps if is_nested else overlaps_at_thresholds
         largest, best = find(score, np.array(boxes, np.int64))
-        is_right = largest >= LOC_IOU
+        self.largest += largest >= LOC_IOU
+        self.top1 += (largest >= LOC_IOU) & bool(class_is_right)
         any_right = best >= np.array(self.deltas)[:, None]
-        self.largest += is_right
-        self.top1 += is_right & bool(class_is_right)
         self.any += any_right
-        self._right[image_id] = np.packbits(np.vstack([is_right, any_right]), axis=1)
+        self._right[image_id] = np.packbits(np.vstack([largest >= LOC_IOU, any_right]), axis=1)
         self.images += 1
         self.labeled += class_is_right is not None
 

@@ -62,8 +62,10 @@ def count_scores(
         raise ScoreError(
             f"{image_id}: expected bool ignored pixels of shape {mask.shape}, got {ignored.dtype} {ignored.shape}"
         )
-    row = np.where(mask, 0, 1) if ignored is None else np.where(ignored, 2, np.where(mask, 0, 1))  # (H, W)
-    return np.bincount((row * LEVELS + score).ravel(), minlength=3 * LEVELS).reshape(3, LEVELS)
+    row = np.logical_not(mask).view(np.uint8)  # (H, W)
+    row = row if ignored is None else np.where(ignored, np.uint8(2), row)
+    pairs = row.astype(np.uint16) * np.uint16(LEVELS) + score  # of 16 bits: a quarter of the memory of whole numbers
+    return np.bincount(pairs.ravel(), minlength=3 * LEVELS).reshape(3, LEVELS)
 
 
 def count_above(histogram: NDArray[np.int64], comparison: Comparison = ">=") -> NDArray[np.int64]:
@@ -154,9 +156,12 @@ class PeakIoU:
         Raises:
             ScoreError: if dtypes or shapes are wrong, or the image is in already
         """
+        self.add(count_scores(score, mask, ignored, image_id), image_id)
+
+    def add(self, counts: NDArray[np.int64], image_id: str) -> None:
+        """Add one image by what `count_scores` returned; errors as `accumulate`."""
         if image_id in self._images:
             raise ScoreError(f"{image_id}: expected every image once, got it a second time")
-        counts = count_scores(score, mask, ignored, image_id)
         self.inside += counts[0]
         self.outside += counts[1]
         self.ignored_pixels += int(counts[2].sum())
