@@ -121,6 +121,10 @@ def check(args: argparse.Namespace) -> Result:
     checked = inspect_submission(args.zip, args.track, args.ids, args.images, args.classes)
     found = show_problems(checked.problems) if checked.problems else f"ok: {checked.counts['images']} images"
     _say(args, found)
+    for warning in checked.warnings:
+        _say(args, f"warning: {warning}")
+    if checked.record:
+        _say(args, f"{checked.record.zip}: {checked.record.title}")
     return FINDING if checked.problems else OK, {"ok": not checked.problems, **asdict(checked)}
 
 
@@ -139,6 +143,8 @@ def score(args: argparse.Namespace) -> Result:
     _say(args, f"{scores['images']} images, {left_out}")
     if "note" in scores:
         _say(args, scores["note"])
+    for warning in scores["warnings"]:
+        _say(args, f"warning: {warning}")
     return OK, scores
 
 

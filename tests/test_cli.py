@@ -19,6 +19,7 @@ from pipeline.core.archives import write_zip
 from pipeline.core.errors import StoreError
 from pipeline.core.images import encode_png
 
+_OTHER_CLASSES = "likely scores in place of class ids, or ids of another list of classes"
 OWN = ("run", "predict", "check", "score", "preflight", "report")
 Capture = pytest.CaptureFixture[str]
 
@@ -110,7 +111,7 @@ def test_check_of_a_good_zip(zipped: Path, tmp_path: Path, capsys: Capture) -> N
 def test_check_of_a_bad_zip(zipped: Path, masks: Path, capsys: Capture) -> None:
     words = ["check", str(zipped), "--track", "track1", "--images", str(masks), "--classes", "8"]
     assert cli.main(words) == 1
-    shown = ["a: expected values 0..8, got [9] in 2 pixels", "b: expected values 0..8, got [9] in 2 pixels"]
+    shown = [f"{image_id}: expected values 0..8, got [9] in 2 pixels; {_OTHER_CLASSES}" for image_id in "ab"]
     assert capsys.readouterr().out.splitlines() == shown
     assert cli.main([*words, "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
@@ -136,7 +137,8 @@ def test_score_refuses_what_the_server_refuses(zipped: Path, masks: Path, capsys
     words = ["score", str(zipped), "--track", "track3", "--truth", str(masks), "--json"]
     assert cli.main(words) == 1
     captured = capsys.readouterr()
-    message = "x.zip: expected 1 ids, got 2; missing=[], extra=['b']"
+    hint = "likely files of an earlier run were still in the folder"
+    message = f"x.zip: expected 1 ids, got 2; missing=[], extra=['b']; {hint}"
     assert json.loads(captured.out) == {"error": message}
     assert captured.err == f"error: {message}\n"
     assert cli.main([*words, "--partial"]) == 0

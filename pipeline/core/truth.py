@@ -88,7 +88,8 @@ def read_label_map(record: Record, mask_kind: MaskKind, classes: int) -> NDArray
     if record.mask is None or mask_kind != "labels":
         return _label_foreground(record, mask_kind, classes)
     values = _read_mask(record.mask, record)
-    outside = np.setdiff1d(values, [*range(classes + 1), IGNORE_INDEX]).tolist()
+    counts = np.bincount(values.ravel(), minlength=256)
+    outside = (classes + 1 + np.flatnonzero(counts[classes + 1 : IGNORE_INDEX])).tolist()
     if outside:
         raise DataError(
             f"{record.mask}: expected mask values 0..{classes} or {IGNORE_INDEX}, got {sample(outside)}; "

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import ScoreError
-from pipeline.core.truth import BACKGROUND, IGNORE_INDEX
+from pipeline.core.truth import BACKGROUND
 from pipeline.evaluate.mean_iou import Segmentation, compute_segmentation
 from pipeline.evaluate.peak_iou import PeakIoU
 
@@ -69,11 +69,11 @@ class BaselineLabelMaps:
             truth: class ids 0..K, 255 ignored. Shape: (H, W)
             class_id: of the class that is painted, 1..K
         """
-        kept = truth != IGNORE_INDEX
-        level = center_disc((truth.shape[0], truth.shape[1]))[kept] // (256 // DISC_LEVELS)
-        labels = self.classes + 1
-        pairs = level.astype(np.int64) * labels + truth[kept]
-        counts = np.bincount(pairs, minlength=DISC_LEVELS * labels).reshape(DISC_LEVELS, labels)
+        level = center_disc((truth.shape[0], truth.shape[1])) // np.uint8(256 // DISC_LEVELS)
+        pairs = level.astype(np.uint16) * np.uint16(256) + truth  # of 16 bits, 255 (ignored) is cut off below
+        counts = np.bincount(pairs.ravel(), minlength=DISC_LEVELS * 256).reshape(DISC_LEVELS, 256)[
+            :, : self.classes + 1
+        ]
         inside = counts[::-1].cumsum(axis=0)[::-1]  # (levels, K + 1) pixels per true class in {level >= this}
         self.matrices[:, :, class_id] += inside
         self.matrices[:, :, BACKGROUND] += inside[0] - inside

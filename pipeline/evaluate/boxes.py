@@ -166,7 +166,8 @@ def nested_overlaps(score: NDArray[np.uint8], truth: NDArray[np.int64]) -> NDArr
 class BoxAccuracy:
     """How many images have a right box, per threshold; integers, so states merge exactly in any order.
 
-    The state counts images per threshold, for the IoU levels `deltas` of MaxBoxAccV2.
+    The state counts images per threshold, for the IoU levels `deltas` of MaxBoxAccV2, and keeps in bits which ones they
+    are, for intervals.
 
     Differences from the paper's code: thresholds are absolute, not shares of each map's maximum; boxes surround
     components, not contours, so the outline of a hole is no box; and their boxes are one pixel larger to the right and
@@ -183,6 +184,7 @@ class BoxAccuracy:
         self.any = np.zeros((len(self.deltas), LEVELS), np.int64)  # images with a right component
         self.images = 0
         self.labeled = 0
+        self._right: dict[str, NDArray[np.uint8]] = {}  # id to bits: is the largest, is any component right
 
     def accumulate(
         self,
@@ -214,7 +216,9 @@ class BoxAccuracy:
         largest, best = find(score, np.array(boxes, np.int64))
         self.largest += largest >= LOC_IOU
         self.top1 += (largest >= LOC_IOU) & bool(class_is_right)
-        self.any += best >= np.array(self.deltas)[:, None]
+        any_right = best >= np.array(self.deltas)[:, None]
+        self.any += any_right
+        self._right[image_id] = np.packbits(np.vstack([largest >= LOC_IOU, any_right]), axis=1)
         self.images += 1
         self.labeled += class_is_right is not None
 
@@ -231,6 +235,18 @@ class BoxAccuracy:
         self.any += other.any
         self.images += other.images
         self.labeled += other.labeled
+        self._right.update(other._right)
+
+    def image_hits(self) -> NDArray[np.bool_]:
+        """Whether each image has a right box at each threshold, in the order of the ids.
+
+        The first row is the largest component's at IoU 0.5, the others any component's at `deltas`.
+
+        Shape: (N, 1 + D, 256)
+        """
+        bits = np.array([self._right[image_id] for image_id in sorted(self._right)], np.uint8)
+        rows = bits.reshape(len(self._right), 1 + len(self.deltas), LEVELS // 8)
+        return np.unpackbits(rows, axis=2).view(np.bool_)
 
     def compute(self) -> BoxScores:
         """Read the scores off the counts.

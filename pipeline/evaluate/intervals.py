@@ -257,3 +257,29 @@ def mean_iou_score(counts: NDArray[np.int32], classes: Literal["with_background"
 def _mean_iou(weights: Weights, counts: NDArray[np.int32]) -> Scores:
     right, truth, predicted = resampled_counts(weights, counts).reshape(len(weights), 3, -1).transpose(1, 0, 2)
     return np.array([mean_of_present(ious) for ious in iou_of_counts(right, truth, predicted)])
+
+
+def box_accuracy_score(hits: NDArray[np.bool_]) -> Score:
+    """Box accuracy of resamples: GT-known Loc of one row of hits, MaxBoxAccV2 of several.
+
+        mean over d of max over t of sum_i w_i hit_i(d, t) / sum_i w_i
+
+    with w_i how often image i is in the resample, d the IoU level, t the threshold.
+
+    Args:
+        hits: whether each image has a right box, from `BoxAccuracy.image_hits`. Shape: (N, D, 256)
+
+    Returns:
+        weights (R, N) to scores (R,)
+
+    >>> hits = np.zeros((2, 1, 256), bool)
+    >>> hits[0, 0, 3:] = True  # the first image is right from 3 on, the second never
+    >>> box_accuracy_score(hits)(np.array([[1, 1], [2, 0], [0, 2]])).tolist()
+    [0.5, 1.0, 0.0]
+    """
+    return partial(_box_accuracy, hits=hits.reshape(len(hits), -1).astype(np.int32), levels=hits.shape[1])
+
+
+def _box_accuracy(weights: Weights, hits: NDArray[np.int32], levels: int) -> Scores:
+    counts = resampled_counts(weights, hits).reshape(len(weights), levels, LEVELS)
+    return np.asarray(counts.max(axis=2).sum(axis=1) / (levels * weights.sum(axis=1)), np.float64)

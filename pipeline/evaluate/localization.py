@@ -8,6 +8,7 @@ localization report them.
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.core.errors import ScoreError
 from pipeline.core.manifest import Record
@@ -16,9 +17,27 @@ from pipeline.evaluate.baselines import all_foreground_iou, center_disc
 from pipeline.evaluate.boxes import BoxAccuracy
 from pipeline.evaluate.image_counts import ImageCounts, crf_intervals
 from pipeline.evaluate.intervals import as_list
-from pipeline.evaluate.peak_iou import LEVELS, PeakIoU
+from pipeline.evaluate.peak_iou import LEVELS, PeakIoU, count_scores
 from pipeline.evaluate.scorer import Cell, Context, ImageRow, Prediction
 from pipeline.evaluate.settings import EvaluateSettings
+
+
+class CountsOfMaps:
+    """`count_scores` of several maps of one image; a map that is scored several times is counted once."""
+
+    def __init__(self, mask: NDArray[np.bool_], ignored: NDArray[np.bool_], image_id: str) -> None:
+        self.mask, self.image_id = mask, image_id
+        self.ignored = ignored if ignored.any() else None
+        self._known: list[tuple[NDArray[np.uint8], NDArray[np.int64]]] = []
+
+    def of(self, score: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """The counts of a map: inside and outside the mask, and ignored. Shape: (3, 256)"""
+        for known, counts in self._known:
+            if known is score:
+                return counts
+        counts = count_scores(score, self.mask, self.ignored, self.image_id)
+        self._known.append((score, counts))
+        return counts
 
 
 class LocalizationScorer:
@@ -48,10 +67,10 @@ class LocalizationScorer:
             ScoreError: if the score maps do not fit it, or that of its label is missing
         """
         mask, ignored = read_foreground(record, self.context.mask_kind)
-        counts_before = self.before.accumulate(prediction.before, mask, record.id, ignored)
-        counts_after = self.after.accumulate(prediction.after, mask, record.id, ignored)
+        counts = CountsOfMaps(mask, ignored, record.id)
         disc = center_disc((mask.shape[0], mask.shape[1]))
-        self.disc.accumulate(disc, mask, record.id, ignored)
+        for state, score in ((self.before, prediction.before), (self.after, prediction.after), (self.disc, disc)):
+            state.add(counts.of(score), record.id)
         self.tops[record.id] = prediction.top
         self.truth_from_boxes += record.mask is None
         if prediction.of_label is None:
@@ -63,13 +82,8 @@ class LocalizationScorer:
             self.boxes_without_label += bool(record.boxes)
             return
         before, after = prediction.of_label
-        if before is prediction.before and after is prediction.after:  # the class was predicted right
-            ignored_pixels = int(np.count_nonzero(ignored))
-            self.known_before.add(record.id, counts_before, ignored_pixels)
-            self.known_after.add(record.id, counts_after, ignored_pixels)
-        else:
-            self.known_before.accumulate(before, mask, record.id, ignored)
-            self.known_after.accumulate(after, mask, record.id, ignored)
+        self.known_before.add(counts.of(before), record.id)
+        self.known_after.add(counts.of(after), record.id)
         if record.boxes:
             self.boxes_before.accumulate(before, record.boxes, record.id, prediction.top_is_right)
             self.boxes_after.accumulate(after, record.boxes, record.id, prediction.top_is_right)

@@ -54,33 +54,35 @@ def confusion_matrix(
     >>> confusion_matrix(np.array([[0, 1, 255]], np.uint8), np.array([[0, 0, 1]], np.uint8), 1, "a").tolist()
     [[1, 0], [1, 0]]
     """
-    _check(truth, prediction, classes, image_id)
-    kept = truth != IGNORE_INDEX
-    pairs = truth[kept].astype(np.int64) * (classes + 1) + prediction[kept]
-    return np.bincount(pairs, minlength=(classes + 1) ** 2).reshape(classes + 1, classes + 1)
+    _check_shapes(truth, prediction, image_id)
+    pairs = truth.astype(np.uint16) * np.uint16(256) + prediction  # of 16 bits: 255 * 256 + 255 is the last one
+    counts = np.bincount(pairs.ravel(), minlength=256 * 256).reshape(256, 256)
+    _check_values(counts, classes, image_id)
+    return counts[: classes + 1, : classes + 1].copy()  # without row 255, which is ignored
 
 
-def _check(truth: NDArray[np.uint8], prediction: NDArray[np.uint8], classes: int, image_id: str) -> None:
+def _check_shapes(truth: NDArray[np.uint8], prediction: NDArray[np.uint8], image_id: str) -> None:
     if truth.dtype != np.uint8 or prediction.dtype != np.uint8 or truth.ndim != 2 or truth.shape != prediction.shape:
         got = f"{truth.dtype} {truth.shape} and {prediction.dtype} {prediction.shape}"
         hint = swap_hint(prediction.shape, truth.shape)
         raise ScoreError(f"{image_id}: expected truth and prediction as uint8 of one shape (H, W), got {got}{hint}")
-    outside = _values(truth) - {*range(classes + 1), IGNORE_INDEX}
+
+
+def _check_values(counts: NDArray[np.int64], classes: int, image_id: str) -> None:
+    """Refuse values that are no class id; `counts` has rows for values of the truth, columns for predicted ones."""
+    true, predicted = (np.flatnonzero(counts.any(axis=axis)).tolist() for axis in (1, 0))
+    outside = [value for value in true if value > classes and value != IGNORE_INDEX]
     if outside:
         raise ScoreError(
-            f"{image_id}: expected truth labels 0..{classes} or {IGNORE_INDEX}, got {sample(sorted(outside))}; "
+            f"{image_id}: expected truth labels 0..{classes} or {IGNORE_INDEX}, got {sample(outside)}; "
             "likely a mask of another class list"
         )
-    outside = _values(prediction) - {*range(classes + 1)}
+    outside = [value for value in predicted if value > classes]
     if outside:
         hint = (
             f"; {IGNORE_INDEX} marks ignored pixels, which only the truth may have" if IGNORE_INDEX in outside else ""
         )
-        raise ScoreError(f"{image_id}: expected predicted labels 0..{classes}, got {sample(sorted(outside))}{hint}")
-
-
-def _values(labels: NDArray[np.uint8]) -> set[int]:
-    return set(np.flatnonzero(np.bincount(labels.ravel(), minlength=256)).tolist())
+        raise ScoreError(f"{image_id}: expected predicted labels 0..{classes}, got {sample(outside)}{hint}")
 
 
 def class_iou(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -142,13 +144,17 @@ class MeanIoU:
         Raises:
             ScoreError: also if the image is in already
         """
+        matrix = confusion_matrix(truth, prediction, self.classes, image_id)
+        self.add(matrix, truth.size - int(matrix.sum()), image_id)
+        return matrix
+
+    def add(self, matrix: NDArray[np.int64], ignored: int, image_id: str) -> None:
+        """Add one image by its own confusion matrix and its ignored pixels; errors as `accumulate`."""
         if image_id in self._images:
             raise ScoreError(f"{image_id}: expected every image once, got it a second time")
-        matrix = confusion_matrix(truth, prediction, self.classes, image_id)
         self.matrix += matrix
         self._images[image_id] = _present_counts(matrix)
-        self.ignored_pixels += truth.size - int(matrix.sum())
-        return matrix
+        self.ignored_pixels += ignored
 
     def merge(self, other: "MeanIoU") -> None:
         """Add the images of another state.

@@ -63,8 +63,10 @@ def count_scores(
         raise ScoreError(
             f"{image_id}: expected bool ignored pixels of shape {mask.shape}, got {ignored.dtype} {ignored.shape}"
         )
-    row = np.where(mask, 0, 1) if ignored is None else np.where(ignored, 2, np.where(mask, 0, 1))  # (H, W)
-    return np.bincount((row * LEVELS + score).ravel(), minlength=3 * LEVELS).reshape(3, LEVELS)
+    row = np.logical_not(mask).view(np.uint8)  # (H, W)
+    row = row if ignored is None else np.where(ignored, np.uint8(2), row)
+    pairs = row.astype(np.uint16) * np.uint16(LEVELS) + score  # of 16 bits: a quarter of the memory of whole numbers
+    return np.bincount(pairs.ravel(), minlength=3 * LEVELS).reshape(3, LEVELS)
 
 
 def count_above(histogram: NDArray[np.int64], comparison: Comparison = ">=") -> NDArray[np.int64]:
@@ -149,32 +151,22 @@ class PeakIoU:
 
     def accumulate(
         self, score: NDArray[np.uint8], mask: NDArray[np.bool_], image_id: str, ignored: NDArray[np.bool_] | None = None
-    ) -> NDArray[np.int32]:
+    ) -> None:
         """Add one image; see `count_scores` for arguments.
-
-        Returns:
-            its pixels per score value inside and outside, which another state can `add`. Shape: (2, 256)
 
         Raises:
             ScoreError: if dtypes or shapes are wrong, or the image is in already
         """
-        counts = count_scores(score, mask, ignored, image_id)
-        kept = counts[:2].astype(np.int32)
-        self.add(image_id, kept, int(counts[2].sum()))
-        return kept
+        self.add(count_scores(score, mask, ignored, image_id), image_id)
 
-    def add(self, image_id: str, counts: NDArray[np.int32], ignored_pixels: int) -> None:
-        """Add one image that is counted already; states of the same score map share its counts. Shape: (2, 256)
-
-        Raises:
-            ScoreError: if the image is in already
-        """
+    def add(self, counts: NDArray[np.int64], image_id: str) -> None:
+        """Add one image by what `count_scores` returned; errors as `accumulate`."""
         if image_id in self._images:
             raise ScoreError(f"{image_id}: expected every image once, got it a second time")
         self.inside += counts[0]
         self.outside += counts[1]
-        self.ignored_pixels += ignored_pixels
-        self._images[image_id] = counts
+        self.ignored_pixels += int(counts[2].sum())
+        self._images[image_id] = counts[:2].astype(np.int32)
 
     def merge(self, other: "PeakIoU") -> None:
         """Add the images of another state.

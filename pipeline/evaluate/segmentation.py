@@ -43,10 +43,17 @@ class SegmentationScorer:
             ScoreError: if the label maps do not fit it
         """
         truth = read_label_map(record, self.context.mask_kind, self.after.classes)
-        before = self.before.accumulate(truth, prediction.before, record.id)
         after = self.after.accumulate(truth, prediction.after, record.id)
         found = classes_in(prediction.after)
-        self.presence_before.accumulate(classes_in(prediction.before), record.labels)
+        if prediction.before is prediction.after:  # as in a submission: counted once
+            before, found_before = after, found
+            self.before.add(after, truth.size - int(after.sum()), record.id)
+        else:
+            before, found_before = (
+                self.before.accumulate(truth, prediction.before, record.id),
+                classes_in(prediction.before),
+            )
+        self.presence_before.accumulate(found_before, record.labels)
         self.presence_after.accumulate(found, record.labels)
         self.baselines.accumulate(truth, prediction.top + 1)
         self.truth_from_boxes += record.mask is None
@@ -154,7 +161,8 @@ def classes_in(label_map: NDArray[np.uint8]) -> list[int]:
     >>> classes_in(np.array([[0, 3, 1, 255]], np.uint8))
     [0, 2]
     """
-    return [class_id - 1 for class_id in np.unique(label_map).tolist() if class_id not in (BACKGROUND, IGNORE_INDEX)]
+    present = np.flatnonzero(np.bincount(label_map.ravel(), minlength=256)).tolist()
+    return [class_id - 1 for class_id in present if class_id not in (BACKGROUND, IGNORE_INDEX)]
 
 
 def _foreground_share(matrix: NDArray[np.int64]) -> float | None:

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.core.archives import write_zip
 from pipeline.core.errors import SubmissionError, sample
@@ -12,10 +12,23 @@ from pipeline.core.files import sha256
 from pipeline.core.manifest import Manifest, Split
 from pipeline.core.store import Store
 from pipeline.core.tracks import Track
+from pipeline.package.contents import content_problems, content_warnings
 from pipeline.package.validate import expected_sizes, validate
 
 
-def package(manifest: Manifest, refined: Store, out: Path, track: Track, split: Split) -> dict[str, Any]:
+class Packaged(NamedTuple):
+    """What the stage tells about a zip.
+
+    Attributes:
+        counts: for package.json: images, bytes, sha256, split, smallest and largest value, and what is suspicious
+        warnings: what keeps the rules and mostly is not meant; `lid check` refuses some of it
+    """
+
+    counts: dict[str, Any]
+    warnings: tuple[str, ...]
+
+
+def package(manifest: Manifest, refined: Store, out: Path, track: Track, split: Split) -> Packaged:
     """Write the predictions to all images of one split as a submission, and check it before it gets its name.
 
     The zip is built beside `out`, validated, and renamed: whatever happens, `out` is the old file or a whole and valid
@@ -29,7 +42,7 @@ def package(manifest: Manifest, refined: Store, out: Path, track: Track, split: 
         split: whose images are predicted
 
     Returns:
-        counts for package.json: images, bytes, sha256, split, smallest and largest value, and what is suspicious
+        counts for package.json, and warnings
 
     Raises:
         SubmissionError: if the split is empty, a prediction is missing, or the server would refuse the zip
@@ -46,7 +59,10 @@ def package(manifest: Manifest, refined: Store, out: Path, track: Track, split: 
         write_zip(temporary, _predictions(refined, expected))
         contents = validate(temporary, expected, largest, name=out.name)
         facts = {"split": split, "bytes": temporary.stat().st_size, "sha256": sha256(temporary)}
-    return facts | contents.summarize(track)
+    return Packaged(
+        facts | contents.summarize(track),
+        (*content_problems(contents, track, out.name), *content_warnings(contents)),
+    )
 
 
 def _predictions(refined: Store, image_ids: Mapping[str, Any]) -> Iterator[tuple[str, bytes]]:

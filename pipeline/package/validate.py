@@ -7,44 +7,30 @@ A submission is a flat zip of one `<id>.png` per image: 8-bit, mode L, original 
 """
 
 import argparse
-import io
 import lzma
-import re
 import struct
 import sys
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from pipeline.core.errors import PipelineError, SubmissionError, sample
-from pipeline.core.images import MAX_PIXELS
 from pipeline.core.manifest import SPLITS, Manifest, read_manifest, stored_size
-from pipeline.core.tracks import TRACKS, Track, get_track
+from pipeline.core.tracks import TRACKS, get_track
+from pipeline.package.container import container_problems, is_readable, member_problems
+from pipeline.package.contents import Contents, content_problems
+from pipeline.package.names import name_problems, sort_members
+from pipeline.package.png import Size, bytes_problem, chunk_problem, decode, header_problem
+from pipeline.package.signatures import ENOUGH
 
-Size = tuple[int, int]  # (width, height)
 Expected = Mapping[str, Size | None]  # by image id; None where the size of the image is not known
 
 MOST_PROBLEMS = 20  # lines of one error; the rest is counted
-SMALL_FILE = 1 << 16  # bytes that a PNG may hold beside its pixels
 
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_JPEG_SIGNATURE = b"\xff\xd8\xff"
-_HEADER = struct.Struct(">8sI4sIIBB")  # signature, length, IHDR, width, height, bit depth, color type
-_MODES = {0: "L", 2: "RGB", 3: "P", 4: "LA", 6: "RGBA"}  # color type of a PNG to mode
-_MODE_HINTS = {
-    "P": "; likely a palette copy for viewing, save the values themselves",
-    "RGB": "; likely a colored copy for viewing, save the values themselves",
-    "1": "; likely a bool array, save it as uint8",
-    "L with 16 bits": "; likely saved from a 16-bit array, save it as uint8",
-}
-_METADATA = re.compile(r"(^|[/\\])(__MACOSX[/\\]|\.DS_Store$|\._|Thumbs\.db$|desktop\.ini$)")
 # everything that reading a damaged or hostile zip, or a PNG in it, has been seen to raise
 _UNREADABLE = (
     zipfile.BadZipFile,
@@ -79,53 +65,17 @@ def expected_sizes(images: Manifest, split: str) -> dict[str, Size]:
     return sizes
 
 
-@dataclass(slots=True, eq=False)
-class Contents:
-    """What a valid submission holds.
-
-    Attributes:
-        images: predictions
-        values: pixels per value, over all predictions. Shape: (256,)
-        constant: predictions with one value only
-        without_foreground: predictions with nothing but 0
-    """
-
-    images: int = 0
-    values: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
-    constant: int = 0
-    without_foreground: int = 0
-
-    def add(self, pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """Count one prediction of shape (H, W); return its pixels per value. Shape: (256,)"""
-        counts = np.bincount(pixels.ravel(), minlength=256)
-        self.images += 1
-        self.values += counts
-        self.constant += int(np.count_nonzero(counts) == 1)
-        self.without_foreground += int(counts[0] == pixels.size)
-        return counts
-
-    def summarize(self, track: Track) -> dict[str, Any]:
-        """Counts for package.json; in Track 1 also how many classes the predictions name."""
-        used = np.flatnonzero(self.values).tolist()
-        counts = {
-            "images": self.images,
-            "images_without_foreground": self.without_foreground,
-            "constant_images": self.constant,
-            "smallest_value": min(used, default=0),
-            "largest_value": max(used, default=0),
-        }
-        return counts | ({"classes_in_predictions": len(set(used) - {0})} if track.task == "segmentation" else {})
-
-
 def validate(
     zip_path: Path, expected: Expected, largest_value: int, *, name: str | None = None, most: int = MOST_PROBLEMS
 ) -> Contents:
     """Check a submission with the server's strictness and report all problems at once.
 
-    Refused are: a file that is no zip; folders; metadata of macOS and Windows; names other than `<id>.png`; ids that
-    are missing, unknown or doubled; encrypted or damaged members; what is not a PNG of mode L with 8 bits; another size
+    Refused are: a file that is no ordinary zip (`pipeline.package.container`); folders; metadata of macOS and Windows;
+    names other than `<id>.png`; ids that are missing, unknown or doubled (`pipeline.package.names`); encrypted or
+    damaged members; what is not a PNG of mode L with 8 bits, whole and alone (`pipeline.package.png`); another size
     than the image has; values above `largest_value`. Members of unknown name are never unpacked, the others only if
-    their header is right and they are not much larger than their pixels, so that a zip bomb does no harm.
+    their header is right and they are not much larger than their pixels, so that a zip bomb does no harm. One
+    prediction at a time is in memory.
 
     Args:
         zip_path: the zip
@@ -166,161 +116,62 @@ def find_problems(
         yield f"{name}: expected a zip, found no file"
         return
     try:
-        with zipfile.ZipFile(zip_path) as archive:
-            members = _sort(archive.infolist())
-            yield from _name_problems(members, expected, name)
-            for image_id in sorted(members.predictions.keys() & expected.keys()):
-                member = members.predictions[image_id]
-                yield from _prediction_problems(archive, member, image_id, expected[image_id], largest_value, contents)
+        problems = list(container_problems(zip_path, name))
+        yield from problems
+        if not problems:
+            with zipfile.ZipFile(zip_path) as archive:
+                yield from _archive_problems(archive, expected, largest_value, contents, name)
     except _UNREADABLE as error:
-        yield (
-            f"{name}: expected a zip, got a file that cannot be read as one ({error}); likely a truncated upload or "
-            "copy"
-        )
+        yield f"{name}: expected a whole zip, got a damaged one ({error}); likely a truncated upload or copy"
 
 
-@dataclass(frozen=True, slots=True)
-class _Members:
-    predictions: dict[str, zipfile.ZipInfo] = field(default_factory=dict)  # image id to its first member
-    folders: list[str] = field(default_factory=list)
-    metadata: list[str] = field(default_factory=list)
-    misnamed: list[str] = field(default_factory=list)
-    doubled: list[str] = field(default_factory=list)
+def _archive_problems(
+    archive: zipfile.ZipFile, expected: Expected, largest_value: int, contents: Contents, name: str
+) -> Iterator[str]:
+    infos = archive.infolist()
+    members = sort_members(infos)
+    yield from member_problems(infos, name)
+    yield from name_problems(members, expected.keys(), name)
+    for image_id in sorted(members.predictions.keys() & expected.keys()):
+        member = members.predictions[image_id]
+        if is_readable(member):  # else it has been named
+            problem = _prediction_problem(archive, member, image_id, expected[image_id], largest_value, contents)
+            if problem:
+                yield f"{image_id}: {problem}"
 
 
-def _sort(infos: Sequence[zipfile.ZipInfo]) -> _Members:
-    members = _Members()
-    for info in infos:
-        name = info.filename
-        *folders, last = re.split(r"[/\\]", name)
-        if _METADATA.search(name):
-            members.metadata.append(name)
-            continue
-        if folders:
-            members.folders.append(name)
-        if last and not last.endswith(".png"):
-            members.misnamed.append(name)
-        elif last.removesuffix(".png") in members.predictions:
-            members.doubled.append(name)
-        elif last:
-            members.predictions[last.removesuffix(".png")] = info
-    return members
-
-
-def _name_problems(members: _Members, expected: Mapping[str, Any], name: str) -> Iterator[str]:
-    if members.folders:
-        yield (
-            f"{name}: expected a flat zip, got {len(members.folders)} members in folders: {sample(members.folders)}; "
-            "likely the folder was zipped instead of its files, use `zip -j`"
-        )
-    if members.metadata:
-        yield (
-            f"{name}: expected predictions only, got {len(members.metadata)} files of the operating system: "
-            f"{sample(members.metadata)}; likely zipped in the Finder, use `zip -X -j`"
-        )
-    if members.misnamed:
-        yield (
-            f"{name}: expected names of the form <id>.png, got {len(members.misnamed)} others: "
-            f"{sample(members.misnamed)}"
-        )
-    if members.doubled:
-        yield (
-            f"{name}: expected every id once, got {len(members.doubled)} members a second time: "
-            f"{sample(members.doubled)}"
-        )
-    missing, extra = (
-        sorted(expected.keys() - members.predictions.keys()),
-        sorted(members.predictions.keys() - expected.keys()),
-    )
-    if missing or extra:
-        hint = "; likely the predictions for another split" if len(missing) == len(expected) and extra else ""
-        yield (
-            f"{name}: expected {len(expected)} ids, got {len(members.predictions)}; "
-            f"missing={sample(missing)}, extra={sample(extra)}{hint}"
-        )
-
-
-def _prediction_problems(
+def _prediction_problem(
     archive: zipfile.ZipFile,
     info: zipfile.ZipInfo,
     image_id: str,
     size: Size | None,
     largest_value: int,
     contents: Contents,
-) -> Iterator[str]:
-    if info.flag_bits & 0x1:
-        yield f"{image_id}: expected a readable member, got an encrypted one"
-        return
+) -> str | None:
     try:
-        with archive.open(info) as stream:
-            header = stream.read(_HEADER.size)
-        problem = _header_problem(header, size) or _bytes_problem(info.file_size, size or _stored_size(header))
-        pixels = None if problem else _decode(archive.read(info))
+        data, problem = _read(archive, info, size)
+        problem = problem or chunk_problem(data)
+        pixels = None if problem else decode(data)
     except _UNREADABLE as error:
-        problem, pixels = f"expected a PNG, got a member that cannot be read ({error}); likely damaged", None
-    if pixels is not None:
-        problem = _value_problem(contents.add(pixels), largest_value)
-    if problem:
-        yield f"{image_id}: {problem}"
+        return f"expected a PNG, got a member that cannot be read ({error}); likely damaged on the way"
+    return problem if pixels is None else _value_problem(contents.add(pixels, image_id), largest_value)
 
 
-def _header_problem(header: bytes, size: Size | None) -> str | None:
-    wanted = "expected a PNG of mode L, " + (
-        f"{size[0]}x{size[1]} (width x height)" if size else f"1 to {MAX_PIXELS} pixels"
-    )
-    if len(header) < _HEADER.size or not header.startswith(_PNG_SIGNATURE):
-        return (
-            f"{wanted}, got "
-            f"{'a JPEG' if header.startswith(_JPEG_SIGNATURE) else f'a file that starts with {header[:8]!r}'}"
-        )
-    _, _, _, width, height, bits, color = _HEADER.unpack(header)
-    mode = _mode(bits, color)
-    if mode == "L" and ((width, height) == size if size else 0 < width * height <= MAX_PIXELS):
-        return None
-    hint = (
-        "; likely width and height swapped" if (height, width) == size != (width, height) else _MODE_HINTS.get(mode, "")
-    )
-    return f"{wanted}, got mode {mode}, {width}x{height}{hint}"
-
-
-def _stored_size(header: bytes) -> Size:
-    _, _, _, width, height, _, _ = _HEADER.unpack(header)
-    return width, height
-
-
-def _mode(bits: int, color: int) -> str:
-    mode = _MODES.get(color, f"of color type {color}")
-    if color == 3 or bits == 8:
-        return mode
-    return "1" if (bits, color) == (1, 0) else f"{mode} with {bits} bits"
-
-
-def _bytes_problem(unpacked: int, size: Size) -> str | None:
-    """A PNG of mode L needs (width + 1) * height bytes if nothing is compressed.
-
-    Twice that is no prediction but a bomb.
-    """
-    most = 2 * (size[0] + 1) * size[1] + SMALL_FILE
-    return f"expected at most {most} bytes for {size[0]}x{size[1]} pixels, got {unpacked}" if unpacked > most else None
-
-
-def _decode(data: bytes) -> NDArray[np.uint8]:
-    """Decode a PNG whose header is known to be right, with another decoder than the one that wrote it. Shape: (H, W)
-
-    Pillow decodes without looking at checksums or at the end of the file, so it has to `verify` first.
-    """
-    with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-        image.verify()
-    with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-        return np.array(image, np.uint8)
+def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: Size | None) -> tuple[bytes, str | None]:
+    """The bytes of a prediction; or the first ones and what is wrong with them, the rest is not unpacked."""
+    with archive.open(info) as stream:
+        start = stream.read(ENOUGH)
+        problem = header_problem(start, size) or bytes_problem(start, info.file_size)
+        return (start, problem) if problem else (start + stream.read(), None)
 
 
 def _value_problem(counts: NDArray[np.int64], largest_value: int) -> str | None:
     above = (np.flatnonzero(counts[largest_value + 1 :]) + largest_value + 1).tolist()
     if not above:
         return None
-    hint = "; 255 marks ignored pixels, which only the truth may have" if 255 in above else ""
-    return f"expected values 0..{largest_value}, got {sample(above)} in {int(counts[above].sum())} pixels{hint}"
+    ignored = "255 marks ignored pixels, which only the truth may have"
+    hint = ignored if 255 in above else "likely scores in place of class ids, or ids of another list of classes"
+    return f"expected values 0..{largest_value}, got {sample(above)} in {int(counts[above].sum())} pixels; {hint}"
 
 
 # --- command line ----------------------------------------------------------------------------------------------------
@@ -337,7 +188,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         manifest = read_manifest(args.manifest, (args.split,), truth=False)
         expected = expected_sizes(manifest.select(args.split), args.split)
-        contents = validate(args.zip, expected, get_track(args.track).largest_value(len(manifest.classes)))
+        track = get_track(args.track)
+        contents = validate(args.zip, expected, track.largest_value(len(manifest.classes)))
+        if problems := content_problems(contents, track, args.zip.name):
+            raise SubmissionError(show_problems(problems))
     except PipelineError as error:
         print(error)
         return 1

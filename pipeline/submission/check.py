@@ -8,7 +8,10 @@ from typing import Any
 from pipeline.core.errors import DataError, SettingsError, sample
 from pipeline.core.images import read_size
 from pipeline.core.tracks import Track, get_track
-from pipeline.package.validate import Contents, Size, find_problems
+from pipeline.package.contents import Contents, content_problems, content_warnings
+from pipeline.package.png import Size
+from pipeline.package.record import Record, compare_record
+from pipeline.package.validate import find_problems
 from pipeline.preprocess.folders import JPEG_SUFFIXES, MASK_SUFFIXES, Problems, only_images, stem, walk
 from pipeline.preprocess.id_lists import read_ids
 
@@ -22,14 +25,18 @@ class Checked:
     """What a check found.
 
     Attributes:
-        problems: one message each; none: the zip keeps the published rules
+        problems: one message each; none: the zip keeps the published rules and says something
+        warnings: what keeps the rules and mostly is not meant
         expected: predictions that a whole submission holds
+        record: what made the zip, if a record lies beside it
         counts: of the predictions that could be decoded, as in package.json
     """
 
     problems: list[str]
+    warnings: list[str]
     expected: int
     counts: dict[str, Any]
+    record: Record | None
 
 
 def check_submission(
@@ -43,6 +50,10 @@ def check_submission(
 
     The rules are those of `pipeline.package.validate`. Which predictions have to be there is said by `ids`, by
     `images`, or by both: then the images of these ids only. Without `images` the sizes are not known, and not checked.
+
+    A zip that keeps the rules is refused, too, if it says nothing: only background, one value in each prediction,
+    scores 0 and 1 (`pipeline.package.contents`); or if the record beside it, `mine.json` beside `mine.zip`, as the
+    stage `package` writes it, is of other bytes or of another track.
 
     Args:
         zip: path of the submission
@@ -65,8 +76,8 @@ def check_submission(
     ...     write_zip(Path(folder) / "mine.zip", [("a.png", b"no image")])
     ...     for problem in check_submission(Path(folder) / "mine.zip", "track3", ids=["a", "b"]):
     ...         print(problem)
-    mine.zip: expected 2 ids, got 1; missing=['b'], extra=[]
-    a: expected a PNG of mode L, 1 to 100000000 pixels, got a file that starts with b'no image'
+    mine.zip: expected 2 ids, got 1; missing=['b'], extra=[]; likely predicting was stopped, or images were skipped
+    a: expected a PNG of mode L, 1 to 100000000 pixels, got a file that starts with b'no image'; likely another file
     """
     return inspect_submission(zip, track, ids, images, classes).problems
 
@@ -79,11 +90,18 @@ def inspect_submission(
     classes: int | None = None,
 ) -> Checked:
     """`check_submission` with the counts of what the predictions hold; arguments and errors as there."""
-    task = get_track(track)
+    task, path = get_track(track), Path(zip)
     expected = expected_predictions(ids, images)
     contents = Contents()
-    problems = list(find_problems(Path(zip), expected, largest_value(task, classes), contents))
-    return Checked(problems, len(expected), contents.summarize(task))
+    problems = list(find_problems(path, expected, largest_value(task, classes), contents))
+    compared = compare_record(path, task)
+    return Checked(
+        problems=[*compared.problems, *problems, *content_problems(contents, task, path.name)],
+        warnings=[*compared.warnings, *content_warnings(contents)],
+        expected=len(expected),
+        counts=contents.summarize(task),
+        record=compared.record,
+    )
 
 
 def largest_value(track: Track, classes: int | None) -> int:

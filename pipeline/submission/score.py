@@ -15,13 +15,16 @@ from pipeline.core.errors import ScoreError, SubmissionError
 from pipeline.core.images import decode_png
 from pipeline.core.manifest import Record
 from pipeline.core.tracks import Track, get_track
+from pipeline.evaluate.intervals import as_list, box_accuracy_score, interval
 from pipeline.evaluate.localization import LocalizationScorer
 from pipeline.evaluate.run import CHUNK
 from pipeline.evaluate.scorer import Context, Prediction, Scorer
 from pipeline.evaluate.segmentation import SegmentationScorer
 from pipeline.evaluate.settings import EvaluateSettings
-from pipeline.package.validate import Contents, find_problems, show_problems
+from pipeline.package.contents import Contents, content_problems, content_warnings
+from pipeline.package.validate import find_problems, show_problems
 from pipeline.submission.check import CHALLENGE_CLASSES, largest_value
+from pipeline.submission.class_shift import shift_warning
 from pipeline.submission.truth import BOXES, Masks, Truth, read_truth
 
 CHALLENGE = EvaluateSettings(
@@ -57,8 +60,9 @@ def score_submission(
     `gt_known_threshold` and `max_box_acc_v2`, for which each submitted map is taken as that of the true class. Track 1:
     `mean_iou`, `mean_iou_with_background`, `mean_iou_foreground`, `pixel_accuracy`, `mean_accuracy`. Both: the 95 %
     confidence interval of the score that ranks over the images (`peak_iou_interval`, `mean_iou_interval`: the lower and
-    the upper end), baselines that use no pixel, and counts. All scores are shares in [0, 1]; formulas:
-    `pipeline.evaluate`.
+    the upper end), with boxes also of their accuracies (`gt_known_loc_interval`, `max_box_acc_v2_interval`), baselines
+    that use no pixel, counts, and `warnings`: predictions that keep the rules and say nothing, class ids that are all
+    one too low or too high. All scores are shares in [0, 1]; formulas: `pipeline.evaluate`.
 
     Args:
         zip: path of the submission
@@ -96,13 +100,15 @@ def score_submission(
     known = read_truth(Path(truth), masks, task, count)
     predicted = _ids_in(path)
     expected = {image_id: known.sizes.get(image_id) for image_id in predicted} if partial else known.sizes
-    problems = list(find_problems(path, expected, largest, Contents()))
+    contents = Contents()
+    problems = list(find_problems(path, expected, largest, contents))
     if problems:
         raise SubmissionError(show_problems(problems))
     both = sorted(known.sizes.keys() & set(predicted))
     context = Context(settings, tuple(str(number) for number in range(1, count + 1)), known.mask_kind)
     scorer = _score_all(Plan(path, known, task, context), both)
-    return {**_scores(scorer, known), **_left_out(known, predicted)}
+    warnings = [*content_problems(contents, task, path.name), *content_warnings(contents), *_truth_warnings(scorer)]
+    return {**_scores(scorer, known), **_box_intervals(scorer), **_left_out(known, predicted), "warnings": warnings}
 
 
 def _ids_in(path: Path) -> list[str]:
@@ -195,6 +201,21 @@ def _scores(scorer: Scorer, truth: Truth) -> dict[str, Any]:
     note = "; ".join(filter(None, notes))
     kept = {key: value for key, value in metrics.items() if key not in _UNKNOWN}
     return {**kept, "masks": truth.mask_kind if truth.masks else BOXES, **({"note": note} if note else {})}
+
+
+def _box_intervals(scorer: Scorer) -> dict[str, Any]:
+    """The confidence intervals of the box accuracies, where there are boxes."""
+    if not isinstance(scorer, LocalizationScorer) or not scorer.boxes_after.images:
+        return {}
+    hits = scorer.boxes_after.image_hits()
+    parts = {"gt_known_loc": hits[:, :1], "max_box_acc_v2": hits[:, 1:]}
+    return {f"{key}_interval": as_list(interval(box_accuracy_score(part), len(hits))) for key, part in parts.items()}
+
+
+def _truth_warnings(scorer: Scorer) -> list[str]:
+    """What only the truth can tell of predictions that keep the rules."""
+    found = shift_warning(scorer.after.matrix) if isinstance(scorer, SegmentationScorer) else None
+    return [found] if found else []
 
 
 def _left_out(truth: Truth, predicted: Sequence[str]) -> dict[str, Any]:

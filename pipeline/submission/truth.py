@@ -12,7 +12,7 @@ from pipeline.core.errors import DataError, sample
 from pipeline.core.images import read_mask, read_size
 from pipeline.core.manifest import Box, MaskKind, MaskTurn, Record
 from pipeline.core.tracks import Track
-from pipeline.package.validate import Size
+from pipeline.package.png import Size
 from pipeline.preprocess.folders import MASK_SUFFIXES, files_by_id
 from pipeline.preprocess.known_defects import kind_of_masks
 from pipeline.preprocess.layouts.folder import parse_boxes

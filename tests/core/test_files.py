@@ -76,7 +76,7 @@ def test_a_missing_or_foreign_file_is_named(tmp_path: Path) -> None:
         StoreError, match=r"none\.json: expected a file, found none; likely the stage that makes it has not run"
     ):
         read_json(tmp_path / "none.json")
-    for data in (b"{", b"\xff\xfe", b""):
+    for data in (b"{", b"\xff\xfe", b"", b"[" * 20_000):
         (tmp_path / "a.json").write_bytes(data)
         with pytest.raises(StoreError, match=r"a\.json: expected JSON, got "):
             read_json(tmp_path / "a.json")

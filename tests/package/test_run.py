@@ -16,8 +16,9 @@ from pipeline.core.images import decode_png, encode_png
 from pipeline.core.manifest import from_rows
 from pipeline.core.store import Store, finish, write_shard
 from pipeline.core.tracks import TRACKS
+from pipeline.package.contents import Contents
 from pipeline.package.run import package, write_zip
-from pipeline.package.validate import Contents, expected_sizes, validate
+from pipeline.package.validate import expected_sizes, validate
 
 
 def _refined(folder: Path, predictions: dict[str, bytes]) -> Store:
@@ -30,7 +31,7 @@ def _refined(folder: Path, predictions: dict[str, bytes]) -> Store:
 
 def _package(tmp_path: Path, out: str = "track1.zip", track: str = "track1", **changed: bytes) -> dict[str, object]:
     refined = _refined(tmp_path / f"refined-{out}", GOOD | changed)
-    return package(make_manifest(tmp_path, SIZES), refined, tmp_path / out, TRACKS[track], "test")
+    return package(make_manifest(tmp_path, SIZES), refined, tmp_path / out, TRACKS[track], "test").counts
 
 
 def test_package_holds_the_predictions_as_they_are(tmp_path: Path) -> None:
@@ -49,7 +50,7 @@ def test_equal_predictions_give_equal_bytes_in_any_order(tmp_path: Path) -> None
     swapped = dict(reversed(list(GOOD.items())))
     refined = _refined(tmp_path / "swapped", swapped)
     manifest = make_manifest(tmp_path, dict(reversed(list(SIZES.items()))))
-    second = package(manifest, refined, tmp_path / "two.zip", TRACKS["track1"], "test")
+    second = package(manifest, refined, tmp_path / "two.zip", TRACKS["track1"], "test").counts
     assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
     assert first == second
 
@@ -127,7 +128,7 @@ def test_an_empty_split_is_named(tmp_path: Path) -> None:
 def test_other_splits_stay_out(tmp_path: Path) -> None:
     parts = make_manifest(tmp_path, {"a": SIZES["a"]}), make_manifest(tmp_path, {"b": SIZES["b"]}, "val")
     manifest = from_rows([row for part in parts for row in part.table.to_pylist()], ["x", "y", "z"], tmp_path, "labels")
-    counts = package(manifest, _refined(tmp_path / "refined", GOOD), tmp_path / "x.zip", TRACKS["track1"], "val")
+    counts = package(manifest, _refined(tmp_path / "refined", GOOD), tmp_path / "x.zip", TRACKS["track1"], "val").counts
     assert counts["images"] == 1
     assert zipfile.ZipFile(tmp_path / "x.zip").namelist() == ["b.png"]
 
@@ -151,8 +152,8 @@ def test_what_goes_in_comes_out(tmp_path_factory: pytest.TempPathFactory, predic
     write_zip(path, ((f"{name}.png", encode_png(pixels)) for name, pixels in images.items()))
     contents = validate(path, {name: (pixels.size, 1) for name, pixels in images.items()}, 255)
     slow = Contents()
-    for pixels in images.values():
-        slow.add(pixels)
+    for name, pixels in images.items():
+        slow.add(pixels, name)
     assert contents.images == len(predictions)
     assert contents.values.tolist() == slow.values.tolist()
     for value in range(256):

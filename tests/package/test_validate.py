@@ -81,29 +81,33 @@ MESSAGES = [  # defect, members, message or, before an …, its beginning
      "x.zip: expected predictions only, got 3 files of the operating system: ['__MACOSX/._a.png', '.DS_Store', "
      "'._b.png']; likely…"),
     ("extension", [*_members(), ("c.jpg", b"x")],
-     "x.zip: expected names of the form <id>.png, got 1 others: ['c.jpg']"),
+     "x.zip: expected names of the form <id>.png, got 1 others: ['c.jpg']; likely saved in…"),
     ("case", [("a.PNG", GOOD["a"]), ("b.png", GOOD["b"])],
-     "x.zip: expected names of the form <id>.png, got 1 others: ['a.PNG']"),
-    ("missing", _members()[:1], "x.zip: expected 2 ids, got 1; missing=['b'], extra=[]"),
-    ("extra", [*_members(), ("c.png", GOOD["a"])], "x.zip: expected 2 ids, got 3; missing=[], extra=['c']"),
+     "x.zip: expected names of the form <id>.png, got 1 others: ['a.PNG']; likely the wrong case of the extension, "
+     "which is .png in small letters"),
+    ("missing", _members()[:1], "x.zip: expected 2 ids, got 1; missing=['b'], extra=[]; likely predicting…"),
+    ("extra", [*_members(), ("c.png", GOOD["a"])],
+     "x.zip: expected 2 ids, got 3; missing=[], extra=['c']; likely files of…"),
     ("other split", [("c.png", GOOD["a"])],
      "x.zip: expected 2 ids, got 1; missing=['a', 'b'], extra=['c']; likely the predictions for another split"),
-    ("jpeg", _members(a=_jpeg()), WANTED + "a JPEG"),
-    ("text", _members(a=b"hello"), WANTED + "a file that starts with b'hello'"),
-    ("empty", _members(a=b""), WANTED + "a file that starts with b''"),
+    ("jpeg", _members(a=_jpeg()), WANTED + "a JPEG; likely saved in another format and renamed"),
+    ("text", _members(a=b"hello"), WANTED + "a file that starts with b'hello'; likely another file"),
+    ("empty", _members(a=b""), WANTED + "an empty file; likely no room…"),
     ("palette", _members(a=_png("P")), WANTED + "mode P, 6x4; likely a palette copy…"),
     ("rgb", _members(a=_png("RGB")), WANTED + "mode RGB, 6x4; likely a colored copy…"),
-    ("rgba", _members(a=_png("RGBA")), WANTED + "mode RGBA, 6x4"),
-    ("la", _members(a=_png("LA")), WANTED + "mode LA, 6x4"),
+    ("rgba", _members(a=_png("RGBA")), WANTED + "mode RGBA, 6x4; likely a colored copy…"),
+    ("la", _members(a=_png("LA")), WANTED + "mode LA, 6x4; likely saved with an alpha…"),
     ("16 bits", _members(a=_png("I;16")), WANTED + "mode L with 16 bits, 6x4; likely saved from a 16-bit array…"),
     ("1 bit", _members(a=_png("1")), WANTED + "mode 1, 6x4; likely a bool array, save it as uint8"),
     ("swapped", _members(a=_png("L", (4, 6))), WANTED + "mode L, 4x6; likely width and height swapped"),
-    ("resized", _members(a=_png("L", (12, 8))), WANTED + "mode L, 12x8"),
+    ("resized", _members(a=_png("L", (12, 8))),
+     WANTED + "mode L, 12x8; likely not resized from the network's input to the size of the image"),
     ("above K", _members(a=encode_png(np.array([[0, 1, 2, 3, 4, 9]] * 4, np.uint8))),
-     "a: expected values 0..3, got [4, 9] in 8 pixels"),
+     "a: expected values 0..3, got [4, 9] in 8 pixels; likely scores in place of…"),
     ("255", _members(a=encode_png(np.full((4, 6), 255, np.uint8))),
      "a: expected values 0..3, got [255] in 24 pixels; 255 marks ignored pixels, which only the truth may have"),
-    ("truncated png", _members(a=GOOD["a"][:-15]), "a: expected a PNG, got a member that cannot be read…"),
+    ("truncated png", _members(a=GOOD["a"][:-15]),
+     "a: expected a whole PNG, got one that ends inside of chunk IDAT; likely a truncated copy"),
     ("bomb", _members(a=GOOD["a"] + bytes(10_000_000)), "a: expected at most 65592 bytes for 6x4 pixels, got 100000…"),
 ]  # fmt: skip
 
@@ -117,7 +121,8 @@ def test_each_defect_is_named(members: list[tuple[str, bytes]], message: str, tm
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_a_doubled_id_is_named(tmp_path: Path) -> None:
     assert _problems(_zip(tmp_path / "x.zip", [*_members(), ("a.png", GOOD["a"])])) == [
-        "x.zip: expected every id once, got 1 members a second time: ['a.png']"
+        "x.zip: expected every id once, got 1 members a second time: ['a.png']; likely zipped twice into one file, "
+        "delete it first"
     ]
 
 
@@ -127,7 +132,7 @@ def test_all_problems_come_at_once_also_inside_a_folder(tmp_path: Path) -> None:
     assert [line.split(":")[0] for line in lines] == ["x.zip", "x.zip", "x.zip", "a"]
     assert "flat zip" in lines[0]
     assert ".DS_Store" in lines[1]
-    assert lines[2].endswith("missing=[], extra=['c']")
+    assert "missing=[], extra=['c']" in lines[2]
 
 
 def test_many_problems_are_counted(tmp_path: Path) -> None:
@@ -152,11 +157,12 @@ def test_track3_takes_all_values_and_track1_the_last_class(tmp_path: Path) -> No
     )
 
 
-@pytest.mark.parametrize("keep", [0, 10, 200, -10])
+@pytest.mark.parametrize("keep", [10, 200, -10, -1])
 def test_a_truncated_zip_is_refused(keep: int, tmp_path: Path) -> None:
     path = _zip(tmp_path / "x.zip", _members())
     path.write_bytes(path.read_bytes()[:keep])
-    assert _problems(path)[0].startswith("x.zip: expected a zip, got a file that cannot be read as one (")
+    (line,) = _problems(path)
+    assert line.startswith("x.zip: expected a whole zip, got one without its end (")
 
 
 def test_no_file_and_a_folder_are_refused(tmp_path: Path) -> None:
@@ -181,7 +187,10 @@ def test_an_encrypted_member_is_refused(tmp_path: Path) -> None:
     ):  # flags in the local and in the central header of a.png
         data[data.index(start) + offset] |= 1
     path.write_bytes(data)
-    assert _problems(path) == ["a: expected a readable member, got an encrypted one"]
+    assert _problems(path) == [
+        "x.zip: expected members without a password, got 1 encrypted: ['a.png']; likely `zip -e`, or a password set in "
+        "7-Zip"
+    ]
 
 
 def test_a_zip_bomb_is_not_unpacked(tmp_path: Path) -> None:

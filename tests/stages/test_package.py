@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from pipeline.core.errors import SettingsError
-from pipeline.core.files import read_json, sha256
+from pipeline.core.files import read_json, sha256, write_json
 from pipeline.core.images import encode_png
 from pipeline.core.manifest import from_rows, write_manifest
 from pipeline.core.store import finish, write_shard
+from pipeline.core.tracks import get_track
+from pipeline.package.record import compare_record
 from stages.package import main
 
 
@@ -25,10 +27,12 @@ def _arguments(tmp_path: Path, track: str, split: str) -> list[str]:
         {},
     )
     finish(tmp_path / "student" / "test", [], {})  # switched off
+    write_json(tmp_path / "metrics.json", {"peak_iou": 0.5, "peak_iou_interval": [0.4, 0.6], "images": 7})
     (tmp_path / "params.yaml").write_text(f"tracks: {{{track}: {{package: {{split: {split}}}}}}}")
     return ["--params", str(tmp_path / "params.yaml"), "--track", track, "--manifest", str(tmp_path / "manifest"),
             "--refined", str(tmp_path / "refined"), "--student", str(tmp_path / "student"),
-            "--out", str(tmp_path / f"submissions/{track}.zip"),
+            "--metrics", str(tmp_path / "metrics.json"), "--out", str(tmp_path / f"submissions/{track}.zip"),
+            "--record", str(tmp_path / f"submissions/{track}.json"),
             "--report", str(tmp_path / "package.json")]  # fmt: skip
 
 
@@ -44,6 +48,30 @@ def test_package_writes_the_zip_and_its_counts(track: str, tmp_path: Path) -> No
         "largest_value": 2,
         "constant_images": 1, "images_without_foreground": 0,
     }  # fmt: skip
+
+
+def test_package_records_what_made_the_zip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(_arguments(tmp_path, "track3", "test"))
+    zipped, record = tmp_path / "submissions/track3.zip", read_json(tmp_path / "submissions/track3.json")
+    assert record["sha256"] == sha256(zipped)
+    assert record["settings"]["text"] == "package:\n  split: test\n"
+    assert record["val"] == {"metric": "peak_iou", "score": 0.5, "interval": [0.4, 0.6], "images": 7}
+    (warning,) = record["warnings"]  # one image of 2 everywhere
+    assert warning.startswith("track3.zip: expected predictions that differ between pixels")
+    assert capsys.readouterr().err == f"warning: {zipped}: {warning}\n"
+    compared = compare_record(zipped, get_track("track3"))
+    assert (compared.record is not None, compared.problems, compared.warnings) == (True, (), ())
+
+
+def test_the_zip_does_not_depend_on_its_record(tmp_path: Path) -> None:
+    arguments = _arguments(tmp_path, "track3", "test")
+    zipped = tmp_path / "submissions/track3.zip"
+    main(arguments)
+    before = zipped.read_bytes()
+    write_json(tmp_path / "metrics.json", {"note": "no truth"})
+    main(arguments)
+    assert zipped.read_bytes() == before
+    assert read_json(tmp_path / "submissions/track3.json")["val"] is None
 
 
 def test_the_students_predictions_are_packed_where_there_are_some(tmp_path: Path) -> None:

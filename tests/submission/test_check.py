@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from support.faults import AGAINST_TRUTH, FAULTS, Fault, check
 from support.submission import GOOD, SIZES
 
 from pipeline.core.archives import write_zip
@@ -48,7 +49,7 @@ def test_a_good_zip_has_no_problems_and_is_counted(zipped: Callable[..., Path], 
     assert check_submission(zipped(), "track1", images=images) == []
     checked = inspect_submission(zipped(), "track3", ids=["a", "b"])
     assert (checked.problems, checked.expected) == ([], 2)
-    assert (checked.counts["images"], checked.counts["smallest_value"], checked.counts["largest_value"]) == (2, 1, 1)
+    assert (checked.counts["images"], checked.counts["smallest_value"], checked.counts["largest_value"]) == (2, 0, 2)
 
 
 def test_ids_come_from_a_file_or_from_an_iterable(zipped: Callable[..., Path], tmp_path: Path) -> None:
@@ -68,7 +69,7 @@ def test_only_images_say_the_size(zipped: Callable[..., Path], images: Path) -> 
 
 def test_ids_choose_among_images(zipped: Callable[..., Path], images: Path) -> None:
     assert check_submission(zipped(), "track3", ["a"], images) == [
-        "x.zip: expected 1 ids, got 2; missing=[], extra=['b']"
+        "x.zip: expected 1 ids, got 2; missing=[], extra=['b']; likely files of an earlier run were still in the folder"
     ]
     with pytest.raises(DataError, match=r"expected an image of each of 2 ids, missing=\['c'\]"):
         check_submission(zipped(), "track3", ["a", "c"], images)
@@ -96,7 +97,10 @@ def test_a_png_that_claims_more_pixels_than_any_image_has_is_not_unpacked(zipped
 
     huge = chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)) + chunk(b"IEND", b"")
     (problem,) = check_submission(zipped(a=b"\x89PNG\r\n\x1a\n" + huge), "track3", ids=GOOD)
-    assert problem == "a: expected a PNG of mode L, 1 to 100000000 pixels, got mode L, 60000x60000"
+    assert (
+        problem
+        == "a: expected a PNG of mode L, 1 to 100000000 pixels, got mode L, 60000x60000; likely a damaged header"
+    )
 
 
 @pytest.mark.parametrize(
@@ -123,6 +127,18 @@ def test_an_id_twice_in_a_list_is_named(tmp_path: Path) -> None:
     (tmp_path / "ids.txt").write_text("a\nb\na\n")
     with pytest.raises(DataError, match=r"ids.txt: expected every image once, got some twice: \['a'\]"):
         expected_predictions(tmp_path / "ids.txt", None)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_each_fault_is_named_with_its_file_and_its_cause(fault: Fault, tmp_path: Path) -> None:
+    lines = [line for line in check(fault, tmp_path) if fault.said in line]
+    assert len(lines) == 1
+    assert lines[0].startswith(fault.file)
+    assert "; likely " in lines[0] or fault.name in ("no file", "255 in Track 1")  # which say it themselves
+
+
+def test_there_are_many_kinds_of_fault() -> None:
+    assert len({fault.name for fault in (*FAULTS, *AGAINST_TRUTH)}) == len(FAULTS) + len(AGAINST_TRUTH) >= 60
 
 
 # --- folders of images ------------------------------------------------------------------------------------------------

@@ -7,9 +7,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from scipy import ndimage
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    balanced_accuracy_score,
+    confusion_matrix,
+    jaccard_score,
+)
 from support.evaluation import SETTINGS, World, image, localization_world, segmentation_world
+from support.faults import AGAINST_TRUTH, Fault
+from support.faults import score as score_fault
 from support.finished_run import MadeRun
 from support.helpers import write_png
+from torchmetrics.functional.classification import binary_confusion_matrix, multiclass_confusion_matrix
+from torchvision.ops import box_iou
 
 from pipeline.core.archives import write_zip
 from pipeline.core.errors import DataError, ScoreError, SubmissionError
@@ -19,6 +32,7 @@ from pipeline.core.manifest import read_manifest
 from pipeline.core.settings import load_section, read_params, write_yaml
 from pipeline.core.store import Store
 from pipeline.core.tracks import get_track
+from pipeline.evaluate.intervals import RESAMPLES, SEED, draw_weights
 from pipeline.evaluate.run import CHUNK
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.package.run import package
@@ -27,7 +41,7 @@ from stages import evaluate, refine, student
 from stages import package as package_stage
 
 
-def _zip(path: Path, **predictions: list[list[int]]) -> Path:
+def _zip(path: Path, **predictions: Any) -> Path:
     pngs = {image_id: encode_png(np.array(pixels, np.uint8)) for image_id, pixels in predictions.items()}
     write_zip(path, [(f"{image_id}.png", data) for image_id, data in sorted(pngs.items())])
     return path
@@ -132,7 +146,8 @@ def test_the_zip_of_val_scores_as_the_stages_say(
     student.main([*of_student, "--report", str(data / "student.json")])
     of_val = ["--maps", f"{maps}/val", "--features", str(data / "features"), "--refined", f"{refined}/val"]
     evaluate.main([*shared, *of_val, "--student", str(data / "student/val"), "--out", str(tmp_path / "reports")])
-    out = ["--out", str(tmp_path / "x.zip"), "--report", str(data / "package.json")]
+    out = ["--metrics", str(tmp_path / "reports/metrics.json"), "--out", str(tmp_path / "x.zip"),
+           "--record", str(tmp_path / "x.json"), "--report", str(data / "package.json")]  # fmt: skip
     package_stage.main([*shared, "--refined", refined, "--student", str(data / "student"), *out])
     metrics = read_json(tmp_path / "reports" / "metrics.json")
     for record in read_manifest(data / "manifest", ("val",)):
@@ -187,6 +202,116 @@ def test_the_defaults_are_those_of_the_recipe_of_the_challenge() -> None:
         assert load_section(EvaluateSettings, f"tracks.{track}.evaluate", recipe) == CHALLENGE
 
 
+# --- independent scorers ----------------------------------------------------------------------------------------------
+
+
+def _random_world(folder: Path, track: str, seed: int) -> tuple[Path, Path, dict[str, Any], dict[str, Any]]:
+    """A submission and its truth, as files and as arrays: six images of different sizes, a tenth ignored."""
+    random, truth, predicted = np.random.default_rng(seed), {}, {}
+    for number in range(6):
+        shape = (5 + number, 9 + 2 * number)
+        labels = random.integers(0, 4, shape)
+        guess = np.where(random.random(shape) < 0.6, labels, random.integers(0, 4, shape))
+        score = np.clip(random.normal(90 + 80 * (labels > 0), 60), 0, 255)
+        truth[f"n{number}"] = np.where(random.random(shape) < 0.1, 255, labels).astype(np.uint8)
+        predicted[f"n{number}"] = (guess if track == "track1" else score).astype(np.uint8)
+    pixels = {name: values.tolist() for name, values in truth.items()}
+    return _zip(folder / "x.zip", **predicted), _truth(folder / "truth", **pixels), truth, predicted
+
+
+def _pooled(truth: dict[str, Any], predicted: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """The pixels of all images that are not ignored, one after the other."""
+    true, found = (np.concatenate([part[name].ravel() for name in sorted(truth)]) for part in (truth, predicted))
+    return true[true != 255].astype(int), found[true != 255].astype(int)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_mean_iou_is_that_of_scikit_learn_and_torchmetrics(seed: int, tmp_path: Path) -> None:
+    path, folder, *arrays = _random_world(tmp_path, "track1", seed)
+    scores = score_submission(path, folder, "track1", 3)
+    true, found = _pooled(*arrays)
+    iou = jaccard_score(true, found, labels=range(4), average=None)
+    matrix = multiclass_confusion_matrix(torch.from_numpy(found), torch.from_numpy(true), num_classes=4).numpy()
+    assert matrix.tolist() == confusion_matrix(true, found, labels=range(4)).tolist()
+    counted = np.diag(matrix) / (matrix.sum(axis=0) + matrix.sum(axis=1) - np.diag(matrix))
+    for expected in (iou, counted):
+        assert scores["mean_iou"] == pytest.approx(expected.mean(), abs=1e-9)
+        assert scores["mean_iou_foreground"] == pytest.approx(expected[1:].mean(), abs=1e-9)
+    assert scores["pixel_accuracy"] == pytest.approx(accuracy_score(true, found), abs=1e-9)
+    assert scores["mean_accuracy"] == pytest.approx(balanced_accuracy_score(true, found), abs=1e-9)
+    assert scores["warnings"] == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_peak_iou_is_that_of_scikit_learn_and_torchmetrics(seed: int, tmp_path: Path) -> None:
+    path, folder, *arrays = _random_world(tmp_path, "track3", seed)
+    scores = score_submission(path, folder, "track3", 3, masks="labels")
+    true, found = _pooled(*arrays)
+    mask = true > 0
+    curve = [jaccard_score(mask, found >= threshold, zero_division=0) for threshold in range(256)]
+    assert scores["peak_iou"] == pytest.approx(max(curve), abs=1e-9)
+    assert curve[scores["peak_threshold"]] == pytest.approx(max(curve), abs=1e-12)
+    (_, false), (missed, right) = binary_confusion_matrix(
+        torch.from_numpy(found >= scores["peak_threshold"]).int(), torch.from_numpy(mask).int()
+    ).tolist()
+    assert scores["peak_iou"] == pytest.approx(right / (right + false + missed), abs=1e-9)
+    assert scores["pxap"] == pytest.approx(average_precision_score(mask, found), abs=1e-9)
+    by_image = [
+        [jaccard_score(true > 0, found >= threshold, zero_division=0) for threshold in range(256)]
+        for true, found in (_pooled({name: arrays[0][name]}, {name: arrays[1][name]}) for name in arrays[0])
+    ]
+    assert scores["peak_iou_mean"] == pytest.approx(np.mean(by_image, axis=0).max(), abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_box_accuracies_are_those_of_scipy_and_torchvision(seed: int, tmp_path: Path) -> None:
+    """Components by scipy, IoU by torchvision, the bootstrap by drawing images one by one."""
+    random = np.random.default_rng(seed)
+    scores = {f"n{number}": random.integers(0, 6, (9, 12 + number)).astype(np.uint8) for number in range(5)}
+    boxes = {name: (1, number % 3, 5 + number, 7) for number, name in enumerate(scores)}
+    for name in ("n1", "n2", "n4"):  # these are found
+        x0, y0, x1, y1 = boxes[name]
+        scores[name][y0 : y1 + 1, x0 : x1 + 1] += 4
+    rows = "\n".join(f"{name},{' '.join(map(str, box))}" for name, box in boxes.items())
+    found = score_submission(_zip(tmp_path / "x.zip", **scores), _truth(tmp_path / "t", boxes=rows), "track3", 1)
+    right = np.array([_right_boxes(scores[name], boxes[name]) for name in scores])  # (N, 1 + 3, 256)
+    assert found["gt_known_loc"] == pytest.approx(right[:, 0].mean(axis=0).max(), abs=1e-9)
+    assert found["max_box_acc_v2"] == pytest.approx(right[:, 1:].mean(axis=0).max(axis=1).mean(), abs=1e-9)
+    weights = draw_weights(len(right), RESAMPLES, np.random.default_rng(SEED))
+    drawn = [right[np.repeat(np.arange(len(right)), row)] for row in weights]
+    known = [one[:, 0].mean(axis=0).max() for one in drawn]
+    anywhere = [one[:, 1:].mean(axis=0).max(axis=1).mean() for one in drawn]
+    for key, values in (("gt_known_loc", known), ("max_box_acc_v2", anywhere)):
+        assert found[f"{key}_interval"] == pytest.approx(np.percentile(values, [2.5, 97.5]), abs=1e-6)
+        low, high = found[f"{key}_interval"]
+        assert low < high
+
+
+def _right_boxes(score: np.ndarray, truth: tuple[int, ...]) -> np.ndarray:
+    """Whether the largest component's box has IoU 0.5, and any one's 0.3, 0.5, 0.7. Shape: (4, 256)"""
+    rows = np.zeros((4, 256))
+    for threshold in range(int(score.max()) + 1):
+        labels, count = ndimage.label(score >= threshold, np.ones((3, 3)))
+        cuts = ndimage.find_objects(labels)
+        corners = torch.tensor([[x.start, y.start, x.stop, y.stop] for y, x in cuts], dtype=torch.float64)
+        true = torch.tensor([truth], dtype=torch.float64) + torch.tensor([0, 0, 1, 1])  # corners are inclusive
+        iou = box_iou(corners, true)[:, 0].numpy()
+        sizes = [(labels == number + 1).sum() for number in range(count)]
+        ties = [number for number in range(count) if sizes[number] == max(sizes)]
+        first = min(
+            ties, key=lambda one: (cuts[one][0].start, cuts[one][1].start, cuts[one][0].stop, cuts[one][1].stop)
+        )
+        rows[:, threshold] = [iou[first] >= 0.5, *(iou.max() >= level for level in (0.3, 0.5, 0.7))]
+    return rows
+
+
+@pytest.mark.parametrize("fault", AGAINST_TRUTH, ids=lambda fault: fault.name)
+def test_what_only_the_truth_can_tell_is_a_warning(fault: Fault, tmp_path: Path) -> None:
+    (line,) = score_fault(fault, tmp_path)
+    assert fault.said in line
+    assert fault.file in line
+
+
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
@@ -226,7 +351,7 @@ def test_what_is_no_zip_is_refused(data: bytes | None, tmp_path: Path) -> None:
     if data is not None:
         (tmp_path / "x.zip").write_bytes(data)
     for partial in (False, True):
-        with pytest.raises(SubmissionError, match=r"x\.zip: expected a zip, "):
+        with pytest.raises(SubmissionError, match=r"x\.zip: expected a (whole )?zip, "):
             score_submission(tmp_path / "x.zip", _truth(tmp_path / "truth", a=[[0, 255]]), "track3", partial=partial)
 
 

@@ -9,7 +9,11 @@ from pipeline.core.manifest import Manifest, from_rows
 
 K = 3  # classes
 SIZES = {"a": (6, 4), "b": (5, 7)}  # (width, height), never square
-GOOD = {image_id: encode_png(np.full((height, width), 1, np.uint8)) for image_id, (width, height) in SIZES.items()}
+VALUES = {  # 0, 1 and 2 in stripes. Shape: (H, W)
+    image_id: (np.arange(width * height) % K).astype(np.uint8).reshape(height, width)
+    for image_id, (width, height) in SIZES.items()
+}
+GOOD = {image_id: encode_png(values) for image_id, values in VALUES.items()}
 
 
 def make_manifest(root: Path, sizes: dict[str, tuple[int, int]], split: str = "test") -> Manifest:
