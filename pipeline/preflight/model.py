@@ -102,7 +102,8 @@ def _weights(context: Context, track: Track, section: str, backbone: BackboneSet
     if backbone.weights == "hub":
         return _hub_weights(backbone, where)
     try:
-        load_weights(build_backbone(backbone.name, backbone.output_stride), backbone)
+        key = f"{section}.backbone"
+        load_weights(build_backbone(backbone.name, backbone.output_stride, key), backbone, key)
     except TrainError as error:
         return row_of_line("FAIL", _located(context, track, section, error), f"see {where}")
     return ok(f"{backbone.weights} weights fit {backbone.name}", where)
