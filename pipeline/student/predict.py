@@ -17,6 +17,7 @@ from pipeline.student.refine import Probabilities
 from pipeline.student.settings import StudentSettings
 
 PREDICTION_BATCH = 8  # images, with all their sizes
+WORKERS = "student.workers"  # the key, for errors
 NO_CLASSES = np.zeros(0, np.int32)
 SMALLEST = 1e-6  # of the probabilities of all classes that may be, together
 Shape = tuple[int, int]
@@ -33,7 +34,7 @@ def predict_jobs(
 ) -> Iterator[tuple[Job, Tensor]]:
     """Each image with its probabilities (L, h, w), float32 on the CPU; images of one shape share a batch."""
     ordered = by_shape(jobs)
-    for scales, positions in load_batches(ordered, PREDICTION_BATCH, settings.workers, hardware):
+    for scales, positions in load_batches(ordered, PREDICTION_BATCH, settings.workers, hardware, WORKERS):
         means = mean_probabilities(network, scales, settings.flip, hardware).cpu()
         yield from zip((ordered[position] for position in positions), means, strict=True)
 

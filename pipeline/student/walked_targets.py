@@ -22,7 +22,7 @@ from pipeline.refine.settings import RefineSettings
 from pipeline.student.affinity_net import AffinityNet, affinity_loss, grid_labels
 from pipeline.student.fit import MakeDataset, keep_views
 from pipeline.student.network import StudentNetwork
-from pipeline.student.predict import NO_CLASSES, PREDICTION_BATCH
+from pipeline.student.predict import NO_CLASSES, PREDICTION_BATCH, WORKERS
 from pipeline.student.random_walk import transitions, walk
 from pipeline.student.refine import Probabilities
 from pipeline.student.settings import StudentSettings
@@ -115,7 +115,7 @@ class Walker:
         self.network.eval()
         self.net.eval()
         ordered = by_shape(jobs)
-        for scales, positions in load_batches(ordered, PREDICTION_BATCH, self.settings.workers, self.hardware):
+        for scales, positions in load_batches(ordered, PREDICTION_BATCH, self.settings.workers, self.hardware, WORKERS):
             for position, embedding in zip(positions, self.embed(scales[0]), strict=True):
                 yield ordered[position], self.walk_image(ordered[position].id, embedding)
 

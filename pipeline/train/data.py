@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from pipeline.core.device import Hardware, single_thread
+from pipeline.core.device import Hardware
 from pipeline.core.images import read_rgb
+from pipeline.core.loader import BatchLoader
 from pipeline.train.augment import View
 from pipeline.train.settings import TrainSettings
 
@@ -40,16 +41,17 @@ class ViewDataset(Dataset[Item]):
 
 def batches(
     dataset: Dataset[Any], order: Sequence[int], settings: TrainSettings, hardware: Hardware, start: int = 0
-) -> DataLoader[Any]:
+) -> BatchLoader:
     """Batches of (images (N, 3, H, W) uint8, positions (N,)) in the given order, from its place `start` on."""
-    return DataLoader(
+    return BatchLoader(
         dataset,
+        workers=settings.workers,
+        key="train.workers",
+        batch_bytes=3 * settings.batch_size * settings.resize**2,  # of whole images; crops are smaller
         batch_size=settings.batch_size,
         sampler=_count_draws(order)[start:],
-        num_workers=settings.workers,
         collate_fn=collate,
         pin_memory=hardware.pins_memory,
-        worker_init_fn=single_thread,
         generator=torch.Generator(),  # else it draws from torch's own, on which dropout depends
     )
 

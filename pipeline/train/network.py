@@ -19,6 +19,7 @@ from pipeline.models.classifier import Classifier
 from pipeline.train.augment import plain_view, training_view
 from pipeline.train.data import ViewDataset, batches
 from pipeline.train.head import fit_head, pool_views
+from pipeline.train.last_batch import check_last_batch
 from pipeline.train.observers import Observer, ProgressBar
 from pipeline.train.settings import TrainSettings
 from pipeline.train.split import TrainingData, draw_order
@@ -59,6 +60,8 @@ def fit_network(
             yield inputs, _rows(data.val, drawn)
 
     classifier.backbone.requires_grad_(settings.backbone.trained)
+    set_mode(classifier, settings)
+    check_last_batch(classifier, classifier, images, settings.batch_size, settings.crop, "train")
     criterion = make_criterion(settings)
     task = Task(
         module=classifier,

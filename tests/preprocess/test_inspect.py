@@ -194,7 +194,7 @@ def test_class_ids_read_as_foreground_are_refused(folder):
     folder.mask("c", 1)
     with pytest.raises(
         DataError,
-        match=r"c.png: expected mask values 0 and 255, got \[1\]; likely class ids, set preprocess.source.masks",
+        match=r"c.png: expected mask values 0 and 255, got \[1\]; foreground is above 128: save objects as 255",
     ):
         inspected(folder.source("foreground"))
 
