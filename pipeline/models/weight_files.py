@@ -55,7 +55,7 @@ def _cause(error: Exception) -> str:
     if named := _GLOBAL.search(str(error)):
         return f"got objects of {named[1]} beside the tensors; {ALONE}"
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return f"got {lines[0]}; likely a truncated download, or no file of weights"
+    return f"got {lines[0].partition('. ')[0]}; likely a truncated download, or no file of weights"
 
 
 def _unwrapped(state: Any) -> Any:

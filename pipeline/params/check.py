@@ -8,7 +8,7 @@ can change no result, so no stage depends on it.
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from pipeline.core.tracks import TRACKS, Track
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.extract.settings import ExtractSettings
 from pipeline.package.settings import PackageSettings
-from pipeline.params.networks import machine_mistakes, name_mistakes
+from pipeline.params.networks import machine_mistakes, name_mistakes, watch_mistakes
 from pipeline.preprocess.settings import PreprocessSettings
 from pipeline.refine.settings import RefineSettings, wrong_output
 from pipeline.report.settings import ReportSettings
@@ -146,22 +146,25 @@ def _contradictions(found: dict[str, Any], track: Track) -> list[str]:
     return lines
 
 
+def check_file(path: Path, finders: Sequence[Callable[[Mapping[str, Any]], Iterator[str]]]) -> None:
+    """As `check`, and what the finders find in the sections of each track.
+
+    Raises:
+        SettingsError: with one line for every mistake
+    """
+    settings = check(path)
+    lines = [f"{path}: tracks.{name}.{line}" for name in settings for find in finders for line in find(settings[name])]
+    if lines:
+        raise SettingsError("\n".join(lines))
+
+
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("path", type=Path, nargs="?", default=PARAMS)
     parser.add_argument("--machine", action="store_true", help="also what this machine lacks: files, devices")
     args = parser.parse_args(arguments)
-    settings = check(args.path)
-    finders = [name_mistakes, *([machine_mistakes] if args.machine else [])]
-    lines = [
-        f"{args.path}: tracks.{track}.{line}"
-        for track, found in settings.items()
-        for find in finders
-        for line in find(found)
-    ]
-    if lines:
-        raise SettingsError("\n".join(lines))
+    check_file(args.path, [name_mistakes, *([watch_mistakes, machine_mistakes] if args.machine else [])])
     return 0
 
 

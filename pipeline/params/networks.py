@@ -1,5 +1,5 @@
-"""What the sections say of networks, checked without building one, in front of every stage: a name that no library
-knows is found before images are listed, not hours later.
+"""What the sections say of networks and files, in front of every stage: a name that no library knows is found before
+images are listed, not hours later.
 
 PyTorch and timm take seconds to import, so names are looked for in timm's source, and the libraries are asked only
 where that does not find one.
@@ -14,6 +14,7 @@ from typing import Any
 
 from pipeline.core.errors import PipelineError
 from pipeline.models.settings import WHEELS, BackboneSettings
+from pipeline.preprocess.settings import PreprocessSettings
 from pipeline.student.settings import StudentSettings
 from pipeline.train.settings import TrainSettings
 
@@ -54,6 +55,17 @@ def _method(settings: TrainSettings) -> Iterator[str]:
         from pipeline.models.methods import make_method
 
         yield from _raised(lambda: make_method(settings.method, settings.method_options))
+
+
+def watch_mistakes(found: Mapping[str, Any]) -> Iterator[str]:
+    """A line if the file that DVC watches is missing: for DVC an error with a number, and without a cause."""
+    preprocess = found.get("preprocess")
+    if not isinstance(preprocess, PreprocessSettings) or Path(preprocess.watch).is_file():
+        return
+    root = Path(preprocess.source.root)
+    cause = f"; {root} is a link that leads nowhere" if root.is_symlink() and not root.exists() else ""
+    cause = cause or (f"; there is no {root}: link your images there" if not root.exists() else "")
+    yield f"preprocess.watch: expected a file, found none at {preprocess.watch}{cause}"
 
 
 def machine_mistakes(found: Mapping[str, Any]) -> Iterator[str]:

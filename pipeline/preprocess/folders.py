@@ -161,11 +161,26 @@ def only_images(names: Iterable[str], suffixes: tuple[str, ...] = IMAGE_SUFFIXES
 
 
 def walk(folder: Path) -> dict[str, list[str]]:
-    """The names of all files below `folder`, by the folder they are in, as seen from there."""
-    found = sorted(os.walk(folder, followlinks=True))
-    for place, _, names in found:
+    """The names of all files below `folder`, by the folder they are in, as seen from there.
+
+    Links are followed; a folder that is reached twice, as by a link to one above it, is listed once.
+    """
+    found, seen = [], {_identity(folder)}
+    for place, below_it, names in os.walk(folder, followlinks=True):
         check_names(Path(place), names)
-    return {Path(place).relative_to(folder).as_posix(): names for place, _, names in found if names}
+        found.append((place, names))
+        kept = []
+        for name in sorted(below_it):
+            if (identity := _identity(Path(place, name))) not in seen:
+                seen.add(identity)
+                kept.append(name)
+        below_it[:] = kept
+    return {Path(place).relative_to(folder).as_posix(): names for place, names in sorted(found) if names}
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    about = folder.stat()
+    return about.st_dev, about.st_ino
 
 
 def stem(name: str) -> str:
