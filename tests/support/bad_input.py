@@ -65,7 +65,8 @@ def outcome(case: Case, root: Path) -> Row:
         happened, message = "used", case.call(root)
     except PipelineError as error:
         happened, message = "refused", str(error)
-    return Row(case.group, case.kind, happened, message.replace(f"{root}/", "").replace(str(root), "<root>"))
+    message = message.replace(f"{root}/", "").replace(str(root), "<root>")
+    return Row(case.group, case.kind, happened, message.removeprefix("<root>: 1 bad files:\n  "))
 
 
 # --- images -----------------------------------------------------------------------------------------------------------
