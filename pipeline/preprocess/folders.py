@@ -163,19 +163,17 @@ def only_images(names: Iterable[str], suffixes: tuple[str, ...] = IMAGE_SUFFIXES
 def walk(folder: Path) -> dict[str, list[str]]:
     """The names of all files below `folder`, by the folder they are in, as seen from there.
 
-    Links are followed; a folder that is reached twice, as by a link to one above it, is listed once.
+    Links are followed, but for those to a folder above them.
     """
-    found, seen = [], {_identity(folder)}
+    found, above = {}, {str(folder): frozenset({_identity(folder)})}  # of each folder: itself and those it lies in
     for place, below_it, names in os.walk(folder, followlinks=True):
         check_names(Path(place), names)
-        found.append((place, names))
-        kept = []
-        for name in sorted(below_it):
-            if (identity := _identity(Path(place, name))) not in seen:
-                seen.add(identity)
-                kept.append(name)
-        below_it[:] = kept
-    return {Path(place).relative_to(folder).as_posix(): names for place, names in sorted(found) if names}
+        found[place] = names
+        here = above.pop(place)
+        identities = {name: _identity(Path(place, name)) for name in below_it}
+        below_it[:] = [name for name in below_it if identities[name] not in here]
+        above |= {os.path.join(place, name): here | {identities[name]} for name in below_it}  # noqa: PTH118
+    return {Path(place).relative_to(folder).as_posix(): names for place, names in sorted(found.items()) if names}
 
 
 def _identity(folder: Path) -> tuple[int, int]:

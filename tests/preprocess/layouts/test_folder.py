@@ -1,6 +1,8 @@
 """The `folder` layout: what it lists, and what it says about mistakes."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.inspection import ids_by_split
 
 from pipeline.core.errors import DataError
@@ -218,3 +220,20 @@ def test_bad_class_lists_are_refused(folder, classes, message):
 def test_bad_boxes_are_refused(text, message):
     with pytest.raises(ValueError, match=message):
         parse_boxes(text)
+
+
+CELLS = st.text(st.sampled_from("ab,;\"' \n\r\t.jpgcatdogtrainval0159\u00e9\0"), max_size=9)
+
+
+@given(st.lists(st.lists(CELLS, max_size=5).map(",".join), max_size=5), st.booleans(), st.binary(max_size=4))
+def test_any_index_is_read_whole_or_refused(tmp_path_factory, lines, headed, tail):
+    root = tmp_path_factory.mktemp("folder")
+    head = ["image,labels,split"] if headed else []
+    (root / "index.csv").write_bytes("\n".join([*head, *lines]).encode() + tail)
+    (root / "classes.txt").write_text("cat\ndog\n")
+    try:
+        manifest = list_folder(root)
+    except DataError as error:
+        assert str(error).startswith(f"{root}/index.csv: ")  # noqa: PT017
+    else:
+        assert len(manifest) > 0
