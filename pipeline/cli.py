@@ -6,6 +6,7 @@ that is raised on purpose, 2 for wrong usage. With `--json`, stdout holds one JS
 
 import argparse
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -15,11 +16,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.errors import DataError, PipelineError, SettingsError, command
+from pipeline.core.errors import DataError, PipelineError, SettingsError, StoreError, command
 from pipeline.core.files import unused
 from pipeline.core.tracks import TRACKS
 from pipeline.dvc_runs import dvc
 
+CHAIN = Path("dvc.yaml")
 PARAMS = Path("params.yaml")  # as in `pipeline.core.settings`, which loads a library
 OK, FINDING = 0, 1
 EXAMPLES = """examples:
@@ -60,7 +62,17 @@ PASSED = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one sub-command; return the exit status."""
+    """Run one sub-command; return the exit status. A reader of stdout may stop before the end, as `head` does."""
+    try:
+        status = _main(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's last flush fails
+        return FINDING
+    return status
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given and given[0] in PASSED:
         return _pass(given[0], given[1:])
@@ -91,6 +103,9 @@ def run(args: argparse.Namespace) -> Result:
 def report(args: argparse.Namespace) -> Result:
     """The stage `report` alone, on what the others left."""
     tracks = [args.track] if args.track else sorted(TRACKS)
+    for track in tracks if CHAIN.is_file() else ():
+        if not Path(f"data/{track}/preprocess.json").is_file():
+            raise StoreError(f"data/{track}: expected what the stages of a run leave, found none; `lid run` first")
     status = _repro(["--single-item", *(f"report@{track}" for track in tracks)])
     pages = [f"reports/{track}/index.html" for track in tracks]
     if status == OK:
@@ -171,7 +186,16 @@ def _say(args: argparse.Namespace, line: str) -> None:
 
 
 def _repro(words: Sequence[str]) -> int:
-    """Run `dvc repro` in the foreground; 0, or 1 if it failed."""
+    """Run `dvc repro` in the foreground; 0, or 1 if it failed.
+
+    Raises:
+        SettingsError: with every mistake in the params file, and a watched file that is missing
+    """
+    if CHAIN.is_file() and PARAMS.is_file():
+        from pipeline.params.check import check_file
+        from pipeline.params.networks import name_mistakes, watch_mistakes
+
+        check_file(PARAMS, [name_mistakes, watch_mistakes])
     return OK if dvc(["repro", *words]) == 0 else FINDING
 
 

@@ -1,6 +1,7 @@
 """The command `lid`: exit status, what stands on stdout, and help that loads no library."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -293,3 +294,44 @@ def test_an_error_of_a_passed_command_is_one_message(monkeypatch: pytest.MonkeyP
     before = sys.argv[0]
     assert cli.main(["ablate", "--grid"]) == 1
     assert (sys.argv[0], capsys.readouterr().err) == (before, "no such run\n")
+
+
+# --- before a run, and behind a pipe ----------------------------------------------------------------------------------
+
+
+def test_the_report_before_any_run_is_one_line(started: list[list[str]], capsys: Capture) -> None:
+    Path("dvc.yaml").write_text("stages: {}")
+    assert cli.main(["report", "--track", "track3"]) == 1
+    expected = "error: data/track3: expected what the stages of a run leave, found none; `lid run` first\n"
+    assert (capsys.readouterr().err, started) == (expected, [])
+    Path("data/track3").mkdir(parents=True)
+    Path("data/track3/preprocess.json").write_text("{}")
+    assert cli.main(["report", "--track", "track3"]) == 0
+
+
+def test_a_run_begins_with_every_mistake_of_the_params_file(started: list[list[str]], capsys: Capture) -> None:
+    Path("dvc.yaml").write_text("stages: {}")
+    text = (ROOT / "recipes" / "folder.yaml").read_text()
+    Path("params.yaml").write_text(text.replace("name: tf_efficientnet_lite0", "name: resnet5o"))
+    assert cli.main(["run"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert any("train.backbone.name: expected a timm model, got 'resnet5o'" in line for line in lines)
+    assert any("preprocess.watch: expected a file, found none at data/raw/folder/index.csv" in line for line in lines)
+    assert started == []
+    Path("data/raw/folder").mkdir(parents=True)
+    Path("data/raw/folder/index.csv").write_text("")
+    Path("params.yaml").write_text(text)
+    assert cli.main(["run"]) == 0
+
+
+def test_a_reader_that_stops_early_gets_no_traceback(tmp_path: Path) -> None:
+    program = (
+        "import sys\nfrom pipeline import cli\n"
+        "def run(arguments):\n    print('x' * 10**6)\n    return 0, {}\n"
+        "cli.run = run\nsys.exit(cli.main(['run']))\n"
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, "-c", program], stdout=writer, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")

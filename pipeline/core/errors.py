@@ -53,6 +53,10 @@ def run(main: Callable[[], None]) -> None:
         main()
     except PipelineError as error:
         sys.exit(f"error: {error}")
+    except RuntimeError as error:  # raised wherever the program is when a process that reads images is killed
+        if "DataLoader worker" not in str(error):
+            raise
+        sys.exit(f"error: expected the processes that read images to live, got {error}; likely too little memory")
 
 
 def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:

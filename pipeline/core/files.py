@@ -1,17 +1,21 @@
 """Files that are written completely or not at all; the same content gives the same bytes."""
 
+import errno
 import hashlib
 import json
 import os
+import shutil
 import uuid
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from itertools import chain, count
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any
 
 from pipeline.core.errors import StoreError
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of the disk, of the user, of one file
 
 
 def write_bytes(path: Path, data: bytes) -> str:
@@ -19,17 +23,38 @@ def write_bytes(path: Path, data: bytes) -> str:
 
     The temporary file lies in the same folder, hence on the same file system: the rename is atomic.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with explained(path, len(data)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        try:
+            with temporary.open("wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
     return hashlib.sha256(data).hexdigest()
+
+
+@contextmanager
+def explained(path: Path, size: int = 0) -> Iterator[None]:
+    """Writing below this, a disk that is full is an error with the file, the room that is left, and what to do.
+
+    Raises:
+        StoreError: where there is no room for the file, of so many bytes if that is known
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        folder = next(folder for folder in path.absolute().parents if folder.is_dir())
+        wanted = f"room for {size / 1e6:.1f} MB" if size else "room"
+        raise StoreError(
+            f"{path}: expected {wanted} in {folder}, found {shutil.disk_usage(folder).free / 1e6:.1f} MB free "
+            f"({error.strerror}); free some, `dvc gc --workspace` removes what no run uses, and start the stage again"
+        ) from error
 
 
 def write_text(path: Path, text: str) -> str:
@@ -80,3 +105,20 @@ def unused(path: Path) -> Path:
     """The path, or the first of `<path>-2`, `<path>-3`, … at which there is no file."""
     numbered = (path.with_name(f"{path.name}-{number}") for number in count(2))
     return next(one for one in chain([path], numbered) if not one.exists())
+
+
+def why_unwritable(folder: Path) -> tuple[Path, str, str] | None:
+    """Why no file can be made in a folder, or in the first one above it that is there: place, problem, what to do.
+
+    None if one can.
+    """
+    place = next(place for place in (folder, *folder.parents) if place.exists() or place.is_symlink())
+    if not place.is_dir():
+        kind = "a link that leads nowhere" if place.is_symlink() else "a file"
+        return place, f"expected a folder to write to, got {kind}", f"mv {place} elsewhere"
+    try:
+        with TemporaryFile(dir=place):
+            return None
+    except OSError as error:
+        hint = "chmod u+w, chown, or put the project on a disk that can be written"
+        return place, f"expected a folder to write to, got {error}", hint

@@ -8,11 +8,12 @@ import io
 import struct
 import warnings
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from pipeline.core.archives import archive_of, read_file
 from pipeline.core.errors import DataError, MapError
@@ -24,7 +25,23 @@ MAX_PIXELS = 100_000_000  # the largest image decoded; 5000 x 5000 is the most t
 _COLOR = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 
 # Score maps take a quarter of the time of level 6 with a filter chosen for each row, and no more bytes.
-_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 4, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB]
+_PNG_OPTIONS = [cv2.IMWRITE_PNG_COMPRESSION, 4, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB]
+FEWEST_LEVELS = 16  # of 256, that an image of 16 bits keeps: below, it is black, and was made of 8, 10 or 12 bits
+_JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
+_DEPTH = 24  # where a PNG has its bits a channel
+_OTHER_FILES = (  # what lies under the name of an image: how it begins, what it is, the likely cause
+    (b"version https://git-lfs", "a Git LFS pointer", "likely a clone without its files: `git lfs pull`"),
+    (b"<!doctype html", "a web page", "likely the error page of a server: download the file again"),
+    (b"<html", "a web page", "likely the error page of a server: download the file again"),
+    (b"<?xml", "an XML file", "likely an annotation, or the error page of a server"),
+    (b"ii*\0", "a TIFF of an unknown kind", "likely colors in floating point: scale them to 0..255, save 8 bits"),
+    (b"mm\0*", "a TIFF of an unknown kind", "likely colors in floating point: scale them to 0..255, save 8 bits"),
+)
+_MASK_CAUSES = {  # by Pillow's mode; of others: a colored copy
+    "I": "likely class ids saved with 16 or 32 bits: save them with 8",
+    "F": "likely scores saved as float: save 0 and 255, or class ids, with 8 bits",
+    "LA": "likely saved with transparency: save it without",
+}
 
 
 def opened(path: Path) -> Path | io.BytesIO:
@@ -42,41 +59,103 @@ def read_size(path: Path) -> tuple[int, int]:
     Raises:
         DataError: if the file is missing or no image, or has more than `MAX_PIXELS` pixels
     """
+    width, height = _read_header(path)
+    if width * height > MAX_PIXELS:
+        raise DataError(f"{path}: expected at most {MAX_PIXELS} pixels, got {width}x{height}")
+    return width, height
+
+
+def _read_header(path: Path) -> tuple[int, int]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter(
                 "ignore", Image.DecompressionBombWarning
             )  # Pillow warns below our limit, and stops above it
             with Image.open(opened(path)) as header:
-                width, height = header.size
+                return header.size
     except FileNotFoundError:
-        raise DataError(f"{path}: expected an image, found no file") from None
+        raise DataError(f"{path}: expected an image, found {_nothing(path)}") from None
     except Image.DecompressionBombError as error:
         raise DataError(
             f"{path}: expected at most {MAX_PIXELS} pixels, got an image that is too large: {error}"
         ) from None
     except (OSError, ValueError, SyntaxError, struct.error) as error:
-        raise DataError(
-            f"{path}: expected an image, got a file that cannot be read as one ({error}); likely a truncated download"
-        ) from None
-    if width * height > MAX_PIXELS:
-        raise DataError(f"{path}: expected at most {MAX_PIXELS} pixels, got {width}x{height}")
-    return width, height
+        if isinstance(error, OSError) and error.strerror:  # the system's: a folder, a link to itself, no permission
+            raise DataError(f"{path}: expected an image, got none that can be opened ({error.strerror})") from None
+        what, cause = _kind_of_file(read_file(path), error)
+        raise DataError(f"{path}: expected an image, got a file that cannot be read as one ({what}); {cause}") from None
+
+
+def _nothing(path: Path) -> str:
+    if path.is_symlink():
+        return "a link that leads nowhere"
+    return "no file" if "\\" not in str(path) else "no file; likely a path of Windows: its parts are separated by /"
+
+
+def _kind_of_file(data: bytes, error: Exception) -> tuple[str, str]:
+    """What a file is that is no image, and the likely cause."""
+    begin = data[:512].lstrip().lower()
+    for start, what, cause in _OTHER_FILES:
+        if begin.startswith(start):
+            return what, cause
+    unknown = "of no known format" if isinstance(error, UnidentifiedImageError) else str(error)
+    return unknown if data else "an empty file", "likely a truncated download"
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
-    """Decode an image of any kind to RGB. Shape: (H, W, 3).
+    """Decode an image of any kind to RGB; of 16 bits a channel the upper 8 are kept. Shape: (H, W, 3).
 
     The header is read first, so that a small file that unpacks to gigabytes is refused before it is decoded.
 
     Raises:
-        DataError: if the file is missing, broken or too large
+        DataError: if the file is missing, broken or too large, or its levels would be lost in 8 bits
     """
     read_size(path)
-    pixels = cv2.imdecode(np.frombuffer(read_file(path), np.uint8), _COLOR)
+    try:
+        data = np.frombuffer(read_file(path), np.uint8)
+    except OSError as error:
+        raise DataError(f"{path}: expected an image, got one that cannot be read ({error.strerror})") from None
+    _check_levels(data, path)
+    pixels = _decode(data, _COLOR)
     if pixels is None:
         raise DataError(f"{path}: expected an image, got a file that cannot be decoded; likely a truncated download")
     return pixels.astype(np.uint8, copy=False)
+
+
+def _decode(data: NDArray[np.uint8], flags: int) -> NDArray[Any] | None:
+    try:
+        return cv2.imdecode(data, flags)
+    except cv2.error:  # instead of returning nothing: of some damaged files, and of kinds that it does not know
+        return None
+
+
+def _check_levels(data: NDArray[np.uint8], path: Path) -> None:
+    """Refuse an image whose levels would be lost in 8 bits: floating point, or 16 bits of which the upper are unused.
+
+    JPEG, and a PNG of 8 bits, which its header says, need no second look.
+    """
+    begin = data[: _DEPTH + 1].tobytes()
+    if begin.startswith(_JPEG) or (begin.startswith(_PNG) and begin[_DEPTH:] <= b"\x08"):
+        return
+    stored = _decode(data, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+    if stored is None or stored.dtype == np.uint8:
+        return
+    if stored.dtype != np.uint16:
+        raise DataError(
+            f"{path}: expected levels of 8 or 16 bits, got {stored.dtype}; it has no common white: scale it to 0..255 "
+            "and save it with 8 bits"
+        )
+    most = int((stored if stored.ndim == 2 else stored[:, :, :3]).max())
+    if 0 < most < 256 * FEWEST_LEVELS:
+        raise DataError(
+            f"{path}: expected levels up to 65535 in 16 bits, got at most {most}; likely levels of {most.bit_length()} "
+            "bits saved with 16, which are black in 8: scale them to 0..255 and save them with 8 bits"
+        )
+
+
+def has_one_color(pixels: NDArray[np.uint8]) -> bool:
+    """Whether all pixels are equal, as where an image was lost in a conversion. `pixels`: (H, W, 3)"""
+    return bool((pixels[0] == pixels[0, 0]).all() and (pixels == pixels[0, 0]).all())
 
 
 def read_mask(path: Path) -> NDArray[np.uint8]:
@@ -91,9 +170,9 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
     try:
         with Image.open(opened(path)) as image:
             if image.mode not in ("L", "P", "1"):
+                cause = _MASK_CAUSES.get(image.mode.partition(";")[0], "likely a colored copy for viewing")
                 raise DataError(
-                    f"{path}: expected a mask with one 8-bit channel (mode L or P), got mode {image.mode}; "
-                    "likely a colored copy for viewing"
+                    f"{path}: expected a mask with one 8-bit channel (mode L or P), got mode {image.mode}; {cause}"
                 )
             return np.array(image.convert("L") if image.mode == "1" else image, dtype=np.uint8)
     except (OSError, ValueError, SyntaxError) as error:
@@ -104,7 +183,7 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     """Encode (H, W) as an 8-bit PNG of mode L, or (H, W, 3) as RGB; equal pixels give equal bytes."""
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3):
         raise DataError(f"expected uint8 pixels of shape (H, W) or (H, W, 3), got {pixels.dtype} {pixels.shape}")
-    return _encode(".png", pixels, _PNG)
+    return _encode(".png", pixels, _PNG_OPTIONS)
 
 
 def encode_jpeg(pixels: NDArray[np.uint8], quality: int = 85) -> bytes:

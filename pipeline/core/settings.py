@@ -18,8 +18,9 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from pipeline.core.errors import SettingsError
+from pipeline.core.errors import DataError, SettingsError
 from pipeline.core.files import write_text
+from pipeline.core.text import decode_text
 
 T = TypeVar("T")
 
@@ -86,12 +87,14 @@ def read_params(path: Path) -> dict[str, Any]:
         SettingsError: if the file is missing, is not YAML, or names a key twice
     """
     try:
-        values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        values = YAML(typ="safe", pure=True).load(decode_text(path.read_bytes(), path))
     except FileNotFoundError:
         raise SettingsError(
             f"{path}: expected a params file, found none; `recipes/` holds complete ones to copy"
         ) from None
-    except (YAMLError, UnicodeDecodeError) as error:
+    except DataError as error:  # another encoding
+        raise SettingsError(str(error)) from None
+    except YAMLError as error:
         raise SettingsError(f"{path}: expected YAML 1.2, got {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise SettingsError(f"{path}: expected keys and values, got {values!r}")

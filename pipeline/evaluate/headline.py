@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.errors import run
 from pipeline.core.files import read_json
 from pipeline.core.tracks import TRACKS, Track
 from pipeline.evaluate.metrics import interval_of, named_baselines, ranking
@@ -39,4 +40,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

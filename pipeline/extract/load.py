@@ -1,17 +1,17 @@
 """Images for extraction: decoded once, resized to every size, in batches of one shape."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from pipeline.core.device import Hardware, single_thread
+from pipeline.core.device import Hardware
 from pipeline.core.images import read_rgb, resize_image
+from pipeline.core.loader import BatchLoader
 from pipeline.extract.ahead import ahead
 from pipeline.extract.plan import Job
 
@@ -40,6 +40,15 @@ def _collate(items: Sequence[tuple[list[NDArray[np.uint8]], Job]]) -> Loaded:
     return stack_views([views for views, _ in items]), [job for _, job in items]
 
 
+def view_bytes(shapes: Sequence[tuple[int, int]]) -> int:
+    """Bytes of the views of one image.
+
+    >>> view_bytes([(2, 3), (1, 1)])
+    21
+    """
+    return 3 * sum(height * width for height, width in shapes)
+
+
 def batches_of(jobs: Sequence[Job], batch_size: int) -> list[list[Job]]:
     """The jobs of each batch: neighbors with views of one shape, at most `batch_size` of them."""
     batches: list[list[Job]] = []
@@ -49,18 +58,22 @@ def batches_of(jobs: Sequence[Job], batch_size: int) -> list[list[Job]]:
     return batches
 
 
-def load_batches(batches: Iterable[list[Job]], workers: int, hardware: Hardware) -> Iterator[Loaded]:
+def load_batches(
+    batches: Sequence[list[Job]], workers: int, hardware: Hardware, key: str = "extract.workers"
+) -> Iterator[Loaded]:
     """The images of each batch, all of whose views have one shape; read ahead, by `workers` processes or a thread.
 
-    One call a run: the processes start once. Neither they nor the batches need memory for images that come later.
+    One call a run: the processes start once. Images that come later need no memory. `key` is that of the setting
+    `workers`, for errors.
     """
-    loader: DataLoader[Any] = DataLoader(
+    loader = BatchLoader(
         _ViewDataset(),
+        workers=workers,
+        key=key,
+        batch_bytes=max((len(batch) * view_bytes(batch[0].view_shapes) for batch in batches), default=0),
         batch_sampler=batches,  # jobs, not positions: nothing has to be listed
-        num_workers=workers,
         collate_fn=_collate,
         pin_memory=hardware.pins_memory,
-        worker_init_fn=single_thread,
         generator=torch.Generator(),  # else it draws from torch's own
     )
     return ahead(iter(loader), READY)  # its processes start here, before there is a thread

@@ -229,7 +229,7 @@ def compute_batches(
     lacking = [part for part in parts if part.missing]
     if not lacking:
         return
-    loaded = load_batches((batch for part in lacking for batch in part.batches), settings.workers, hardware)
+    loaded = load_batches([batch for part in lacking for batch in part.batches], settings.workers, hardware)
     for part in lacking:
         for scales, batch in islice(loaded, len(part.batches)):
             views = compute_views(classifier, scales, settings, hardware)

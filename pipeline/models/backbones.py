@@ -24,21 +24,17 @@ class Normalization:
     std: tuple[float, float, float]
 
 
-def build_backbone(name: str, output_stride: int) -> nn.Module:
+def build_backbone(name: str, output_stride: int, key: str = "train.backbone") -> nn.Module:
     """Make a network without pooling and classifier: images (N, 3, H, W) in, features (N, C, h, w) out.
 
     The output stride is a request: a network that cannot have it keeps its own. `stride_of` tells which it has. A
-    convolutional network is timm's module itself; others are brought to a map by `FeatureMap`.
+    convolutional network is timm's module itself; others are brought to a map by `FeatureMap`. `key` is that of the
+    settings, for errors.
 
     Raises:
         TrainError: if timm knows no such model, or its features are no map
     """
-    if name not in timm.list_models():
-        close = difflib.get_close_matches(name, timm.list_models(), n=1)
-        raise TrainError(
-            f"train.backbone.name: expected a timm model, got {name!r}"
-            + (f"; did you mean {close[0]!r}?" if close else "")
-        )
+    check_name(name, key)
     for stride in dict.fromkeys((output_stride, DEFAULT_STRIDE)):
         backbone = _convolutional(name, stride)
         if backbone is not None:
@@ -47,9 +43,21 @@ def build_backbone(name: str, output_stride: int) -> nn.Module:
         return make_feature_map(name)
     except (RefusedError, *REFUSALS) as error:
         raise TrainError(
-            f"train.backbone.name: expected a network that gives a feature map, got {name!r}: {error}; "
+            f"{key}.name: expected a network that gives a feature map, got {name!r}: {error}; "
             "likely one that does not keep the positions of the image"
         ) from error
+
+
+def check_name(name: str, key: str) -> None:
+    """Refuse a name that timm does not know.
+
+    Raises:
+        TrainError: naming the nearest one
+    """
+    if name not in timm.list_models():
+        close = difflib.get_close_matches(name, timm.list_models(), n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise TrainError(f"{key}.name: expected a timm model, got {name!r}{hint}")
 
 
 def stride_of(backbone: nn.Module) -> int:

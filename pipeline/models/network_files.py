@@ -11,6 +11,7 @@ from torch import nn
 from pipeline.core.errors import TrainError
 from pipeline.core.files import read_json, write_bytes, write_json
 from pipeline.models.backbones import Normalization
+from pipeline.models.weight_files import check_finite_weights
 
 WEIGHTS, DESIGN = "weights.safetensors", "design.json"
 
@@ -33,9 +34,11 @@ def load_state(network: nn.Module, folder: Path) -> None:
     """Fill a network that was built from the design.
 
     Raises:
-        TrainError: if weights and design do not fit each other
+        TrainError: if weights and design do not fit each other, or a weight is NaN or infinite
     """
     try:
-        network.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
+        state = safetensors.torch.load_file(folder / WEIGHTS)
+        network.load_state_dict(state)
     except (RuntimeError, OSError, SafetensorError) as error:
         raise TrainError(f"{folder}: expected weights that fit {DESIGN}, got {error}") from error
+    check_finite_weights(state, str(folder / WEIGHTS))

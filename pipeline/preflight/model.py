@@ -1,6 +1,5 @@
 """The networks: can they be built, are they small enough, and are there weights to start from."""
 
-import re
 from collections.abc import Iterator
 
 from pipeline.core.errors import TrainError
@@ -82,10 +81,9 @@ def check_student(context: Context, track: Track) -> Iterator[Row]:
 
 
 def _located(context: Context, track: Track, section: str, error: Exception) -> str:
-    """The message of a network of any section; what builds and loads them calls its keys `train.…`."""
-    if named := re.match(r"(train|student)\.(?=backbone|decoder|method)", str(error)):
-        return context.key(track.name, f"{section}.{str(error)[named.end() :]}")
-    return context.key(track.name, f"{section}: {error}") if isinstance(error, ValueError) else str(error)
+    """The message of a network of any section, which begins with its key; that about a file with the file."""
+    line = f"{section}: {error}" if isinstance(error, ValueError) else str(error)
+    return context.key(track.name, line) if line.startswith(section) else line
 
 
 def check_weights(context: Context, track: Track) -> Iterator[Row]:
@@ -102,7 +100,7 @@ def _weights(context: Context, track: Track, section: str, backbone: BackboneSet
     if backbone.weights == "hub":
         return _hub_weights(backbone, where)
     try:
-        load_weights(build_backbone(backbone.name, backbone.output_stride), backbone)
+        load_weights(build_backbone(backbone.name, backbone.output_stride), backbone, f"{section}.backbone")
     except TrainError as error:
         return row_of_line("FAIL", _located(context, track, section, error), f"see {where}")
     return ok(f"{backbone.weights} weights fit {backbone.name}", where)

@@ -9,6 +9,7 @@ from pipeline.core.errors import DataError, SettingsError
 from pipeline.core.settings import build, read_params
 from pipeline.core.tracks import TRACKS, Track
 from pipeline.extract.settings import ExtractSettings
+from pipeline.params.batches import batch_mistakes
 from pipeline.params.check import SECTIONS, load_sections
 from pipeline.preflight.context import Context, NotCheckedError
 from pipeline.preflight.findings import Row, fail, ok, row_of_line, warn
@@ -42,6 +43,12 @@ def check_auto(context: Context, track: Track) -> Iterator[Row]:
         found[name] = build(SECTIONS[name], settled, context.params, where)
     for key, value in settled_keys(given, track.name, facts):
         yield ok(f"auto, for these images {value}", context.key(track.name, key))
+
+
+def check_batches(context: Context, track: Track) -> Iterator[Row]:
+    """Room in shared memory for what processes read, and images enough in the last batch."""
+    lines = batch_mistakes(context.settings.get(track.name, {}), context.listings[track.name].manifest)
+    yield from (row_of_line("FAIL", context.key(track.name, line)) for line in lines)
 
 
 def check_values(context: Context, track: Track) -> Iterator[Row]:

@@ -31,6 +31,7 @@ OF_A_TRACK: tuple[Check, ...] = (
     ("model", model.check_model),
     ("weights", model.check_weights),
     ("memory", costs.check_memory),
+    ("batches", params.check_batches),
     ("student", model.check_student),
     ("memory", costs.check_student_memory),
     ("trial", timing.check_trial),
@@ -44,6 +45,8 @@ def preflight(context: Context) -> Iterator[Row]:
     """Run every check, of the machine and of both tracks; rows come as they are found."""
     for check in OF_THE_MACHINE:
         yield from guarded(check, context)
+    if not context.settings:  # nothing else can be checked: that one finding is all
+        return
     for track in TRACKS.values():
         for check in OF_A_TRACK:
             yield from (replace(row, track=track.name) for row in guarded(check, context, track))

@@ -23,6 +23,7 @@ from pipeline.extract.network import predict
 from pipeline.extract.plan import view_shapes
 from pipeline.extract.settings import ExtractSettings
 from pipeline.models.classifier import Classifier
+from pipeline.params.batches import SHAPE
 from pipeline.preflight.context import Context, NotCheckedError, Trial
 from pipeline.preflight.findings import Row, fail, ok
 from pipeline.preflight.model import build_classifier, build_student
@@ -40,8 +41,6 @@ from pipeline.train.step import set_mode, training_step
 from pipeline.train.trainer import make_criterion, new_state
 
 Settings = TrainSettings | ExtractSettings | StudentSettings
-
-SHAPE = (375, 500)  # (H, W) of most images of ILSVRC
 
 
 def check_trial(context: Context, track: Track) -> Iterator[Row]:

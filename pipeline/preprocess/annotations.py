@@ -57,11 +57,21 @@ def object_boxes(xml: bytes) -> list[Box]:
     width, height = (int(root.findtext(f"size/{side}") or 0) for side in ("width", "height"))
     boxes = []
     for node in root.iterfind("object/bndbox"):
-        x0, y0, x1, y1 = (int(float(node.findtext(side) or "")) for side in ("xmin", "ymin", "xmax", "ymax"))
+        x0, y0, x1, y1 = corners = [_pixel(node, side) for side in ("xmin", "ymin", "xmax", "ymax")]
+        if x1 < x0 or y1 < y0:
+            raise ValueError(f"expected xmin <= xmax and ymin <= ymax, got {corners}; likely corners in another order")
         boxes.append(
             (max(x0, 0), max(y0, 0), min(x1, width - 1) if width else x1, min(y1, height - 1) if height else y1)
         )
     return boxes
+
+
+def _pixel(box: ElementTree.Element, side: str) -> int:
+    text = (box.findtext(side) or "").strip()
+    try:
+        return int(float(text))
+    except (ValueError, OverflowError):
+        raise ValueError(f"expected a number in <{side}>, got {text!r}") from None
 
 
 def _parse(xml: bytes) -> ElementTree.Element:

@@ -5,6 +5,7 @@ only; paths are compared by name, so that `data/raw/ilsvrc` may be a link to a d
 """
 
 import os
+import re
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -13,12 +14,14 @@ import pyarrow as pa
 
 from pipeline.core.errors import DataError, sample
 from pipeline.core.manifest import Manifest, MaskTurn, Split, make_rows
+from pipeline.core.text import escaped, is_utf8
 
 T = TypeVar("T")
 
 JPEG_SUFFIXES = (".jpeg", ".jpg")
 IMAGE_SUFFIXES = (*JPEG_SUFFIXES, ".png")
 MASK_SUFFIXES = (".png",)
+WNID = re.compile(r"n\d{8}")
 MOST_LINES = 20  # of a message about many mistakes
 
 
@@ -128,7 +131,22 @@ def _missing(root: Path, candidates: Sequence[str], what: str, key: str) -> str:
 
 def list_names(folder: Path) -> list[str]:
     """The names in a folder, in any order; creating a Path for each would take three times as long."""
-    return os.listdir(folder)  # noqa: PTH208
+    names = os.listdir(folder)  # noqa: PTH208
+    check_names(folder, names)
+    return names
+
+
+def check_names(folder: Path, names: Sequence[str]) -> None:
+    """Refuse names of images that are no UTF-8: no table can hold them.
+
+    Raises:
+        DataError: naming the folder, and the names with what is no UTF-8 as escapes
+    """
+    if bad := [escaped(name) for name in only_images(names) if not is_utf8(name)]:
+        raise DataError(
+            f"{escaped(str(folder))}: expected names of images in UTF-8, got {sample(bad)}; likely unpacked from an "
+            "archive of another system: rename them (`convmv -f latin1 -t utf-8`)"
+        )
 
 
 def only_images(names: Iterable[str], suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[str]:
@@ -143,9 +161,24 @@ def only_images(names: Iterable[str], suffixes: tuple[str, ...] = IMAGE_SUFFIXES
 
 
 def walk(folder: Path) -> dict[str, list[str]]:
-    """The names of all files below `folder`, by the folder they are in, as seen from there."""
-    found = sorted(os.walk(folder, followlinks=True))
-    return {Path(place).relative_to(folder).as_posix(): names for place, _, names in found if names}
+    """The names of all files below `folder`, by the folder they are in, as seen from there.
+
+    Links are followed, but for those to a folder above them.
+    """
+    found, above = {}, {str(folder): frozenset({_identity(folder)})}  # of each folder: itself and those it lies in
+    for place, below_it, names in os.walk(folder, followlinks=True):
+        check_names(Path(place), names)
+        found[place] = names
+        here = above.pop(place)
+        identities = {name: _identity(Path(place, name)) for name in below_it}
+        below_it[:] = [name for name in below_it if identities[name] not in here]
+        above |= {os.path.join(place, name): here | {identities[name]} for name in below_it}  # noqa: PTH118
+    return {Path(place).relative_to(folder).as_posix(): names for place, names in sorted(found.items()) if names}
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    about = folder.stat()
+    return about.st_dev, about.st_ino
 
 
 def stem(name: str) -> str:
@@ -170,6 +203,21 @@ def files_by_id(folders: Iterable[Path], suffixes: tuple[str, ...] = IMAGE_SUFFI
             for name in only_images(list_names(folder), suffixes):
                 found.setdefault(stem(name), folder / name)
     return found
+
+
+def with_class_folders(folders: Iterable[Path]) -> list[Path]:
+    """The folders, each with those of its folders that are named after a class (`n01440764`).
+
+    Many copies have the val images of ILSVRC sorted by class, for loaders that want train and val alike.
+    """
+    every: list[Path] = []
+    for folder in folders:
+        every.append(folder)
+        if folder.is_dir():
+            with os.scandir(folder) as entries:
+                classes = sorted(entry.name for entry in entries if WNID.fullmatch(entry.name) and entry.is_dir())
+            every += [folder / name for name in classes]
+    return every
 
 
 def masks_by_id(folder: Path) -> dict[str, Path]:

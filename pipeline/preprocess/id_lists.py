@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.core.errors import DataError, sample
+from pipeline.core.text import read_text
 from pipeline.preprocess.challenge_lists import cls_classes
 from pipeline.preprocess.folders import IMAGE_SUFFIXES, Problems, ProblemsError, stem
 
@@ -51,7 +52,7 @@ def read_numbered_ids(path: Path, problems: Problems) -> tuple[tuple[str, int | 
 
 
 def _read(path: Path, problems: Problems) -> list[tuple[str, list[str]]]:
-    lines = [line.replace(",", " ").split() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    lines = [line.replace(",", " ").split() for line in read_text(path).splitlines()]
     rows = [(_image_id(words[0]), words[1:]) for words in lines if words]
     ids = [image_id for image_id, _ in rows]
     if not ids:

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from pipeline.core.archives import archive_of, content_digest, file_size
 from pipeline.core.errors import DataError, sample
-from pipeline.core.images import read_mask, read_rgb
+from pipeline.core.images import has_one_color, read_mask, read_rgb
 from pipeline.core.manifest import SCHEMA, SPLITS, Box, Manifest, MaskKind, Record
 from pipeline.core.processes import in_processes
 from pipeline.core.reuse import digest
@@ -26,10 +26,12 @@ from pipeline.preprocess.leakage import leaked_masks
 from pipeline.preprocess.settings import PreprocessSettings
 
 CHUNK = 512  # images in one piece of work
+MOST_SKIPPED = 0.1  # of the train images; more are no odd files, but a damaged disk or an unfinished copy
 
 _HINTS = {
     "labels": "likely a mask of other classes, or set preprocess.source.masks to 'foreground'",
-    "foreground": "likely class ids, set preprocess.source.masks to 'labels'",
+    "foreground": "foreground is above 128: save objects as 255, or, if these are class ids, set "
+    "preprocess.source.masks to 'labels'",
     "trimap": "likely not a trimap",
 }
 
@@ -61,9 +63,9 @@ def inspect(manifest: Manifest, settings: PreprocessSettings, scratch: Scratch |
     """Check a manifest and, unless `check` is `list`, every file behind it.
 
     `check: list` opens no file, `header` reads sizes and masks, `decode` also every pixel of every image.
-    `on_bad_image: skip` leaves unreadable train images out and names them; val and test images are never left out,
-    because each needs a prediction. An image that is a mask is always an error, see `leaked_masks`; `list` finds it by
-    its path, not by its bytes.
+    `on_bad_image: skip` leaves unreadable train images out and names them, up to `MOST_SKIPPED` of all; val and test
+    images are never left out, because each needs a prediction. An image that is a mask is always an error, see
+    `leaked_masks`; `list` finds it by its path, not by its bytes.
 
     Args:
         scratch: where what was found is kept, for a stage that was stopped; None: nowhere
@@ -83,6 +85,8 @@ def inspect(manifest: Manifest, settings: PreprocessSettings, scratch: Scratch |
     splits = manifest.table["split"]
     bad = {n: line for n, line in problems.items() if skip and splits[n].as_py() == "train"}
     _stop_if_any(manifest, [line for n, line in problems.items() if n not in bad])
+    _check_skipped(manifest, list(bad.values()))
+    _check_foreground(manifest, findings, kind)
     wanted = np.ones(len(manifest), np.bool_)
     wanted[list(bad)] = False
     kept = _with_findings(manifest, findings, kind, settings).keep(pa.array(wanted))
@@ -93,6 +97,13 @@ def inspect(manifest: Manifest, settings: PreprocessSettings, scratch: Scratch |
 def _stop_if_any(manifest: Manifest, lines: Sequence[str]) -> None:
     if lines:
         raise ProblemsError(manifest.root, lines, what="bad files")
+
+
+def _check_skipped(manifest: Manifest, lines: Sequence[str]) -> None:
+    train = len(manifest.select("train"))
+    if len(lines) > max(1, int(MOST_SKIPPED * train)):
+        what = f"bad files, more than a tenth of {train} train images, which on_bad_image: skip does not leave out"
+        raise ProblemsError(manifest.root, lines, what=what)
 
 
 # --- every file, opened once ------------------------------------------------------------------------------------------
@@ -149,8 +160,7 @@ def inspect_record(record: Record, decode: bool, cut_boxes: bool) -> Finding:
     try:
         header = read_header(record.file)
         size = (header.width, header.height)
-        if decode:
-            read_rgb(record.file)
+        one_color = decode and has_one_color(read_rgb(record.file))
         values = _inspect_mask(record, size)
         boxes = _check_boxes(record, size, cut_boxes)
     except DataError as error:
@@ -160,7 +170,9 @@ def inspect_record(record: Record, decode: bool, cut_boxes: bool) -> Finding:
         header.height,
         file_size(record.file),
         values,
-        tuple(header_quirks(header, record.file) + ["boxes_cut"] * (boxes is not None)),
+        tuple(
+            header_quirks(header, record.file) + ["one_color_images"] * one_color + ["boxes_cut"] * (boxes is not None)
+        ),
         boxes,
         None if record.mask is None else content_digest(record.mask),
     )
@@ -210,6 +222,16 @@ def _find_mask_kind(manifest: Manifest, findings: Sequence[Finding]) -> MaskKind
             "class 1 is meant"
         )
     return kind_of_masks(values)
+
+
+def _check_foreground(manifest: Manifest, findings: Sequence[Finding], kind: MaskKind) -> None:
+    """Refuse masks of which all hold something and none holds foreground: nothing could be scored, a day later."""
+    values = set[int]().union(*(finding.mask_values for finding in findings))
+    if kind == "foreground" and values - {0} and not has_foreground(values, kind):
+        raise DataError(
+            f"{manifest.root}: expected masks with foreground, which is above 128, got none; values above 0 are "
+            f"{sample(sorted(values - {0}))}; likely class ids: set preprocess.source.masks to 'labels'"
+        )
 
 
 def _problems(manifest: Manifest, findings: Sequence[Finding], kind: MaskKind) -> dict[int, str]:
@@ -287,6 +309,23 @@ def _check_splits(manifest: Manifest, settings: PreprocessSettings) -> None:
             f"{manifest.root}: expected a training image of every class, found none of {sample(without)}; "
             "likely a class list of another set, or labels missing in split train"
         )
+    if shared := labels_of_all(manifest):
+        raise DataError(
+            f"{manifest.root}: expected train images that differ in their labels, got {sample(shared)} on every one; a "
+            "classifier has nothing to tell apart: add images of another class, or without the object (no label)"
+        )
+
+
+def labels_of_all(manifest: Manifest) -> list[str]:
+    """The class names on every train image, if no train image has others; else none."""
+    first: list[int] | None = None
+    for batch in manifest.select("train").table["labels"].chunks:
+        for start in range(0, len(batch), CHUNK):
+            for labels in batch.slice(start, CHUNK).to_pylist():
+                first = labels if first is None else first
+                if labels != first:
+                    return []
+    return [manifest.classes[k] for k in first or ()]
 
 
 def classes_without_image(manifest: Manifest) -> list[str]:

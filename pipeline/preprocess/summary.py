@@ -23,6 +23,7 @@ def summarize(inspection: Inspection) -> dict[str, Any]:
         "splits": {split: _summarize_split(manifest.select(split)) for split in SPLITS},
         "train_images_per_class": _per_class(manifest.select("train")),
         "classes_without_training_image": classes_without_image(manifest),
+        "classes_on_every_training_image": _on_every(manifest.select("train")),
         "quirks": _quirks(inspection),
         "left_out": {rule: images for rule, images in sorted(manifest.left_out.items()) if images},
         "skipped": inspection.skipped,
@@ -57,6 +58,11 @@ def _per_class(train: Manifest) -> dict[str, int]:
     labels = pc.list_flatten(train.table["labels"])
     counts = np.bincount(np.asarray(labels, np.int64), minlength=len(train.classes)).tolist()
     return dict(zip(train.classes, counts, strict=True))
+
+
+def _on_every(train: Manifest) -> list[str]:
+    """Classes that no train image lacks: a classifier cannot learn what they look like."""
+    return [name for name, images in _per_class(train).items() if images == len(train) > 0]
 
 
 def _quirks(inspection: Inspection) -> dict[str, Any]:

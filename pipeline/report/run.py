@@ -100,7 +100,8 @@ def method_chips(params: Mapping[str, Any]) -> list[str]:
 
 
 def facts(results: Results) -> dict[str, Any]:
-    """How the run came about: images by split, classes with their train images, and what each stage counted."""
+    """How the run came about: images by split, classes with their train images, images that were left out and why, and
+    what each stage counted."""
     preprocess = results.counts.get("preprocess", {})
     splits = [
         (split, get(preprocess, "splits", split) or {"images": len(results.manifest.select(split))}) for split in SPLITS
@@ -109,6 +110,7 @@ def facts(results: Results) -> dict[str, Any]:
     return {
         "splits": [(split, about) for split, about in splits if about.get("images")],
         "classes": [(name, per_class.get(name)) for name in results.manifest.classes],
+        "skipped": preprocess.get("skipped", []),
         "stages": [(stage, list(_scalars(counts))) for stage, counts in results.counts.items()],
     }
 

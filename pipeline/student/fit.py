@@ -7,16 +7,15 @@ kept; an epoch draws one view of each image. Else every epoch decodes the images
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from pipeline.core.device import Hardware, single_thread
+from pipeline.core.device import Hardware
+from pipeline.core.loader import BatchLoader
 from pipeline.core.scratch import Scratch
 from pipeline.core.truth import IGNORE_INDEX
 from pipeline.student.network import STRIDE, StudentNetwork
@@ -24,6 +23,7 @@ from pipeline.student.settings import StudentSettings
 from pipeline.student.targets import IGNORED, label_cells, score_cells
 from pipeline.student.views import Item, PairDataset
 from pipeline.train.checkpoints import checkpoints_of
+from pipeline.train.last_batch import check_last_batch
 from pipeline.train.observers import Observer, ProgressBar
 from pipeline.train.row_tensors import RowTensors
 from pipeline.train.step import Batch
@@ -80,6 +80,8 @@ def fit_student(
     """
     is_label, images = network.design.outputs > 1, len(dataset(0))
     network.backbone.requires_grad_(settings.backbone.trained)
+    set_mode(network, settings)
+    check_last_batch(network, network, images, settings.batch_size, settings.views.size, "student")
     keeps = settings.keeps_features
     views = cache(partial(keep_views, network, dataset, settings, hardware, scratch, name))
     loss = label_loss if is_label else score_loss
@@ -167,16 +169,17 @@ def view_bytes(network: StudentNetwork, settings: StudentSettings) -> int:
 
 def load_pairs(
     dataset: PairDataset, order: Sequence[int], settings: StudentSettings, hardware: Hardware
-) -> DataLoader[Any]:
+) -> BatchLoader:
     """Batches of (images (N, 3, S, S), targets (N, S, S)), uint8, in the given order."""
-    return DataLoader(
+    return BatchLoader(
         dataset,
+        workers=settings.workers,
+        key="student.workers",
+        batch_bytes=4 * settings.batch_size * settings.views.size**2,  # three levels and a target a pixel
         batch_size=settings.batch_size,
         sampler=list(order),
-        num_workers=settings.workers,
         collate_fn=_collate,
         pin_memory=hardware.pins_memory,
-        worker_init_fn=single_thread,
         generator=torch.Generator(),  # else it draws from torch's own, on which dropout depends
     )
 

@@ -46,7 +46,7 @@ class StudentNetwork(nn.Module):
     def __init__(self, design: StudentDesign) -> None:
         super().__init__()
         self.design = design
-        self.backbone = build_backbone(design.backbone, design.output_stride)
+        self.backbone = build_backbone(design.backbone, design.output_stride, "student.backbone")
         channels = pyramid_channels(self.backbone, design.backbone)
         strides = [STRIDE * 2**level for level in range(len(channels))]
         if strides[-1] not in COARSEST[design.decoder]:

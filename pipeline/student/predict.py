@@ -18,6 +18,7 @@ from pipeline.student.refine import Probabilities
 from pipeline.student.settings import StudentSettings
 
 PREDICTION_BATCH = 8  # images, with all their sizes
+WORKERS = "student.workers"  # the key, for errors
 NO_CLASSES = np.zeros(0, np.int32)
 SMALLEST = 1e-6  # of the probabilities of all classes that may be, together
 Shape = tuple[int, int]
@@ -34,7 +35,7 @@ def predict_jobs(
 ) -> Iterator[tuple[Job, Tensor]]:
     """Each image with its probabilities (L, h, w), float32 on the CPU; images of one shape share a batch."""
     batches = batches_of(by_shape(jobs), PREDICTION_BATCH)
-    for scales, batch in load_batches(batches, settings.workers, hardware):
+    for scales, batch in load_batches(batches, settings.workers, hardware, WORKERS):
         means = mean_probabilities(network, scales, settings.flip, hardware).cpu()
         yield from zip(batch, means, strict=True)
 

@@ -151,7 +151,7 @@ def new_network(settings: StudentSettings, outputs: int, hardware: Hardware) -> 
     """
     torch.manual_seed(settings.seed)
     network = StudentNetwork(make_design(settings, outputs))
-    load_weights(network.backbone, settings.backbone)
+    load_weights(network.backbone, settings.backbone, "student.backbone")
     return network.to(hardware.device).to(memory_format=torch.channels_last)
 
 

@@ -26,7 +26,7 @@ from pipeline.refine.settings import RefineSettings
 from pipeline.student.affinity_net import AffinityNet, affinity_loss, grid_labels
 from pipeline.student.fit import MakeDataset, keep_views
 from pipeline.student.network import StudentNetwork
-from pipeline.student.predict import NO_CLASSES, PREDICTION_BATCH
+from pipeline.student.predict import NO_CLASSES, PREDICTION_BATCH, WORKERS
 from pipeline.student.random_walk import transitions, walk
 from pipeline.student.refine import Probabilities
 from pipeline.student.settings import StudentSettings
@@ -130,7 +130,7 @@ class Walker:
         self.network.eval()
         self.net.eval()
         batches = batches_of(by_shape(jobs), PREDICTION_BATCH)
-        for scales, batch in load_batches(batches, self.settings.workers, self.hardware):
+        for scales, batch in load_batches(batches, self.settings.workers, self.hardware, WORKERS):
             for job, embedding in zip(batch, self.embed(scales[0]), strict=True):
                 yield job, self.walk_image(job.id, embedding)
 

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from pipeline.core.device import Hardware, single_thread
+from pipeline.core.device import Hardware
 from pipeline.core.images import read_rgb
+from pipeline.core.loader import BatchLoader
 from pipeline.train.augment import View
 from pipeline.train.settings import TrainSettings
 
@@ -83,14 +84,16 @@ class ViewReader:
         if number + 1 == len(self.passes):
             self._batches = iter(())  # ends the processes
 
-    def _load(self, number: int, start: int) -> DataLoader[Any]:
-        return DataLoader(
+    def _load(self, number: int, start: int) -> BatchLoader:
+        settings = self.settings
+        return BatchLoader(
             _Together(self.datasets),
+            workers=settings.workers,
+            key="train.workers",
+            batch_bytes=3 * settings.batch_size * settings.resize**2,  # of whole images; crops are smaller
             batch_sampler=self._draws(number, start),
-            num_workers=self.settings.workers,
             collate_fn=collate,
             pin_memory=self.hardware.pins_memory,
-            worker_init_fn=single_thread,
             generator=torch.Generator(),  # else it draws from torch's own, on which dropout depends
         )
 

@@ -23,6 +23,7 @@ from pipeline.train.augment import plain_view, training_view
 from pipeline.train.checkpoints import checkpoints_of
 from pipeline.train.data import Pass, ViewDataset, ViewReader
 from pipeline.train.head import fit_head, pool_views
+from pipeline.train.last_batch import check_last_batch
 from pipeline.train.observers import Observer, ProgressBar
 from pipeline.train.settings import TrainSettings
 from pipeline.train.split import Order, TrainingData, make_order
@@ -61,6 +62,8 @@ def fit_network(
             yield inputs, _rows(data.val, drawn)
 
     classifier.backbone.requires_grad_(settings.backbone.trained)
+    set_mode(classifier, settings)
+    check_last_batch(classifier, classifier, images, settings.batch_size, settings.crop, "train")
     loss = partial(classifier.loss, criterion=make_criterion(settings))
     task = Task(
         module=classifier,

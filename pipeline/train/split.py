@@ -41,7 +41,8 @@ def split_data(manifest: Manifest, settings: TrainSettings) -> TrainingData:
     classes = len(manifest.classes)
     if classes == 1 and settings.loss == "single_label":
         raise TrainError(
-            "train.loss: expected 'multi_label' with one class, got 'single_label'; its loss is 0 whatever the image"
+            "train.loss: expected 'multi_label' with one class, got 'single_label', whose loss is 0 for all images; "
+            "with 'multi_label', train images without the object (no label) are needed, too"
         )
     train, val = _train_and_validation(manifest, settings)
     labels = train.labels()

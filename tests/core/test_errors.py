@@ -34,3 +34,12 @@ def test_another_error_keeps_its_traceback() -> None:
     assert not issubclass(ZeroDivisionError, PipelineError)
     with pytest.raises(ZeroDivisionError):
         run(breaks)
+
+
+def test_a_reading_process_that_is_killed_is_one_message_wherever_it_is_noticed() -> None:
+    def main() -> None:
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+
+    with pytest.raises(SystemExit) as caught:
+        run(main)
+    assert str(caught.value).startswith("error: expected the processes that read images to live, got DataLoader worker")

@@ -1,5 +1,6 @@
 """Files: whole or not at all, the same content the same bytes."""
 
+import errno
 import hashlib
 import json
 import math
@@ -11,7 +12,16 @@ import pytest
 from support.helpers import ROOT
 
 from pipeline.core.errors import StoreError
-from pipeline.core.files import make_once, read_json, sha256, write_bytes, write_json, write_text
+from pipeline.core.files import (
+    explained,
+    make_once,
+    read_json,
+    sha256,
+    why_unwritable,
+    write_bytes,
+    write_json,
+    write_text,
+)
 
 
 def test_what_is_written_is_read_and_hashed(tmp_path: Path) -> None:
@@ -144,3 +154,40 @@ def test_a_folder_that_could_not_be_finished_is_not_there(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         make_once(tmp_path / "made", fail)
     assert not any(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_named_with_the_file_the_room_and_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "maps" / "shard-00000.safetensors"
+
+    def fail(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(StoreError) as caught:
+        write_bytes(path, bytes(3_000_000))
+    assert re.fullmatch(
+        rf"{path}: expected room for 3.0 MB in {path.parent}, found [0-9.]+ MB free \(No space left on device\); free "
+        r"some, `dvc gc --workspace` removes what no run uses, and start the stage again",
+        str(caught.value),
+    )
+    assert list(path.parent.iterdir()) == []
+    monkeypatch.undo()
+    write_bytes(path, b"after some was freed")
+    assert path.read_bytes() == b"after some was freed"
+
+
+def test_other_errors_of_the_system_stay_what_they_are(tmp_path: Path) -> None:
+    with pytest.raises(PermissionError), explained(tmp_path / "file"):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+
+def test_a_folder_that_takes_no_file_is_named(tmp_path: Path) -> None:
+    assert why_unwritable(tmp_path / "new" / "deep") is None
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for name, kind in (("file", "a file"), ("link", "a link that leads nowhere")):
+        place = tmp_path / name
+        expected = (place, f"expected a folder to write to, got {kind}", f"mv {place} elsewhere")
+        assert why_unwritable(place / "deep") == expected

@@ -6,6 +6,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -22,6 +23,7 @@ from pipeline.core.images import (
     decode_png,
     encode_jpeg,
     encode_png,
+    has_one_color,
     read_mask,
     read_rgb,
     read_size,
@@ -151,7 +153,7 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
     for read in (read_rgb, read_size, read_mask):
         with pytest.raises(DataError, match=r"none\.jpg: expected an image, found no file"):
             read(tmp_path / "none.jpg")
-        with pytest.raises(DataError, match="expected an image, got a file that cannot be read as one"):
+        with pytest.raises(DataError, match=r"expected an image, got none that can be opened \(Is a directory\)"):
             read(tmp_path)
 
 
@@ -231,9 +233,9 @@ def test_a_mask_of_one_bit_is_0_and_255(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_mask(tmp_path / "m.png"), np.where(mask() > 0, 255, 0))
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "CMYK"])
 def test_a_colored_mask_is_refused(mode: str, tmp_path: Path) -> None:
-    path = save(tmp_path / "m.png", smooth_image(), mode)
+    path = save(tmp_path / ("m.tif" if mode == "CMYK" else "m.png"), smooth_image(), mode)
     with pytest.raises(
         DataError, match=rf"expected a mask with one 8-bit channel \(mode L or P\), got mode {mode}; likely a colored"
     ):
@@ -406,3 +408,95 @@ def test_resize_takes_views_and_leaves_them_alone() -> None:
     turned, before = values.T[::-1], values.copy()
     np.testing.assert_array_equal(resize(turned, (9, 11)), resize(turned.copy(), (9, 11)))
     np.testing.assert_array_equal(values, before)
+
+
+# --- levels and other files -------------------------------------------------------------------------------------------
+
+
+def deep(top: int, shape: tuple[int, ...] = (4, 5)) -> NDArray[np.uint16]:
+    return np.linspace(0, top, int(np.prod(shape))).astype(np.uint16).reshape(shape)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 3)])
+def test_16_bits_are_read_by_their_upper_8_unless_these_are_empty(
+    suffix: str, shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    for top in (65535, 4096):
+        pixels = deep(top, shape)
+        cv2.imwrite(str(path), pixels[..., ::-1] if pixels.ndim == 3 else pixels)
+        expected = (pixels >> 8).astype(np.uint8)
+        found = read_rgb(path).astype(int)
+        assert np.abs(found - (expected if pixels.ndim == 3 else expected[..., None])).max() <= 1  # the codecs round
+    for top, bits in ((255, 8), (1023, 10), (4095, 12)):
+        cv2.imwrite(str(path), deep(top, shape))
+        with pytest.raises(DataError, match=rf"got at most {top}; likely levels of {bits} bits saved with 16"):
+            read_rgb(path)
+    cv2.imwrite(str(path), deep(0, shape))  # black is black
+    assert not read_rgb(path).any()
+
+
+def test_opacity_does_not_count_as_a_level(tmp_path: Path) -> None:
+    pixels = np.dstack([deep(255, (4, 5, 3)), np.full((4, 5), 65535, np.uint16)])
+    cv2.imwrite(str(tmp_path / "a.png"), pixels)
+    with pytest.raises(DataError, match="got at most 255; likely levels of 8 bits"):
+        read_rgb(tmp_path / "a.png")
+
+
+def test_floating_point_has_no_white(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.tiff"), np.linspace(0, 1, 20, dtype=np.float32).reshape(4, 5))
+    with pytest.raises(DataError, match="expected levels of 8 or 16 bits, got float32; it has no common white"):
+        read_rgb(tmp_path / "a.tiff")
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (b"", r"\(an empty file\); likely a truncated download"),
+        (b" \n<!DOCTYPE HTML><p>404", r"\(a web page\); likely the error page of a server"),
+        (b"<HTML>", r"\(a web page\)"),
+        (b"version https://git-lfs.github.com/spec/v1", r"\(a Git LFS pointer\); .* `git lfs pull`"),
+        (b"\0" * 99, r"\(of no known format\); likely a truncated download"),
+    ],
+)
+def test_what_lies_under_the_name_of_an_image_is_named(data: bytes, found: str, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(data)
+    for read in (read_size, read_rgb, read_mask):
+        with pytest.raises(DataError, match=f"a.jpg: expected an image, got a file that cannot be read as one {found}"):
+            read(tmp_path / "a.jpg")
+
+
+def test_links_and_paths_of_windows_have_their_own_cause(tmp_path: Path) -> None:
+    (tmp_path / "loop.jpg").symlink_to(tmp_path / "loop.jpg")
+    (tmp_path / "dead.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    for name, found in (
+        ("loop.jpg", r"none that can be opened \(Too many levels of symbolic links\)"),
+        ("dead.jpg", "a link that leads nowhere"),
+        ("images\\\\a.jpg", "no file; likely a path of Windows: its parts are separated by /"),
+    ):
+        with pytest.raises(DataError, match=f"expected an image, (got|found) {found}"):
+            read_size(tmp_path / name.replace("\\\\", "\\"))
+
+
+@pytest.mark.parametrize(
+    ("mode", "cause"),
+    [("I;16", "saved with 16 or 32 bits"), ("I", "with 16 or 32 bits"), ("F", "as float"), ("LA", "transparency")],
+)
+def test_the_cause_of_a_mask_of_another_mode_follows_the_mode(mode: str, cause: str, tmp_path: Path) -> None:
+    path = tmp_path / ("a.tif" if mode in ("F", "I") else "a.png")
+    Image.new("L", (4, 3)).convert(mode).save(path)
+    with pytest.raises(
+        DataError, match=rf"expected a mask with one 8-bit channel .* got mode {mode}.*; likely .*{cause}"
+    ):
+        read_mask(path)
+
+
+def test_one_color_is_every_pixel_equal_in_every_channel() -> None:
+    pixels = np.full((4, 5, 3), (1, 2, 3), np.uint8)
+    assert has_one_color(pixels)
+    for place in np.ndindex(pixels.shape):
+        other = pixels.copy()
+        other[place] += 1
+        assert not has_one_color(other)
+    assert has_one_color(pixels[:1, :1])

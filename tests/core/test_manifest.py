@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.core.errors import StoreError
 from pipeline.core.manifest import SCHEMA, SPLITS, Manifest, from_rows, read_manifest, write_manifest
@@ -160,3 +162,33 @@ def test_another_file_is_no_manifest(manifest: Manifest, tmp_path: Path) -> None
         path.write_bytes(data)
         with pytest.raises(StoreError, match="val\\.parquet: expected a part of the manifest, got another file"):
             read_manifest(tmp_path)
+
+
+IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
+ANY_ROWS = st.lists(
+    st.fixed_dictionaries({
+        "id": IDS, "file": IDS, "width": st.integers(0, 9), "height": st.integers(0, 9),
+        "labels": st.lists(st.integers(0, 2), max_size=3), "split": st.sampled_from(SPLITS),
+        "mask": st.none() | IDS, "boxes": st.none() | st.lists(st.integers(0, 99), min_size=4, max_size=4),
+        "bytes": st.integers(0, 2**40),
+    }),
+    unique_by=lambda row: row["id"], max_size=6,
+)  # fmt: skip
+
+
+@given(ANY_ROWS, st.randoms(use_true_random=False))
+def test_any_rows_come_back_in_their_order_split_by_split(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]], random: Any
+) -> None:
+    """Whatever the names are: spaces, quotes, line breaks, any script."""
+    folder = tmp_path_factory.mktemp("manifest")
+    random.shuffle(rows)
+    write_manifest(folder, from_rows(rows, ("a", "b", "c"), Path("images"), "labels"))
+    found = read_manifest(folder)
+    expected = [row for split in SPLITS for row in rows if row["split"] == split]
+    assert found.ids() == [row["id"] for row in expected]
+    for record, row in zip(found, expected, strict=True):
+        assert (record.file, record.shape) == (Path("images") / row["file"], (row["height"], row["width"]))
+        assert record.labels == tuple(row["labels"])
+        assert record.mask == (None if row["mask"] is None else Path("images") / row["mask"])
+        assert record.boxes == ((tuple(row["boxes"]),) if row["boxes"] else ())

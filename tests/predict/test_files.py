@@ -1,7 +1,9 @@
 """Twelve images of mixed kinds and four files that are none: all outputs, and a reason for what was left out."""
 
+import os
 import re
 import shutil
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from support.broken_images import BROKEN, FORMATS, UNUSUAL
 from support.helpers import ROOT
 from support.prediction import Finished, write_photos
 
@@ -235,3 +238,27 @@ def test_a_call_with_other_images_starts_anew(
     assert summary.images == 1
     assert "note: predict starts anew" in capsys.readouterr().err
     assert not (tmp_path / "scratch" / "predict").exists()
+
+
+def test_every_odd_file_is_predicted_or_named_with_its_reason(runs: Runs, tmp_path: Path) -> None:
+    """Nothing is lost: broken, unusual, of one pixel, in two spellings, and with names that are no UTF-8."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    broken, good = set(), set()
+    for number, file in enumerate([*BROKEN, *UNUSUAL]):
+        path = folder / f"{number} {file.name}"
+        file.make(path)
+        (broken if file in BROKEN and not path.is_dir() else good).add(path.name)
+    good -= {path.name for path in folder.iterdir() if path.is_dir()}  # a folder is looked into, and is no image
+    for name in (b"caf\xe9.png", "caf\u00e9.png".encode(), "cafe\u0301.png".encode()):
+        with open(os.path.join(os.fsencode(folder), name), "wb") as stream:  # noqa: PTH118, PTH123
+            stream.write(FORMATS["PNG"]())
+    summary = predict_files(
+        Predictor(runs["track3"].folder, device="cpu", precision="fp32"), [folder], tmp_path / "out"
+    )
+    report = read_json(tmp_path / "out/predictions.json")
+    assert {Path(entry["file"]).name for entry in report["skipped"]} == broken
+    assert all(entry["reason"].startswith("expected ") for entry in report["skipped"])
+    assert summary.images == len(good) + 3
+    masks = {path.name for path in (tmp_path / "out/masks").iterdir()}
+    assert len({unicodedata.normalize("NFC", name).casefold() for name in masks}) == summary.images

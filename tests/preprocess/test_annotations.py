@@ -67,3 +67,19 @@ def test_labels_keep_the_order_of_the_files_and_name_what_fails(tmp_path):
     assert found.problems[0] == f"{tmp_path}/d.xml: expected objects of the 2 classes, got 'z'"
     assert "none.xml" in found.problems[1]
     assert found.counts.dtype == np.int32
+
+
+@pytest.mark.parametrize(
+    ("corners", "message"),
+    [
+        ((9, 2, 3, 4), r"expected xmin <= xmax and ymin <= ymax, got \[9, 2, 3, 4\]; likely corners in another order"),
+        ((1, 5, 3, 4), "expected xmin <= xmax and ymin <= ymax"),
+        ((1, 2, "x", 4), "expected a number in <xmax>, got 'x'"),
+        ((1, 2, "inf", 4), "expected a number in <xmax>, got 'inf'"),
+        ((1, 2, 3, "nan"), "expected a number in <ymax>, got 'nan'"),
+    ],
+)
+def test_a_box_that_is_none_names_its_file(corners, message, tmp_path):
+    (tmp_path / "a.xml").write_text(annotation("f", "a", (50, 40), [("x", corners)]))
+    with pytest.raises(DataError, match=rf"^{tmp_path}/a.xml: {message}"):
+        read_boxes(tmp_path / "a.xml")

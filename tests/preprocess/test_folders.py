@@ -1,5 +1,6 @@
 """Finding folders and files of official layouts, and collecting what is wrong."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from pipeline.preprocess.folders import (
     rows_of_ids,
     rows_of_splits,
     walk,
+    with_class_folders,
 )
 
 
@@ -113,3 +115,33 @@ def test_train_gets_no_truth_and_test_gets_nothing(tmp_path: Path) -> None:
     assert not problems.lines
     known = [(row["labels"], row["mask"] is not None, row["boxes"] is not None) for row in rows.to_pylist()]
     assert known == [([0], False, False), ([0], True, True), ([], False, False)]
+
+
+def test_a_link_to_a_folder_above_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "a/b/x.jpg").write_bytes(b"")
+    (tmp_path / "a/b/loop").symlink_to(tmp_path / "a")
+    (tmp_path / "c").symlink_to(tmp_path / "a/b")
+    assert walk(tmp_path) == {"a/b": ["x.jpg"], "c": ["x.jpg"]}
+
+
+def test_names_that_no_table_can_hold_are_named_with_their_folder(tmp_path: Path) -> None:
+    def make(name: bytes) -> None:
+        with open(os.path.join(os.fsencode(tmp_path), name), "wb"):  # noqa: PTH118, PTH123
+            pass
+
+    make(b"caf\xe9.txt")  # no image: never in a table
+    assert files_by_id([tmp_path]) == {}
+    make(b"caf\xe9.JPEG")
+    for call in (lambda: files_by_id([tmp_path]), lambda: walk(tmp_path)):
+        with pytest.raises(DataError) as caught:
+            call()
+        assert str(caught.value).startswith(f"{tmp_path}: expected names of images in UTF-8, got ['caf\\\\xe9.JPEG'];")
+        str(caught.value).encode()
+
+
+def test_images_in_folders_of_their_classes_are_found(tmp_path: Path) -> None:
+    for name in ("a.JPEG", "n01440764/b.JPEG", "n01443537/c.JPEG", "masks/d.JPEG"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert sorted(files_by_id(with_class_folders([tmp_path, tmp_path / "none"]))) == ["a", "b", "c"]

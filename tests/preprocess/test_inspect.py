@@ -1,6 +1,7 @@
 """What the inspection of the files finds, on small folders made by hand."""
 
 import csv
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -196,7 +197,7 @@ def test_class_ids_read_as_foreground_are_refused(folder):
     folder.mask("c", 1)
     with pytest.raises(
         DataError,
-        match=r"c.png: expected mask values 0 and 255, got \[1\]; likely class ids, set preprocess.source.masks",
+        match=r"c.png: expected mask values 0 and 255, got \[1\]; foreground is above 128: save objects as 255",
     ):
         inspected(folder.source("foreground"))
 
@@ -207,7 +208,7 @@ def test_a_colored_mask_is_refused(folder):
         inspected(folder.source())
 
 
-@pytest.mark.parametrize(("kind", "value"), [("foreground", 128), ("labels", 0), ("labels", 255)])
+@pytest.mark.parametrize(("kind", "value"), [("foreground", 0), ("labels", 0), ("labels", 255)])
 def test_masks_without_foreground_are_counted(folder, kind, value):
     folder.mask("c", value)
     folder.mask("d", 255 if kind == "foreground" else 2)
@@ -232,7 +233,7 @@ def test_no_processes_at_all_are_refused(folder):
 def test_the_report_counts_what_there_is(folder):
     folder.rows[0]["labels"] = ""
     folder.rows.append({**folder.rows[1], "image": "f.jpg", "labels": "cat dog"})
-    write_image(folder.root / "f.jpg", np.zeros((30, 20, 3), np.uint8))
+    write_image(folder.root / "f.jpg", np.zeros((30, 20, 3), np.uint8))  # and all others are of one color, too
     folder.rows[4]["boxes"] = "0 0 3 3; 1 1 2 2"
     report = summarize(inspected(folder.source()))
     assert report["splits"]["train"] == {
@@ -253,7 +254,8 @@ def test_the_report_counts_what_there_is(folder):
         "ids": ["a"],
     }
     assert set(report["quirks"]) == set(RULES)
-    assert [rule for rule, about in report["quirks"].items() if about["images"]] == ["images_without_label"]
+    met = {rule: about["images"] for rule, about in report["quirks"].items() if about["images"]}
+    assert met == {"images_without_label": 1, "one_color_images": 6}
 
 
 def test_a_quirk_names_some_ids_and_counts_all(folder):
@@ -313,3 +315,70 @@ def test_what_a_stopped_stage_has_found_is_not_looked_at_again(folder, tmp_path,
     assert looked == ["c", "d", "e"]
     monkeypatch.setattr(module, "inspect_record", plain)
     assert found.manifest.table.equals(inspect(manifest, settings).manifest.table)
+
+
+# --- what would be found a day later ----------------------------------------------------------------------------------
+
+
+def test_more_than_a_tenth_of_the_train_images_is_not_skipped(folder):
+    folder.rows += [{**folder.rows[0], "image": f"x{n}.jpg"} for n in range(18)]  # 20 train images
+    for n in range(18):
+        shutil.copy(folder.root / "a.jpg", folder.root / f"x{n}.jpg")
+    for n in (0, 1):
+        (folder.root / f"x{n}.jpg").write_bytes(b"")
+    assert len(inspected(folder.source(), on_bad_image="skip").skipped) == 2
+    (folder.root / "x2.jpg").write_bytes(b"")
+    with pytest.raises(DataError, match="3 bad files, more than a tenth of 20 train images, which on_bad_image: skip"):
+        inspected(folder.source(), on_bad_image="skip")
+
+
+@pytest.mark.parametrize("labels", [["cat", "cat"], ["cat dog", "dog cat"]])
+def test_labels_that_are_the_same_on_every_train_image_are_refused(folder, labels):
+    folder.rows[0]["labels"], folder.rows[1]["labels"] = labels
+    source = folder.source()
+    (folder.root / "classes.txt").write_text("cat\ndog\n" if " " in labels[0] else "cat\n")
+    folder.rows[3]["labels"] = "cat"
+    source = {**folder.source(), **source}
+    if " " not in labels[0]:
+        (folder.root / "classes.txt").write_text("cat\n")
+    with pytest.raises(DataError, match=r"expected train images that differ in their labels, got \['cat'"):
+        inspected(source)
+
+
+def test_one_class_with_images_without_it_is_enough(folder):
+    folder.rows[1]["labels"], folder.rows[3]["labels"] = "", "cat"
+    source = folder.source()
+    (folder.root / "classes.txt").write_text("cat\n")
+    report = summarize(inspected(source))
+    assert report["classes_on_every_training_image"] == []
+
+
+def test_a_class_on_every_train_image_is_reported(folder):
+    folder.rows[0]["labels"] = "cat dog"
+    assert summarize(inspected(folder.source()))["classes_on_every_training_image"] == ["dog"]
+
+
+@pytest.mark.parametrize("value", [1, 77, 128])
+def test_a_foreground_that_is_not_above_128_is_refused(folder, value):
+    folder.mask("c", value)
+    with pytest.raises(
+        DataError, match=rf"c.png: expected mask values 0 and 255, got \[{value}\]; foreground is above"
+    ):
+        inspected(folder.source("foreground"))
+
+
+def test_masks_of_which_none_has_foreground_are_refused_together(folder):
+    for name in ("c", "d"):
+        folder.mask(name, [[1], [2]])
+    with pytest.raises(DataError, match=r"expected masks with foreground, which is above 128, got none; .* \[1, 2\]"):
+        inspected(folder.source("foreground"))
+    folder.mask("d", 129)
+    assert inspected(folder.source("foreground")).manifest.mask_kind == "foreground"
+
+
+def test_images_of_one_color_are_counted_where_they_are_decoded(folder):
+    noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+    for name in "abcd":
+        write_image(folder.root / f"{name}.jpg", noise)
+    found = summarize(inspected(folder.source()))["quirks"]["one_color_images"]
+    assert (found["images"], found["ids"]) == (1, ["e"])

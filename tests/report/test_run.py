@@ -130,3 +130,11 @@ def test_method_chips_name_the_method() -> None:
     second = {"enabled": True, "decoder": {"name": "upernet"}}
     assert method_chips({"student": second}) == ["student, upernet"]
     assert method_chips({"student": {**second, "enabled": False}}) == []
+
+
+def test_every_image_that_was_left_out_stands_on_the_page_with_its_reason(results: Results) -> None:
+    reasons = [f"images/{n}.jpg: expected an image, got <script>" for n in range(30)]
+    counts = {**results.counts, "preprocess": {**results.counts["preprocess"], "skipped": reasons}}
+    page = render(dataclasses.replace(results, counts=counts), SETTINGS)
+    assert all(f"images/{n}.jpg: expected an image, got &lt;script&gt;" in page for n in range(30))
+    assert "Train images that were left out" not in render(results, SETTINGS)

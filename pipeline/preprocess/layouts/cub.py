@@ -17,9 +17,13 @@ from pathlib import Path
 
 from pipeline.core.errors import DataError, sample
 from pipeline.core.manifest import Manifest
+from pipeline.core.text import read_text
 from pipeline.preprocess.folders import Problems, find_folder, rows_of_splits, stem, walk
 from pipeline.preprocess.held_out import split_in_three
 from pipeline.preprocess.settings import CubSource
+
+NAMES = ("images", "classes")  # lists of names
+LISTS = {"images": 1, "image_class_labels": 1, "train_test_split": 1, "bounding_boxes": 4}  # values after the number
 
 
 def list_images(source: CubSource, jobs: int = 1) -> Manifest:
@@ -30,9 +34,7 @@ def list_images(source: CubSource, jobs: int = 1) -> Manifest:
     """
     root = Path(source.root)
     home = find_folder(root, ("CUB_200_2011/images", "images"), "CUB-200-2011").parent
-    names, numbers, training, corners = (
-        _read(home / f"{name}.txt") for name in ("images", "image_class_labels", "train_test_split", "bounding_boxes")
-    )
+    names, numbers, training, corners = (_read(home / f"{name}.txt", values) for name, values in LISTS.items())
     incomplete = sorted(set(names) ^ set(numbers) | set(names) ^ set(training) | set(names) ^ set(corners))
     if incomplete:
         raise DataError(
@@ -54,12 +56,19 @@ def list_images(source: CubSource, jobs: int = 1) -> Manifest:
     return Manifest(table, _class_names(home), root, "foreground")
 
 
-def _read(path: Path) -> dict[str, list[str]]:
-    """The words after the number at the start of each line, by that number."""
+def _read(path: Path, values: int = 1) -> dict[str, list[str]]:
+    """The words after the number at the start of each line, by that number: so many values, numbers but for names."""
     if not path.is_file():
         raise DataError(f"{path}: expected a list of CUB-200-2011, found no file")
-    lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = [line.split() for line in read_text(path).splitlines() if line.strip()]
+    for words in lines:
+        if len(words) != values + 1 or not all(map(_is_number, words[:1] if path.stem in NAMES else words)):
+            raise DataError(f"{path}: expected `<number>` and {values} values on every line, got {' '.join(words)!r}")
     return {words[0]: words[1:] for words in lines}
+
+
+def _is_number(word: str) -> bool:
+    return word.removeprefix("-").replace(".", "", 1).isdecimal()
 
 
 def _class_names(home: Path) -> tuple[str, ...]:

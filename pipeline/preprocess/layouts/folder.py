@@ -5,19 +5,32 @@ spaces, empty for an image with none of them, and on test rows. Boxes are `x0 y0
 separated by `;`. Paths are relative to the root.
 """
 
+import csv
 import difflib
-from collections.abc import Mapping, Sequence
+import io
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from pipeline.core.errors import DataError, sample
 from pipeline.core.manifest import SPLITS, Manifest, MaskKind, from_rows
-from pipeline.preprocess.folders import ProblemsError
+from pipeline.core.text import read_text
+from pipeline.preprocess.folders import ProblemsError, list_names, only_images
 
 REQUIRED = ("image", "labels", "split")
 OPTIONAL = ("mask", "boxes")
+SPLIT_WORDS = {"valid": "val", "validation": "val", "dev": "val", "training": "train", "testing": "test"}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the index: the line on which it begins, from 1, and its cells by column."""
+
+    line: int
+    cells: Mapping[str, str]
 
 
 def list_folder(root: Path, mask_kind: MaskKind = "labels") -> Manifest:
@@ -32,13 +45,28 @@ def list_folder(root: Path, mask_kind: MaskKind = "labels") -> Manifest:
             f"{root}: expected a folder with index.csv and classes.txt, found {kind}; "
             "link yours there (`ln -sfn /path/to/images data/raw/folder`) or set preprocess.source.root"
         )
+    if not (root / "index.csv").is_file():
+        raise DataError(f"{root / 'index.csv'}: {_no_index(root)}")
     classes = read_classes(root / "classes.txt")
     index = _read_index(root / "index.csv")
     rows, problems = _rows(index, classes)
-    problems += _listed_twice(index["image"].tolist())
+    problems += _listed_twice([row.cells["image"] for row in index])
     if problems:
-        raise ProblemsError(root / "index.csv", problems, what="bad rows")
+        raise ProblemsError(root / "index.csv", problems, what="mistakes")
     return from_rows(rows, classes, root, mask_kind)
+
+
+def _no_index(root: Path) -> str:
+    """The message about a folder without an index; the usual cause is a folder of images for each class."""
+    expected = f"expected a table with the columns {', '.join(REQUIRED)}, found no file"
+    folders = sorted(path for path in root.iterdir() if path.is_dir())
+    with_images = [folder.name for folder in folders if only_images(list_names(folder))]
+    if not with_images:
+        return expected
+    return (
+        f"{expected}, but folders of images, {sample(with_images)}; likely a folder for each class: write a row for "
+        f"each image, such as `{with_images[0]}/<name>.jpg,{with_images[0]},train`"
+    )
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
@@ -49,7 +77,7 @@ def read_classes(path: Path) -> tuple[str, ...]:
     """
     if not path.is_file():
         raise DataError(f"{path}: expected one class name a line, found no file")
-    names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    names = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     bad = [name for name in names if " " in name] or [name for name in set(names) if names.count(name) > 1]
     if not names or bad:
         raise DataError(
@@ -58,40 +86,82 @@ def read_classes(path: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _read_index(path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        raise DataError(f"{path}: expected a table with the columns {', '.join(REQUIRED)}, found no file")
+def _read_index(path: Path) -> list[Row]:
+    """The rows of the index. No cell is dropped: a row with more of them than columns is an error.
+
+    Cells that a row lacks at its end are empty; blank lines count, but are no rows.
+    """
+    lines = _read_lines(path)
+    if not lines:
+        raise DataError(f"{path}: expected comma-separated values, got an empty file")
+    columns = lines[0][1]
+    _check_columns(path, columns)
+    long = [
+        f"line {line}: expected {len(columns)} cells, {','.join(columns)}, got {len(cells)}: {cells}; likely a comma "
+        "inside a cell: labels are separated by spaces"
+        for line, cells in lines[1:]
+        if any(cells[len(columns) :])
+    ]
+    if long:
+        raise ProblemsError(path, long, what="mistakes")
+    if not lines[1:]:
+        raise DataError(f"{path}: expected rows, got none")
+    padding = [""] * len(columns)
+    return [Row(line, dict(zip(columns, [*cells, *padding], strict=False))) for line, cells in lines[1:]]
+
+
+def _read_lines(path: Path) -> list[tuple[int, list[str]]]:
+    """The cells of each row, with the line on which it begins as an editor counts them."""
+    reader, rows, line = csv.reader(io.StringIO(read_text(path), newline=""), strict=True), [], 1
     try:
-        index = pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig")
-    except (ValueError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: expected comma-separated values, got {error}") from error
-    missing = sorted(set(REQUIRED) - set(index.columns))
-    unknown = sorted(set(index.columns) - set(REQUIRED) - set(OPTIONAL))
-    if missing or unknown:
+        for cells in reader:
+            if any(cell.strip() for cell in cells) or len(cells) > 1:
+                rows.append((line, cells))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(
+            f"{path}: line {line}: expected comma-separated values, got {error}; likely a quote that is not closed"
+        ) from None
+    return rows
+
+
+def _check_columns(path: Path, columns: Sequence[str]) -> None:
+    missing = sorted(set(REQUIRED) - set(columns))
+    unknown = sorted(set(columns) - set(REQUIRED) - set(OPTIONAL))
+    twice = sorted({name for name in columns if columns.count(name) > 1})
+    if missing or unknown or twice:
+        split = {name.strip() for name in re.split(r"[;\t|]", columns[0])}
+        hint = "; likely separated by semicolons or tabs: save it with commas" if split >= set(REQUIRED) else ""
+        more = f", twice={twice}" if twice else ""
         raise DataError(
             f"{path}: expected the columns {REQUIRED} and perhaps {OPTIONAL}; missing={missing}, unknown={unknown}"
+            f"{more}{hint}"
         )
-    if index.empty:
-        raise DataError(f"{path}: expected rows, got none")
-    return index
 
 
-def _rows(index: pd.DataFrame, classes: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:
+def _rows(index: Sequence[Row], classes: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:
     position = {name: k for k, name in enumerate(classes)}
-    rows, problems = [], []
-    for line, row in enumerate(index.to_dict("records"), start=2):
+    rows, mistakes = [], dict[str, list[str]]()
+    for row in index:
         try:
-            rows.append(_row(row, position))
+            rows.append(_row(row.cells, position))
         except ValueError as error:
-            problems.append(f"line {line}, {row['image']!r}: {error}")
-    return rows, problems
+            mistakes.setdefault(str(error), []).append(f"line {row.line}, {row.cells['image']!r}")
+    return rows, list(_grouped(mistakes))
 
 
-def _row(row: Mapping[Any, str], position: Mapping[str, int]) -> dict[str, Any]:
+def _grouped(mistakes: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """A line for each mistake, with the first row that has it, and how many more have the same."""
+    for message, rows in mistakes.items():
+        more = f" and {len(rows) - 1} more rows" if len(rows) > 2 else f" and {rows[1]}" if len(rows) > 1 else ""
+        yield f"{rows[0]}{more}: {message}"
+
+
+def _row(row: Mapping[str, str], position: Mapping[str, int]) -> dict[str, Any]:
     if not row["image"]:
         raise ValueError("expected the path of an image, got nothing")
     if row["split"] not in SPLITS:
-        raise ValueError(f"split: expected one of {SPLITS}, got {row['split']!r}")
+        raise ValueError(f"split: expected one of {SPLITS}, got {row['split']!r}{_split_hint(row['split'])}")
     return {
         "id": Path(row["image"]).stem,
         "file": row["image"],
@@ -105,8 +175,17 @@ def _row(row: Mapping[Any, str], position: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
+def _split_hint(word: str) -> str:
+    plain = word.strip().lower()
+    close = difflib.get_close_matches(plain, SPLITS, n=1)
+    meant = SPLIT_WORDS.get(plain) or (close[0] if close else "")
+    return f"; did you mean {meant!r}?" if meant else ""
+
+
 def _class_index(name: str, position: Mapping[str, int]) -> int:
     if name not in position:
+        if len(parts := [part for part in re.split(r"[;,|/+]", name) if part]) > 1 and position.keys() >= set(parts):
+            raise ValueError(f"label: expected names of classes.txt separated by spaces, got {name!r}")
         close = difflib.get_close_matches(name, position, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise ValueError(f"label: expected a name of classes.txt, got {name!r}{hint}")
@@ -137,15 +216,25 @@ def parse_boxes(text: str) -> list[int]:
 
 
 def _listed_twice(files: Sequence[str]) -> list[str]:
-    """One line for every image id that more than one row has: the id is the file's stem and names the prediction."""
+    """One line for every image id that more than one row has: the id is the file's stem and names the prediction.
+
+    Ids that differ in case alone, or in the way an accent is written, are one name on the disks of other systems.
+    """
     first: dict[str, str] = {}
     lines = []
     for file in files:
         image_id = Path(file).stem
-        if image_id not in first:
-            first[image_id] = file
-        elif first[image_id] == file:
+        key = unicodedata.normalize("NFC", image_id).casefold()
+        if (other := first.get(key)) is None:
+            first[key] = file
+        elif other == file:
             lines.append(f"{file!r}: image listed twice")
+        elif Path(other).stem == image_id:
+            lines.append(f"{file!r}: same image id as {other!r}; the id is the file's stem, rename one")
         else:
-            lines.append(f"{file!r}: same image id as {first[image_id]!r}; the id is the file's stem, rename one")
+            lines.append(
+                f"{file!r}: expected an image id of its own, got that of {other!r} but for case or accents "
+                f"({image_id!a}, {Path(other).stem!a}); the predictions would be one file on some disks, "
+                "rename one"
+            )
     return lines

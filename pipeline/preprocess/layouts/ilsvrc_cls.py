@@ -44,6 +44,7 @@ from pipeline.preprocess.folders import (
     only_images,
     rows_of_ids,
     stem,
+    with_class_folders,
 )
 from pipeline.preprocess.id_lists import read_ids, read_numbered_ids, to_class_indices
 from pipeline.preprocess.settings import IlsvrcClsSource
@@ -168,10 +169,14 @@ def _test_list(source: IlsvrcClsSource, problems: Problems) -> tuple[str, ...]:
 
 
 def held_out_images(source: IlsvrcClsSource) -> dict[str, Path]:
-    """The images of val and test by id, JPEG files only; the download's own come before those of the disk."""
+    """The images of val and test by id, JPEG files only; the download's own come before those of the disk.
+
+    They may lie in a folder for each class, as in many copies.
+    """
     home, challenge = ilsvrc_home(Path(source.root)), Path(source.challenge_root)
     own = [challenge / name for name in ("LID_track3/val", "LID_track3/test", "val", "test")]
-    return files_by_id([*own, home / "Data/CLS-LOC/val", home / "Data/CLS-LOC/test"], JPEG_SUFFIXES)
+    folders = [*own, home / "Data/CLS-LOC/val", home / "Data/CLS-LOC/test"]
+    return files_by_id(with_class_folders(folders), JPEG_SUFFIXES)
 
 
 def _find_masks(source: IlsvrcClsSource, ids: Sequence[str]) -> dict[str, Path]:

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import DataError, sample
 from pipeline.core.manifest import Manifest, Split, make_rows
+from pipeline.core.text import read_text
 from pipeline.preprocess.annotations import read_labels
 from pipeline.preprocess.challenge_lists import det_classes, track1_ids
 from pipeline.preprocess.folders import (
@@ -47,6 +48,7 @@ from pipeline.preprocess.folders import (
     rows_of_ids,
     stem,
     walk,
+    with_class_folders,
 )
 from pipeline.preprocess.id_lists import read_ids
 from pipeline.preprocess.layouts.ilsvrc_cls import ilsvrc_home
@@ -160,10 +162,9 @@ def _label_by_lists(images: Images, source: IlsvrcDetSource) -> Labelled:
 
 def _read_list(path: Path, row: Mapping[str, int], partial_labels: str) -> tuple[list[int], list[int]]:
     """The rows of the images in a list, and of those that have its class."""
-    try:
-        words = path.read_text(encoding="utf-8-sig").split()
-    except FileNotFoundError:
-        raise DataError(f"{path}: expected a list of `<path> 1|0|-1`, found no file") from None
+    if not path.is_file():
+        raise DataError(f"{path}: expected a list of `<path> 1|0|-1`, found no file")
+    words = read_text(path).split()
     names, values = words[0::2], words[1::2]
     bad = sorted(set(values) - {"1", "0", "-1"})
     absent = [name for name in names if name not in row]
@@ -206,7 +207,8 @@ def held_out_images(source: IlsvrcDetSource, split: Split) -> dict[str, Path]:
     part."""
     challenge = Path(source.challenge_root)
     disk = ilsvrc_home(Path(source.root)) / "Data/DET/val"
-    return files_by_id([challenge / "LID_track1" / split, challenge / split, disk], JPEG_SUFFIXES)
+    folders = with_class_folders([challenge / "LID_track1" / split, challenge / split, disk])
+    return files_by_id(folders, JPEG_SUFFIXES)
 
 
 def _find_masks(source: IlsvrcDetSource) -> dict[str, Path]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pipeline.core.errors import DataError
 from pipeline.core.manifest import Manifest
+from pipeline.core.text import read_text
 from pipeline.preprocess.download import download
 from pipeline.preprocess.folders import Problems, files_by_id, find_folder, rows_of_splits
 from pipeline.preprocess.held_out import split_in_three
@@ -50,9 +51,9 @@ def _download(root: Path) -> None:
 def _read_list(path: Path) -> dict[str, int]:
     """Class number, from 1, by image id."""
     try:
-        lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = [line.split() for line in read_text(path).splitlines() if line.strip()]
         return {words[0]: int(words[1]) for words in lines}
-    except (FileNotFoundError, IndexError, ValueError) as error:
+    except (IndexError, ValueError) as error:
         raise DataError(f"{path}: expected `<id> <class> <species> <breed>` on every line, got {error!r}") from None
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from pipeline.core.errors import DataError
 from pipeline.core.manifest import Manifest, Split
+from pipeline.core.text import read_text
 from pipeline.preprocess.folders import Problems, files_by_id, find_file, rows_of_splits, stem
 from pipeline.preprocess.settings import TinyImagenetSource
 
@@ -29,7 +30,7 @@ def list_images(source: TinyImagenetSource, jobs: int = 1) -> Manifest:
     """
     root = Path(source.root)
     home = find_file(root, ("tiny-imagenet-200/wnids.txt", "wnids.txt"), "Tiny ImageNet").parent
-    wnids = (home / "wnids.txt").read_text(encoding="utf-8").split()
+    wnids = read_text(home / "wnids.txt").split()
     problems = Problems(root)
     folders = {wnid: home / f"train/{wnid}/images" for wnid in wnids}
     train = {wnid: files_by_id([folder]) for wnid, folder in folders.items()}
@@ -52,11 +53,12 @@ def _read_val(path: Path, wnids: Sequence[str]) -> tuple[dict[str, list[int]], d
     position = {wnid: k for k, wnid in enumerate(wnids)}
     labels, boxes = {}, {}
     try:
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in read_text(path).splitlines():
             name, wnid, *corners = line.split()
             labels[stem(name)] = [position[wnid]]
-            boxes[stem(name)] = [int(corner) for corner in corners]
-    except (FileNotFoundError, KeyError, ValueError) as error:
+            x0, y0, x1, y1 = (int(corner) for corner in corners)
+            boxes[stem(name)] = [x0, y0, x1, y1]
+    except (KeyError, ValueError) as error:
         raise DataError(f"{path}: expected `<file> <wnid> <x0> <y0> <x1> <y1>` on every line, got {error!r}") from None
     return labels, boxes
 
@@ -68,7 +70,7 @@ def _names(home: Path, wnids: Sequence[str]) -> tuple[str, ...]:
     """
     if not (home / "words.txt").is_file():
         return tuple(wnids)
-    lines = (home / "words.txt").read_text(encoding="utf-8").splitlines()
+    lines = read_text(home / "words.txt").splitlines()
     words = {wnid: names.split(",")[0].strip() for wnid, _, names in (line.partition("\t") for line in lines)}
     first = [words.get(wnid, wnid) for wnid in wnids]
     counts = Counter(first)

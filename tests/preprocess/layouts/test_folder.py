@@ -1,6 +1,8 @@
 """The `folder` layout: what it lists, and what it says about mistakes."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.inspection import ids_by_split
 
 from pipeline.core.errors import DataError
@@ -71,10 +73,10 @@ def test_every_bad_row_is_named_with_its_line(folder):
     ]
     with pytest.raises(DataError) as error:
         list_folder(folder("image,labels,split\n" + "\n".join(rows) + "\n"))
-    assert str(error.value).splitlines()[0].endswith("index.csv: 5 bad rows:")
+    assert str(error.value).splitlines()[0].endswith("index.csv: 5 mistakes:")
     assert str(error.value).splitlines()[1:] == [
         "  line 3, 'images/b.jpg': label: expected a name of classes.txt, got 'dgo'; did you mean 'dog'?",
-        "  line 4, 'images/c.jpg': split: expected one of ('train', 'val', 'test'), got 'valid'",
+        "  line 4, 'images/c.jpg': split: expected one of ('train', 'val', 'test'), got 'valid'; did you mean 'val'?",
         "  line 5, '': expected the path of an image, got nothing",
         "  'images/a.jpg': image listed twice",
         "  'x/c.jpg': same image id as 'images/c.jpg'; the id is the file's stem, rename one",
@@ -93,6 +95,108 @@ def test_every_bad_row_is_named_with_its_line(folder):
 def test_a_table_of_another_form_is_refused(folder, index, message):
     with pytest.raises(DataError, match=message):
         list_folder(folder(index))
+
+
+ROWS = "images/a.jpg,cat,train\nimages/b.jpg,dog,val\nimages/c.jpg,,test\n"
+
+
+def message_of(root):
+    with pytest.raises(DataError) as error:
+        list_folder(root)
+    return str(error.value).removeprefix(f"{root}/")
+
+
+def test_no_cell_is_dropped(folder):
+    root = folder("image,labels,split\n" + ROWS + "images/d.jpg,cat,dog,train\n")
+    assert message_of(root) == (
+        "index.csv: 1 mistakes:\n  line 5: expected 3 cells, image,labels,split, got 4: "
+        "['images/d.jpg', 'cat', 'dog', 'train']; likely a comma inside a cell: labels are separated by spaces"
+    )
+
+
+def test_empty_cells_behind_the_last_column_and_missing_ones_are_no_mistake(folder):
+    manifest = list_folder(folder("image,labels,split,mask\nimages/a.jpg,cat,train,,\nimages/b.jpg,dog,val\n"))
+    assert [(record.id, record.mask) for record in manifest] == [("a", None), ("b", None)]
+
+
+def test_lines_are_counted_as_an_editor_counts_them(folder):
+    root = folder('image,labels,split\n\n"images/a\nb.jpg",cat,train\n\r\n   \nimages/b.jpg,dgo,val\n')
+    assert message_of(root).splitlines()[1].startswith("  line 7, 'images/b.jpg': label: expected a name")
+
+
+def test_one_mistake_in_many_rows_is_one_line(folder):
+    rows = "".join(f"images/{n}.jpg,cat,{split}\n" for n, split in enumerate(["valid"] * 9 + ["Test", "Test"]))
+    assert message_of(folder("image,labels,split\n" + rows)).splitlines()[1:] == [
+        "  line 2, 'images/0.jpg' and 8 more rows: split: expected one of ('train', 'val', 'test'), got 'valid'; "
+        "did you mean 'val'?",
+        "  line 11, 'images/9.jpg' and line 12, 'images/10.jpg': split: expected one of ('train', 'val', 'test'), "
+        "got 'Test'; did you mean 'test'?",
+    ]
+
+
+@pytest.mark.parametrize("joint", [";", ",", "|", "/"])
+def test_labels_that_are_joined_by_another_sign_are_told_the_right_one(folder, joint):
+    rows = f'images/a.jpg,"cat{joint}dog",train\n'
+    assert message_of(folder("image,labels,split\n" + rows)).endswith(
+        f"label: expected names of classes.txt separated by spaces, got 'cat{joint}dog'"
+    )
+
+
+@pytest.mark.parametrize("sign", [";", "\t"])
+def test_a_table_with_other_separators_is_named_as_such(folder, sign):
+    index = ("image,labels,split\n" + ROWS).replace(",", sign)
+    assert message_of(folder(index)).endswith("likely separated by semicolons or tabs: save it with commas")
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        ('image,labels,split\nimages/a.jpg,"cat,train\n', "line 2: expected comma-separated values, got unex"),
+        ("image,labels,split\nimages/a.jpg,c\0t,train\n", "line 2: expected text in UTF-8, got a NUL character"),
+        ("image,labels,split,split\na.jpg,cat,train,val\n", "missing=[], unknown=[], twice=['split']"),
+    ],
+)
+def test_damaged_tables_are_named(folder, index, message):
+    assert message in message_of(folder(index))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "found"),
+    [
+        (
+            "cp1252",
+            "line 2: expected text in UTF-8, got the byte 0xE9; likely Windows-1252, in which the line rea",
+        ),
+        ("utf-16", "expected text in UTF-8, got UTF-16; save it as UTF-8"),
+        ("utf-16-le", "line 1: expected text in UTF-8, got a NUL character; likely UTF-16 without a mark"),
+        ("utf-32", "expected text in UTF-8, got UTF-32"),
+    ],
+)
+@pytest.mark.parametrize("name", ["classes.txt", "index.csv"])
+def test_another_encoding_is_named_with_the_file(folder, name, encoding, found):
+    root = folder()
+    text = {"classes.txt": "cat\ncafé\n", "index.csv": "image,labels,split\ncafé\n"}[name]
+    (root / name).write_bytes(text.encode(encoding))
+    assert found in message_of(root)
+
+
+@pytest.mark.parametrize("twin", ["images/A.jpg", "images/caf\N{LATIN SMALL LETTER E WITH ACUTE}.jpg"])
+def test_ids_that_are_one_file_on_some_disks_are_refused(folder, twin):
+    other = {"images/A.jpg": "images/a.jpg"}.get(twin, "images/cafe\N{COMBINING ACUTE ACCENT}.jpg")
+    found = message_of(folder(f"image,labels,split\n{other},cat,train\n{twin},dog,val\n"))
+    assert "expected an image id of its own" in found
+    assert "rename one" in found
+
+
+def test_class_folders_without_an_index_are_told_what_to_write(folder):
+    root = folder()
+    (root / "index.csv").unlink()
+    (root / "cat").mkdir()
+    (root / "cat/1.jpg").write_bytes(b"")
+    assert message_of(root).endswith(
+        "found no file, but folders of images, ['cat']; likely a folder for each class: write a row for each image, "
+        "such as `cat/<name>.jpg,cat,train`"
+    )
 
 
 @pytest.mark.parametrize(
@@ -116,3 +220,20 @@ def test_bad_class_lists_are_refused(folder, classes, message):
 def test_bad_boxes_are_refused(text, message):
     with pytest.raises(ValueError, match=message):
         parse_boxes(text)
+
+
+CELLS = st.text(st.sampled_from("ab,;\"' \n\r\t.jpgcatdogtrainval0159\u00e9\0"), max_size=9)
+
+
+@given(st.lists(st.lists(CELLS, max_size=5).map(",".join), max_size=5), st.booleans(), st.binary(max_size=4))
+def test_any_index_is_read_whole_or_refused(tmp_path_factory, lines, headed, tail):
+    root = tmp_path_factory.mktemp("folder")
+    head = ["image,labels,split"] if headed else []
+    (root / "index.csv").write_bytes("\n".join([*head, *lines]).encode() + tail)
+    (root / "classes.txt").write_text("cat\ndog\n")
+    try:
+        manifest = list_folder(root)
+    except DataError as error:
+        assert str(error).startswith(f"{root}/index.csv: ")  # noqa: PT017
+    else:
+        assert len(manifest) > 0

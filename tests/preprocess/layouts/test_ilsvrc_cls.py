@@ -341,3 +341,14 @@ def test_roots_on_different_disks_keep_their_paths(tree, tmp_path, monkeypatch):
     assert manifest.root.as_posix() == "."
     assert all(record.file.is_file() for record in manifest)
     assert manifest.table["file"][0].as_py().startswith("disk/ILSVRC/Data")
+
+
+def test_val_images_sorted_into_class_folders_are_found(tree, tmp_path):
+    before = {record.id: record.file.name for record in listed(tree.source).select("val")}
+    for path in sorted(tmp_path.glob("**/ILSVRC2012_val_*.JPEG")):
+        folder = path.parent / f"n0144{int(path.stem[-2:]):04d}"
+        folder.mkdir(exist_ok=True)
+        path.rename(folder / path.name)
+    manifest = listed(tree.source)
+    assert {record.id: record.file.name for record in manifest.select("val")} == before
+    assert all(record.file.is_file() and record.file.parent.name[0] == "n" for record in manifest.select("val"))

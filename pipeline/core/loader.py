@@ -1,0 +1,89 @@
+"""Batches from processes that read images: room for them in shared memory, and what happens when a process ends.
+
+Batches pass from the reading processes through shared memory, `/dev/shm` on Linux. Where it is full (containers have
+64 MB), PyTorch waits for a batch that never comes.
+"""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import DataLoader, Dataset
+
+from pipeline.core.device import single_thread
+from pipeline.core.errors import DataError, PipelineError, SettingsError
+
+SHARED_MEMORY = Path("/dev/shm")
+PREFETCH = 2  # batches that each process prepares ahead
+WAIT = 600  # seconds for one batch; a slow disk takes seconds
+REMEDY = "more shared memory (`docker run --shm-size=8g`, or `--ipc=host`), smaller batches, fewer workers"
+
+
+def needed_memory(workers: int, batch_bytes: int) -> int:
+    """Bytes of shared memory that all batches take which are ready, and the one that is used."""
+    return (workers * PREFETCH + 1) * batch_bytes if workers else 0
+
+
+def shortage(workers: int, batch_bytes: int) -> str:
+    """What is wrong with the room in shared memory; empty if it is enough, or there is no such folder."""
+    need = needed_memory(workers, batch_bytes)
+    free = shutil.disk_usage(SHARED_MEMORY).free if need and SHARED_MEMORY.is_dir() else need
+    if need <= free:
+        return ""
+    return (
+        f"expected {need / 1e6:.1f} MB free in {SHARED_MEMORY} for {workers} x {PREFETCH} batches of "
+        f"{batch_bytes / 1e6:.1f} MB and one more, found {free / 1e6:.1f} MB; {REMEDY}, or 0, which reads without "
+        "processes"
+    )
+
+
+class BatchLoader(DataLoader[Any]):
+    """PyTorch's loader, which ends with an error that says why instead of waiting for ever.
+
+    Args:
+        dataset: what is read
+        workers: processes; 0: none
+        key: of the setting `workers`, named in errors
+        batch_bytes: of the largest batch
+        options: of PyTorch's loader
+
+    Raises:
+        SettingsError: if there is no room for the batches in shared memory
+    """
+
+    def __init__(self, dataset: Dataset[Any], *, workers: int, key: str, batch_bytes: int, **options: Any) -> None:
+        if missing := shortage(workers, batch_bytes):
+            raise SettingsError(f"{key}: {missing}")
+        self.key = key
+        if workers:
+            options |= {"timeout": WAIT, "prefetch_factor": PREFETCH, "worker_init_fn": single_thread}
+        super().__init__(dataset, num_workers=workers, **options)
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        if not self.num_workers:
+            return super().__iter__()
+        return self._guarded()
+
+    def _guarded(self) -> Iterator[Any]:
+        batches = super().__iter__()
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            except PipelineError as error:
+                raise _as_raised(error) from None
+            except RuntimeError as error:  # a process that was killed, or no batch in time
+                raise DataError(
+                    f"{self.key}: expected a batch from {self.num_workers} reading processes, got "
+                    f"{str(error).splitlines()[0]}; likely too little memory (the system ends a process), too little "
+                    f"room in {SHARED_MEMORY}, or a disk that hangs: {REMEDY}, or 0"
+                ) from error
+            yield batch
+
+
+def _as_raised(error: PipelineError) -> PipelineError:
+    """An error of a reading process with its own message, without the traceback that PyTorch puts in front."""
+    kind = type(error)
+    return kind(str(error).rpartition(f"{kind.__module__}.{kind.__qualname__}: ")[2].strip())

@@ -1,0 +1,58 @@
+"""Whether batches can be made: room in shared memory for those that processes read, and images enough in the last."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pipeline.core.errors import TrainError
+from pipeline.core.loader import shortage
+from pipeline.core.manifest import Manifest
+from pipeline.extract.load import view_bytes
+from pipeline.extract.plan import view_shapes
+from pipeline.extract.settings import ExtractSettings
+from pipeline.models.classifier import Classifier
+from pipeline.student.settings import StudentSettings
+from pipeline.train.build import make_design
+from pipeline.train.last_batch import check_last_batch, last_batch
+from pipeline.train.settings import TrainSettings
+from pipeline.train.step import set_mode
+
+SHAPE = (375, 500)  # (H, W) of most images of ILSVRC
+
+
+def batch_mistakes(found: Mapping[str, Any], manifest: Manifest | None) -> Iterator[str]:
+    """A line for each section of a track whose batches cannot be made on this machine.
+
+    Args:
+        found: sections by name; `auto` replaced where the images are known
+        manifest: the images, if they could be listed
+    """
+    train, extract, student = (found.get(name) for name in ("train", "extract", "student"))
+    if isinstance(train, TrainSettings):
+        yield from _short("train", train.workers, 3 * train.batch_size * train.resize**2)
+        if manifest is not None:
+            yield from _small(train, manifest)
+    if isinstance(extract, ExtractSettings):
+        views = view_bytes(view_shapes(SHAPE, extract, 32))
+        yield from _short("extract", extract.workers, extract.batch_size * views)
+    if isinstance(student, StudentSettings) and student.enabled:
+        yield from _short("student", student.workers, 4 * student.batch_size * student.views.size**2)
+
+
+def _short(section: str, workers: int, batch_bytes: int) -> Iterator[str]:
+    if missing := shortage(workers, batch_bytes):
+        yield f"{section}.workers: {missing}"
+
+
+def _small(settings: TrainSettings, manifest: Manifest) -> Iterator[str]:
+    """A last batch that is too small for batch norms that are trained."""
+    labels = manifest.select("train").labels()
+    images = sum(bool(row) for row in labels) if settings.loss == "single_label" else len(labels)
+    trains = settings.backbone.batch_norm == "trained" and settings.checkpoint != "held_out_loss"
+    if not images or not trains or last_batch(images, settings.batch_size) > 1:
+        return
+    classifier = Classifier(make_design(settings, len(manifest.classes)))
+    set_mode(classifier, settings)
+    try:
+        check_last_batch(classifier, classifier, images, settings.batch_size, settings.crop, "train")
+    except TrainError as error:
+        yield str(error)

@@ -1,0 +1,84 @@
+"""Names of networks, methods and files in params files: found before the first stage."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+from support.helpers import merge, recipe
+
+from pipeline.core.errors import SettingsError
+from pipeline.core.settings import write_yaml
+from pipeline.params.check import check_file, main
+from pipeline.params.networks import machine_mistakes, name_mistakes, registered_names, watch_mistakes
+
+
+def found(finder: Any, tmp_path: Path, **changes: Any) -> list[str]:
+    """The mistakes of Track 3 of the recipe after changes, below `tracks.track3`."""
+    values = merge(recipe(), {"tracks": {"track3": changes}})
+    write_yaml(tmp_path / "params.yaml", values)
+    try:
+        check_file(tmp_path / "params.yaml", [finder])
+    except SettingsError as error:
+        lines = [line.removeprefix(f"{tmp_path / 'params.yaml'}: ") for line in str(error).splitlines()]
+        return [line.removeprefix("tracks.track3.") for line in lines if line.startswith("tracks.track3.")]
+    return []
+
+
+def test_the_names_in_timms_source_are_those_that_it_lists() -> None:
+    assert registered_names() == set(timm.list_models())
+
+
+def test_the_recipe_is_right(tmp_path: Path) -> None:
+    assert found(name_mistakes, tmp_path) == []
+
+
+def test_unknown_names_of_both_networks_are_found_together(tmp_path: Path) -> None:
+    train = {"backbone": {"name": "resnet5o"}, "method": "hass"}
+    lines = found(name_mistakes, tmp_path, train=train, student={"enabled": True, "backbone": {"name": "resnet50"}})
+    assert [line.partition(":")[0] for line in lines] == [
+        "train.backbone.name", "train.method", "student.backbone.weights",
+    ]  # fmt: skip
+    assert lines[0].endswith("expected a timm model, got 'resnet5o'; did you mean 'resnet50'?")
+    assert "expected 'hub', 'file' or 'none' for 'resnet50', got 'wheel'" in lines[2]
+
+
+def test_a_student_that_is_switched_off_is_not_looked_at(tmp_path: Path) -> None:
+    assert found(name_mistakes, tmp_path, student={"enabled": False, "backbone": {"name": "none"}}) == []
+
+
+def test_an_unknown_option_of_a_method_is_found(tmp_path: Path) -> None:
+    (line,) = found(name_mistakes, tmp_path, train={"method_options": {"share": 0.5}})
+    assert line.startswith("train.method_options: expected options of 'baseline' among [], got ['share']")
+
+
+def test_files_and_devices_are_looked_for_before_the_first_stage(tmp_path: Path) -> None:
+    weights = {"backbone": {"weights": "file", "weights_from": str(tmp_path / "none.pth")}}
+    lines = found(machine_mistakes, tmp_path, train=weights, extract={"device": "cuda:7"})
+    assert lines[0] == f"train.backbone.weights_from: expected a file of weights, found none at {tmp_path}/none.pth"
+    assert lines[1].startswith("extract.device: expected auto or a device of this machine, got 'cuda:7'")
+
+
+def test_the_watched_file_is_looked_for_and_a_dead_link_named(tmp_path: Path) -> None:
+    root = tmp_path / "photos"
+    preprocess = {"watch": f"{root}/index.csv", "source": {"root": str(root)}}
+    (line,) = found(watch_mistakes, tmp_path, preprocess=preprocess)
+    assert line.endswith(f"found none at {root}/index.csv; there is no {root}: link your images there")
+    root.symlink_to(tmp_path / "nowhere")
+    (line,) = found(watch_mistakes, tmp_path, preprocess=preprocess)
+    assert line.endswith(f"{root} is a link that leads nowhere")
+    root.unlink()
+    root.mkdir()
+    (root / "index.csv").write_text("")
+    assert found(watch_mistakes, tmp_path, preprocess=preprocess) == []
+
+
+def test_the_command_names_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "params.yaml"
+    write_yaml(path, merge(recipe(), {"tracks": {"track1": {"train": {"backbone": {"name": "resnet5o"}}}}}))
+    assert main([str(path)]) == 1
+    assert f"{path}: tracks.track1.train.backbone.name: expected a timm model" in capsys.readouterr().err
+    write_yaml(path, merge(recipe(), {"tracks": {"track1": {"preprocess": {"watch": "none"}}}}))
+    assert main([str(path)]) == 0
+    assert main(["--machine", str(path)]) == 1
+    assert "tracks.track1.preprocess.watch: expected a file, found none at none" in capsys.readouterr().err
