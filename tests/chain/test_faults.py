@@ -76,9 +76,13 @@ def started(checkout: Checkout, log: Path, forced: bool = False) -> "subprocess.
         stream.write(START.encode())
         stream.flush()
         return subprocess.Popen(
-            ["dvc", "repro", *(["--force"] if forced else [])], cwd=checkout.folder, env=checkout.environment(), stdout=stream, stderr=stream,
+            ["dvc", "repro", *(["--force"] if forced else [])],
+            cwd=checkout.folder,
+            env=checkout.environment(),
+            stdout=stream,
+            stderr=stream,
             start_new_session=True,
-        )  # fmt: skip
+        )
 
 
 def stage_of(running: "subprocess.Popen[bytes]", log: Path) -> str | None:
