@@ -23,7 +23,7 @@ from pipeline.core.tracks import TRACKS
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = "import numpy, pandas"
 HELP = "import sys; from pipeline.cli import main; sys.argv = ['lid', '--help']; main()"
-IMPORTS, REPROS = 15, 7  # rounds after the first
+IMPORTS, REPROS = 15, 11  # rounds after the first
 
 
 def import_time() -> list[float]:

@@ -17,6 +17,9 @@ import torch
 from ruamel.yaml import YAML
 from support.import_graph import ORDER, ROOT, imported_files
 
+from benchmarks.page import PAGE as PERFORMANCE
+from benchmarks.page import rewrite
+from benchmarks.records import read_records
 from pipeline.core.manifest import SPLITS, from_rows
 from pipeline.models import pooling
 from pipeline.preprocess.layouts.folder import list_folder
@@ -255,6 +258,17 @@ def test_the_table_of_parameters_is_up_to_date() -> None:
     module = load("make_parameters")
     page = (ROOT / "docs/parameters.md").read_text(encoding="utf-8")
     assert page == module.make_page(), "settings or params.yaml changed: run python docs/make_parameters.py"
+
+
+def test_the_tables_of_performance_are_the_records() -> None:
+    page = PERFORMANCE.read_text(encoding="utf-8")
+    records = read_records()
+    assert page == rewrite(page, records), "results changed: run make bench ONLY=import_time"
+    assert records
+    for record in records:
+        assert f"### {record['machine']}\n" in page
+        for result in record["results"]:
+            assert f"| `{result['work']}` |" in page
 
 
 def test_every_parameter_has_a_meaning() -> None:
