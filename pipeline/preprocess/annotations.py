@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
+from xml.parsers import expat
 
 import joblib
 import numpy as np
@@ -57,21 +58,37 @@ def object_boxes(xml: bytes) -> list[Box]:
     width, height = (int(root.findtext(f"size/{side}") or 0) for side in ("width", "height"))
     boxes = []
     for node in root.iterfind("object/bndbox"):
-        x0, y0, x1, y1 = (int(float(node.findtext(side) or "")) for side in ("xmin", "ymin", "xmax", "ymax"))
+        x0, y0, x1, y1 = (_whole(node.findtext(side) or "") for side in ("xmin", "ymin", "xmax", "ymax"))
         boxes.append(
             (max(x0, 0), max(y0, 0), min(x1, width - 1) if width else x1, min(y1, height - 1) if height else y1)
         )
     return boxes
 
 
+def _whole(text: str) -> int:
+    """The whole part of a number; ValueError if it is none, or not finite."""
+    try:
+        return int(float(text))
+    except OverflowError:
+        raise ValueError(f"expected a corner in pixels, got {text!r}") from None
+
+
 def _parse(xml: bytes) -> ElementTree.Element:
     try:
+        checker = expat.ParserCreate()
+        checker.StartDoctypeDeclHandler = _refuse_doctype
+        checker.Parse(xml, True)
         root = ElementTree.fromstring(xml)
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, expat.ExpatError) as error:
         raise ValueError(f"expected an annotation in XML, got {error}; likely a truncated download") from None
     if root.tag != "annotation":
         raise ValueError(f"expected <annotation>, got <{root.tag}>")
     return root
+
+
+def _refuse_doctype(*_: object) -> None:
+    """A document type can declare entities, which expand to gigabytes or name other files; annotations have none."""
+    raise ValueError("expected an annotation in XML without a document type, got one; likely not of the official set")
 
 
 @dataclass(slots=True)
