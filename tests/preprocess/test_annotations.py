@@ -72,7 +72,7 @@ def test_boxes_are_cut_at_the_size_of_the_file():
 def test_a_corner_that_is_no_number_is_refused(corner):
     xml = annotation("f", "a", (50, 40), [("x", (1, 2, 3, 4))]).replace("<xmin>1<", f"<xmin>{corner}<")
     assert f"<xmin>{corner}<" in xml
-    with pytest.raises(ValueError, match="expected|could not convert|cannot convert"):
+    with pytest.raises(ValueError, match=r"expected|could not convert|cannot convert"):
         object_boxes(xml.encode())
 
 
