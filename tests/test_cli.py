@@ -1,5 +1,7 @@
 """The command `lid`: exit status, what stands on stdout, and help that loads no library."""
 
+import contextlib
+import io
 import json
 import os
 import re
@@ -13,12 +15,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from support.helpers import ROOT, write_png
 
 from pipeline import cli
 from pipeline.core.archives import write_zip
 from pipeline.core.errors import StoreError
+from pipeline.core.files import sha256
 from pipeline.core.images import encode_png
+from pipeline.package.record import Record, ValScore, write_record
+from pipeline.package.record import Settings as RecordedSettings
 
 _OTHER_CLASSES = "likely scores in place of class ids, or ids of another list of classes"
 OWN = ("run", "predict", "check", "score", "preflight", "report")
@@ -107,6 +114,23 @@ def test_check_of_a_good_zip(zipped: Path, tmp_path: Path, capsys: Capture) -> N
     found = json.loads(capsys.readouterr().out)
     assert (found["ok"], found["problems"], found["expected"]) == (True, [], 2)
     assert found["counts"]["largest_value"] == 9
+
+
+def test_check_says_what_made_a_zip(zipped: Path, masks: Path, capsys: Capture) -> None:
+    words = ["check", str(zipped), "--track", "track3", "--images", str(masks)]
+    record = Record(
+        "track3", "x.zip", sha256(zipped), 1, 2, "test", "2020-06-14T00:00:00+00:00", "0123456789ab", False, {},
+        RecordedSettings("f" * 64, "package:\n  split: test\n"), ValScore("peak_iou", 0.5, (0.4, 0.6), 7), (),
+    )  # fmt: skip
+    write_record(zipped.with_suffix(".json"), record)
+    assert cli.main(words) == 0
+    made = "x.zip: made 2020-06-14T00:00:00+00:00 by commit 0123456789ab, settings ffffffffffff, val peak_iou 0.5000 "
+    assert capsys.readouterr().out == f"ok: 2 images\n{made}[0.4000, 0.6000]\n"
+    assert cli.main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["record"]["settings"]["text"] == "package:\n  split: test\n"
+    zipped.with_suffix(".json").write_text("{}")
+    assert cli.main(words) == 0
+    assert "\nwarning: x.json: no record of x.zip, not compared (" in capsys.readouterr().out
 
 
 def test_check_of_a_bad_zip(zipped: Path, masks: Path, capsys: Capture) -> None:
@@ -335,3 +359,66 @@ def test_a_reader_that_stops_early_gets_no_traceback(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program], stdout=writer, stderr=subprocess.PIPE, text=True, cwd=ROOT)
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+# --- anything that people type, any bytes they hand in ----------------------------------------------------------------
+
+OPTIONS = ["--track", "--ids", "--images", "--truth", "--classes", "--json", "--partial", "--masks", "--help", "--"]
+VALUES = [
+    "track1",
+    "track2",
+    "track3",
+    "ids.txt",
+    "masks",
+    "3",
+    "-1",
+    "0",
+    "999",
+    "labels",
+    "x.zip",
+    "no.zip",
+    ".",
+    "ü",
+]
+WORDS = st.sampled_from([*OPTIONS, *VALUES, "", "a\0b"])
+
+
+def called(words: list[str]) -> tuple[int, str]:
+    """Exit status and stderr of `lid`, which must not end with a traceback."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            return cli.main(words), err.getvalue()
+        except SystemExit as stopped:
+            return int(stopped.code or 0), err.getvalue()
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(command=st.sampled_from(["check", "score"]), words=st.lists(WORDS, max_size=9))
+def test_any_words_end_with_a_status(
+    command: str, words: list[str], zipped: Path, masks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ids.txt").write_text("a\nb\n")
+    status, err = called([command, *words])
+    assert status in (0, 1, 2)
+    assert "Traceback" not in err
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    edits=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 30), st.binary(max_size=30)), min_size=1, max_size=3)
+)
+def test_any_damage_of_a_zip_ends_with_a_status(edits: list[tuple[int, int, bytes]], zipped: Path, masks: Path) -> None:
+    """Bytes replaced, inserted, cut out; what passes nevertheless can be scored."""
+    data = zipped.read_bytes()
+    for place, cut, inserted in edits:
+        data = data[:place] + inserted + data[place + cut :]
+    damaged = zipped.with_name("damaged.zip")
+    damaged.write_bytes(data)
+    words = [str(damaged), "--track", "track3"]
+    checked, err = called(["check", *words, "--images", str(masks)])
+    scored, scored_err = called(["score", *words, "--truth", str(masks)])
+    assert checked in (0, 1)
+    assert "Traceback" not in err + scored_err
+    assert (checked, scored) != (0, 1)  # the other way round is right: a zip that says nothing has a score

@@ -271,6 +271,11 @@ def test_the_tables_of_performance_are_the_records() -> None:
             assert f"| `{result['work']}` |" in page
 
 
+def test_the_tables_of_faults_are_up_to_date() -> None:
+    page = (ROOT / "docs/validator.md").read_text(encoding="utf-8")
+    assert page == load("make_validator").rewrite(page), "messages changed: run python docs/make_validator.py"
+
+
 def test_every_parameter_has_a_meaning() -> None:
     rows = re.findall(r"^\| `([\w.]+)` \| .+? \| (.*?) \|", load("make_parameters").make_page(), flags=re.MULTILINE)
     assert len(rows) > 90
@@ -285,7 +290,9 @@ def test_the_table_of_parameters_is_about_keys_that_exist() -> None:
         assert f"| `{key}` |" in page, f"docs/make_parameters.py explains {key}, which no settings class has"
 
 
-@pytest.mark.parametrize("name", ["make_parameters", "make_image", "make_results", "make_modules", "measure_spread"])
+@pytest.mark.parametrize(
+    "name", ["make_parameters", "make_image", "make_results", "make_modules", "make_validator", "measure_spread"]
+)
 def test_examples_in_the_writing_commands_run(name: str) -> None:
     assert doctest.testmod(load(name)).failed == 0
 

@@ -12,7 +12,7 @@ NOT_OF_ONE_MODULE = (
     "stages",
     "support",
 )  # no package; the whole chain; scripts; what tests share
-OF_THE_PROJECT = ("test_docs", "test_makefile", "test_mutations", "test_pipeline", "test_tree")
+OF_THE_PROJECT = ("test_docs", "test_makefile", "test_mutations", "test_pipeline", "test_security", "test_tree")
 TESTED_WITH = {  # modules without a test file of their own, and the file whose tests run them
     "evaluate/settings": "params/test_check",
     "extract/settings": "params/test_check",

@@ -32,7 +32,7 @@ Expected = Mapping[str, Size | None]  # by image id; None where the size of the 
 MOST_PROBLEMS = 20  # lines of one error; the rest is counted
 
 # everything that reading a damaged or hostile zip, or a PNG in it, has been seen to raise
-_UNREADABLE = (
+UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
     lzma.LZMAError,
@@ -121,7 +121,7 @@ def find_problems(
         if not problems:
             with zipfile.ZipFile(zip_path) as archive:
                 yield from _archive_problems(archive, expected, largest_value, contents, name)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         yield f"{name}: expected a whole zip, got a damaged one ({error}); likely a truncated upload or copy"
 
 
@@ -152,7 +152,7 @@ def _prediction_problem(
         data, problem = _read(archive, info, size)
         problem = problem or chunk_problem(data)
         pixels = None if problem else decode(data)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         return f"expected a PNG, got a member that cannot be read ({error}); likely damaged on the way"
     return problem if pixels is None else _value_problem(contents.add(pixels, image_id), largest_value)
 

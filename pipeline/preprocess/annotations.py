@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
+from xml.parsers import expat
 
 import joblib
 import numpy as np
@@ -76,12 +77,20 @@ def _pixel(box: ElementTree.Element, side: str) -> int:
 
 def _parse(xml: bytes) -> ElementTree.Element:
     try:
+        checker = expat.ParserCreate()
+        checker.StartDoctypeDeclHandler = _refuse_doctype
+        checker.Parse(xml, True)
         root = ElementTree.fromstring(xml)
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, expat.ExpatError) as error:
         raise ValueError(f"expected an annotation in XML, got {error}; likely a truncated download") from None
     if root.tag != "annotation":
         raise ValueError(f"expected <annotation>, got <{root.tag}>")
     return root
+
+
+def _refuse_doctype(*_: object) -> None:
+    """A document type can declare entities, which expand to gigabytes or name other files; annotations have none."""
+    raise ValueError("expected an annotation in XML without a document type, got one; likely not of the official set")
 
 
 @dataclass(slots=True)

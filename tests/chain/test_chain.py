@@ -189,7 +189,8 @@ def test_a_key_of_the_student_reruns_nothing_before_it(finished: Checkout) -> No
 def test_a_bound_of_targets_reruns_what_knows_which_pixels_count(finished: Checkout) -> None:
     """`evaluate` reads it for its own sake, also where there is no student whose pseudo labels it could score."""
     finished.set("track3.student.targets.low", 0.25)
-    assert finished.repro() == {f"{stage}@track3" for stage in ("student", "evaluate", "package", "report")}
+    # not package: the numbers are the same, so metrics.json is
+    assert finished.repro() == {"student@track3", "evaluate@track3", "report@track3"}
     assert "pseudo_labels" not in json.loads(finished.file("reports/track3/metrics.json").read_text())
     finished.set("track3.student.targets.low", 0.5)
     assert finished.repro() == set()

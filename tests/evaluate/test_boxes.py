@@ -296,3 +296,20 @@ def test_states_of_other_levels_do_not_merge():
 def test_nothing_is_computed_without_images():
     with pytest.raises(ScoreError, match=r"^expected images with boxes, got none; likely an empty id list$"):
         BoxAccuracy(DELTAS).compute()
+
+
+def test_hits_of_each_image_add_up_to_the_counts():
+    """Whatever the order of the images and of the states that they come from."""
+    random, states = np.random.default_rng(0), [BoxAccuracy(DELTAS), BoxAccuracy(DELTAS)]
+    for number in range(7):
+        score = random.integers(0, 256, (6, 9)).astype(np.uint8)
+        states[number % 2].accumulate(score, [(1, 1, 5, 4)], f"n{(5 * number) % 7}", None)
+    states[0].merge(states[1])
+    hits = states[0].image_hits()
+    assert hits.shape == (7, 4, 256)
+    assert hits.dtype == np.bool_
+    np.testing.assert_array_equal(hits[:, 0].sum(axis=0), states[0].largest)
+    np.testing.assert_array_equal(hits[:, 1:].sum(axis=0), states[0].any)
+    alone = BoxAccuracy(DELTAS)
+    alone.accumulate(np.full((6, 9), 7, np.uint8), [(0, 0, 8, 5)], "a", None)
+    assert alone.image_hits()[0].sum(axis=1).tolist() == [8, 8, 8, 8]  # right at 0..7

@@ -12,6 +12,7 @@ from pipeline.evaluate import intervals as module
 from pipeline.evaluate.intervals import (
     PairedIntervals,
     as_list,
+    box_accuracy_score,
     draw_weights,
     interval,
     mean_iou_score,
@@ -296,3 +297,13 @@ def test_intervals_hold_the_score_of_the_population_about_as_often_as_they_say(p
         low, high = interval(score_of(drawn), DRAWN, resamples=300)
         held += low <= true <= high
     assert 0.88 <= held / TIMES <= 0.99
+
+
+def test_box_accuracy_equals_a_loop_over_resamples():
+    hits = np.random.default_rng(0).random((5, 3, 256)) < 0.3
+    weights = draw_weights(5, 20, np.random.default_rng(1))
+    found = box_accuracy_score(hits)(weights)
+    for row, score in zip(weights, found, strict=True):
+        drawn = hits[np.repeat(np.arange(5), row)]
+        best = [max(drawn[:, level, t].mean() for t in range(256)) for level in range(3)]
+        assert score == pytest.approx(np.mean(best))

@@ -47,9 +47,33 @@ def test_what_is_no_annotation_is_refused(xml):
         object_names(xml)
 
 
+NAMED = '<annotation><object id="1"><name>{}</name></object></annotation>'
+NESTED = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10 if n else "ha"}">' for n in range(10))
+LAUGHS = f"<!DOCTYPE annotation [{NESTED}]>{NAMED.format('&l9;')}"
+OUTSIDE = f'<!DOCTYPE annotation [<!ENTITY file SYSTEM "file:///etc/passwd">]>{NAMED.format("&file;")}'
+PARAMETER = f'<!DOCTYPE annotation SYSTEM "http://localhost/x.dtd">{NAMED.format("a")}'
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("xml", [LAUGHS, OUTSIDE, PARAMETER], ids=["nested entities", "a file", "a document type"])
+def test_entities_are_not_expanded(xml: str, encoding: str) -> None:
+    data = xml.encode(encoding)
+    for read in (object_names, object_boxes):
+        with pytest.raises(ValueError, match="without a document type"):
+            read(data)
+
+
 def test_boxes_are_cut_at_the_size_of_the_file():
     xml = annotation("f", "a", (50, 40), [("x", (0, 0, 50, 40)), ("y", (3, 4, 5, 6))])
     assert object_boxes(xml.encode()) == [(0, 0, 49, 39), (3, 4, 5, 6)]
+
+
+@pytest.mark.parametrize("corner", ["", "left", "nan", "inf", "-1e999"])
+def test_a_corner_that_is_no_number_is_refused(corner):
+    xml = annotation("f", "a", (50, 40), [("x", (1, 2, 3, 4))]).replace("<xmin>1<", f"<xmin>{corner}<")
+    assert f"<xmin>{corner}<" in xml
+    with pytest.raises(ValueError, match=r"expected|could not convert|cannot convert"):
+        object_boxes(xml.encode())
 
 
 def test_a_missing_file_of_boxes_is_named(tmp_path):

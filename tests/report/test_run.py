@@ -50,6 +50,30 @@ def test_the_page_is_well_formed_and_loads_nothing(results: Results) -> None:
     assert not re.search(r"https?:|//www|url\(|@import", re.sub(r"data:image/jpeg;base64,[\w+/=]+", "", page))
 
 
+EVIL = "<script>alert('x')</script>"
+
+
+def test_names_and_labels_are_shown_and_not_run(results: Results) -> None:
+    """Of classes, images, settings and notes: whatever a data set or a params file calls them."""
+    rename = dict(zip(results.manifest.classes, (EVIL, '"><img src=x onerror=alert(1)>', "{{ 7 * 7 }}"), strict=True))
+    table = [{key: rename.get(str(value), value) for key, value in row.items()} for row in results.table]
+    counts = {**results.counts, "train": {"device": EVIL, "best": {"epoch": 2}}}
+    evil = dataclasses.replace(
+        results,
+        manifest=dataclasses.replace(results.manifest, classes=tuple(rename.values())),
+        metrics={**results.metrics, "note": EVIL, "advice": [EVIL]},
+        table=table,
+        counts=counts,
+        params={**results.params, "preprocess": {"source": {"root": EVIL}}},
+    )
+    page = render(evil, SETTINGS)
+    assert {"script", "iframe"}.isdisjoint(_Tags(page).seen)
+    assert all(reference.startswith("data:image/jpeg;base64,") for reference in _Tags(page).references)
+    assert "&lt;script&gt;" in page
+    assert _Tags(page).seen.count("img") == _Tags(render(results, SETTINGS)).seen.count("img")
+    assert "{{ 7 * 7 }}" in page
+
+
 def test_the_page_holds_the_numbers(results: Results) -> None:
     page = render(results, SETTINGS)
     shown = (

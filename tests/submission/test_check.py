@@ -1,6 +1,7 @@
 """A zip against ids, against images, and against both: the rules are those of the validator."""
 
 import struct
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -139,6 +140,19 @@ def test_each_fault_is_named_with_its_file_and_its_cause(fault: Fault, tmp_path:
 
 def test_there_are_many_kinds_of_fault() -> None:
     assert len({fault.name for fault in (*FAULTS, *AGAINST_TRUTH)}) == len(FAULTS) + len(AGAINST_TRUTH) >= 60
+
+
+def test_memory_holds_one_prediction_whatever_their_number(tmp_path: Path) -> None:
+    noise = encode_png(np.random.default_rng(0).integers(0, 256, (150, 200)).astype(np.uint8))  # 30 kB
+    peaks = []
+    for count in (40, 240):
+        ids = [f"{number:03d}" for number in range(count)]
+        write_zip(tmp_path / "x.zip", [(f"{image_id}.png", noise) for image_id in ids])
+        tracemalloc.start()
+        assert check_submission(tmp_path / "x.zip", "track3", ids=ids) == []
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] - peaks[0] < 200 * 4000  # of each image only its entry in the list of members stays
 
 
 # --- folders of images ------------------------------------------------------------------------------------------------

@@ -80,7 +80,7 @@ def save(members: Iterable[tuple[str, bytes]], compression: int = zipfile.ZIP_DE
         with warnings.catch_warnings(), zipfile.ZipFile(path, "w", compression) as archive:
             warnings.simplefilter("ignore", UserWarning)  # of names that occur twice
             for name, data in members:
-                archive.writestr(name, data)
+                archive.writestr(zipfile.ZipInfo(name), data, compression)  # without the clock: the same bytes again
 
     return make
 
