@@ -11,7 +11,7 @@ NOT_OF_ONE_MODULE = (
     "chain",
     "stages",
     "support",
-)  # no package; the whole chain; scripts; what tests share
+)  # no package, the whole chain, scripts, shared
 OF_THE_PROJECT = ("test_docs", "test_makefile", "test_mutations", "test_pipeline", "test_security", "test_tree")
 TESTED_WITH = {  # modules without a test file of their own, and the file whose tests run them
     "evaluate/settings": "params/test_check",
