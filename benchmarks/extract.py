@@ -143,7 +143,7 @@ def extract_fp32() -> list[float]:
 def _bench(folder: Path, backbone: str, pooling: str, **changes: object) -> Bench:
     hardware = choose_hardware("auto", "auto", learning=False)
     is_cuda = hardware.device.type == "cuda"
-    manifest = _render(folder, 1024 if is_cuda else 32)
+    manifest = _render(folder, 2048 if is_cuda else 64)
     settings = replace(
         load_settled(ExtractSettings, "track3", "extract", RECIPE, manifest),
         workers=(os.cpu_count() or 1) if is_cuda else 0,
