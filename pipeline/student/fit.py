@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader
@@ -20,7 +21,7 @@ from pipeline.core.truth import IGNORE_INDEX
 from pipeline.student.network import STRIDE, StudentNetwork
 from pipeline.student.settings import StudentSettings
 from pipeline.student.targets import IGNORED, label_cells, score_cells
-from pipeline.student.views import Item, PairDataset
+from pipeline.student.views import Item, PairDataset, TargetDataset
 from pipeline.train.observers import Observer, ProgressBar
 from pipeline.train.step import Batch
 from pipeline.train.trainer import Task, Trainer, Training
@@ -62,15 +63,19 @@ def fit_student(
     settings: StudentSettings,
     hardware: Hardware,
     loggers: Sequence[Observer] = (),
+    features: Sequence[Tensor] = (),
 ) -> Training:
     """Train decoder, head and, where it is not frozen, the backbone; the network has the weights of the last epoch.
+
+    Args:
+        features: of the views, as `keep_views` has them, where they have been computed before
 
     Raises:
         TrainError: if the loss is no longer a finite number
     """
     is_label, images = network.design.outputs > 1, len(dataset(0))
     network.backbone.requires_grad_(settings.backbone.trained)
-    kept = keep_views(network, dataset, settings, hardware) if settings.keeps_features else None
+    kept = keep_views(network, dataset, settings, hardware, features) if settings.keeps_features else None
     loss = label_loss if is_label else score_loss
 
     def batches(epoch: int, start: int) -> Iterator[Batch]:
@@ -118,13 +123,23 @@ def make_cells(targets: Tensor, is_label: bool, settings: StudentSettings) -> Te
 
 @torch.inference_mode()
 def keep_views(
-    network: StudentNetwork, dataset: MakeDataset, settings: StudentSettings, hardware: Hardware
+    network: StudentNetwork,
+    dataset: MakeDataset,
+    settings: StudentSettings,
+    hardware: Hardware,
+    features: Sequence[Tensor] = (),
 ) -> KeptViews:
-    """Run the backbone once over all views."""
+    """Run the backbone once over all views.
+
+    Args:
+        features: of the same views and weights, where they have been computed before; then only targets are read
+    """
     is_label, images = network.design.outputs > 1, len(dataset(0))
+    if features:
+        return KeptViews(features, keep_targets(dataset, is_label, settings))
     total = settings.views.count * images
     network.eval()
-    features: list[Tensor] = []
+    levels_kept: list[Tensor] = []
     targets: Tensor | None = None
     with tqdm(total=total, desc="student, features", unit="view") as bar:
         for view in range(settings.views.count):
@@ -134,16 +149,32 @@ def keep_views(
                     levels = network.features(inputs.to(hardware.device, non_blocking=True))
                 cells = make_cells(labels, is_label, settings)
                 if targets is None:  # filled batch by batch: stacking a list would need twice the memory
-                    features = [_room(total, level.to("cpu", torch.bfloat16)) for level in levels]
+                    levels_kept = [_room(total, level.to("cpu", torch.bfloat16)) for level in levels]
                     targets = _room(total, cells)
                 rows = slice(first, first + len(inputs))
-                for kept, level in zip(features, levels, strict=True):
+                for kept, level in zip(levels_kept, levels, strict=True):
                     kept[rows] = level.to("cpu", torch.bfloat16)
                 targets[rows] = cells
                 first += len(inputs)
                 bar.update(len(inputs))
     assert targets is not None
-    return KeptViews(features, targets)
+    return KeptViews(levels_kept, targets)
+
+
+def keep_targets(dataset: MakeDataset, is_label: bool, settings: StudentSettings) -> Tensor:
+    """The targets of all views, view by view. Shape: (V * N, S / 4, S / 4)"""
+    found = []
+    for view in range(settings.views.count):
+        loader = DataLoader(
+            TargetDataset(dataset(view)),
+            batch_size=settings.batch_size,
+            num_workers=settings.workers,
+            collate_fn=_stack,
+            worker_init_fn=single_thread,
+            generator=torch.Generator(),  # as in `load_pairs`
+        )
+        found += [make_cells(targets, is_label, settings) for targets in loader]
+    return torch.cat(found)
 
 
 def view_bytes(network: StudentNetwork, settings: StudentSettings) -> int:
@@ -180,6 +211,10 @@ def load_pairs(
 def _collate(items: Sequence[Item]) -> Batch:
     images = torch.from_numpy(np.stack([image for image, _, _ in items])).permute(0, 3, 1, 2)
     return images, torch.from_numpy(np.stack([target for _, target, _ in items]))
+
+
+def _stack(targets: Sequence[NDArray[np.uint8]]) -> Tensor:
+    return torch.from_numpy(np.stack(targets))
 
 
 def score_loss(logits: Tensor, targets: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from typing import Any
 import joblib
 import pandas as pd
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from pipeline.core.device import Hardware, choose_hardware
@@ -25,7 +26,7 @@ from pipeline.core.tracks import Track
 from pipeline.extract.plan import Job
 from pipeline.models.backbones import normalization_of
 from pipeline.models.weights import load_weights
-from pipeline.student.fit import fit_student
+from pipeline.student.fit import fit_student, keep_views
 from pipeline.student.network import StudentDesign, StudentNetwork, save_student
 from pipeline.student.predict import as_probabilities, make_job, predict_jobs
 from pipeline.student.refine import Probabilities, refine_file
@@ -105,7 +106,8 @@ def student(
     network = new_network(settings, outputs, hardware)
     check_size(network, classifier, limit)
     source = TargetSource(refined, images, settings, is_label=outputs > 1)
-    teacher, facts = _first_teacher(manifest, network, source, paths, rule, hardware)
+    features = _shared_features(network, source, hardware)
+    teacher, facts = _first_teacher(manifest, network, source, paths, rule, hardware, features)
     trainings = list[Training]()
     for number in range(settings.rounds):
         if number:
@@ -113,7 +115,7 @@ def student(
             _predict_split(manifest, "train", network, paths.maps, scratch, settings, hardware, images)
             teacher, network = Store(scratch), new_network(settings, outputs, hardware)
         source = replace(source, teacher=teacher)
-        trainings.append(fit_student(network, source.dataset, settings, hardware))
+        trainings.append(fit_student(network, source.dataset, settings, hardware, features=features))
     save_student(network, paths.model)
     write_history(paths.history, trainings)
     counts = {
@@ -123,6 +125,17 @@ def student(
     return {**_describe(track, source, network, trainings[-1], sum(counts.values()), hardware), **facts}
 
 
+def _shared_features(network: StudentNetwork, source: "TargetSource", hardware: Hardware) -> Sequence[Tensor]:
+    """The features of all views, where they are kept and more than one training learns on them; else none.
+
+    The backbone is frozen and starts from the same weights in every training, and views do not depend on targets.
+    """
+    settings = source.settings
+    if not settings.keeps_features or not (settings.random_walk.enabled or settings.rounds > 1):
+        return ()
+    return keep_views(network, source.dataset, settings, hardware).features
+
+
 def _first_teacher(
     manifest: Manifest,
     network: StudentNetwork,
@@ -130,6 +143,7 @@ def _first_teacher(
     paths: Paths,
     rule: ScoreRule | None,
     hardware: Hardware,
+    features: Sequence[Tensor],
 ) -> tuple[Store, dict[str, Any]]:
     """The store that the first round learns from, and what the report says of the random walk, if there is one.
 
@@ -141,7 +155,7 @@ def _first_teacher(
         return source.teacher, {}
     assert rule is not None  # the stage script reads it
     settings = walk_settings(source.settings)
-    net, training = fit_affinity(network, source.dataset, settings, hardware)
+    net, training = fit_affinity(network, source.dataset, settings, hardware, features)
     predict = Walker(network, net, Store(paths.maps), rule, settings, hardware).predict
     ids = sorted(source.images.ids)
     _write_split(manifest, "train", ids, predict, paths.walked, settings, class_agnostic=not source.is_label)

@@ -65,18 +65,23 @@ def walk_settings(settings: StudentSettings) -> StudentSettings:
 
 
 def fit_affinity(
-    network: StudentNetwork, dataset: MakeDataset, settings: StudentSettings, hardware: Hardware
+    network: StudentNetwork,
+    dataset: MakeDataset,
+    settings: StudentSettings,
+    hardware: Hardware,
+    features: Sequence[Tensor] = (),
 ) -> tuple[AffinityNet, Training]:
     """Train an affinity net on the features of the network's backbone, which stays as it is.
 
     Args:
         settings: of `walk_settings`
+        features: of the views, as `keep_views` has them, where they have been computed before
 
     Raises:
         TrainError: if the loss is no longer a finite number
     """
     images, options = len(dataset(0)), settings.random_walk
-    kept = keep_views(network, dataset, settings, hardware)
+    kept = keep_views(network, dataset, settings, hardware, features)
     torch.manual_seed(settings.seed)
     net = AffinityNet([level.shape[1] for level in kept.features], options.width).to(hardware.device)
 
