@@ -16,7 +16,8 @@ from tempfile import TemporaryDirectory
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from benchmarks.skipped import Skipped
 from pipeline.core.auto import load_settled
@@ -85,6 +86,19 @@ class Bench:
         return images.to(self.hardware.device)
 
 
+class WholeBatches(nn.Module):
+    """The classifier without its division of batches, which hooks of a library would take for batches."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (N, 3, H, W), uint8 RGB, to logits (N, K)."""
+        own = self.classifier
+        return own.logits(functional.relu(own.backbone(normalize(images, own.mean, own.std))))
+
+
 def extract_forward() -> list[float]:
     """The stage beside the network on prepared images: normalized, on the device, as many and of as many views."""
     with TemporaryDirectory(prefix="bench-images-") as folder:
@@ -98,11 +112,12 @@ def extract_torchcam() -> list[float]:
     from torchcam.methods import CAM
 
     def theirs(bench: Bench) -> None:
-        with CAM(bench.classifier, bench.classifier.backbone, bench.classifier.head) as method:
+        network = WholeBatches(bench.classifier)
+        with CAM(network, network.classifier.backbone, network.classifier.head) as method:
             for files in bench.batches():
                 with torch.inference_mode():
-                    logits = bench.classifier(bench.inputs(files, SIDE))
-                for classes in _most_probable(logits):
+                    logits = network(bench.inputs(files, SIDE))
+                for classes in logits.topk(WANTED, dim=1).indices.T.tolist():
                     method(classes, logits)
 
     return _beside_library(theirs)
@@ -114,12 +129,12 @@ def extract_gradcam() -> list[float]:
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
     def theirs(bench: Bench) -> None:
-        with GradCAM(bench.classifier, [bench.classifier.backbone]) as method:
+        network = WholeBatches(bench.classifier)
+        with GradCAM(network, [network.classifier.backbone]) as method:
             for files in bench.batches():
                 images = bench.inputs(files, SIDE)
-                with torch.inference_mode():
-                    logits = bench.classifier(images)
-                for classes in _most_probable(logits):
+                method(images, None)  # of the most probable class
+                for classes in method.outputs.topk(WANTED, dim=1).indices.T.tolist()[1:]:
                     method(images, [ClassifierOutputTarget(one) for one in classes])
 
     return _beside_library(theirs)
@@ -143,7 +158,7 @@ def extract_fp32() -> list[float]:
 def _bench(folder: Path, backbone: str, pooling: str, **changes: object) -> Bench:
     hardware = choose_hardware("auto", "auto", learning=False)
     is_cuda = hardware.device.type == "cuda"
-    manifest = _render(folder, 1024 if is_cuda else 32)
+    manifest = _render(folder, 2048 if is_cuda else 64)
     settings = replace(
         load_settled(ExtractSettings, "track3", "extract", RECIPE, manifest),
         workers=(os.cpu_count() or 1) if is_cuda else 0,
@@ -201,12 +216,6 @@ def _beside_library(theirs: Callable[[Bench], None]) -> list[float]:
             min_probability=0.0, negative_weights="keep",
         )  # fmt: skip
         return _ratios(bench.stage, lambda: bench.rate(partial(theirs, bench)))
-
-
-def _most_probable(logits: Tensor) -> list[list[int]]:
-    """The most probable class of each image, then the second one, and so on."""
-    ranked: list[list[int]] = logits.topk(WANTED, dim=1).indices.T.tolist()
-    return ranked
 
 
 def _assert_alike(found: Store, expected: Store) -> None:

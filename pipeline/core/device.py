@@ -25,6 +25,11 @@ class Hardware:
         present."""
         return self.device.type == "cuda"
 
+    @property
+    def wants_full_batches(self) -> bool:
+        """Whether a batch of a new size costs more than a full one: a GPU chooses its kernels anew, for a second."""
+        return self.device.type == "cuda"
+
     def autocast(self) -> AbstractContextManager[None]:
         """The context in which the backbone runs."""
         dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16

@@ -17,7 +17,7 @@ from pipeline.core.manifest import Manifest, Record
 from pipeline.core.store import Arrays, divide, finish, write_shard
 from pipeline.core.tracks import Track
 from pipeline.extract.network import cell_offset
-from pipeline.extract.plan import view_shape
+from pipeline.extract.plan import view_shapes
 from pipeline.extract.settings import ExtractSettings
 from pipeline.models.classifier import Classifier
 
@@ -66,9 +66,7 @@ def choose_sample(val: Manifest, most: int, track: Track) -> Sequence[Record]:
 @torch.inference_mode()
 def _arrays(record: Record, classifier: Classifier, settings: ExtractSettings, hardware: Hardware) -> Arrays:
     image = read_rgb(record.file)
-    shape = view_shape(
-        (image.shape[0], image.shape[1]), settings.sizes[0], settings.resize, classifier.design.output_stride
-    )
+    shape = view_shapes((image.shape[0], image.shape[1]), settings, classifier.design.output_stride)[0]
     images = torch.from_numpy(resize_image(image, shape)).permute(2, 0, 1)[None].to(hardware.device)
     with hardware.autocast():
         features = classifier.features(images)

@@ -46,12 +46,24 @@ def compute_views(
     classifier: Classifier, scales: Sequence[Tensor], settings: ExtractSettings, hardware: Hardware
 ) -> list[View]:
     """Features of a batch at every size, mirrored ones too where the settings want them."""
+    count = len(scales[0])
+    full = max(settings.batch_size, count) if hardware.wants_full_batches else count
     with hardware.autocast():  # once for all views: on leaving it, the weights in half precision are forgotten
         return [
-            (classifier.features(images.flip(3) if mirrored else images), mirrored)
-            for images in (scale.to(hardware.device, non_blocking=True) for scale in scales)
+            (classifier.features(images.flip(3) if mirrored else images)[:count], mirrored)
+            for images in (fill_up(scale.to(hardware.device, non_blocking=True), full) for scale in scales)
             for mirrored in ((False, True) if settings.flip else (False,))
         ]
+
+
+def fill_up(images: Tensor, count: int) -> Tensor:
+    """`count` images: these, and the last one again and again. Shape: (N, …) to (count, …)
+
+    >>> fill_up(torch.tensor([[1], [2]]), 4).T
+    tensor([[1, 2, 2, 2]])
+    """
+    missing = count - len(images)
+    return torch.cat([images, images[-1:].expand(missing, *images.shape[1:])]) if missing else images
 
 
 @torch.inference_mode()

@@ -10,6 +10,7 @@ from functools import cache, partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
@@ -21,7 +22,7 @@ from pipeline.core.truth import IGNORE_INDEX
 from pipeline.student.network import STRIDE, StudentNetwork
 from pipeline.student.settings import StudentSettings
 from pipeline.student.targets import IGNORED, label_cells, score_cells
-from pipeline.student.views import Item, PairDataset
+from pipeline.student.views import Item, PairDataset, TargetDataset
 from pipeline.train.checkpoints import checkpoints_of
 from pipeline.train.last_batch import check_last_batch
 from pipeline.train.observers import Observer, ProgressBar
@@ -30,6 +31,7 @@ from pipeline.train.step import Batch
 from pipeline.train.trainer import Task, Trainer, Training
 
 MakeDataset = Callable[[int], PairDataset]  # the views of an epoch
+MakeFeatures = Callable[[], Sequence[Tensor]]  # of all views, as `keep_features` has them
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +68,14 @@ def fit_student(
     settings: StudentSettings,
     hardware: Hardware,
     loggers: Sequence[Observer] = (),
+    features: MakeFeatures | None = None,
     scratch: Scratch | None = None,
     name: str = "student",
 ) -> Training:
     """Train decoder, head and, where it is not frozen, the backbone; the network has the weights of the last epoch.
 
     Args:
+        features: makes those of the views, if other trainings have them too; None: this one makes its own
         scratch: where the training keeps its states, and goes on if it was stopped; None: nowhere
         name: of the training there
 
@@ -83,7 +87,7 @@ def fit_student(
     set_mode(network, settings)
     check_last_batch(network, network, images, settings.batch_size, settings.views.size, "student")
     keeps = settings.keeps_features
-    views = cache(partial(keep_views, network, dataset, settings, hardware, scratch, name))
+    views = cache(partial(keep_views, network, dataset, settings, hardware, features))
     loss = label_loss if is_label else score_loss
 
     def batches(epoch: int, start: int) -> Iterator[Batch]:
@@ -139,23 +143,59 @@ def keep_views(
     dataset: MakeDataset,
     settings: StudentSettings,
     hardware: Hardware,
-    scratch: Scratch | None = None,
-    name: str = "student",
+    features: MakeFeatures | None = None,
 ) -> KeptViews:
-    """Run the backbone once over all views; what an interval of the scratch folder has filled is kept there."""
-    is_label, images = network.design.outputs > 1, len(dataset(0))
-    rows = RowTensors(settings.views.count * images, scratch, f"{name}-features")
+    """Features and targets of all views.
+
+    Args:
+        features: makes those of the same views and weights, if there are some already; then only targets are read
+    """
+    made = features() if features else keep_features(network, dataset, settings, hardware)
+    return KeptViews(made, keep_targets(dataset, network.design.outputs > 1, settings))
+
+
+@torch.inference_mode()
+def keep_features(
+    network: StudentNetwork,
+    dataset: MakeDataset,
+    settings: StudentSettings,
+    hardware: Hardware,
+    scratch: Scratch | None = None,
+) -> list[Tensor]:
+    """Run the backbone once over all views; what an interval of the scratch folder has filled is kept there.
+
+    Returns:
+        of each stride, view by view. Shape: (V * N, C, h, w) each, bfloat16
+    """
+    images = len(dataset(0))
+    rows = RowTensors(settings.views.count * images, scratch, "features")
     network.eval()
     with tqdm(total=rows.total, initial=rows.filled, desc="student, features", unit="view") as bar:
         for view in range(settings.views.count):
             order = range(images)[max(0, rows.filled - view * images) :]
-            for inputs, labels in load_pairs(dataset(view), order, settings, hardware):
+            for inputs, _ in load_pairs(dataset(view), order, settings, hardware):
                 with hardware.autocast():
                     levels = network.features(inputs.to(hardware.device, non_blocking=True))
-                features = [level.to("cpu", torch.bfloat16) for level in levels]
-                rows.add([*features, make_cells(labels, is_label, settings)])
+                rows.add([level.to("cpu", torch.bfloat16) for level in levels])
                 bar.update(len(inputs))
-    return KeptViews(rows.tensors[:-1], rows.tensors[-1])
+    return rows.tensors
+
+
+def keep_targets(dataset: MakeDataset, is_label: bool, settings: StudentSettings) -> Tensor:
+    """The targets of all views, view by view. Shape: (V * N, S / 4, S / 4)"""
+    found = []
+    for view in range(settings.views.count):
+        loader = BatchLoader(
+            TargetDataset(dataset(view)),
+            workers=settings.workers,
+            key="student.workers",
+            batch_bytes=settings.batch_size * settings.views.size**2,
+            batch_size=settings.batch_size,
+            collate_fn=_stack,
+            generator=torch.Generator(),  # as in `load_pairs`
+        )
+        found += [make_cells(targets, is_label, settings) for targets in loader]
+    return torch.cat(found)
 
 
 def view_bytes(network: StudentNetwork, settings: StudentSettings) -> int:
@@ -187,6 +227,10 @@ def load_pairs(
 def _collate(items: Sequence[Item]) -> Batch:
     images = torch.from_numpy(np.stack([image for image, _, _ in items])).permute(0, 3, 1, 2)
     return images, torch.from_numpy(np.stack([target for _, target, _ in items]))
+
+
+def _stack(targets: Sequence[NDArray[np.uint8]]) -> Tensor:
+    return torch.from_numpy(np.stack(targets))
 
 
 def score_loss(logits: Tensor, targets: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ switched off its stores are empty, and the refined maps are the predictions of t
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from pipeline.core.tracks import Track
 from pipeline.extract.plan import Job
 from pipeline.models.backbones import normalization_of
 from pipeline.models.weights import load_weights
-from pipeline.student.fit import fit_student
+from pipeline.student.fit import MakeFeatures, fit_student, keep_features
 from pipeline.student.network import StudentDesign, StudentNetwork, save_student
 from pipeline.student.outs import HISTORY, Paths, about_classes, leave_empty
 from pipeline.student.predict import as_probabilities, make_job, predict_jobs
@@ -75,7 +75,8 @@ def student(
     network = new_network(settings, outputs, hardware)
     check_size(network, classifier, limit)
     source = TargetSource(refined, images, settings, is_label=outputs > 1)
-    teacher, facts = _first_teacher(manifest, network, source, paths, rule, hardware, scratch)
+    features = _shared_features(network, source, hardware, scratch)
+    teacher, facts = _first_teacher(manifest, network, source, paths, rule, hardware, features, scratch)
     trainings = list[Training]()
     for number in range(settings.rounds):
         if number:
@@ -83,8 +84,18 @@ def student(
             _predict_split(manifest, "train", network, paths.maps, round_before, settings, hardware, scratch, images)
             teacher, network = Store(round_before), new_network(settings, outputs, hardware)
         source = replace(source, teacher=teacher)
-        name = f"student-{number + 1}"
-        trainings.append(fit_student(network, source.dataset, settings, hardware, scratch=scratch, name=name))
+        trainings.append(
+            fit_student(
+                network,
+                source.dataset,
+                settings,
+                hardware,
+                features=features,
+                scratch=scratch,
+                name=f"student-{number + 1}",
+            )
+        )
+    del features  # gigabytes
     save_student(network, paths.model)
     write_history(paths.history, trainings)
     counts = {
@@ -94,6 +105,19 @@ def student(
     return {**_describe(track, source, network, trainings[-1], sum(counts.values()), hardware), **facts}
 
 
+def _shared_features(
+    network: StudentNetwork, source: "TargetSource", hardware: Hardware, scratch: Scratch
+) -> MakeFeatures | None:
+    """Makes the features of all views when a training first asks for them, where they are kept.
+
+    Every training shares them: the backbone is frozen and starts from the same weights, and views do not depend on
+    targets. Trainings that an earlier run has finished need none.
+    """
+    if not source.settings.keeps_features:
+        return None
+    return cache(partial(keep_features, network, source.dataset, source.settings, hardware, scratch))
+
+
 def _first_teacher(
     manifest: Manifest,
     network: StudentNetwork,
@@ -101,6 +125,7 @@ def _first_teacher(
     paths: Paths,
     rule: ScoreRule | None,
     hardware: Hardware,
+    features: MakeFeatures | None,
     scratch: Scratch,
 ) -> tuple[Store, dict[str, Any]]:
     """The store that the first round learns from, and what the report says of the random walk, if there is one.
@@ -113,7 +138,7 @@ def _first_teacher(
         return source.teacher, {}
     assert rule is not None  # the stage script reads it
     settings = walk_settings(source.settings)
-    net, training = fit_affinity(network, source.dataset, settings, hardware, scratch)
+    net, training = fit_affinity(network, source.dataset, settings, hardware, features, scratch)
     predict = Walker(network, net, Store(paths.maps), rule, settings, hardware).predict
     ids = sorted(source.images.ids)
     _write_split(manifest, "train", ids, predict, paths.walked, settings, scratch, class_agnostic=not source.is_label)

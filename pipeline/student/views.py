@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -43,9 +45,41 @@ class PairDataset(Dataset[Item]):
         return len(self.files)
 
     def __getitem__(self, position: int) -> Item:
-        random = np.random.default_rng((self.seed, self.epoch, position))
         pair = read_rgb(self.files[position]), self.target(position)
-        return (*random_pair(*pair, self.is_label, self.settings, random), position)
+        return (*random_pair(*pair, self.is_label, self.settings, self._random(position)), position)
+
+    def target_view(self, position: int) -> Pixels:
+        """The target of a view alone; its image is not read. Shape: (S, S)"""
+        return random_target(self.target(position), self.is_label, self.settings, self._random(position))
+
+    def _random(self, position: int) -> np.random.Generator:
+        return np.random.default_rng((self.seed, self.epoch, position))
+
+
+class TargetDataset(Dataset[Pixels]):
+    """The targets of views without their images, by position."""
+
+    def __init__(self, pairs: PairDataset) -> None:
+        self.pairs = pairs
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, position: int) -> Pixels:
+        return self.pairs.target_view(position)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A rectangle of an image, and whether it is mirrored."""
+
+    part: tuple[slice, slice]
+    mirrored: bool
+
+    def of(self, pixels: Pixels, resized: Callable[[Pixels], Pixels]) -> Pixels:
+        """What is cut out of an image or a target of it, resized and then mirrored."""
+        view = resized(np.ascontiguousarray(pixels[self.part]))
+        return np.ascontiguousarray(view[:, ::-1] if self.mirrored else view).astype(np.uint8, copy=False)
 
 
 def random_pair(
@@ -56,17 +90,33 @@ def random_pair(
 
     Shapes: (H, W, 3) and (H, W) to (S, S, 3) and (S, S)
     """
-    top, left, height, width = random_crop((image.shape[0], image.shape[1]), settings.min_area, random)
-    part = (slice(top, top + height), slice(left, left + width))
-    shape = (settings.size, settings.size)
-    view = resize_image(np.ascontiguousarray(image[part]), shape)
-    cut = np.ascontiguousarray(target[part])
-    label = cv2.resize(cut, shape, interpolation=cv2.INTER_NEAREST_EXACT) if is_label else resize_image(cut, shape)
-    if settings.flip and random.random() < 0.5:
-        view, label = view[:, ::-1], label[:, ::-1]
+    cut = random_cut((image.shape[0], image.shape[1]), settings, random)
+    view = cut.of(image, partial(resize_image, shape=(settings.size, settings.size)))
     if settings.color:
         view = jitter_color(view, settings.color, int(random.integers(2**31)))
-    return np.ascontiguousarray(view), np.ascontiguousarray(label).astype(np.uint8, copy=False)
+    return np.ascontiguousarray(view), _cut_target(target, cut, is_label, settings.size)
+
+
+def random_target(target: Pixels, is_label: bool, settings: ViewSettings, random: np.random.Generator) -> Pixels:
+    """The target that `random_pair` gives beside an image. Shape: (H, W) to (S, S)"""
+    cut = random_cut((target.shape[0], target.shape[1]), settings, random)
+    return _cut_target(target, cut, is_label, settings.size)
+
+
+def _cut_target(target: Pixels, cut: Cut, is_label: bool, side: int) -> Pixels:
+    return cut.of(target, partial(_resize_labels if is_label else resize_image, shape=(side, side)))
+
+
+def _resize_labels(labels: Pixels, shape: tuple[int, int]) -> Pixels:
+    resized = cv2.resize(labels, (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST_EXACT)
+    return resized.astype(np.uint8, copy=False)
+
+
+def random_cut(shape: tuple[int, int], settings: ViewSettings, random: np.random.Generator) -> Cut:
+    """A random crop of an image of this shape, mirrored one time in two; the same for the image and its target."""
+    top, left, height, width = random_crop(shape, settings.min_area, random)
+    part = (slice(top, top + height), slice(left, left + width))
+    return Cut(part, settings.flip and random.random() < 0.5)
 
 
 def random_crop(

@@ -24,7 +24,7 @@ from pipeline.models.pyramid import pyramid_channels
 from pipeline.refine.outputs import Evidence, class_probabilities, read_evidence
 from pipeline.refine.settings import RefineSettings
 from pipeline.student.affinity_net import AffinityNet, affinity_loss, grid_labels
-from pipeline.student.fit import MakeDataset, keep_views
+from pipeline.student.fit import MakeDataset, MakeFeatures, keep_views
 from pipeline.student.network import StudentNetwork
 from pipeline.student.predict import NO_CLASSES, PREDICTION_BATCH, WORKERS
 from pipeline.student.random_walk import transitions, walk
@@ -73,19 +73,20 @@ def fit_affinity(
     dataset: MakeDataset,
     settings: StudentSettings,
     hardware: Hardware,
+    features: MakeFeatures | None = None,
     scratch: Scratch | None = None,
 ) -> tuple[AffinityNet, Training]:
     """Train an affinity net on the features of the network's backbone, which stays as it is.
 
     Args:
         settings: of `walk_settings`
-        scratch: as of `fit_student`
+        features, scratch: as of `fit_student`
 
     Raises:
         TrainError: if the loss is no longer a finite number
     """
     images, options = len(dataset(0)), settings.random_walk
-    views = cache(partial(keep_views, network, dataset, settings, hardware, scratch, "affinity"))
+    views = cache(partial(keep_views, network, dataset, settings, hardware, features))
     torch.manual_seed(settings.seed)
     channels = pyramid_channels(network.backbone, network.design.backbone)
     net = AffinityNet(channels, options.width).to(hardware.device)

@@ -32,6 +32,14 @@ def test_an_image_is_found_by_what_it_is_made_of_whatever_its_neighbors(finished
     np.testing.assert_array_equal(found["b"]["maps"], arrays(2)["maps"])
 
 
+def test_a_shard_is_there_if_all_its_images_are(finished: Finished, tmp_path: Path) -> None:
+    keep(finished, tmp_path / "maps", {"a": 1, "b": 2})
+    assert finished.has(finished.keys({"a": 1, "b": 2}))
+    assert finished.has(finished.keys({"b": 2}))
+    assert not finished.has(finished.keys({"a": 1, "b": 2, "c": 3}))
+    assert not finished.has(finished.keys({"a": 1, "b": 9}))
+
+
 def test_other_settings_find_nothing(finished: Finished, tmp_path: Path) -> None:
     keep(finished, tmp_path / "maps", {"a": 1})
     other = finished_of(tmp_path / "maps", settings={"scale": "percentile"})

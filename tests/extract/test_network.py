@@ -7,6 +7,7 @@ import pytest
 import torch
 from support.helpers import CPU, SMALL, extract_settings, make_tiny, random_images
 
+from pipeline.core.device import Hardware
 from pipeline.core.images import resize
 from pipeline.extract.cam import class_activation_maps
 from pipeline.extract.network import predict, wanted_classes
@@ -222,3 +223,22 @@ def test_the_order_of_classes_is_that_of_the_logits() -> None:
 )
 def test_view_shape(shape: tuple[int, int], size: int, kind: str, multiple: int, expected: tuple[int, int]) -> None:
     assert view_shape(shape, size, kind, multiple) == expected
+
+
+def test_batches_are_filled_up_where_every_new_size_costs_time(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scales, options = batch((64, 96), (96, 144)), settings(flip=True, batch_size=5)
+    plain = predict(classifier, scales, NO_LABELS, options, CPU)
+    seen, unwatched = [], classifier.features
+
+    def watched(images: torch.Tensor) -> torch.Tensor:
+        seen.append(tuple(images.shape))
+        return unwatched(images)
+
+    monkeypatch.setattr(classifier, "features", watched)
+    monkeypatch.setattr(Hardware, "wants_full_batches", True)
+    filled = predict(classifier, scales, NO_LABELS, options, CPU)
+    assert seen == [(5, 3, 64, 96)] * 2 + [(5, 3, 96, 144)] * 2
+    for one, other in zip(plain, filled, strict=True):
+        assert_close(one, other)

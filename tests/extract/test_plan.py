@@ -1,12 +1,13 @@
 """Which images are extracted, in which shapes."""
 
+import math
 from typing import Any
 
 import pytest
 from support.helpers import extract_settings, row
 
 from pipeline.core.manifest import Manifest, from_rows
-from pipeline.extract.plan import plan_shards
+from pipeline.extract.plan import plan_shards, view_shapes
 
 
 def test_sizes_that_no_stage_has_read_are_read_from_the_files(manifest: Manifest) -> None:
@@ -60,12 +61,26 @@ def test_a_plan_puts_images_of_one_shape_side_by_side(manifest: Manifest) -> Non
     planned = plan_shards(manifest, extract_settings(sizes=[64, 96]), 16)
     (jobs,) = planned["val"]
     assert {job.id: job.view_shapes for job in jobs} == {
-        "wide_a": ((32, 64), (64, 96)),  # 2.5 positions of 16 pixels are rounded to even, 3.75 to 4
-        "wide_b": ((32, 64), (64, 96)),
-        "wide_c": ((32, 64), (64, 96)),
-        "tall": ((64, 32), (96, 64)),
-        "small": ((48, 64), (64, 96)),  # 2.6 and 3.9
+        "wide_a": ((48, 64), (64, 96)),  # 0.625 becomes 2^(-3 / 5), 0.66: 2.6 positions of 16 pixels, and 3.96
+        "wide_b": ((48, 64), (64, 96)),
+        "wide_c": ((48, 64), (64, 96)),
+        "tall": ((64, 48), (96, 64)),
+        "small": ((48, 64), (64, 96)),  # 0.645, too
     }
     shapes = [job.view_shapes for job in jobs]
     assert shapes == sorted(shapes)
     assert plan_shards(manifest, extract_settings(sizes=[64, 96]), 16) == planned
+
+
+def test_views_have_few_shapes_whatever_images_there_are() -> None:
+    """Of 1:2 to 2:1 eleven for each size; sides that rounding to 2^(1 / 5) stretches by 2^(1 / 20) at most."""
+    images = [(height, 400) for height in range(200, 801)]
+    for resize in ("long_side", "area"):
+        settings = extract_settings(sizes=[320, 448], resize=resize)
+        views = {view_shapes(image, settings, 1) for image in images}
+        assert len(views) == 11
+        for height, width in images:
+            for h, w in view_shapes((height, width), settings, 1):
+                assert abs(math.log2(h / w * width / height)) <= 1 / 10 + 0.01  # 0.01: whole pixels
+    square = extract_settings(sizes=[320, 448], resize="square")
+    assert {view_shapes(image, square, 16) for image in images} == {((320, 320), (448, 448))}

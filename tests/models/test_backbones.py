@@ -6,7 +6,7 @@ import torch
 from support.helpers import SMALL, TINY, random_images
 
 from pipeline.core.errors import TrainError
-from pipeline.models.backbones import build_backbone, normalization, stride_of
+from pipeline.models.backbones import build_backbone, normalization, normalize, stride_of
 from pipeline.models.feature_map import count_channels
 
 
@@ -78,6 +78,17 @@ def test_normalization_is_that_of_the_weights() -> None:
     small = normalization(SMALL)
     assert small.mean == pytest.approx((127 / 255,) * 3, abs=0.003)
     assert small.std == pytest.approx((128 / 255,) * 3, abs=0.003)
+
+
+def test_images_are_normalized_as_published() -> None:
+    pixels = torch.arange(0, 240, 10, dtype=torch.uint8).view(1, 2, 4, 3).permute(0, 3, 1, 2)  # channels last
+    before, mean, std = pixels.clone(), torch.tensor([0.1, 0.5, 0.9]), torch.tensor([0.2, 0.3, 0.4])
+    found = normalize(pixels, mean.view(1, 3, 1, 1), std.view(1, 3, 1, 1))
+    for channel in range(3):
+        expected = (pixels[0, channel].double() / 255 - mean[channel].double()) / std[channel].double()
+        torch.testing.assert_close(found[0, channel].double(), expected, rtol=0, atol=1e-6)
+    assert torch.equal(pixels, before)
+    assert found.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_every_set_of_published_weights_has_one_number_for_each_color() -> None:

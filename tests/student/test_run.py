@@ -19,6 +19,7 @@ from pipeline.core.scratch import Scratch, open_scratch
 from pipeline.core.settings import write_yaml
 from pipeline.core.store import Store
 from pipeline.core.tracks import get_track
+from pipeline.student import fit
 from pipeline.student import run as module
 from pipeline.student.network import load_student
 from pipeline.student.run import Paths, TargetSource, student
@@ -308,3 +309,24 @@ def test_the_walked_targets_that_are_left_are_what_the_first_round_read(
     assert read == [left, left]
     run(squares, track, start, tmp_path / "student", epochs=1)
     assert read[2].keys() == written(paths.out / "train").keys() == {"index.json"}
+
+
+def test_trainings_on_a_frozen_backbone_share_its_features(
+    made: tuple[Squares, str], start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a walk and two rounds they are computed once, and everything is as if each had computed its own."""
+    squares, track = made
+    computed, plain = [], fit.load_pairs
+
+    def watched(dataset: PairDataset, *rest: Any) -> Any:
+        computed.append(dataset.epoch)
+        return plain(dataset, *rest)
+
+    monkeypatch.setattr(fit, "load_pairs", watched)
+    options = {"rounds": 2, "views": {"count": 2}, **WALK}
+    _, shared = run(squares, track, start, tmp_path / "shared" / "student", **options)
+    assert computed == [0, 1]
+    monkeypatch.setattr(module, "_shared_features", lambda *_: None)
+    _, alone = run(squares, track, start, tmp_path / "alone" / "student", **options)
+    assert computed == [0, 1] * 4  # once before, now for the walk and each round
+    assert results(shared) == results(alone)

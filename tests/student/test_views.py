@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from support.helpers import student_settings, write_png
 
 from pipeline.student.settings import ViewSettings
-from pipeline.student.views import PairDataset, random_crop, random_pair
+from pipeline.student.views import PairDataset, random_crop, random_pair, random_target
 
 Pixels = NDArray[np.uint8]
 
@@ -124,3 +124,14 @@ def test_a_view_depends_on_seed_epoch_and_position_alone(files: list[Path]) -> N
     for other in ((1, 0, 1), (0, 1, 1), (0, 0, 2)):
         assert not np.array_equal(view(same, *other)[1], first[1]), other
     assert not np.array_equal(view(files, 0, 0, 1)[0], first[0])
+
+
+@pytest.mark.parametrize("is_label", [False, True])
+@pytest.mark.parametrize("seed", range(6))
+def test_a_target_without_its_image_is_that_of_the_pair(is_label: bool, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    image, target = (random.integers(0, 256, shape, dtype=np.uint8) for shape in ((40, 56, 3), (40, 56)))
+    options = settings(min_area=0.2)
+    _, expected = random_pair(image, target, is_label, options, np.random.default_rng(seed))
+    found = random_target(target, is_label, options, np.random.default_rng(seed))
+    np.testing.assert_array_equal(found, expected)
