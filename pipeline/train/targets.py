@@ -96,11 +96,18 @@ def sampling_weights(targets: Tensor) -> NDArray[np.float64]:
     if targets.ndim == 1:  # without the table (N, K), which takes 20 GB at the size of the challenge
         weights = 1 / torch.bincount(targets)[targets].double()
         return np.asarray((weights / weights.sum()).numpy(), dtype=np.float64)
-    share = 1 / targets.sum(dim=0).double().clamp(min=1)  # (K,)
-    parts = targets.split(ROWS_AT_ONCE)  # in float64 the whole table takes 1.1 GB at the size of the challenge
-    weights = torch.cat([_mean_share(part.double(), share) for part in parts])
+    share = 1 / count_images(targets).double().clamp(min=1)  # (K,)
+    weights = torch.cat([_mean_share(part.double(), share) for part in targets.split(ROWS_AT_ONCE)])
     weights[weights == 0] = weights[weights > 0].min() if (weights > 0).any() else 1.0
     return np.asarray((weights / weights.sum()).numpy(), dtype=np.float64)
+
+
+def count_images(targets: Tensor) -> Tensor:
+    """How many images have each class. Shape: (N, K) to (K,)
+
+    In pieces: converted at once, the table takes 0.6 to 1.1 GB at the size of the challenge.
+    """
+    return torch.stack([part.sum(dim=0) for part in targets.split(ROWS_AT_ONCE)]).sum(dim=0)
 
 
 def _mean_share(present: Tensor, share: Tensor) -> Tensor:
@@ -133,7 +140,7 @@ def log_odds(targets: Tensor) -> Tensor:
     the log odds, the first gradients are those of cross entropy, whose softmax starts at 1 / K. Half an image is added
     to both sides, so that a class of no image, or of all, has finite odds.
     """
-    share = (targets.sum(dim=0) + 0.5) / (len(targets) + 1)
+    share = (count_images(targets) + 0.5) / (len(targets) + 1)
     return torch.log(share / (1 - share))
 
 
