@@ -34,6 +34,7 @@ MOST_FEATURES = 7  # an axis takes 3 bits of an order
 BLOCK = 256  # points that are located together; their scratch arrays fit into the first-level cache
 GOLDEN = 0x9E3779B97F4A7C15  # odd, 2^64 over the golden ratio; its powers are the multipliers
 ORDER_MULTIPLIER = np.uint64(pow(GOLDEN, MOST_FEATURES + 1, 2**64))
+WIDTHS = (4, 2, 1)  # channels that are filtered together; each is compiled once
 FIRST_BITS = 12  # of the size of a hash table
 
 
@@ -63,20 +64,28 @@ class Lattice:
         self.simplices, self.weights, keys, orders = _locate(features, _scales(count), multipliers)
         self.vertices, self.neighbors = _connect(keys, orders, steps)
         self._corners = (0,) * (count + 1)  # a tuple's length is known to the compiler, which unrolls loops over it
-        self._values = np.empty((2, self.neighbors.shape[1]), np.float32)
         self._normalize(weight)
 
     def add(self, values: Floats, out: Floats) -> None:
-        """Add K times `values` to `out`. Shapes: (N,)"""
-        _splat(values, self._values[0], self.simplices, self.weights, self.vertices, self._corners)
-        blurred = _blur(self._values[0], self._values[1], self.neighbors)
-        _slice(blurred, out, self.simplices, self.weights, self.vertices, self._corners)
+        """Add K times `values` to `out`, some channels at once. Shapes: (C, N)"""
+        start = 0
+        while start < len(values):
+            width = next(width for width in WIDTHS if width <= len(values) - start)
+            self._add(values[start : start + width], out[start : start + width])
+            start += width
+
+    def _add(self, values: Floats, out: Floats) -> None:
+        channels = (0,) * len(values)
+        on_vertices, scratch = np.empty((2, self.neighbors.shape[1] * len(values)), np.float32)
+        _splat(values, on_vertices, self.simplices, self.weights, self.vertices, self._corners, channels)
+        blurred = _blur(on_vertices, scratch, self.neighbors, channels)
+        _slice(blurred, out, self.simplices, self.weights, self.vertices, self._corners, channels)
 
     def _normalize(self, weight: float) -> None:
         """Multiply the barycentric weights by n and the root of w, so that splat and slice do the rest."""
-        sums = np.zeros(len(self.simplices), np.float32)
+        sums = np.zeros((1, len(self.simplices)), np.float32)
         self.add(np.ones_like(sums), sums)
-        self.weights *= (np.float32(math.sqrt(weight)) / np.sqrt(sums))[:, None]
+        self.weights *= (np.float32(math.sqrt(weight)) / np.sqrt(sums[0]))[:, None]
 
 
 def _multipliers(count: int) -> Keys:
@@ -296,31 +305,47 @@ def _splat(
     weights: Floats,
     vertices: Indices,
     corners: tuple[int, ...],
+    channels: tuple[int, ...],
 ) -> None:
+    """From (C, N) to the channels of a vertex side by side."""
+    width = np.uint64(len(channels))
     on_vertices[:] = 0
     for i in range(len(simplices)):
         for r in range(len(corners)):
-            on_vertices[vertices[simplices[i], r]] += weights[i, r] * values[i]
+            place = vertices[simplices[i], r] * width
+            for c in range(len(channels)):
+                on_vertices[place + np.uint64(c)] += weights[i, r] * values[c, i]
 
 
 @compiled_fast
-def _blur(on_vertices: Floats, scratch: Floats, neighbors: Indices) -> Floats:
+def _blur(on_vertices: Floats, scratch: Floats, neighbors: Indices, channels: tuple[int, ...]) -> Floats:
     """Along one axis after the other; returns the one of the two arrays that holds the result."""
+    width = np.uint64(len(channels))
     for j in range(neighbors.shape[0]):
-        scratch[0] = 0
+        scratch[: len(channels)] = 0
         for v in range(1, neighbors.shape[1]):
-            beside = on_vertices[neighbors[j, v, 0]] + on_vertices[neighbors[j, v, 1]]
-            scratch[v] = on_vertices[v] + np.float32(0.5) * beside
+            place, before, after = np.uint64(v) * width, neighbors[j, v, 0] * width, neighbors[j, v, 1] * width
+            for c in range(len(channels)):
+                beside = on_vertices[before + np.uint64(c)] + on_vertices[after + np.uint64(c)]
+                scratch[place + np.uint64(c)] = on_vertices[place + np.uint64(c)] + np.float32(0.5) * beside
         on_vertices, scratch = scratch, on_vertices
     return on_vertices
 
 
 @compiled_fast
 def _slice(
-    on_vertices: Floats, out: Floats, simplices: Indices, weights: Floats, vertices: Indices, corners: tuple[int, ...]
+    on_vertices: Floats,
+    out: Floats,
+    simplices: Indices,
+    weights: Floats,
+    vertices: Indices,
+    corners: tuple[int, ...],
+    channels: tuple[int, ...],
 ) -> None:
+    width = np.uint64(len(channels))
     for i in range(len(simplices)):
-        total = np.float32(0)
-        for r in range(len(corners)):
-            total += weights[i, r] * on_vertices[vertices[simplices[i], r]]
-        out[i] += total
+        for c in range(len(channels)):
+            total = np.float32(0)
+            for r in range(len(corners)):
+                total += weights[i, r] * on_vertices[vertices[simplices[i], r] * width + np.uint64(c)]
+            out[c, i] += total

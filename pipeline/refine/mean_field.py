@@ -45,9 +45,8 @@ class LatticeCrf:
         for _ in range(iterations):
             differences = marginals[1:] - marginals[0]
             logits[:] = first
-            for channel, difference in zip(logits, differences, strict=True):
-                for lattice in self.lattices:
-                    lattice.add(difference, channel)
+            for lattice in self.lattices:
+                lattice.add(differences, logits)
             _softmax(logits, marginals)
         return marginals.reshape(unary.shape)
 

@@ -60,6 +60,12 @@ def run(made: tuple[Manifest, Path], name: str, **changes: Any) -> tuple[dict[st
     return counts, Store(out)
 
 
+def test_images_whose_crf_is_bounded_are_counted(made: tuple[Manifest, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_PIXELS", 600)  # a and c have 620 pixels, b 594
+    assert run(made, "bounded")[0]["crf_bounded"] == 2
+    assert run(made, "off", crf={"enabled": False})[0]["crf_bounded"] == 0
+
+
 def by_hand(image_id: str, root: Path, settings: RefineSettings) -> tuple[np.ndarray, np.ndarray]:
     stored, shape = arrays(list(SHAPES).index(image_id)), SHAPES[image_id]
     large = np.stack([resize(stored["maps"][p].astype(np.float32), shape) for p in range(2)])
