@@ -11,6 +11,7 @@ export DVC_NO_ANALYTICS := 1
 # everything from nothing to both submissions
 repro: environment
 	@git rev-parse --git-dir >/dev/null 2>&1 || $(BIN)/dvc config --local core.no_scm true
+	$(BIN)/python -m pipeline.params.check --machine
 	$(BIN)/dvc repro
 	@$(BIN)/python -m pipeline.evaluate.headline
 	@ls -l submissions/*.zip reports/*/index.html

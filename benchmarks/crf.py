@@ -3,7 +3,7 @@
     python benchmarks/crf.py [--rounds 15]
 
 A round times both on the same image, one after the other, in seconds of the processor, from the pixels to the
-marginals: kernels are built anew each time. Its ratio is time of pydensecrf / time of ours. Images are rendered, 375 x 500,
+marginals: kernels are built anew each time. Its ratio is time of pydensecrf / time of ours. Images are rendered, 375 x
 500, with textures that fill about as many vertices of the lattice as photographs do (10,000); two labels, 10
 iterations, kernels of track3 in params.yaml. The first round, which compiles, is dropped.
 """

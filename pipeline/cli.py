@@ -84,7 +84,7 @@ def _main(arguments: Sequence[str] | None) -> int:
         status, result = FINDING, {"error": str(error)}
         print(f"error: {error}", file=sys.stderr)
     if as_json:
-        print(json.dumps(result, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False, default=str))
+        _print(json.dumps(result, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False, default=str))
     return int(status)
 
 
@@ -182,7 +182,12 @@ def preflight(args: argparse.Namespace) -> Result:
 def _say(args: argparse.Namespace, line: str) -> None:
     """Print a line for people; with --json, stdout belongs to the object."""
     if not args.json:
-        print(line)
+        _print(line)
+
+
+def _print(text: str) -> None:
+    """Print text that may hold the name of a file that is no UTF-8: such bytes are shown as escapes."""
+    print(text.encode("utf-8", "backslashreplace").decode())
 
 
 def _repro(words: Sequence[str]) -> int:

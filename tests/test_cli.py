@@ -422,3 +422,12 @@ def test_any_damage_of_a_zip_ends_with_a_status(edits: list[tuple[int, int, byte
     assert checked in (0, 1)
     assert "Traceback" not in err + scored_err
     assert (checked, scored) != (0, 1)  # the other way round is right: a zip that says nothing has a score
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_folder_whose_name_is_no_utf_8_is_printed_with_escapes(
+    options: list[str], predict: Callable[[Summary], list[Any]], capsys: Capture
+) -> None:
+    predict(Summary(1, {}, Path("caf\udce9/predictions.json")))
+    assert cli.main(["predict", "run", "a.jpg", "--out", "caf\udce9", *options]) == 0
+    assert "caf\\udce9" in capsys.readouterr().out

@@ -6,16 +6,19 @@ Batches pass from the reading processes through shared memory, `/dev/shm` on Lin
 
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
 
 from pipeline.core.device import single_thread
 from pipeline.core.errors import DataError, PipelineError, SettingsError
 
 SHARED_MEMORY = Path("/dev/shm")
 PREFETCH = 2  # batches that each process prepares ahead
+size = partial(tqdm.format_sizeof, suffix="B")  # bytes for people, such as 1.23GB
 WAIT = 600  # seconds for one batch; a slow disk takes seconds
 REMEDY = "more shared memory (`docker run --shm-size=8g`, or `--ipc=host`), smaller batches, fewer workers"
 
@@ -32,9 +35,8 @@ def shortage(workers: int, batch_bytes: int) -> str:
     if need <= free:
         return ""
     return (
-        f"expected {need / 1e6:.1f} MB free in {SHARED_MEMORY} for {workers} x {PREFETCH} batches of "
-        f"{batch_bytes / 1e6:.1f} MB and one more, found {free / 1e6:.1f} MB; {REMEDY}, or 0, which reads without "
-        "processes"
+        f"expected {size(need)} free in {SHARED_MEMORY} for {workers} x {PREFETCH} batches of {size(batch_bytes)} and "
+        f"one more, found {size(free)}; {REMEDY}, or 0, which reads without processes"
     )
 
 

@@ -80,7 +80,7 @@ def candidates(state: State, ours: Collection[str], origin: str) -> Iterator[Sta
     Raises:
         TrainError: if they fit below a prefix that is no known wrapper, or below several
     """
-    fitting = sorted(_fitting(state, ours), key=len)
+    fitting = sorted(_fitting(state, ours), key=lambda prefix: (len(prefix), prefix))
     known = [prefix for prefix in fitting if PREFIXES.issuperset(prefix.split(".")[:-1])]
     if "" in fitting:
         known = [""]

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.auto import data_facts, settled_keys
-from pipeline.core.errors import command
+from pipeline.core.errors import DataError, command
 from pipeline.core.files import unused, write_text
 from pipeline.core.settings import PARAMS, read_params
+from pipeline.core.text import escaped, is_utf8
 from pipeline.core.tracks import TRACKS, get_track
 from pipeline.params.check import check
 from pipeline.params.yaml_text import read_text, shown
@@ -27,9 +28,11 @@ def init(folder: Path, out: Path = PARAMS, recipe: Path = RECIPE) -> dict[str, d
     that is there already is kept beside it, as `<name>.before`.
 
     Raises:
-        DataError: if the folder is not in the layout
+        DataError: if the folder is not in the layout, or its path is no UTF-8
         SettingsError: if the recipe is missing
     """
+    if not is_utf8(str(folder)):
+        raise DataError(f"{escaped(str(folder))}: expected a path in UTF-8, as a params file has to hold it; rename it")
     text = for_folder(read_text(recipe), folder)
     temporary = out.with_name(f".{out.name}.new")  # gets its name when the folder is known to be in order
     write_text(temporary, text)

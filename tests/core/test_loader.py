@@ -60,7 +60,7 @@ def test_too_little_room_is_an_error_before_the_first_batch(monkeypatch: pytest.
     with pytest.raises(SettingsError) as caught:
         load(workers=2, size=24_000_000)
     assert str(caught.value) == (
-        f"train.workers: expected 120.0 MB free in {tmp_path} for 2 x 2 batches of 24.0 MB and one more, found 0.1 MB; "
+        f"train.workers: expected 120MB free in {tmp_path} for 2 x 2 batches of 24.0MB and one more, found 65.5kB; "
         "more shared memory (`docker run --shm-size=8g`, or `--ipc=host`), smaller batches, fewer workers, or 0, which "
         "reads without processes"
     )

@@ -28,7 +28,7 @@ def test_every_section_whose_processes_have_no_room_is_named(monkeypatch: pytest
     lines = list(batch_mistakes(found, None))
     assert [line.partition(":")[0] for line in lines] == ["train.workers", "extract.workers", "student.workers"]
     # resize 64, batch 4: 49,152 bytes, of which 2 x 2 are ready and one is used
-    assert "expected 0.2 MB free in /dev/shm for 2 x 2 batches of 0.0 MB and one more, found 0.1 MB" in lines[0]
+    assert "expected 246kB free in /dev/shm for 2 x 2 batches of 49.2kB and one more, found 65.5kB" in lines[0]
     found["student"] = student_settings(workers=3, enabled=False)
     assert len(list(batch_mistakes(found, None))) == 2
 

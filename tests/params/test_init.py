@@ -63,3 +63,10 @@ def test_comments_stay(tmp_path: Path) -> None:
     text = for_folder(RECIPE.read_text(), Path("/data/cats"))
     assert text.count("data/raw/folder") == 2  # in the comment at the top
     assert "watch: '/data/cats/index.csv' # follows root" in text
+
+
+def test_a_path_that_is_no_utf_8_is_refused_in_a_printable_message(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        init(tmp_path / "caf\udce9", tmp_path / "params.yaml", ROOT / "recipes/folder.yaml")
+    assert str(caught.value).startswith(f"{tmp_path}/caf\\xe9: expected a path in UTF-8")
+    assert list(tmp_path.iterdir()) == []

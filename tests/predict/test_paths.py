@@ -11,7 +11,7 @@ from pipeline.predict.paths import find_images, output_names
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    for name in ("b.jpg", "a.PNG", "deep/c.webp", "deep/d.tif", "notes.txt", "e.gif", "out/masks/f.png"):
+    for name in ("b.jpg", "a.PNG", "deep/c.webp", "deep/d.tif", "notes.txt", "e.svg", "out/masks/f.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     return tmp_path
@@ -30,7 +30,7 @@ def test_a_folder_is_searched_with_its_subfolders(photos: Path) -> None:
 def test_patterns_files_and_folders_give_each_file_once(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found(photos, photos / "*.*") == ["a.PNG", "b.jpg"]
     assert found(photos, f"{photos}/**/[cd].*") == ["deep/c.webp", "deep/d.tif"]
-    assert found(photos, photos / "e.gif") == ["e.gif"], "a file that is named is taken, whatever its suffix"
+    assert found(photos, photos / "e.svg") == ["e.svg"], "a file that is named is taken, whatever its suffix"
     (photos / "link.jpg").symlink_to(photos / "b.jpg")
     assert found(photos, photos / "deep", photos / "b.jpg", photos / "link.jpg", photos / "deep/../b.jpg") == [
         "b.jpg", "deep/c.webp", "deep/d.tif",

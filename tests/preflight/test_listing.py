@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.inspection import preprocess_settings
 from support.preflight import guard, make_disks, of
 
 from pipeline.preflight import listing, params, run
 from pipeline.preflight.context import Context
+from pipeline.preflight.findings import Row
 
 
 @pytest.mark.parametrize("make", [shutil.copy, os.link], ids=["same bytes", "same file"])
@@ -84,3 +86,31 @@ def test_every_empty_file_of_val_and_test_fails_whatever_is_sampled(
             expected.add(train.relative_to(tmp_path).as_posix())
         assert sorted(row.where for row in failed) == sorted(expected), "each once"
         assert all(row.hint.startswith("likely a truncated download") for row in failed)
+
+
+def rows_of_a_folder(root: Path, index: str) -> list[Row]:
+    """What the listing and the counts of a folder with this index find."""
+    (root / "index.csv").write_text(f"image,labels,split\n{index}")
+    (root / "classes.txt").write_text("cat\ndog\n")
+    source = {"name": "folder", "root": str(root), "masks": "labels"}
+    context, track = Context(Path("params.yaml")), run.TRACKS["track3"]
+    context.settings["track3"] = {"preprocess": preprocess_settings(source)}
+    found = guard(listing.check_listing, context, track)
+    return found + (guard(listing.check_counts, context, track) if context.listings["track3"].manifest else [])
+
+
+def test_a_mistake_in_an_index_is_one_row_that_sends_nobody_to_an_archive(tmp_path: Path) -> None:
+    (row,) = of(rows_of_a_folder(tmp_path, "".join(f"{n}.jpg,cat,valid\n" for n in range(9))), "FAIL")
+    assert (row.where, row.found[:15]) == ("line 2, '0.jpg' and 8 more rows: split", "expected one of")
+    assert row.hint == "did you mean 'val'?"
+    (row,) = of(rows_of_a_folder(tmp_path, "a.jpg,cat;dog,train\n"), "FAIL")
+    assert "separated by spaces" in row.found
+    assert row.hint == "correct index.csv or classes.txt"
+
+
+def test_labels_that_are_on_every_train_image_are_named(tmp_path: Path) -> None:
+    rest = "v.jpg,dog,val\nt.jpg,,test\n"
+    found = rows_of_a_folder(tmp_path, f"a.jpg,cat dog,train\nb.jpg,cat dog,train\n{rest}")
+    assert any("expected train images that differ in their labels, got ['cat', 'dog']" in row.found for row in found)
+    found = of(rows_of_a_folder(tmp_path, f"a.jpg,cat dog,train\nb.jpg,dog,train\n{rest}"), "WARN")
+    assert any("found ['dog'] on every training image" in row.found for row in found)

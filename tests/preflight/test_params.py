@@ -2,11 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from support.checkout import ROOT
+from support.helpers import train_settings
 from support.preflight import RECIPE, recipe_settings
 
+from pipeline.core import loader
 from pipeline.core.manifest import from_rows
 from pipeline.core.tracks import Track, get_track
 from pipeline.extract.settings import ExtractSettings
@@ -61,3 +64,16 @@ def test_a_size_that_is_not_known_is_no_finding_of_its_own(tmp_path: Path) -> No
     context.listings["track3"] = Listing(from_rows([row], ["cat"], tmp_path, "labels"))
     with pytest.raises(NotCheckedError, match="the size of an image is not known"):
         list(check_auto(context, get_track("track3")))
+
+
+def test_batches_that_cannot_be_made_fail(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(loader, "SHARED_MEMORY", tmp_path)
+    monkeypatch.setattr(loader.shutil, "disk_usage", lambda path: SimpleNamespace(free=64 * 1024))
+    context = Context(Path("params.yaml"))
+    context.settings["track3"] = {"train": train_settings(workers=2)}
+    (found,) = params.check_batches(context, get_track("track3"))
+    assert (found.level, found.where) == ("FAIL", "params.yaml: tracks.track3.train.workers")
+    assert found.found.startswith("expected 246kB free in")
+    assert "docker run --shm-size" in found.hint
+    context.settings["track3"] = {"train": train_settings(workers=0)}
+    assert list(params.check_batches(context, get_track("track3"))) == []

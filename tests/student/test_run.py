@@ -209,7 +209,15 @@ def test_a_stopped_stage_goes_on_and_ends_with_the_same_results(
     assert found == expected
     kept = [name for name in parts if name != "stopped"]
     assert len(set(kept)) == len(kept), "no part is made twice"
-    assert {name.partition("-")[0] for name in kept} == {"features", "affinity", "student", "train", "round", "val", "test"}
+    assert {name.partition("-")[0] for name in kept} == {
+        "features",
+        "affinity",
+        "student",
+        "train",
+        "round",
+        "val",
+        "test",
+    }
     assert parts.count("stopped") > 6
     assert not (tmp_path / "stopped" / "scratch" / "student").exists()
 

@@ -243,7 +243,7 @@ DEFECTS = (
     Defect("FAIL", "track3", "counts", empty_class_folder, "found no training image of 1", "unpack"),
     Defect("FAIL", "track3", "images", truncated_jpeg, "cannot be decoded", "truncated download"),
     Defect("FAIL", "track3", "images", zero_byte_file, "cannot be read", "truncated download"),
-    Defect("FAIL", "track1", "images", page_instead_of_an_image, "cannot be read", "truncated download"),
+    Defect("FAIL", "track1", "images", page_instead_of_an_image, "(a web page)", "error page of a server"),
     Defect("WARN", "track3", "images", png_named_jpeg, "a PNG named .JPEG", "nothing to do"),
     Defect("WARN", "track3", "images", cmyk_jpeg, "CMYK", "nothing to do"),
     Defect(
