@@ -4,6 +4,7 @@ import hashlib
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -194,3 +195,58 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(
     assert killed
     assert "a process died, its tasks are done again" in log.read_text(errors="replace")
     assert digests(checkout) == expected
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of two megabytes; only the superuser can make one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(words, capture_output=True, check=False).returncode:
+        pytest.skip("a small file system cannot be mounted here: not the superuser, or no such right")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_full_disk_is_named_and_with_more_room_the_chain_goes_on(
+    make_checkout: Callable[[], Checkout], expected: dict[str, str], small_disk: Path
+) -> None:
+    checkout = prepared(make_checkout())
+    checkout.file("data/track3").symlink_to(small_disk, target_is_directory=True)
+    failed = checkout.run("dvc", "repro", check=False)
+    said = failed.stdout + failed.stderr
+    assert failed.returncode != 0
+    assert "Traceback" not in said
+    assert re.search(r"error: .*(room|space)", said), said[-2000:]
+    subprocess.run(["mount", "-o", "remount,size=200m", str(small_disk)], check=True)
+    checkout.repro()
+    assert digests(checkout) == expected
+
+
+def test_processes_and_shards_change_no_pixel_and_no_number(
+    make_checkout: Callable[[], Checkout], expected: dict[str, str]
+) -> None:
+    checkout = prepared(make_checkout())
+    for track in TRACKS:
+        for key, value in {
+            "preprocess.jobs": 2,
+            "train.workers": 2,
+            "extract.workers": 2,
+            "refine.jobs": 1,
+            "refine.shard_size": 8,
+            "student.jobs": 1,
+            "student.workers": 1,
+            "evaluate.jobs": 2,
+        }.items():
+            checkout.set(f"{track}.{key}", value)
+    checkout.repro()
+    assert digests(checkout) == expected
+
+
+def test_what_changes_no_result_reruns_the_report_alone(make_checkout: Callable[[], Checkout]) -> None:
+    checkout = make_checkout()
+    checkout.repro()
+    for key, value in {"train.workers": 1, "train.save_interval": 1.0, "extract.workers": 1, "refine.jobs": 2}.items():
+        checkout.set(f"track3.{key}", value)
+    assert checkout.repro() == {"report@track3"}
