@@ -26,8 +26,8 @@ class Hardware:
         return self.device.type == "cuda"
 
     @property
-    def wants_full_batches(self) -> bool:
-        """Whether a batch of a new size costs more than a full one: a GPU chooses its kernels anew, for a second."""
+    def wants_few_shapes(self) -> bool:
+        """Whether a new shape of the input costs much: a GPU chooses its kernels anew, for a second or two."""
         return self.device.type == "cuda"
 
     def autocast(self) -> AbstractContextManager[None]:

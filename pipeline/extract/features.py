@@ -66,7 +66,8 @@ def choose_sample(val: Manifest, most: int, track: Track) -> Sequence[Record]:
 @torch.inference_mode()
 def _arrays(record: Record, classifier: Classifier, settings: ExtractSettings, hardware: Hardware) -> Arrays:
     image = read_rgb(record.file)
-    shape = view_shapes((image.shape[0], image.shape[1]), settings, classifier.design.output_stride)[0]
+    whole, stride = (image.shape[0], image.shape[1]), classifier.design.output_stride
+    shape = view_shapes(whole, settings, stride, hardware.wants_few_shapes)[0]
     images = torch.from_numpy(resize_image(image, shape)).permute(2, 0, 1)[None].to(hardware.device)
     with hardware.autocast():
         features = classifier.features(images)

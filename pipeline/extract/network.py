@@ -47,7 +47,7 @@ def compute_views(
 ) -> list[View]:
     """Features of a batch at every size, mirrored ones too where the settings want them."""
     count = len(scales[0])
-    full = max(settings.batch_size, count) if hardware.wants_full_batches else count
+    full = max(settings.batch_size, count) if hardware.wants_few_shapes else count
     with hardware.autocast():  # once for all views: on leaving it, the weights in half precision are forgotten
         return [
             (classifier.features(images.flip(3) if mirrored else images)[:count], mirrored)

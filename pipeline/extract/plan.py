@@ -2,8 +2,9 @@
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pipeline.core.manifest import SPLITS, Manifest, Record, Split, stored_shape
@@ -27,9 +28,15 @@ class Job:
     true: tuple[int, ...] = ()  # its labels, where a map of one of them is stored for scoring, whatever is predicted
 
 
-def view_shapes(shape: Shape, settings: ExtractSettings, output_stride: int) -> tuple[Shape, ...]:
-    """The shape (H, W) of each view of an image of this shape, one for each of `extract.sizes`."""
-    sides = round_proportion(shape)
+def view_shapes(
+    shape: Shape, settings: ExtractSettings, output_stride: int, few_shapes: bool = False
+) -> tuple[Shape, ...]:
+    """The shape (H, W) of each view of an image of this shape, one for each of `extract.sizes`.
+
+    Args:
+        few_shapes: whether the proportion is rounded, as a GPU wants it
+    """
+    sides = round_proportion(shape) if few_shapes else shape
     return tuple(view_shape(sides, size, settings.resize, output_stride) for size in settings.sizes)
 
 
@@ -51,6 +58,7 @@ def plan_shards(
     output_stride: int,
     with_true: bool = False,
     with_targets: bool = False,
+    few_shapes: bool = False,
 ) -> dict[Split, list[list[Job]]]:
     """The images of each shard of each split, images of one shape side by side; no shard for an unwanted split.
 
@@ -58,12 +66,14 @@ def plan_shards(
         with_true: whether maps of the labels of val images are stored beside those of other classes, for scoring
         with_targets: whether split train is wanted as targets of the student: its labelled images, by their labels, as
             many as `train_images` allows
+        few_shapes: see `view_shapes`
     """
     shards: dict[Split, list[list[Job]]] = {}
     for split in SPLITS:
         as_targets = with_targets and split == "train"
         wanted = split in settings.splits or as_targets
-        every = _jobs(manifest, split, settings, output_stride, with_true, as_targets) if wanted else []
+        shapes = partial(view_shapes, settings=settings, output_stride=output_stride, few_shapes=few_shapes)
+        every = _jobs(manifest, split, settings, shapes, with_true, as_targets) if wanted else []
         jobs = {job.id: job for job in every}
         divided = divide(sorted(jobs), IMAGES_PER_SHARD)
         shards[split] = [by_shape(jobs[image_id] for image_id in ids) for ids in divided]
@@ -71,16 +81,20 @@ def plan_shards(
 
 
 def _jobs(
-    manifest: Manifest, split: Split, settings: ExtractSettings, output_stride: int, with_true: bool, as_targets: bool
+    manifest: Manifest,
+    split: Split,
+    settings: ExtractSettings,
+    shapes: Callable[[Shape], tuple[Shape, ...]],
+    with_true: bool,
+    as_targets: bool,
 ) -> Iterator[Job]:
     """All images of a split. Labels of test images choose no classes: a submission must not use them."""
     by_label = as_targets or (settings.classes == "label" and split != "test")
     records: Iterable[Record] = manifest.select(split)
     for record in choose_targets(records, settings.train_images) if as_targets else records:
         shape = stored_shape(record)
-        views = view_shapes(shape, settings, output_stride)
         true = record.labels if with_true and split == "val" else ()
-        yield Job(record.id, record.file, shape, views, record.labels if by_label else (), true)
+        yield Job(record.id, record.file, shape, shapes(shape), record.labels if by_label else (), true)
 
 
 def choose_targets(records: Iterable[Record], most: int) -> list[Record]:

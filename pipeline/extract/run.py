@@ -99,7 +99,8 @@ def extract_together(
     for one in extractions:
         one.classifier.to(hardware.device).eval()
     stores = [MapStores(one.classifier, one.settings, hardware, one.out) for one in extractions]
-    shards = plan_shards(manifest, settings, classifier.design.output_stride, with_true, with_targets)
+    stride, few_shapes = classifier.design.output_stride, hardware.wants_few_shapes
+    shards = plan_shards(manifest, settings, stride, with_true, with_targets, few_shapes)
     with ThreadPoolExecutor() as pool, ThreadPoolExecutor(1) as writer:
         parts = [
             make_part(split, shard, batches, stores, pool)

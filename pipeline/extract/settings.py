@@ -21,7 +21,7 @@ class ExtractSettings:
     train_images: Annotated[int, Field(ge=0)]  # with student.enabled: train images that get maps, at most; 0: all
     resize: Literal[
         "square", "long_side", "area"
-    ]  # what `sizes` measures: both sides; aspect kept (few ones, for a GPU), the longer or √area
+    ]  # what `sizes` measures: both sides; aspect kept, the longer one or √area
     sizes: Annotated[
         tuple[Annotated[int, Field(ge=32)], ...], Field(min_length=1)
     ]  # pixels; maps are averaged over them

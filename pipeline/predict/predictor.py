@@ -152,8 +152,8 @@ class Predictor:
 
     def job(self, name: str, shape: tuple[int, int]) -> Job:
         """An image of shape (H, W) as the stage `extract` plans it, without labels."""
-        settings = self.run.extract
-        return Job(name, Path(name), shape, view_shapes(shape, settings, self.classifier.design.output_stride), ())
+        stride, few_shapes = self.classifier.design.output_stride, self.hardware.wants_few_shapes
+        return Job(name, Path(name), shape, view_shapes(shape, self.run.extract, stride, few_shapes), ())
 
     def _extract(self, batch: Sequence[Job], pixels: dict[str, NDArray[np.uint8]]) -> dict[str, Arrays]:
         scales = stack_views([resize_to_views(pixels[job.id], job) for job in batch])

@@ -237,7 +237,7 @@ def test_batches_are_filled_up_where_every_new_size_costs_time(
         return unwatched(images)
 
     monkeypatch.setattr(classifier, "features", watched)
-    monkeypatch.setattr(Hardware, "wants_full_batches", True)
+    monkeypatch.setattr(Hardware, "wants_few_shapes", True)
     filled = predict(classifier, scales, NO_LABELS, options, CPU)
     assert seen == [(5, 3, 64, 96)] * 2 + [(5, 3, 96, 144)] * 2
     for one, other in zip(plain, filled, strict=True):

@@ -77,10 +77,11 @@ def test_views_have_few_shapes_whatever_images_there_are() -> None:
     images = [(height, 400) for height in range(200, 801)]
     for resize in ("long_side", "area"):
         settings = extract_settings(sizes=[320, 448], resize=resize)
-        views = {view_shapes(image, settings, 1) for image in images}
+        views = {view_shapes(image, settings, 1, few_shapes=True) for image in images}
         assert len(views) == 11
         for height, width in images:
-            for h, w in view_shapes((height, width), settings, 1):
+            for h, w in view_shapes((height, width), settings, 1, few_shapes=True):
                 assert abs(math.log2(h / w * width / height)) <= 1 / 10 + 0.01  # 0.01: whole pixels
     square = extract_settings(sizes=[320, 448], resize="square")
-    assert {view_shapes(image, square, 16) for image in images} == {((320, 320), (448, 448))}
+    assert {view_shapes(image, square, 16, few_shapes=True) for image in images} == {((320, 320), (448, 448))}
+    assert view_shapes((375, 500), extract_settings(sizes=[320], resize="long_side"), 16) == ((240, 320),)
