@@ -5,6 +5,7 @@ Batches pass from the reading processes through shared memory, `/dev/shm` on Lin
 """
 
 import shutil
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ SHARED_MEMORY = Path("/dev/shm")
 PREFETCH = 2  # batches that each process prepares ahead
 size = partial(tqdm.format_sizeof, suffix="B")  # bytes for people, such as 1.23GB
 WAIT = 600  # seconds for one batch; a slow disk takes seconds
+LOOK = 5  # seconds between two looks at the processes: in a thread, nothing else tells that one has ended
 REMEDY = "more shared memory (`docker run --shm-size=8g`, or `--ipc=host`), smaller batches, fewer workers"
 
 
@@ -59,7 +61,7 @@ class BatchLoader(DataLoader[Any]):
             raise SettingsError(f"{key}: {missing}")
         self.key = key
         if workers:
-            options |= {"timeout": WAIT, "prefetch_factor": PREFETCH, "worker_init_fn": single_thread}
+            options |= {"timeout": min(LOOK, WAIT), "prefetch_factor": PREFETCH, "worker_init_fn": single_thread}
         super().__init__(dataset, num_workers=workers, **options)
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
@@ -68,7 +70,7 @@ class BatchLoader(DataLoader[Any]):
         return self._guarded()
 
     def _guarded(self) -> Iterator[Any]:
-        batches = super().__iter__()
+        batches, began = super().__iter__(), time.monotonic()
         while True:
             try:
                 batch = next(batches)
@@ -77,12 +79,17 @@ class BatchLoader(DataLoader[Any]):
             except PipelineError as error:
                 raise _as_raised(error) from None
             except RuntimeError as error:  # a process that was killed, or no batch in time
+                if "timed out" in str(error) and time.monotonic() - began < WAIT:
+                    continue
+                if str(error).startswith("Caught "):  # of the code that reads
+                    raise
                 raise DataError(
                     f"{self.key}: expected a batch from {self.num_workers} reading processes, got "
                     f"{str(error).splitlines()[0]}; likely too little memory (the system ends a process), too little "
                     f"room in {SHARED_MEMORY}, or a disk that hangs: {REMEDY}, or 0"
                 ) from error
             yield batch
+            began = time.monotonic()
 
 
 def _as_raised(error: PipelineError) -> PipelineError:

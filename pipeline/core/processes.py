@@ -55,7 +55,8 @@ def in_processes(
             for number, result in parallel(calls):
                 del waiting[number]
                 yield result
-            return
+            if not waiting:
+                return
         except TerminatedWorkerError as error:
             count = max(1, count // 2)
             print(f"warning: a process died, its tasks are done again in {count}: {_cause(error)}", file=sys.stderr)

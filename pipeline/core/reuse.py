@@ -23,6 +23,7 @@ from pipeline.core.errors import StoreError
 from pipeline.core.files import read_json, sha256, write_json
 from pipeline.core.store import Arrays, Shard, read_shard
 
+SCRATCH = "scratch"  # the folder of what is no out, beside the outs of a track
 RUNS = "runs.txt"  # JSON, under a suffix that no list of keys has
 KEPT_RUNS = 4
 LIBRARIES = ("numba", "numpy", "opencv-python", "pydensecrf2", "safetensors", "timm", "torch")
@@ -90,10 +91,10 @@ class Finished:
 
 def finished_of(store: Path, **made_of: Any) -> Finished:
     """The finished images of a store, which lie beside it, in `scratch/<its name>`."""
-    return Finished(store.parent / "scratch" / store.name, {**made_of, "code": code_digest()})
+    return Finished(store.parent / SCRATCH / store.name, {**made_of, "code": code_digest()})
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1 << 16)  # more than the tasks of a million images
 def _listed_keys(listed: Path, version: tuple[int, int]) -> frozenset[str]:
     """The keys of a list; none if it is damaged."""
     try:
@@ -102,7 +103,7 @@ def _listed_keys(listed: Path, version: tuple[int, int]) -> frozenset[str]:
         return frozenset()
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1 << 16)  # more than the tasks of a million images
 def _is_whole(listed: Path, version: tuple[int, int]) -> bool:
     """Whether the shard beside a list is there and undamaged."""
     try:

@@ -9,19 +9,20 @@ What stays when a stage is done lies in the same folder `scratch`, see `core.reu
 """
 
 import hashlib
+import os
 import shutil
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pipeline.core.files import sha256, write_bytes
-from pipeline.core.reuse import code_digest, digest
+from pipeline.core.reuse import SCRATCH, code_digest, digest
 from pipeline.core.settings import INDECISIVE
 
-SCRATCH = "scratch"  # the folder, beside the outs of a track
 DIGITS = 32  # of a digest in a file name
 
 
@@ -83,13 +84,14 @@ class Scratch:
     def end(self) -> None:
         """Remove all parts: the stage is done."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        if self.folder.parent.is_dir() and not any(self.folder.parent.iterdir()):
-            self.folder.parent.rmdir()
+        for folder in self.folder.parents[:2]:
+            with suppress(OSError):  # it holds parts of others
+                folder.rmdir()
 
     def _files(self, name: str) -> list[Path]:
         if not self.folder.is_dir():
             return []
-        return [path for path in self.folder.iterdir() if path.name.rpartition(".")[0] == name]
+        return [self.folder / file for file in os.listdir(self.folder) if file.rpartition(".")[0] == name]
 
 
 def open_scratch(

@@ -90,7 +90,8 @@ def predict_files(predictor: Predictor, paths: Iterable[Path | str] | Path | str
             done = _find_batch(scratch, name, out)
             if done is None:
                 done = _predict_and_write(predictor, batch, names, out)
-                scratch.keep(name, json.dumps(asdict(done)).encode())
+                if not done.skipped:  # what fails now can succeed later
+                    scratch.keep(name, json.dumps(asdict(done)).encode())
             entries |= done.entries
             skipped |= done.skipped
             bar.update(len(batch))
@@ -124,7 +125,10 @@ def _open_scratch(predictor: Predictor, jobs: Sequence[Job], names: Mapping[str,
 
 
 def _version(file: Path) -> tuple[int, int]:
-    about = file.stat()
+    try:
+        about = file.stat()
+    except OSError:  # it is listed when it is read
+        return -1, -1
     return about.st_size, about.st_mtime_ns
 
 

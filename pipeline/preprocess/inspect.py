@@ -136,7 +136,8 @@ def _kept_or_inspected(
     if part is not None:
         return adapter.validate_json(part.read_bytes())
     findings = _inspect_records(records, decode, cut_boxes)
-    scratch.keep(name, adapter.dump_json(findings))
+    if not any(finding.problem for finding in findings):  # what is wrong now can be put right without a trace
+        scratch.keep(name, adapter.dump_json(findings))
     return findings
 
 

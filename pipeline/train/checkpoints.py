@@ -4,7 +4,6 @@ import math
 import sys
 from dataclasses import dataclass
 
-from pipeline.core.errors import StoreError
 from pipeline.core.scratch import Scratch
 from pipeline.train.settings import LoopSettings
 from pipeline.train.state import TrainState
@@ -39,6 +38,7 @@ class Checkpoints:
             path = self.scratch.find(name)
             if path is None:
                 print(f"warning: {self.name}: {name} is damaged and not used", file=sys.stderr)
+                self.scratch.drop(name)
                 continue
             state.read(path)
             print(f"note: {self.name} {describe(state, settings, images)}", file=sys.stderr)
@@ -51,18 +51,8 @@ class Checkpoints:
             self.write(state)
 
     def write(self, state: TrainState) -> None:
-        """Write the state; of the earlier ones the last stays.
-
-        Raises:
-            StoreError: if there is no room for it
-        """
-        try:
-            self.scratch.keep(f"{self.prefix}{state.step:09d}", state.to_bytes())
-        except OSError as error:
-            raise StoreError(
-                f"{self.scratch.folder}: expected room for the state of the training, got {error}; with more room the "
-                "same command goes on from the state before"
-            ) from error
+        """Write the state; of the earlier ones the last stays."""
+        self.scratch.keep(f"{self.prefix}{state.step:09d}", state.to_bytes())
         for name in self.scratch.names(self.prefix)[:-KEPT]:
             self.scratch.drop(name)
 

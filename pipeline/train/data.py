@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -76,13 +75,18 @@ class ViewReader:
 
         Passes can be asked for in any order; one that does not follow the last begins with new processes.
         """
+        images, size = self.passes[number].images, self.settings.batch_size
         if self._place != (number, start):
             self._batches = iter(self._load(number, start))
-        self._place = None
-        yield from islice(self._batches, len(range(start, self.passes[number].images, self.settings.batch_size)))
-        self._place = (number + 1, 0)
-        if number + 1 == len(self.passes):
-            self._batches = iter(())  # ends the processes
+        self._place = (number + 1, 0) if start >= images else None
+        for first in range(start, images, size):
+            self._place = None
+            batch = next(self._batches)
+            # noted before the batch is given: nobody asks for what follows the last one
+            self._place = (number, first + size) if first + size < images else (number + 1, 0)
+            if self._place[0] == len(self.passes):
+                self._batches = iter(())  # ends the processes
+            yield batch
 
     def _load(self, number: int, start: int) -> BatchLoader:
         settings = self.settings

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from pipeline.core.device import Hardware
 from pipeline.core.errors import StoreError
-from pipeline.core.files import write_bytes
 
 Weights = dict[str, Tensor]
 BEST, MODULE, OPTIMIZER, RANDOM = "best.", "module.", "optimizer.", "random."  # prefixes of the names of tensors
@@ -69,10 +68,6 @@ class TrainState:
         """Mean loss of the current epoch so far; it waits for the device."""
         return float(self.loss_sum) / max(1, self.images)
 
-    def write(self, path: Path) -> None:
-        """Write the state to a file, completely or not at all."""
-        write_bytes(path, self.to_bytes())
-
     def to_bytes(self) -> bytes:
         """The state as the content of one safetensors file; what is no tensor is JSON in its header.
 
@@ -120,6 +115,7 @@ class TrainState:
     def _take(self, tensors: Weights, values: Mapping[str, Any]) -> None:
         self.module.load_state_dict(_with_prefix(tensors, MODULE))
         self.optimizer.load_state_dict(_join_optimizer(_with_prefix(tensors, OPTIMIZER), values["optimizer"]))
+        _lay_out(self.optimizer)
         self.schedule.load_state_dict(dict(values["schedule"]))
         self.scaler.load_state_dict(values["scaler"])
         self.loss_sum = tensors[LOSS].to(self.loss_sum.device)
@@ -165,6 +161,14 @@ def _join_optimizer(tensors: Weights, plain: Mapping[str, Any]) -> dict[str, Any
         parameter, _, name = key.partition(".")
         state[int(parameter)][name] = value
     return {"state": state, "param_groups": plain["param_groups"]}
+
+
+def _lay_out(optimizer: torch.optim.Optimizer) -> None:
+    """Give each tensor of the optimizer the memory layout of its parameter, as it had: steps are faster."""
+    for parameter, entries in optimizer.state.items():
+        for name, value in entries.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                entries[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _random_states(device: torch.device) -> Weights:
