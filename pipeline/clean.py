@@ -4,6 +4,9 @@
     lid clean --remove           the same, removed
     lid clean predicted/ …       of other folders, such as one of `lid predict`
 
+Only folders that stages make are looked at, directly in the folder or one below it: `scratch/train` and the like. A
+class of images may well be called scratch.
+
 No result is lost. Without it, a stage that was stopped starts anew, and one whose settings are changed back computes
 its maps or predictions again.
 """
@@ -15,9 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.core.errors import command
-from pipeline.core.scratch import SCRATCH
+from pipeline.core.reuse import SCRATCH
 
 DATA = Path("data")
+# names of stages and of their stores: what keeps something
+KEEPING = ("preprocess", "train", "extract", "maps", "features", "refined", "student", "predict")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +43,8 @@ class Kept:
 def find_kept(folders: Iterable[Path]) -> Iterator[Kept]:
     """What is kept below these folders, a row for each stage."""
     for folder in folders:
-        for scratch in sorted(path for path in folder.glob(f"**/{SCRATCH}") if path.is_dir()):
-            for stage in sorted(path for path in scratch.iterdir() if path.is_dir()):
+        for scratch in sorted({*folder.glob(SCRATCH), *folder.glob(f"*/{SCRATCH}")}):
+            for stage in sorted(path for path in scratch.glob("*") if path.is_dir() and path.name in KEEPING):
                 abouts = [path.stat() for path in stage.rglob("*") if path.is_file()]
                 yield Kept(stage, len(abouts), sum(one.st_size for one in abouts if one.st_nlink == 1))
 

@@ -50,11 +50,12 @@ def _train(args: argparse.Namespace, manifest: Manifest, paths: Paths, settings:
     rule = None
     if settings.random_walk.enabled:
         rule = ScoreRule.of(load_settled(RefineSettings, args.track, "refine", args.params, manifest))
-    inputs = [*rows_and_images(args.manifest, SPLITS), args.maps, args.refined]
+    inputs = [*rows_and_images(args.manifest, SPLITS), args.maps, args.refined, *settings.backbone.weight_files]
     hardware = choose_hardware(settings.device, settings.precision, learning=settings.backbone.trained)
-    sections = [asdict(settings), asdict(rule) if rule else {}, {"precision": hardware.precision}]
+    where = {"hardware": [hardware.device.type, hardware.precision]}
+    sections = [asdict(settings), asdict(rule) if rule else {}, where]
     scratch = open_scratch(args.out, "student", sections, inputs, settings.save_interval)
-    write_json(args.report, student(manifest, paths, settings, track, scratch, classifier, limit, rule))
+    write_json(args.report, student(manifest, paths, settings, track, hardware, scratch, classifier, limit, rule))
     scratch.end()
 
 

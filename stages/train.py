@@ -33,8 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     every = [load_settled(TrainSettings, args.track, "train", params, manifest) for params in args.params]
     one = every[0]
     hardware = choose_hardware(one.device, one.precision, learning=one.backbone.trained)
-    sections = [*map(asdict, every), {"precision": hardware.precision}]
-    inputs = rows_and_images(args.manifest, ("train", "val"))
+    sections = [*map(asdict, every), {"hardware": [hardware.device.type, hardware.precision]}]
+    inputs = [*rows_and_images(args.manifest, ("train", "val")), *one.backbone.weight_files]
     scratch = open_scratch(args.model[0], "train", sections, inputs, one.save_interval)
     trained = fit_together(manifest, every, args.logs, scratch)
     for fitted, model, history, report in zip(trained, args.model, args.history, args.report, strict=True):

@@ -8,8 +8,6 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 
-from pipeline.core.signals import end_on_signals
-
 
 class PipelineError(Exception):
     """Base of all errors below: catch this one to catch them all."""
@@ -48,6 +46,8 @@ def run(main: Callable[[], None]) -> None:
 
     Ctrl-C and SIGTERM end it at once, see `end_on_signals`.
     """
+    from pipeline.core.signals import end_on_signals  # programs alone need it
+
     end_on_signals()
     try:
         main()

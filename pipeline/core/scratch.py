@@ -91,7 +91,8 @@ class Scratch:
     def _files(self, name: str) -> list[Path]:
         if not self.folder.is_dir():
             return []
-        return [self.folder / file for file in os.listdir(self.folder) if file.rpartition(".")[0] == name]
+        with os.scandir(self.folder) as entries:  # a path for each of ten thousand parts would take much longer
+            return [Path(entry.path) for entry in entries if entry.name.rpartition(".")[0] == name]
 
 
 def open_scratch(

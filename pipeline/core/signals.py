@@ -2,7 +2,8 @@
 
 import os
 import signal
-import sys
+from contextlib import suppress
+from functools import partial
 from types import FrameType
 from typing import NoReturn
 
@@ -13,19 +14,29 @@ def end_on_signals() -> None:
     The exit status is 128 and the number of the signal, as shells have it.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _end)
+        signal.signal(number, partial(_end, os.getpid()))
 
 
-def _end(number: int, frame: FrameType | None) -> NoReturn:
-    """Without unwinding, which would wait for processes; files are renamed into place, so none is left half."""
+def _end(owner: int, number: int, frame: FrameType | None) -> NoReturn:
+    """Without unwinding, which would wait for processes; files are renamed into place, so none is left half.
+
+    `owner` is the program itself: processes that are forked from it inherit this function, and only end.
+    """
+    try:
+        if os.getpid() == owner:
+            _kill_children()
+            name = signal.Signals(number).name
+            said = f"\nstopped by {name}: what is finished is kept, the same command goes on from there\n"
+            os.write(2, said.encode())  # no stream: the signal may have come while it was written to
+    finally:
+        os._exit(128 + number)
+
+
+def _kill_children() -> None:
+    """All processes but those that remove what others leave in shared memory; these end by themselves."""
     import psutil  # when it is needed: each command starts faster
 
     for child in psutil.Process().children(recursive=True):
-        try:
-            child.kill()
-        except psutil.NoSuchProcess:
-            continue
-    name = signal.Signals(number).name
-    sys.stderr.write(f"\nstopped by {name}: what is finished is kept, the same command goes on from there\n")
-    sys.stderr.flush()
-    os._exit(128 + number)
+        with suppress(psutil.Error):
+            if not any("resource_tracker" in word for word in child.cmdline()):
+                child.kill()

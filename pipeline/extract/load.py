@@ -63,8 +63,8 @@ def load_batches(
 ) -> Iterator[Loaded]:
     """The images of each batch, all of whose views have one shape; read ahead, by `workers` processes or a thread.
 
-    One call a run: the processes start once. Images that come later need no memory. `key` is that of the setting
-    `workers`, for errors.
+    Its processes start once for all batches of a call. Images that come later need no memory. `key` is that of the
+    setting `workers`, for errors.
     """
     loader = BatchLoader(
         _ViewDataset(),
@@ -76,4 +76,4 @@ def load_batches(
         pin_memory=hardware.pins_memory,
         generator=torch.Generator(),  # else it draws from torch's own
     )
-    return ahead(iter(loader), READY)  # its processes start here, before there is a thread
+    return ahead(iter(loader), READY)

@@ -32,7 +32,7 @@ from pipeline.extract.plan import Job, count_test_labels, plan_shards
 from pipeline.extract.settings import ExtractSettings
 from pipeline.models.classifier import Classifier, classifier_digest
 
-INDECISIVE = ("workers", "splits", "train_images", "diagnostic_images")  # settings that change no array
+INDECISIVE = ("device", "workers", "splits", "train_images", "diagnostic_images")  # settings that change no array
 PART = 256  # images at least: what is computed since the last part is lost when the stage is stopped
 UNDER_WAY = 8  # batches whose maps are computed, copied or scaled at a time
 Waiting = tuple[int, Callable[[], dict[str, Arrays]]]  # position of an extraction, and the arrays of a batch for it

@@ -1,6 +1,7 @@
 """Settings of the backbone, a section of the settings of the stage `train`."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from pipeline.core.settings import settings_class
@@ -24,6 +25,11 @@ class BackboneSettings:
     weights_from: str | None  # file: a path, not watched by DVC; hub: a tag such as in1k, or null for its default
     trained: bool  # false: the backbone stays as loaded, only the head is trained
     batch_norm: Literal["frozen", "trained"]
+
+    @property
+    def weight_files(self) -> list[Path]:
+        """The file that the weights are read from, where one is named."""
+        return [Path(self.weights_from)] if self.weights == "file" and self.weights_from else []
 
     def __post_init__(self) -> None:
         if self.weights == "file" and not self.weights_from:

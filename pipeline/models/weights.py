@@ -3,6 +3,7 @@
 import importlib
 import sys
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -75,13 +76,16 @@ def _load_in_order(backbone: nn.Module, state: State, name: str) -> None:
 def _load_by_name(backbone: nn.Module, state: State, origin: str) -> None:
     ours = backbone.state_dict()
     found = [*candidates(state, [key for key in ours if not _is_optional(key)], origin)]
-    found += [_filtered(backbone, one) for one in found]
-    misfits = [_misfits(backbone, one) for one in found]
-    chosen = next((one for one, misfit in zip(found, misfits, strict=True) if not misfit), None)
+    chosen, misfit = None, ""
+    for one in chain(found, (_filtered(backbone, one) for one in found)):  # timm renames only where it has to
+        misfit = _misfits(backbone, one)
+        if not misfit:
+            chosen = one
+            break
     if chosen is None:  # what the last one lacks: as close to the network as the names come
         raise TrainError(
-            f"{origin}: expected weights for every tensor of the backbone, and no others; {misfits[-1]}; likely "
-            "weights of another network"
+            f"{origin}: expected weights for every tensor of the backbone, and no others; {misfit}; likely weights of "
+            "another network"
         )
     check_finite_weights({key: chosen[key] for key in chosen if key in ours}, origin)
     backbone.load_state_dict({key: value for key, value in chosen.items() if key in ours}, strict=False)

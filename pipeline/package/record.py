@@ -16,7 +16,7 @@ from typing import Any
 
 from pipeline.core.errors import StoreError
 from pipeline.core.files import sha256, write_json
-from pipeline.core.provenance import Code
+from pipeline.core.provenance import Code, without_folders
 from pipeline.core.settings import to_yaml
 from pipeline.core.tracks import Track
 from pipeline.core.typed_json import read_typed, to_json
@@ -126,7 +126,7 @@ def make_record(
         code: commit and versions
         warnings: of its contents
     """
-    text = to_yaml({name: values for name, values in sections.items() if name != UNRECORDED})
+    text = to_yaml(without_folders({name: values for name, values in sections.items() if name != UNRECORDED}))
     return Record(
         track=track.name,
         zip=out.name,

@@ -20,7 +20,8 @@ from tqdm import tqdm
 from pipeline.core.errors import DataError, PipelineError
 from pipeline.core.files import read_json, sha256, write_bytes, write_json
 from pipeline.core.images import MAX_PIXELS, encode_jpeg, encode_png, read_rgb, read_size
-from pipeline.core.scratch import SCRATCH, Scratch, open_scratch
+from pipeline.core.reuse import SCRATCH
+from pipeline.core.scratch import Scratch, open_scratch
 from pipeline.extract.load import batches_of
 from pipeline.extract.plan import Job, by_shape
 from pipeline.predict.paths import find_images, output_names
@@ -118,7 +119,8 @@ class Batch:
 def _open_scratch(predictor: Predictor, jobs: Sequence[Job], names: Mapping[str, str], out: Path) -> Scratch:
     """What a stopped call of this run, these options and these images has kept."""
     run, hardware = predictor.run, predictor.hardware
-    options = {"stage": predictor.stage, "threshold": predictor.threshold, "precision": hardware.precision}
+    where = [hardware.device.type, hardware.precision]
+    options = {"stage": predictor.stage, "threshold": predictor.threshold, "hardware": where}
     images = [[printable(job.id), names[job.id], *_version(job.file)] for job in jobs]
     parts = ("model", "student/model", "extract.json", "refine.json", "student.json")
     return open_scratch(out / REPORT, "predict", [options, {"images": images}], [run.folder / part for part in parts])

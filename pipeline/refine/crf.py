@@ -17,6 +17,7 @@ from pipeline.refine.inputs import check_image, check_probabilities
 from pipeline.refine.settings import ColorKernelSettings, CrfSettings, KernelSettings
 
 SMALLEST = 1.0e-5  # the smallest probability of a unary: -log 0 is infinite
+MOST_TOGETHER = 4  # labels that a lattice filters together; what is left is filtered by 2 and by 1
 MOST_PIXELS = 4_000_000  # of the image that the kernels are built on: larger ones are computed at a smaller size
 
 
@@ -107,6 +108,13 @@ BACKENDS: dict[str, Callable[[NDArray[np.uint8], Kernels], Backend]] = {
 }
 
 
+def prepare(settings: CrfSettings) -> None:
+    """Compile what `infer` needs, for any number of labels, before processes are started that would each do it."""
+    if settings.enabled and settings.backend in ("auto", "lattice"):
+        black, kernels = np.zeros((2, 2, 3), np.uint8), kernels_of(settings)
+        make_lattice(black, kernels).infer(np.zeros((MOST_TOGETHER + 4, 2, 2), np.float32), 1)
+
+
 class DenseCRF:
     """The fully connected CRF of one image: `infer` gives the marginals of one unary after another.
 
@@ -118,8 +126,8 @@ class DenseCRF:
     further one.
 
     With a scale s below 1, the CRF of the image of s H x s W pixels is computed: image and probabilities are averaged
-    over areas, standard deviations of positions times s, marginals resized bilinearly. Images of more than
-    `MOST_PIXELS` are computed at that many, whatever the scale, because memory grows with the pixels.
+    over areas, standard deviations of positions times s, marginals resized bilinearly. Images that still have more than
+    `MOST_PIXELS` are computed at that many, because memory grows with the pixels.
 
     Args:
         image: the original colors. Shape: (H, W, 3), uint8 RGB
@@ -172,7 +180,8 @@ class DenseCRF:
 
     def _build(self) -> Backend:
         small = resize_image(self.image, self.shape)
-        scale = math.sqrt(small.shape[0] * small.shape[1] / (self.image.shape[0] * self.image.shape[1]))
+        longer = int(self.image.shape[1] > self.image.shape[0])  # rounding to whole pixels hardly changes this side
+        scale = small.shape[longer] / self.image.shape[longer]
         return BACKENDS[self.backend](small, self.kernels if scale == 1 else self.kernels.scaled(scale))
 
 

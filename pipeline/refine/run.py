@@ -30,7 +30,7 @@ from pipeline.core.reuse import Finished, arrays_digest, finished_of
 from pipeline.core.store import Arrays, Shard, Store, divide, finish, open_store, write_shard
 from pipeline.core.tracks import MOST_CLASSES
 from pipeline.refine.affinity import LocalAffinity
-from pipeline.refine.crf import MOST_PIXELS, DenseCRF, kernels_of
+from pipeline.refine.crf import MOST_PIXELS, DenseCRF, kernels_of, prepare
 from pipeline.refine.outputs import Prediction, Refine, predict_image, read_evidence
 from pipeline.refine.settings import AffinitySettings, CrfSettings, RefineSettings, wrong_output
 
@@ -70,6 +70,7 @@ def refine(manifest: Manifest, maps: Path, out: Path, settings: RefineSettings) 
         for ids in shards[split]
         for start in range(0, len(ids), size)
     ]
+    prepare(settings.crf)
     keys, reused = _refine_all(tasks, maps, settings, finished)
     about = {"output": settings.output, "crf": settings.crf.enabled, "classes": store.about["classes"]}
     kept = []
@@ -78,14 +79,15 @@ def refine(manifest: Manifest, maps: Path, out: Path, settings: RefineSettings) 
         finish(out / split, [shard for shard, _ in written], about)
         kept += [name for _, name in written]
     finished.end(kept)
-    bounded = sum(_is_bounded(record) for record in manifest.with_ids(store.ids)) if settings.crf.enabled else 0
-    iterations = settings.crf.iterations if settings.crf.enabled else 0
-    return Counts(len(store), reused, iterations, bounded, settings.output)
+    if not settings.crf.enabled:
+        return Counts(len(store), reused, 0, 0, settings.output)
+    bounded = sum(_is_bounded(record, settings.crf) for record in manifest.with_ids(store.ids))
+    return Counts(len(store), reused, settings.crf.iterations, bounded, settings.output)
 
 
-def _is_bounded(record: Record) -> bool:
+def _is_bounded(record: Record, settings: CrfSettings) -> bool:
     width, height = stored_size(record)
-    return width * height > MOST_PIXELS
+    return settings.scale**2 * width * height > MOST_PIXELS
 
 
 def task_size(images: int, settings: RefineSettings) -> int:

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from pipeline.core.device import Hardware, choose_hardware
+from pipeline.core.device import Hardware
 from pipeline.core.errors import TrainError
 from pipeline.core.files import write_text
 from pipeline.core.manifest import Manifest, Split, stored_shape
@@ -48,6 +48,7 @@ def student(
     paths: Paths,
     settings: StudentSettings,
     track: Track,
+    hardware: Hardware,
     scratch: Scratch,
     classifier: int = 0,
     limit: int = 0,
@@ -70,7 +71,6 @@ def student(
         return leave_empty(manifest, paths, settings, track)
     refined = Store(paths.refined)
     images = choose_train_images(manifest, refined, one_label=track.task == "localization")
-    hardware = choose_hardware(settings.device, settings.precision, learning=settings.backbone.trained)
     outputs = 1 if track.task == "localization" else len(manifest.classes) + 1
     network = new_network(settings, outputs, hardware)
     check_size(network, classifier, limit)

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from pipeline.core.scratch import Scratch
 
+MOST = 256 << 20  # bytes of a part: writing it takes a few times as much memory
+
 
 class RowTensors:
     """A few tensors of `total` rows each, filled from the first row to the last.
@@ -24,6 +26,7 @@ class RowTensors:
         self.total, self.scratch, self.name = total, scratch, name
         self.tensors: list[Tensor] = []
         self.filled = self._kept = 0
+        self._ends: list[int] = []  # of the rows that are not kept, where each `add` ended
         if scratch is not None:
             self._restore(scratch)
 
@@ -31,16 +34,22 @@ class RowTensors:
         """Fill the next rows of each tensor; the first ones decide type, shape and memory layout."""
         stop = self.filled + len(rows[0])
         self._fill(rows, stop)
+        self._ends.append(stop)
         if self.scratch is not None and self.scratch.interval.is_over():
             self.keep()
 
     def keep(self) -> None:
-        """Keep the rows that are not kept yet."""
-        if self.scratch is None or self._kept == self.filled:
+        """Keep the rows that are not kept yet, in parts of `MOST` bytes that end where an `add` ended."""
+        if self.scratch is None:
             return
-        part = {str(n): one[self._kept : self.filled].contiguous() for n, one in enumerate(self.tensors)}
-        self.scratch.keep(f"{self.name}-rows-{self._kept:09d}", safetensors.torch.save(part))
-        self._kept = self.filled
+        row = sum(one[:1].nbytes for one in self.tensors)
+        while self._kept < self.filled:
+            ends = [end for end in self._ends if end > self._kept]
+            stop = max((end for end in ends if (end - self._kept) * row <= MOST), default=ends[0])
+            part = {str(n): one[self._kept : stop].contiguous() for n, one in enumerate(self.tensors)}
+            self.scratch.keep(f"{self.name}-rows-{self._kept:09d}", safetensors.torch.save(part))
+            self._kept = stop
+        self._ends.clear()
 
     def _fill(self, rows: Sequence[Tensor], stop: int) -> None:
         if not self.tensors:  # stacking a list in the end would need twice the memory
@@ -52,8 +61,10 @@ class RowTensors:
     def _restore(self, scratch: Scratch) -> None:
         """Fill the rows that are kept, as far as no part of them is missing or damaged."""
         for name in scratch.names(f"{self.name}-rows-"):
-            path = scratch.find(name)
-            if path is None or int(name.rpartition("-")[2]) != self.filled:
+            path, first = scratch.find(name), int(name.rpartition("-")[2])
+            if first < self.filled:  # of a run whose parts began elsewhere
+                continue
+            if path is None or first > self.filled:
                 return
             part = safetensors.torch.load_file(path)
             rows = [part[str(n)] for n in range(len(part))]

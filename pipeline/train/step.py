@@ -1,6 +1,7 @@
 """One step of the optimizer: the gradient of one effective batch, in pieces that fit into memory."""
 
 import math
+import shutil
 from collections.abc import Callable, Iterable
 
 import torch
@@ -13,6 +14,7 @@ from pipeline.train.state import TrainState
 
 # compiling takes one to two minutes; a step of a ResNet50-SE on an H200 then takes 0.5 instead of 0.9 ms an image
 COMPILED_FROM = 300_000
+COMPILERS = ("cc", "gcc", "clang")
 
 Batch = tuple[Tensor, Tensor]  # inputs (N, …), targets (N,) or (N, K)
 BatchLoss = Callable[[Tensor, Tensor], Tensor]  # inputs and targets to their mean loss, a scalar
@@ -54,13 +56,14 @@ def training_step(
 
 def compiles(settings: TrainSettings, hardware: Hardware, images: int) -> bool:
     """Whether the loss is compiled: as `train.compile` says; with `auto` on CUDA, where all epochs together see
-    `COMPILED_FROM` images or more.
+    `COMPILED_FROM` images or more and there is a C compiler, which Triton needs.
 
     Args:
         images: of an epoch
     """
     if settings.compile == "auto":
-        return hardware.device.type == "cuda" and settings.epochs * images >= COMPILED_FROM
+        is_long = settings.epochs * images >= COMPILED_FROM
+        return hardware.device.type == "cuda" and is_long and any(map(shutil.which, COMPILERS))
     return settings.compile
 
 

@@ -89,6 +89,9 @@ class Trainer:
         Raises:
             TrainError: if the loss is no longer a finite number
         """
+        for row in self.state.history:  # of the run that was stopped, whose logs begin anew
+            for observer in self.observers:
+                observer.epoch(row)
         try:
             while not self.finished:
                 self.advance()

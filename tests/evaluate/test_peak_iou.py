@@ -300,13 +300,14 @@ def test_an_image_counted_once_can_be_added_to_another_state():
     ignored = np.zeros_like(MASK)
     ignored[0, :2] = True
     state, other = PeakIoU(), PeakIoU()
-    counts = state.accumulate(SCORE, MASK, "a", ignored)
-    other.add("a", counts, 2)
+    state.accumulate(SCORE, MASK, "a", ignored)
+    counts = count_scores(SCORE, MASK, ignored, "a")
+    other.add(counts, "a")
     assert other.ignored_pixels == state.ignored_pixels == 2
     assert other.compute().iou == state.compute().iou
     assert other.image_counts().tolist() == state.image_counts().tolist()
     with pytest.raises(ScoreError, match="a: expected every image once"):
-        other.add("a", counts, 2)
+        other.add(counts, "a")
 
 
 def test_the_mean_of_many_images_is_that_of_all_blocks():

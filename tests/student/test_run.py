@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.extraction import written
-from support.helpers import merge, recipe, refine_settings
+from support.helpers import CPU, merge, recipe, refine_settings
 from support.student import CLASSES, COUNTS, SHAPE, Squares, make_squares, tiny_student, write_store
 
 from pipeline.core import images, truth
@@ -35,7 +35,7 @@ def run(squares: Squares, track: str, start: str, out: Path, **changes: Any) -> 
     paths, rule = replace(squares.paths, out=out), ScoreRule.of(refine_settings())
     settings = tiny_student(start, **merge(FAST, changes))
     scratch = open_scratch(paths.out, "student", [asdict(settings)], [], minutes=1e6)
-    return student(squares.manifest, paths, settings, get_track(track), scratch, rule=rule), paths
+    return student(squares.manifest, paths, settings, get_track(track), CPU, scratch, rule=rule), paths
 
 
 def note_teachers(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
@@ -187,7 +187,7 @@ def test_a_stopped_stage_goes_on_and_ends_with_the_same_results(
     def stage(out: Path) -> dict[str, bytes]:
         paths = replace(squares.paths, out=out)
         scratch = open_scratch(out, "student", [asdict(settings)], [])
-        student(squares.manifest, paths, settings, get_track(track), scratch, rule=rule)
+        student(squares.manifest, paths, settings, get_track(track), CPU, scratch, rule=rule)
         scratch.end()
         return results(paths)
 
