@@ -124,7 +124,7 @@ def test_files_of_equal_size_and_other_bytes_are_an_image_and_its_mask(rows, lev
     longest = max(image.stat().st_size, mask.stat().st_size) + 1
     for path in (image, mask):
         path.write_bytes(path.read_bytes().ljust(longest, b"\0"))  # decoders stop at the end of the PNG
-    assert len(rows.inspected_with(level).manifest) == 4
+    assert len(rows.inspected_with(level).manifest) == 5
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -159,8 +159,8 @@ def test_all_of_them_are_named(rows):
 @pytest.mark.parametrize("make", [_link, _copy])
 def test_skipping_unreadable_images_does_not_skip_over_a_mask(rows, make):
     rows.rows[0]["mask"] = "masks/b.png"
-    rows.rows.append({**rows.rows[0], "id": "e", "file": "e.png", "mask": None})
-    write_mask(rows.root / "e.png", np.zeros((6, 8), np.uint8))
+    rows.rows.append({**rows.rows[0], "id": "f", "file": "f.png", "mask": None})
+    write_mask(rows.root / "f.png", np.zeros((6, 8), np.uint8))
     make(rows.root / "a.png", rows.root / "masks/b.png")
     with pytest.raises(DataError, match=r"a.png: expected image 'a', got its own mask"):
         rows.inspected_with("header", on_bad_image="skip")
@@ -176,7 +176,7 @@ def test_two_empty_files_are_called_unreadable(rows):
 def test_missing_files_of_different_names_are_no_leak(rows):
     for path in (rows.root / "b.png", rows.root / "masks/b.png", rows.root / "d.png"):
         path.unlink()
-    assert len(rows.inspected_with("list").manifest) == 4
+    assert len(rows.inspected_with("list").manifest) == 5
 
 
 def test_only_files_of_equal_size_are_read(rows, monkeypatch):
@@ -197,7 +197,7 @@ def test_only_files_of_equal_size_are_read(rows, monkeypatch):
 
 def test_one_mask_for_two_images_is_no_leak(rows):
     rows.rows[1]["mask"] = "masks/c.png"
-    assert len(rows.inspected_with("decode").manifest) == 4
+    assert len(rows.inspected_with("decode").manifest) == 5
 
 
 # --- every source -----------------------------------------------------------------------------------------------------

@@ -92,6 +92,21 @@ def test_one_set_of_processes_reads_all_passes(files: list[Path], monkeypatch: p
     assert not any(process.is_alive() for process in started)  # after the last pass
 
 
+def test_processes_go_on_where_nobody_asks_for_more_than_the_batches_of_a_pass(
+    files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the trainer does: it never comes to the end of the iterator."""
+    loaded, load = [], ViewReader._load
+    monkeypatch.setattr(ViewReader, "_load", lambda self, *place: loaded.append(place) or load(self, *place))
+    one = reader(files, [[0, 1, 2], [3, 4], [5]], workers=0)
+    for number, count in enumerate([2, 2, 1, 2, 1, 2]):
+        passed = one.read(number)
+        for _ in range(count):
+            next(passed)
+        del passed
+    assert loaded == [(0, 0)]
+
+
 def test_an_order_is_made_when_its_turn_comes(files: list[Path]) -> None:
     made = []
     passes = [Pass(0, epoch, 4, lambda epoch=epoch: made.append(epoch) or np.arange(4)) for epoch in range(3)]

@@ -84,3 +84,26 @@ def test_names_do_not_mix(tmp_path: Path) -> None:
     pieces(RowTensors(TOTAL, scratch, "one"), 5)
     assert RowTensors(TOTAL, scratch, "other").filled == 0
     assert RowTensors(TOTAL, scratch, "one").filled == TOTAL
+
+
+def test_parts_are_bounded_and_end_where_an_addition_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row has 24 bytes of values and 24 of maps; 100 bytes are two rows."""
+    monkeypatch.setattr("pipeline.train.row_tensors.MOST", 100)
+    scratch = Scratch(tmp_path, Interval(60))
+    rows = RowTensors(TOTAL, scratch)
+    pieces(rows, 1, 5)
+    rows.add([VALUES[5:8], MAPS[5:8]])  # more than a part may have, and yet one
+    rows.keep()
+    assert scratch.names("") == [f"rows-rows-{first:09d}" for first in (0, 2, 4, 5)]
+    again = RowTensors(TOTAL, scratch)
+    assert again.filled == 8
+    pieces(again, 1)
+    check(again.tensors)
+
+
+def test_a_part_that_others_have_overtaken_is_passed_over(tmp_path: Path) -> None:
+    scratch = Scratch(tmp_path)
+    pieces(RowTensors(TOTAL, scratch), 2)
+    scratch.drop("rows-rows-000000000")
+    pieces(RowTensors(TOTAL, scratch), 3, 3)  # 0..9; the parts of before begin at 2, 4, 6 and 8
+    assert RowTensors(TOTAL, scratch).filled >= 9
