@@ -1,6 +1,6 @@
 """The CRF of one image: our lattice beside a plain call of pydensecrf, interleaved in one process.
 
-    python benchmarks/crf.py [--rounds 15]
+    python -m benchmarks.crf [--rounds 15]
 
 A round times both on the same image, one after the other, in seconds of the processor, from the pixels to the
 marginals: kernels are built anew each time. Its ratio is time of pydensecrf / time of ours. Images are rendered, 375 x
@@ -13,11 +13,13 @@ import statistics
 import time
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.skipped import Skipped
 from pipeline.refine.crf import DenseCRF, Kernels
 from pipeline.refine.settings import ColorKernelSettings, KernelSettings
 
@@ -30,7 +32,11 @@ Bytes = NDArray[np.uint8]
 
 
 def crf_same(rounds: int = ROUNDS) -> list[float]:
-    """Ratios at full resolution, where labels are those of pydensecrf."""
+    """Ratios at full resolution, where labels are those of pydensecrf.
+
+    Raises:
+        Skipped: without pydensecrf2, as `crf_fast`
+    """
     return _ratios(1.0, rounds)
 
 
@@ -75,6 +81,8 @@ def theirs(image: Bytes, probabilities: Floats) -> Floats:
 
 
 def _ratios(scale: float, rounds: int) -> list[float]:
+    if find_spec("pydensecrf") is None:
+        raise Skipped("pydensecrf2 is not installed")
     found = []
     for seed in range(rounds + 1):
         image, probabilities = example(seed)

@@ -1,7 +1,8 @@
 """The stage `extract` beside the bare network, beside two published libraries, and beside itself in fp32.
 
 Photographs of 375 x 500 pixels are rendered into a temporary folder. Ours is the whole stage: it reads and decodes
-them, and ends with the store. Networks have random weights, which take as long as trained ones. A first round of both
+them, and ends with the store; what the reference gets is decoded and on the device before its time starts. Libraries
+run in fp32, as they ship, ours in `precision: auto`: the precision is a part of that difference. Networks have random weights, which take as long as trained ones. A first round of both
 is dropped; then ours and the reference take turns. A GPU gets more images, which processes read.
 """
 
@@ -108,15 +109,15 @@ def extract_forward() -> list[float]:
 
 
 def extract_torchcam() -> list[float]:
-    """Three maps an image beside torch-cam's CAM, which has neither scale nor store; one size, not mirrored."""
+    """Three maps an image beside torch-cam's CAM in fp32, which has neither scale nor store; one size, not mirrored."""
     from torchcam.methods import CAM
 
-    def theirs(bench: Bench) -> None:
-        network = WholeBatches(bench.classifier)
-        with CAM(network, network.classifier.backbone, network.classifier.head) as method:
-            for files in bench.batches():
+    def theirs(classifier: Classifier, batches: Sequence[Tensor]) -> None:
+        network = WholeBatches(classifier)
+        with CAM(network, classifier.backbone, classifier.head) as method:
+            for images in batches:
                 with torch.inference_mode():
-                    logits = network(bench.inputs(files, SIDE))
+                    logits = network(images)
                 for classes in logits.topk(WANTED, dim=1).indices.T.tolist():
                     method(classes, logits)
 
@@ -128,11 +129,10 @@ def extract_gradcam() -> list[float]:
     from pytorch_grad_cam import GradCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-    def theirs(bench: Bench) -> None:
-        network = WholeBatches(bench.classifier)
-        with GradCAM(network, [network.classifier.backbone]) as method:
-            for files in bench.batches():
-                images = bench.inputs(files, SIDE)
+    def theirs(classifier: Classifier, batches: Sequence[Tensor]) -> None:
+        network = WholeBatches(classifier)
+        with GradCAM(network, [classifier.backbone]) as method:
+            for images in batches:
                 method(images, None)  # of the most probable class
                 for classes in method.outputs.topk(WANTED, dim=1).indices.T.tolist()[1:]:
                     method(images, [ClassifierOutputTarget(one) for one in classes])
@@ -209,13 +209,15 @@ def _bare(bench: Bench, views: Sequence[Tensor]) -> None:
                 bench.classifier.backbone(view)
 
 
-def _beside_library(theirs: Callable[[Bench], None]) -> list[float]:
+def _beside_library(theirs: Callable[[Classifier, Sequence[Tensor]], None]) -> list[float]:
+    """Images a second of the stage over those of a library, which gets batches that are decoded and on the device."""
     with TemporaryDirectory(prefix="bench-images-") as folder:
         bench = _bench(
             Path(folder), LARGE, pooling="gap", sizes=(SIDE,), resize="square", flip=False, max_classes=WANTED,
             min_probability=0.0, negative_weights="keep",
         )  # fmt: skip
-        return _ratios(bench.stage, lambda: bench.rate(partial(theirs, bench)))
+        batches = [bench.inputs(files, SIDE) for files in bench.batches()]
+        return _ratios(bench.stage, lambda: bench.rate(partial(theirs, bench.classifier, batches)))
 
 
 def _assert_alike(found: Store, expected: Store) -> None:

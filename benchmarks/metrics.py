@@ -17,14 +17,18 @@ CALLS = 20  # of ours in one turn: one is too short for the clock
 def peak_iou() -> list[float]:
     """Intersection and union of {score >= t} with a mask for all 256 thresholds: one after another / ours.
 
-    The loop is the one that is usually written; with `np.count_nonzero` in place of `sum` it takes a tenth of its time.
+    A threshold is two counts and no union of masks: |A or B| = |A| + |B| - |A and B|.
     """
     score = score_to_uint8(np.clip(resize(noisy_map(0, (24, 24)), SHAPE), 0, 1))
     mask = blob(0) > 0.5
 
     def sweep() -> NDArray[np.int64]:
-        found = [((score >= threshold) & mask, (score >= threshold) | mask) for threshold in range(LEVELS)]
-        return np.array([[inside.sum(), union.sum()] for inside, union in found]).T
+        counts, foreground = np.empty((2, LEVELS), np.int64), np.count_nonzero(mask)
+        for threshold in range(LEVELS):
+            found = score >= threshold
+            inside = np.count_nonzero(found & mask)
+            counts[:, threshold] = inside, foreground + np.count_nonzero(found) - inside
+        return counts
 
     def ours() -> NDArray[np.int64]:
         inside, outside = count_scores(score, mask, None, "bench")[:2]
@@ -35,9 +39,9 @@ def peak_iou() -> list[float]:
 
 
 def confusion() -> list[float]:
-    """The confusion matrix of 201 class ids: a comparison for each pair of classes that occurs / ours.
+    """The confusion matrix of 201 class ids: a pass over the pixels for each class / ours.
 
-    The loop looks at one class of the truth at a time, as scripts of the field do, and within its pixels at each class.
+    The loop looks at one class of the truth at a time, as scripts of the field do, and counts what is predicted there.
     """
     chance = np.random.default_rng(0)
     truth, prediction = (
@@ -47,9 +51,8 @@ def confusion() -> list[float]:
     def loops() -> NDArray[np.int64]:
         matrix = np.zeros((CLASSES + 1, CLASSES + 1), np.int64)
         for k in range(CLASSES + 1):
-            found = prediction[truth == k]
-            for other in range(CLASSES + 1):
-                matrix[k, other] = np.count_nonzero(found == other)
+            others, counts = np.unique(prediction[truth == k], return_counts=True)
+            matrix[k, others] = counts
         return matrix
 
     def ours() -> NDArray[np.int64]:

@@ -1,7 +1,7 @@
 """Memory and time of every stage, from 1,000 to 10,000 images: does anything grow that should not?
 
-    python benchmarks/scale.py /tmp/scale                       # 100, 1,000 and 10,000 images: some twenty minutes
-    python benchmarks/scale.py /tmp/scale --images 100 1000 4000
+    python -m benchmarks.scale /tmp/scale                       # 100, 1,000 and 10,000 images: some twenty minutes
+    python -m benchmarks.scale /tmp/scale --images 100 1000 4000
 
 Rendered images of 64 pixels go through the commands of dvc.yaml, Track 3, with a tiny network, one process and one
 thread. For each stage it prints the peak of its resident memory, how much that grew from the second number of images to

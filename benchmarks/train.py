@@ -12,6 +12,7 @@ import torch
 
 from benchmarks.samples import REPEATS, write_photographs
 from pipeline.core.device import Hardware, choose_hardware
+from pipeline.core.loader import PREFETCH
 from pipeline.core.manifest import Files
 from pipeline.core.settings import build, read_params
 from pipeline.models.classifier import Classifier
@@ -30,42 +31,55 @@ def train_step() -> list[float]:
     """Images/s of the stage, reading, augmentation and bookkeeping included / images/s of the bare step.
 
     The bare step is forward, loss, backward and update, on one batch that lies on the device; on CUDA it is compiled,
-    as ours. It runs after each epoch of ours as often. On a CPU: one core, nobody reads ahead, and time of the
-    processor; a wait for the disk is not seen.
+    as ours. After each epoch of ours it runs as often as steps of ours were timed: those after the batches that
+    processes had read ahead while nobody trained. On a CPU: one core, nobody reads ahead, and time of the processor; a
+    wait for the disk is not seen.
     """
     cuda = torch.cuda.is_available()
     if not cuda:
         torch.set_num_threads(1)
     settings = _settings(cuda)
     hardware = choose_hardware(settings.device, settings.precision, learning=True)
+    ahead = settings.workers * PREFETCH + 1 if settings.workers else 0
+    steps = ahead + (20 if cuda else 2)  # of an epoch
     with TemporaryDirectory(prefix="bench-") as folder:
         files = write_photographs(Path(folder), 64)
-        data = _data([file.name for file in files], Path(folder), settings.batch_size * (40 if cuda else 2))
+        data = _data([file.name for file in files], Path(folder), settings.batch_size * steps)
         classifier = new_classifier(settings, data.train, CLASSES, hardware.device)
-        watch = _Against(_bare_step(settings, data.train, hardware, compiled=cuda), cuda)
+        watch = _Against(_bare_step(settings, data.train, hardware, compiled=cuda), cuda, ahead)
         fit_network(classifier, data, settings, hardware, [watch])
     return watch.ratios[1:]  # the first epoch starts processes and chooses kernels
 
 
 class _Against:
-    """An observer that runs the bare step after each epoch, as many times."""
+    """An observer that runs the bare step after each epoch, as many times as steps of the epoch were timed.
 
-    def __init__(self, bare: Callable[[], None], cuda: bool) -> None:
-        self.bare, self.clock = bare, time.perf_counter if cuda else time.process_time
+    The first `ahead` steps of an epoch are not: their batches were read while the bare step ran.
+    """
+
+    def __init__(self, bare: Callable[[], None], cuda: bool, ahead: int) -> None:
+        self.bare, self.ahead, self.clock = bare, ahead, time.perf_counter if cuda else time.process_time
         self.ratios: list[float] = []
         self.steps, self.start = 0, self.clock()
 
     def step(self, state: TrainState, images: int) -> None:
         self.steps += 1
+        if self.steps == self.ahead:
+            self.start = self._now()
 
     def epoch(self, row: Epoch) -> None:
-        own = self.clock() - self.start
-        start = self.clock()
-        for _ in range(self.steps):
+        own = (start := self._now()) - self.start
+        for _ in range(self.steps - self.ahead):
             self.bare()
-        _wait()
-        self.ratios.append((self.clock() - start) / own)
-        self.steps, self.start = 0, self.clock()
+        end = self._now()
+        self.ratios.append((end - start) / own)
+        self.steps, self.start = 0, end
+
+    def _now(self) -> float:
+        """The time when a GPU has done all that it has to do."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return self.clock()
 
     def close(self) -> None:
         """Nothing is open."""
@@ -118,8 +132,3 @@ def _bare_step(settings: TrainSettings, targets: Targets, hardware: Hardware, co
         optimizer.step()
 
     return step
-
-
-def _wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()

@@ -19,7 +19,8 @@ class Work:
         about: what is measured of ours
         reference: what it is compared with
         reach: the ratio that it is to reach, at least
-        gpu: the same on a GPU; None where a GPU changes nothing and it is not run there
+        gpu: the same on a GPU machine; None where it is not run there. It is of another processor, too: rows of the
+            CRF and of processes are run there, although they use no GPU
     """
 
     name: str
@@ -36,12 +37,12 @@ WORKS = (
         "bare forward pass: same backbone, precision and batch", 0.90, gpu=0.80,
     ),
     Work(
-        "extract_torchcam", "extract", "extract, images/s, 3 classes an image",
-        "torch-cam, the same model", 2.0, gpu=2.0,
+        "extract_torchcam", "extract", "extract with `precision: auto`, images/s, 3 classes an image",
+        "torch-cam in fp32, as it ships, the same model, prepared images", 2.0, gpu=2.0,
     ),
     Work(
-        "extract_gradcam", "extract", "extract, images/s, 3 classes an image",
-        "pytorch-grad-cam, the same model", 12.0, gpu=12.0,
+        "extract_gradcam", "extract", "extract with `precision: auto`, images/s, 3 classes an image",
+        "pytorch-grad-cam in fp32, as it ships, the same model, prepared images", 12.0, gpu=12.0,
     ),
     Work(
         "extract_fp32", "extract", "extract with `precision: auto`, images/s, ResNet50-SE at 336 pixels",
