@@ -2,8 +2,9 @@
 
 Photographs of 375 x 500 pixels are rendered into a temporary folder. Ours is the whole stage: it reads and decodes
 them, and ends with the store; what the reference gets is decoded and on the device before its time starts. Libraries
-run in fp32, as they ship, ours in `precision: auto`: the precision is a part of that difference. Networks have random weights, which take as long as trained ones. A first round of both
-is dropped; then ours and the reference take turns. A GPU gets more images, which processes read.
+run in fp32, as they ship, ours in `precision: auto`: the precision is a part of that difference. Networks have random
+weights, which take as long as trained ones. A first round of both is dropped; then ours and the reference take turns. A
+GPU gets more images, which processes read.
 """
 
 import os

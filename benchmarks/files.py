@@ -24,7 +24,8 @@ CLASSES = 200
 def package_zip() -> list[float]:
     """Score maps to a checked submission: `cv2.imwrite`, `zipfile`, read again / ours, which is not larger.
 
-    The reference stores PNGs as they are, the default of `zipfile`. Ours encodes (in `refine`), writes the zip and checks every member as the server would: header, checksums, pixels.
+    The reference stores PNGs as they are, the default of `zipfile`. Ours encodes (in `refine`), writes the zip and
+    checks every member as the server would: header, checksums, pixels.
     """
     scores = {f"{n:05d}": _score(n) for n in range(IMAGES)}
     expected = dict.fromkeys(scores, SHAPE[::-1])

@@ -1,4 +1,4 @@
-"""Do the tests notice a wrong line? Twenty-six one-line mutations of central formulas, each of which tests must fail for.
+"""Do the tests notice a wrong line? 26 one-line mutations of central formulas, each of which tests must fail for.
 
     python benchmarks/mutations.py --out mutations.json             # all: half an hour on two cores
     python benchmarks/mutations.py --out mutations.json unary nwc   # some

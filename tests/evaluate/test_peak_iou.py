@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from pipeline.core.errors import ScoreError
+from pipeline.evaluate import peak_iou
 from pipeline.evaluate.peak_iou import BLOCK, PeakIoU, count_scores
 
 SCORE = np.array([[10, 20, 20, 0], [30, 20, 10, 0]], np.uint8)
@@ -318,3 +319,22 @@ def test_the_mean_of_many_images_is_that_of_all_blocks():
         state.accumulate(np.array([[9, 9 * (n % 2)]], np.uint8), np.array([[True, False]]), str(n))
     halves = images // 2
     assert state.compute_mean().curve[1] == pytest.approx((images - halves + halves / 2) / images, rel=1e-12)
+
+
+def test_images_of_many_pixels_are_counted_in_parts(monkeypatch):
+    chance = np.random.default_rng(0)
+    score = chance.integers(0, 256, (7, 11)).astype(np.uint8)
+    mask, ignored = chance.random((7, 11)) < 0.5, chance.random((7, 11)) < 0.2
+    rows = [mask & ~ignored, ~mask & ~ignored, ignored]
+    expected = [[np.sum(row & (score == value)) for value in range(256)] for row in rows]
+    for most in (10, 77, 100):
+        monkeypatch.setattr(peak_iou, "EXACT", most)
+        np.testing.assert_array_equal(count_scores(score, mask, ignored, "a"), expected)
+    assert count_scores(score[:0], mask[:0], None, "a").tolist() == np.zeros((3, 256)).tolist()
+
+
+def test_views_of_other_strides_are_counted_as_their_copies():
+    chance = np.random.default_rng(1)
+    score, mask = chance.integers(0, 256, (6, 8)).astype(np.uint8), chance.random((6, 8)) < 0.5
+    expected = count_scores(score[:, ::-2].copy(), mask[:, ::-2].copy(), None, "a")
+    np.testing.assert_array_equal(count_scores(score[:, ::-2], mask[:, ::-2], None, "a"), expected)
