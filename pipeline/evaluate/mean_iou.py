@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import ScoreError, sample, swap_hint
+from pipeline.core.images import pair_counts
 from pipeline.core.tracks import MOST_CLASSES
 from pipeline.core.truth import IGNORE_INDEX
 
@@ -55,8 +56,7 @@ def confusion_matrix(
     [[1, 0], [1, 0]]
     """
     _check_shapes(truth, prediction, image_id)
-    pairs = truth.astype(np.uint16) * np.uint16(256) + prediction  # of 16 bits: 255 * 256 + 255 is the last one
-    counts = np.bincount(pairs.ravel(), minlength=256 * 256).reshape(256, 256)
+    counts = pair_counts(truth, prediction, (256, 256))
     _check_values(counts, classes, image_id)
     return counts[: classes + 1, : classes + 1].copy()  # without row 255, which is ignored
 

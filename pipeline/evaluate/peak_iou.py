@@ -8,16 +8,15 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import ScoreError, sample, swap_hint
+from pipeline.core.images import pair_counts
 
 Comparison = Literal[">=", ">"]
 
 LEVELS = 256  # score values, and thresholds
-EXACT = 2**24  # pixels that OpenCV counts at once: its histograms are float32, exact up to here
 BLOCK = 1024  # images whose curves are computed together, in 64-bit numbers
 
 
@@ -66,12 +65,8 @@ def count_scores(
             f"{image_id}: expected bool ignored pixels of shape {mask.shape}, got {ignored.dtype} {ignored.shape}"
         )
     row = np.logical_not(mask).view(np.uint8)  # (H, W)
-    rows = (row if ignored is None else np.where(ignored, np.uint8(2), row)).ravel()
-    scores, counts = score.ravel(), np.zeros((3, LEVELS), np.int64)
-    for part in (slice(start, start + EXACT) for start in range(0, score.size, EXACT)):
-        found = cv2.calcHist([rows[part], scores[part]], [0, 1], None, [3, LEVELS], [0, 3, 0, LEVELS])
-        counts += found.astype(np.int64)
-    return counts
+    rows = row if ignored is None else np.where(ignored, np.uint8(2), row)
+    return pair_counts(rows, score, (3, LEVELS))
 
 
 def count_above(histogram: NDArray[np.int64], comparison: Comparison = ">=") -> NDArray[np.int64]:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import sample
+from pipeline.core.images import value_counts
 from pipeline.core.tracks import Track
 
 
@@ -28,7 +29,7 @@ class Contents:
 
     def add(self, pixels: NDArray[np.uint8], image_id: str) -> NDArray[np.int64]:
         """Count one prediction of shape (H, W); return its pixels per value. Shape: (256,)"""
-        counts = np.bincount(pixels.ravel(), minlength=256)
+        counts = value_counts(pixels)
         self.images += 1
         self.values += counts
         if np.count_nonzero(counts) == 1:

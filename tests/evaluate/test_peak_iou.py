@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from pipeline.core.errors import ScoreError
-from pipeline.evaluate import peak_iou
 from pipeline.evaluate.peak_iou import BLOCK, PeakIoU, count_scores
 
 SCORE = np.array([[10, 20, 20, 0], [30, 20, 10, 0]], np.uint8)
@@ -328,7 +327,7 @@ def test_images_of_many_pixels_are_counted_in_parts(monkeypatch):
     rows = [mask & ~ignored, ~mask & ~ignored, ignored]
     expected = [[np.sum(row & (score == value)) for value in range(256)] for row in rows]
     for most in (10, 77, 100):
-        monkeypatch.setattr(peak_iou, "EXACT", most)
+        monkeypatch.setattr("pipeline.core.images.EXACT", most)
         np.testing.assert_array_equal(count_scores(score, mask, ignored, "a"), expected)
     assert count_scores(score[:0], mask[:0], None, "a").tolist() == np.zeros((3, 256)).tolist()
 
