@@ -7,16 +7,20 @@ unpacked. An ordinary zip is what Info-ZIP, 7-Zip, the Finder, Windows and `zipf
 Source: PKWARE, "APPNOTE.TXT - .ZIP File Format Specification", 6.3, sections 4.3 (records) and 4.4 (fields)
 """
 
+import copy
 import stat
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from pipeline.core.errors import sample
 from pipeline.package.signatures import ENOUGH, describe_start
 
+PIECE = 1 << 16  # bytes of a compressed member that are read at once
 MOST_DIRECTORY_BYTES = 1 << 25  # of the list of members, which is read as a whole: some 400,000 members
 
 _END = struct.Struct("<4s4H2LH")  # signature, disk, first disk, members here, members, bytes, offset, comment bytes
@@ -154,6 +158,38 @@ def is_encrypted(info: zipfile.ZipInfo) -> bool:
 def is_readable(info: zipfile.ZipInfo) -> bool:
     """Whether a member is a file that every reader unpacks without a password."""
     return not is_encrypted(info) and info.compress_type in _METHODS and not is_special(info)
+
+
+def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """The bytes of a member that `is_readable`; never more than one byte beyond the size that the list of members says.
+
+    `ZipFile.read` unpacks all that the compressed bytes hold, up to a gigabyte, and cuts it to that size afterwards.
+
+    Raises:
+        BadZipFile: if it unpacks to another number of bytes, or their checksum is another one
+        zlib.error: if the compressed bytes are damaged
+    """
+    stored = copy.copy(info)  # the same member, read as it lies in the file
+    stored.compress_type, stored.file_size = zipfile.ZIP_STORED, info.compress_size
+    del stored.CRC  # of the unpacked bytes
+    with archive.open(stored) as stream:
+        if info.compress_type == zipfile.ZIP_STORED:
+            data, whole = stream.read(info.file_size + 1), True
+        else:
+            data, whole = _inflate(stream, info.file_size + 1)
+    if not whole or len(data) != info.file_size:
+        raise zipfile.BadZipFile(f"{info.file_size} bytes in the list of members, not so many in the member")
+    if zlib.crc32(data) != info.CRC:
+        raise zipfile.BadZipFile(f"Bad CRC-32 for file {info.filename!r}")
+    return data
+
+
+def _inflate(stream: IO[bytes], most: int) -> tuple[bytes, bool]:
+    """At most so many unpacked bytes, and whether the compressed ones came to their end."""
+    decoder, data = zlib.decompressobj(-zlib.MAX_WBITS), bytearray()
+    while not decoder.eof and len(data) < most and (piece := stream.read(PIECE)):
+        data += decoder.decompress(piece, most - len(data))
+    return bytes(data), decoder.eof
 
 
 def is_special(info: zipfile.ZipInfo) -> bool:

@@ -21,6 +21,7 @@ from pipeline.evaluate.run import CHUNK
 from pipeline.evaluate.scorer import Context, Prediction, Scorer
 from pipeline.evaluate.segmentation import SegmentationScorer
 from pipeline.evaluate.settings import EvaluateSettings
+from pipeline.package.container import read_member
 from pipeline.package.contents import Contents, content_problems, content_warnings
 from pipeline.package.validate import find_problems, show_problems
 from pipeline.submission.check import CHALLENGE_CLASSES, largest_value
@@ -187,7 +188,7 @@ def _check_boxes_inside(record: Record) -> None:
 def _predictions(path: Path, image_ids: Sequence[str]) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     with zipfile.ZipFile(path) as archive:
         for image_id in image_ids:
-            yield image_id, decode_png(archive.read(f"{image_id}.png"), image_id)
+            yield image_id, decode_png(read_member(archive, archive.getinfo(f"{image_id}.png")), image_id)
 
 
 # --- scores to the result ---------------------------------------------------------------------------------------------
