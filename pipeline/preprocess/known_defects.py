@@ -30,6 +30,7 @@ FILE_RULES = {
     "exif_orientation": "images whose EXIF data ask to be turned: ignored, pixels stay in stored order",
     "animated_images": "files with several pictures (animated, or pages): the first one is used",
     "one_color_images": "images whose pixels all have one color: used as they are, but likely lost in a conversion",
+    "dark_16_bit_images": "images of 16 bits with levels below 4096 only: nearly black in their upper 8 bits, as used",
     "masks_without_foreground": "masks without a foreground pixel: scored all the same",
     "boxes_cut": "images with a box that passes the border: the box is cut there",
     "labels_from_masks": "val images that get their labels from the class ids in their mask",

@@ -221,8 +221,8 @@ def test_a_member_that_is_larger_than_it_says_is_refused_and_not_unpacked(compre
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert lines == [
-        f"a: expected a PNG, got a member that cannot be read ({len(good)} bytes in the list of members, not so many in "
-        "the member); likely damaged on the way"
+        f"a: expected a PNG, got a member that cannot be read ({len(good)} bytes in the list of members, not so many "
+        "in the member); likely damaged on the way"
     ]
     assert peak < 5_000_000
 

@@ -4,6 +4,7 @@ import csv
 import shutil
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -374,6 +375,26 @@ def test_masks_of_which_none_has_foreground_are_refused_together(folder):
         inspected(folder.source("foreground"))
     folder.mask("d", 129)
     assert inspected(folder.source("foreground")).manifest.mask_kind == "foreground"
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_images_of_16_bits_are_refused_only_if_all_of_them_are_dark(folder, split):
+    def add(name, top):
+        pixels = np.linspace(0, top, WIDTH * HEIGHT).astype(np.uint16).reshape(HEIGHT, WIDTH)
+        cv2.imwrite(str(folder.root / f"{name}.png"), pixels)
+        labels = "cat" if split == "train" else ""
+        folder.rows.append({"image": f"{name}.png", "labels": labels, "split": split, "mask": "", "boxes": ""})
+
+    add("x", 255)
+    add("y", 1023)
+    add("black", 0)
+    expected = "expected levels up to 65535 in 16 bits, got at most 1023 in all 2 images .* likely levels of 10 bits"
+    with pytest.raises(DataError, match=expected):
+        inspected(folder.source(), on_bad_image="skip")
+    assert len(inspected(folder.source(), check="header").manifest) == 8
+    add("z", 4096)
+    found = summarize(inspected(folder.source()))["quirks"]["dark_16_bit_images"]
+    assert (found["images"], found["ids"]) == (2, ["x", "y"])
 
 
 def test_images_of_one_color_are_counted_where_they_are_decoded(folder):
