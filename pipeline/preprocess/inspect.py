@@ -240,7 +240,8 @@ def _check_foreground(manifest: Manifest, findings: Sequence[Finding], kind: Mas
     if kind == "foreground" and values - {0} and not has_foreground(values, kind):
         raise DataError(
             f"{manifest.root}: expected masks with foreground, which is above 128, got none; values above 0 are "
-            f"{sample(sorted(values - {0}))}; likely class ids: set preprocess.source.masks to 'labels'"
+            f"{sample(sorted(values - {0}))}; likely class ids: set preprocess.source.masks to 'labels', or objects "
+            "saved fainter: save 255"
         )
 
 

@@ -359,12 +359,12 @@ def test_a_class_on_every_train_image_is_reported(folder):
     assert summarize(inspected(folder.source()))["classes_on_every_training_image"] == ["dog"]
 
 
-@pytest.mark.parametrize("value", [1, 77, 128])
-def test_a_foreground_that_is_not_above_128_is_refused(folder, value):
+@pytest.mark.parametrize("value", [77, 100, 128])
+def test_a_foreground_that_is_not_above_128_is_refused_if_no_mask_has_another(folder, value):
     folder.mask("c", value)
-    with pytest.raises(
-        DataError, match=rf"c.png: expected mask values 0 and 255, got \[{value}\]; foreground is above"
-    ):
+    assert inspected(folder.source("foreground")).manifest.mask_kind == "foreground"
+    folder.mask("d", value)
+    with pytest.raises(DataError, match=rf"got none; values above 0 are \[{value}\]; likely"):
         inspected(folder.source("foreground"))
 
 
