@@ -21,9 +21,9 @@ from pipeline.evaluate.run import CHUNK
 from pipeline.evaluate.scorer import Context, Prediction, Scorer
 from pipeline.evaluate.segmentation import SegmentationScorer
 from pipeline.evaluate.settings import EvaluateSettings
-from pipeline.package.container import read_member
+from pipeline.package.container import container_problems, read_member
 from pipeline.package.contents import Contents, content_problems, content_warnings
-from pipeline.package.validate import find_problems, show_problems
+from pipeline.package.validate import UNREADABLE, find_problems, show_problems
 from pipeline.submission.check import CHALLENGE_CLASSES, largest_value
 from pipeline.submission.class_shift import shift_warning
 from pipeline.submission.truth import BOXES, Masks, Truth, read_truth
@@ -113,11 +113,13 @@ def score_submission(
 
 
 def _ids_in(path: Path) -> list[str]:
-    """The ids of a zip's predictions; none of a file that is no zip, which the check then describes."""
+    """The ids of a zip's predictions; none of a file that is no ordinary zip, which the check then describes."""
     try:
+        if any(container_problems(path, path.name)):
+            return []
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+    except UNREADABLE:
         return []
     return [name.removesuffix(".png") for name in names if name.endswith(".png")]
 
