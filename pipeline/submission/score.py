@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import joblib
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import ScoreError, SubmissionError
 from pipeline.core.images import decode_png
 from pipeline.core.manifest import Record
+from pipeline.core.processes import in_processes
 from pipeline.core.tracks import Track, get_track
 from pipeline.evaluate.intervals import as_list, box_accuracy_score, interval
 from pipeline.evaluate.localization import LocalizationScorer
@@ -143,14 +143,17 @@ class Plan:
 
 def _score_all(plan: Plan, image_ids: Sequence[str]) -> Scorer:
     chunks = [image_ids[start : start + CHUNK] for start in range(0, len(image_ids), CHUNK)]
-    plans = [replace(plan, truth=plan.truth.select(chunk)) for chunk in chunks]  # only what travels is needed there
     if len(chunks) <= 1:  # starting processes would take longer than scoring
         return score_predictions(plan, image_ids)
     total = plan.scorer()
-    work = joblib.Parallel(n_jobs=plan.context.settings.jobs, return_as="generator")
-    for part in work(map(joblib.delayed(score_predictions), plans, chunks)):
+    plans = (replace(plan, truth=plan.truth.select(chunk)) for chunk in chunks)  # only what travels is needed there
+    for part in in_processes(_score_task, zip(plans, chunks, strict=True), plan.context.settings.jobs):
         total.merge(part)
     return total
+
+
+def _score_task(task: tuple[Plan, Sequence[str]]) -> Scorer:
+    return score_predictions(*task)
 
 
 def score_predictions(plan: Plan, image_ids: Sequence[str]) -> Scorer:
