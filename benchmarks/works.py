@@ -55,7 +55,10 @@ WORKS = (
     ),
     Work("crf_fast", "crf", "CRF at half resolution, core-seconds an image", "plain call of pydensecrf", 5.0, gpu=5.0),
     Work("refine_processes", "processes", "the stage refine on two processes, seconds", "on one process", 1.9, gpu=1.9),
-    Work("peak_iou", "metrics", "peak IoU, 256 thresholds, seconds", "logical_and, logical_or and two sums a threshold", 50.0),
+    Work(
+        "peak_iou", "metrics", "peak IoU, 256 thresholds, seconds",
+        "logical_and, logical_or and two sums a threshold", 50.0,
+    ),
     Work(
         "confusion", "metrics", "confusion of 201 classes, seconds",
         "intersection and areas by `count_nonzero`, a class at a time", 20.0,

@@ -27,9 +27,10 @@ _COLOR = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 
 # As fast as OpenCV's default, which filters nothing, and a tenth smaller for score maps.
 _PNG_OPTIONS = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB]
-FEWEST_LEVELS = 16  # of 256, that an image of 16 bits keeps: below, it is black, and was made of 8, 10 or 12 bits
-_JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
+FEWEST_LEVELS = 16  # of 256, that an image of 16 bits keeps: below, it is dark, or was made of 8, 10 or 12 bits
+_PNG = b"\x89PNG\r\n\x1a\n"
 _DEPTH = 24  # where a PNG has its bits a channel
+_NO_WHITE = {"F": "float32", "I": "int32"}  # levels by Pillow's mode; it opens no color image of them
 _OTHER_FILES = (  # what lies under the name of an image: how it begins, what it is, the likely cause
     (b"version https://git-lfs", "a Git LFS pointer", "likely a clone without its files: `git lfs pull`"),
     (b"<!doctype html", "a web page", "likely the error page of a server: download the file again"),
@@ -60,20 +61,24 @@ def read_size(path: Path) -> tuple[int, int]:
     Raises:
         DataError: if the file is missing or no image, or has more than `MAX_PIXELS` pixels
     """
-    width, height = _read_header(path)
+    return _read_size_and_mode(path)[0]
+
+
+def _read_size_and_mode(path: Path) -> tuple[tuple[int, int], str]:
+    (width, height), mode = _read_header(path)
     if width * height > MAX_PIXELS:
         raise DataError(f"{path}: expected at most {MAX_PIXELS} pixels, got {width}x{height}")
-    return width, height
+    return (width, height), mode
 
 
-def _read_header(path: Path) -> tuple[int, int]:
+def _read_header(path: Path) -> tuple[tuple[int, int], str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter(
                 "ignore", Image.DecompressionBombWarning
             )  # Pillow warns below our limit, and stops above it
             with Image.open(opened(path)) as header:
-                return header.size
+                return header.size, header.mode
     except FileNotFoundError:
         raise DataError(f"{path}: expected an image, found {_nothing(path)}") from None
     except Image.DecompressionBombError as error:
@@ -109,14 +114,18 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
     The header is read first, so that a small file that unpacks to gigabytes is refused before it is decoded.
 
     Raises:
-        DataError: if the file is missing, broken or too large, or its levels would be lost in 8 bits
+        DataError: if the file is missing, broken or too large, or its levels have no common white
     """
-    read_size(path)
+    _, mode = _read_size_and_mode(path)
+    if mode in _NO_WHITE:
+        raise DataError(
+            f"{path}: expected levels of 8 or 16 bits, got {_NO_WHITE[mode]}; it has no common white: scale it to "
+            "0..255 and save it with 8 bits"
+        )
     try:
         data = np.frombuffer(read_file(path), np.uint8)
     except OSError as error:
         raise DataError(f"{path}: expected an image, got one that cannot be read ({error.strerror})") from None
-    _check_levels(data, path)
     pixels = _decode(data, _COLOR)
     if pixels is None:
         raise DataError(f"{path}: expected an image, got a file that cannot be decoded; likely a truncated download")
@@ -130,28 +139,28 @@ def _decode(data: NDArray[np.uint8], flags: int) -> NDArray[Any] | None:
         return None
 
 
-def _check_levels(data: NDArray[np.uint8], path: Path) -> None:
-    """Refuse an image whose levels would be lost in 8 bits: floating point, or 16 bits of which the upper are unused.
+def largest_of_16_bits(path: Path) -> int | None:
+    """The largest level of an image of 16 bits a channel, opacity aside, 0..65535; None of 8 bits a channel.
 
-    JPEG, and a PNG of 8 bits, which its header says, need no second look.
+    The file is decoded with all its bits, beside what `read_rgb` does; of a PNG of 8 bits the header says enough.
     """
+    data = np.frombuffer(read_file(path), np.uint8)
     begin = data[: _DEPTH + 1].tobytes()
-    if begin.startswith(_JPEG) or (begin.startswith(_PNG) and begin[_DEPTH:] <= b"\x08"):
-        return
+    if begin.startswith(_PNG) and begin[_DEPTH:] <= b"\x08":
+        return None
     stored = _decode(data, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
-    if stored is None or stored.dtype == np.uint8:
-        return
-    if stored.dtype != np.uint16:
-        raise DataError(
-            f"{path}: expected levels of 8 or 16 bits, got {stored.dtype}; it has no common white: scale it to 0..255 "
-            "and save it with 8 bits"
-        )
-    most = int((stored if stored.ndim == 2 else stored[:, :, :3]).max())
-    if 0 < most < 256 * FEWEST_LEVELS:
-        raise DataError(
-            f"{path}: expected levels up to 65535 in 16 bits, got at most {most}; likely levels of {most.bit_length()} "
-            "bits saved with 16, which are black in 8: scale them to 0..255 and save them with 8 bits"
-        )
+    if stored is None or stored.dtype != np.uint16:
+        return None
+    return int((stored if stored.ndim == 2 else stored[:, :, :3]).max())
+
+
+def loses_levels(largest: int) -> bool:
+    """Whether nearly nothing of 16 bits is left in their upper 8, by the largest level.
+
+    >>> [loses_levels(largest) for largest in (0, 255, 4095, 4096, 65535)]
+    [False, True, True, False, False]
+    """
+    return 0 < largest < 256 * FEWEST_LEVELS
 
 
 def has_one_color(pixels: NDArray[np.uint8]) -> bool:

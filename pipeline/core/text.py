@@ -36,13 +36,14 @@ def decode_text(data: bytes, path: Path) -> str:
     for mark, name in _MARKS.items():
         if data.startswith(mark):
             raise DataError(f"{path}: expected text in UTF-8, got {name}; save it as UTF-8")
+    data = data.removeprefix(codecs.BOM_UTF8)  # so that positions in errors are those in the data
     if (position := data.find(0)) >= 0:
         raise DataError(
             f"{path}: line {_line(data, position)}: expected text in UTF-8, got a NUL character; likely UTF-16 without "
             "a mark, or a damaged file"
         )
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise DataError(_not_utf8(data, error.start, path)) from None
 

@@ -7,22 +7,28 @@ unpacked. An ordinary zip is what Info-ZIP, 7-Zip, the Finder, Windows and `zipf
 Source: PKWARE, "APPNOTE.TXT - .ZIP File Format Specification", 6.3, sections 4.3 (records) and 4.4 (fields)
 """
 
+import copy
 import stat
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from pipeline.core.errors import sample
 from pipeline.package.signatures import ENOUGH, describe_start
 
+PIECE = 1 << 16  # bytes of a compressed member that are read at once
 MOST_DIRECTORY_BYTES = 1 << 25  # of the list of members, which is read as a whole: some 400,000 members
 
 _END = struct.Struct("<4s4H2LH")  # signature, disk, first disk, members here, members, bytes, offset, comment bytes
 _END_MARK = b"PK\x05\x06"
 _ZIP64_MARK = b"PK\x06\x07"  # of the locator, right before the end
-_ZIP64_LOCATOR = 20  # bytes
+_LOCATOR = struct.Struct("<4sLQL")  # signature, disk, offset of the record, disks
+_ZIP64_RECORD = struct.Struct("<4sQ2H2L4Q")  # as _END, its own size and two versions behind the signature, no comment
+_ZIP64_RECORD_MARK = b"PK\x06\x06"
 _ZIP64_TAG = 1  # of an extra field
 _ZIP64_VERSION = 45  # that a reader needs
 _MOST_COMMENT = 0xFFFF  # bytes
@@ -39,7 +45,7 @@ class EndRecord:
     """The record at the end of a zip, which says where everything else is.
 
     Attributes:
-        start: its first byte
+        start: its first byte; where there is a zip64 record, the first byte of that
         disk: number of the part that this file is; 0 if the archive is not split
         members: how many
         directory_bytes: size of the list of members
@@ -67,7 +73,7 @@ class EndRecord:
     @property
     def before(self) -> int:
         """Bytes in front of the first member, such as a program that unpacks; negative if the list is cut off."""
-        return 0 if self.zip64 else self.start - self.directory_bytes - self.directory_start
+        return self.start - self.directory_bytes - self.directory_start
 
 
 def read_end(path: Path) -> EndRecord | None:
@@ -75,9 +81,10 @@ def read_end(path: Path) -> EndRecord | None:
 
     Raises:
         OSError: if the file cannot be read
+        BadZipFile: if a zip64 record is not where it has to be
     """
     size = path.stat().st_size
-    length = min(size, _END.size + _MOST_COMMENT + _ZIP64_LOCATOR)
+    length = min(size, _END.size + _MOST_COMMENT + _LOCATOR.size + _ZIP64_RECORD.size)
     with path.open("rb") as stream:
         stream.seek(size - length)
         tail = stream.read(length)
@@ -85,9 +92,20 @@ def read_end(path: Path) -> EndRecord | None:
     if place < 0:
         return None
     _, disk, _, _, members, directory, start, comment = _END.unpack_from(tail, place)
-    zip64 = tail[max(place - _ZIP64_LOCATOR, 0) : place].startswith(_ZIP64_MARK)
     after = max(len(tail) - place - _END.size - comment, 0)
-    return EndRecord(size - length + place, disk, members, directory, start, zip64, after)
+    if tail[max(place - _LOCATOR.size, 0) : place].startswith(_ZIP64_MARK):
+        return _read_zip64(tail, place - _LOCATOR.size, size - length, after)
+    return EndRecord(size - length + place, disk, members, directory, start, False, after)
+
+
+def _read_zip64(tail: bytes, locator: int, skipped: int, after: int) -> EndRecord:
+    """The record before its locator at this place of the tail; the ordinary one may have anything in its fields."""
+    _, _, offset, _ = _LOCATOR.unpack_from(tail, locator)
+    place = locator - _ZIP64_RECORD.size
+    if offset != skipped + place or not tail.startswith(_ZIP64_RECORD_MARK, max(place, 0)):
+        raise zipfile.BadZipFile(f"zip64 record expected at byte {skipped + place}, its locator says {offset}")
+    _, _, _, _, disk, _, _, members, directory, start = _ZIP64_RECORD.unpack_from(tail, place)
+    return EndRecord(skipped + place, disk, members, directory, start, True, after)
 
 
 def container_problems(path: Path, name: str) -> Iterator[str]:
@@ -154,6 +172,38 @@ def is_encrypted(info: zipfile.ZipInfo) -> bool:
 def is_readable(info: zipfile.ZipInfo) -> bool:
     """Whether a member is a file that every reader unpacks without a password."""
     return not is_encrypted(info) and info.compress_type in _METHODS and not is_special(info)
+
+
+def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """The bytes of a member that `is_readable`; never more than one byte beyond the size that the list of members says.
+
+    `ZipFile.read` unpacks all that the compressed bytes hold, up to a gigabyte, and cuts it to that size afterwards.
+
+    Raises:
+        BadZipFile: if it unpacks to another number of bytes, or their checksum is another one
+        zlib.error: if the compressed bytes are damaged
+    """
+    stored = copy.copy(info)  # the same member, read as it lies in the file
+    stored.compress_type, stored.file_size = zipfile.ZIP_STORED, info.compress_size
+    del stored.CRC  # of the unpacked bytes
+    with archive.open(stored) as stream:
+        if info.compress_type == zipfile.ZIP_STORED:
+            data, whole = stream.read(info.file_size + 1), True
+        else:
+            data, whole = _inflate(stream, info.file_size + 1)
+    if not whole or len(data) != info.file_size:
+        raise zipfile.BadZipFile(f"{info.file_size} bytes in the list of members, not so many in the member")
+    if zlib.crc32(data) != info.CRC:
+        raise zipfile.BadZipFile(f"Bad CRC-32 for file {info.filename!r}")
+    return data
+
+
+def _inflate(stream: IO[bytes], most: int) -> tuple[bytes, bool]:
+    """At most so many unpacked bytes, and whether the compressed ones came to their end."""
+    decoder, data = zlib.decompressobj(-zlib.MAX_WBITS), bytearray()
+    while not decoder.eof and len(data) < most and (piece := stream.read(PIECE)):
+        data += decoder.decompress(piece, most - len(data))
+    return bytes(data), decoder.eof
 
 
 def is_special(info: zipfile.ZipInfo) -> bool:

@@ -68,7 +68,7 @@ def content_problems(contents: Contents, track: Track, name: str) -> list[str]:
             f"{name}: expected foreground in some prediction, got only 0 in all {images}; likely a threshold above "
             "every score, or arrays that were never filled"
         ]
-    if len(contents.constant) == images:
+    if 1 < images == len(contents.constant):  # one alone may fill its image
         return [
             f"{name}: expected predictions that differ between pixels, got one value each in all {images}; likely one "
             "score for each image, saved in place of its map"

@@ -21,7 +21,8 @@ class Packaged(NamedTuple):
 
     Attributes:
         counts: for package.json: images, bytes, sha256, split, smallest and largest value, and what is suspicious
-        warnings: what keeps the rules and mostly is not meant; `lid check` refuses some of it
+        warnings: what keeps the rules and mostly is not meant; `lid check` refuses a zip without a prediction that says
+            where anything is, which is warned of here
     """
 
     counts: dict[str, Any]

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pipeline.core.errors import PipelineError, SubmissionError, sample
 from pipeline.core.manifest import SPLITS, Manifest, read_manifest, stored_size
 from pipeline.core.tracks import TRACKS, get_track
-from pipeline.package.container import container_problems, is_readable, member_problems
+from pipeline.package.container import container_problems, is_readable, member_problems, read_member
 from pipeline.package.contents import Contents, content_problems
 from pipeline.package.names import name_problems, sort_members
 from pipeline.package.png import Size, bytes_problem, chunk_problem, decode, header_problem
@@ -161,8 +161,8 @@ def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: Size | None) ->
     """The bytes of a prediction; or the first ones and what is wrong with them, the rest is not unpacked."""
     with archive.open(info) as stream:
         start = stream.read(ENOUGH)
-        problem = header_problem(start, size) or bytes_problem(start, info.file_size)
-        return (start, problem) if problem else (start + stream.read(), None)
+    problem = header_problem(start, size) or bytes_problem(start, info.file_size)
+    return (start, problem) if problem else (read_member(archive, info), None)
 
 
 def _value_problem(counts: NDArray[np.int64], largest_value: int) -> str | None:

@@ -15,21 +15,23 @@ or reports what is wrong.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 from xml.parsers import expat
 
-import joblib
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import DataError
 from pipeline.core.manifest import Box
+from pipeline.core.processes import in_processes
 
 CHUNK = 4096  # files in one piece of work
 
 _NAME = re.compile(rb"<object>\s*<name>\s*([^<&\s]+)\s*</name>")
 _END = b"</annotation>"
+_SPECIAL = (b"<!--", b"<!DOCTYPE")  # what only the parser understands, or refuses
 
 
 def object_names(xml: bytes) -> set[str]:
@@ -43,7 +45,7 @@ def object_names(xml: bytes) -> set[str]:
     ['cat', 'dog']
     """
     names = _NAME.findall(xml)
-    if len(names) == xml.count(b"<object") and xml.rstrip().endswith(_END) and b"<!--" not in xml:
+    if len(names) == xml.count(b"<object") and xml.rstrip().endswith(_END) and not any(m in xml for m in _SPECIAL):
         return {name.decode() for name in names}
     return {(node.findtext("name") or "").strip() for node in _parse(xml).iter("object")}
 
@@ -114,11 +116,11 @@ def read_labels(files: Mapping[Path, Sequence[str]], position: Mapping[str, int]
         the class indices of each file, rising, in the order of `files`
     """
     tasks = [
-        joblib.delayed(_read_some)(folder, names[start : start + CHUNK], position)
+        (folder, names[start : start + CHUNK])
         for folder, names in files.items()
         for start in range(0, len(names), CHUNK)
     ]
-    parts = joblib.Parallel(n_jobs=jobs if len(tasks) > 4 else 1)(tasks)
+    parts = list(in_processes(partial(_read_some, position), tasks, jobs if len(tasks) > 4 else 1))
     empty = np.zeros(0, np.int32)
     return Labels(
         np.concatenate([empty, *(part.counts for part in parts)]),
@@ -127,7 +129,8 @@ def read_labels(files: Mapping[Path, Sequence[str]], position: Mapping[str, int]
     )
 
 
-def _read_some(folder: Path, names: Sequence[str], position: Mapping[str, int]) -> Labels:
+def _read_some(position: Mapping[str, int], task: tuple[Path, Sequence[str]]) -> Labels:
+    folder, names = task
     counts, values, problems = np.zeros(len(names), np.int32), [], []
     for n, name in enumerate(names):
         path = f"{folder}/{name}"  # creating a Path takes longer than reading the file

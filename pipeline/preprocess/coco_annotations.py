@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import DataError, sample
+from pipeline.core.images import MAX_PIXELS
 from pipeline.preprocess.folders import Problems, stem
 
 FINER = 8  # steps a pixel when polygons are drawn: small ones come out 2 % too large, with 1 step 22 %
@@ -56,6 +57,7 @@ class Instances:
         self.position = {category["id"]: k for k, category in enumerate(named)}  # class index by category id
         needed = ("id", "file_name") if truth == "none" else ("id", "file_name", "width", "height")
         images = complete(content["images"], needed, path, "image", problems)
+        images = images if truth == "none" else _with_size(images, path, problems)
         self.ids = {image["id"]: stem(str(image["file_name"])) for image in images}
         self.sizes = {} if truth == "none" else {image["id"]: (image["width"], image["height"]) for image in images}
         self.annotations: dict[int, list[dict[str, Any]]] = defaultdict(list)
@@ -112,6 +114,21 @@ def complete(
     return good
 
 
+def _with_size(images: Sequence[dict[str, Any]], path: Path, problems: Problems) -> list[dict[str, Any]]:
+    """The images whose size can be that of an image; a problem for each of the others."""
+    good = []
+    for image in images:
+        size = (image["width"], image["height"])
+        if all(map(_is_count, size)) and 0 < size[0] * size[1] <= MAX_PIXELS:
+            good.append(image)
+        else:
+            problems.add(
+                f"{path}: image {image['id']!r:.60}: expected width and height, whole numbers of 1 to {MAX_PIXELS} "
+                f"pixels in all, got {size[0]!r:.20} and {size[1]!r:.20}; likely a fault of the program that wrote it"
+            )
+    return good
+
+
 def _name(annotation: Any, number: int) -> str:
     if isinstance(annotation, dict) and annotation.get("id") is not None:
         return f"annotation {annotation['id']}"
@@ -123,7 +140,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _is_box(box: Any) -> bool:
@@ -194,7 +211,7 @@ def decode_runs(outline: Mapping[str, Any], width: int, height: int) -> NDArray[
 
 
 def _unpack(text: str) -> list[int]:
-    """The run lengths in a text of pycocotools: from the third on, as differences to the last but one.
+    """The run lengths in a text of pycocotools: from the fourth on, as differences to the last but one.
 
     A character is 48 plus five bits, the lowest first, plus 32 where more follow; the highest bit of all is the sign.
 

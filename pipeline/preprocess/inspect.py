@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from pipeline.core.archives import archive_of, content_digest, file_size
 from pipeline.core.errors import DataError, sample
-from pipeline.core.images import has_one_color, read_mask, read_rgb
+from pipeline.core.images import has_one_color, largest_of_16_bits, loses_levels, read_mask, read_rgb
 from pipeline.core.manifest import SCHEMA, SPLITS, Box, Manifest, MaskKind, Record
 from pipeline.core.processes import in_processes
 from pipeline.core.reuse import digest
@@ -27,6 +27,8 @@ from pipeline.preprocess.settings import PreprocessSettings
 
 CHUNK = 512  # images in one piece of work
 MOST_SKIPPED = 0.1  # of the train images; more are no odd files, but a damaged disk or an unfinished copy
+
+_DEEP = ("PNG", "TIFF", "PPM", "JPEG2000")  # formats that may have 16 bits a channel
 
 _HINTS = {
     "labels": "likely a mask of other classes, or set preprocess.source.masks to 'foreground'",
@@ -47,6 +49,7 @@ class Finding:
     quirks: tuple[str, ...] = ()
     boxes: tuple[Box, ...] | None = None  # where they had to be cut
     mask_sha256: str | None = None
+    largest_of_16_bits: int | None = None  # level; None of 8 bits a channel, or not decoded
     problem: str | None = None
 
 
@@ -87,6 +90,7 @@ def inspect(manifest: Manifest, settings: PreprocessSettings, scratch: Scratch |
     _stop_if_any(manifest, [line for n, line in problems.items() if n not in bad])
     _check_skipped(manifest, list(bad.values()))
     _check_foreground(manifest, findings, kind)
+    _check_levels(manifest, findings)
     wanted = np.ones(len(manifest), np.bool_)
     wanted[list(bad)] = False
     kept = _with_findings(manifest, findings, kind, settings).keep(pa.array(wanted))
@@ -162,6 +166,7 @@ def inspect_record(record: Record, decode: bool, cut_boxes: bool) -> Finding:
         header = read_header(record.file)
         size = (header.width, header.height)
         one_color = decode and has_one_color(read_rgb(record.file))
+        largest = largest_of_16_bits(record.file) if decode and header.format in _DEEP else None
         values = _inspect_mask(record, size)
         boxes = _check_boxes(record, size, cut_boxes)
     except DataError as error:
@@ -171,11 +176,15 @@ def inspect_record(record: Record, decode: bool, cut_boxes: bool) -> Finding:
         header.height,
         file_size(record.file),
         values,
-        tuple(
-            header_quirks(header, record.file) + ["one_color_images"] * one_color + ["boxes_cut"] * (boxes is not None)
+        (
+            *header_quirks(header, record.file),
+            *["one_color_images"] * one_color,
+            *["dark_16_bit_images"] * (largest is not None and loses_levels(largest)),
+            *["boxes_cut"] * (boxes is not None),
         ),
         boxes,
         None if record.mask is None else content_digest(record.mask),
+        largest,
     )
 
 
@@ -231,7 +240,20 @@ def _check_foreground(manifest: Manifest, findings: Sequence[Finding], kind: Mas
     if kind == "foreground" and values - {0} and not has_foreground(values, kind):
         raise DataError(
             f"{manifest.root}: expected masks with foreground, which is above 128, got none; values above 0 are "
-            f"{sample(sorted(values - {0}))}; likely class ids: set preprocess.source.masks to 'labels'"
+            f"{sample(sorted(values - {0}))}; likely class ids: set preprocess.source.masks to 'labels', or objects "
+            "saved fainter: save 255"
+        )
+
+
+def _check_levels(manifest: Manifest, findings: Sequence[Finding]) -> None:
+    """Refuse images of 16 bits that all hold fewer: one of them may be dark, all of them are black in 8 bits."""
+    levels = [finding.largest_of_16_bits for finding in findings if finding.largest_of_16_bits]
+    if levels and all(map(loses_levels, levels)):
+        most = max(levels)
+        raise DataError(
+            f"{manifest.root}: expected levels up to 65535 in 16 bits, got at most {most} in all {len(levels)} images "
+            f"of 16 bits; likely levels of {most.bit_length()} bits saved with 16, which are black in 8: scale them to "
+            "0..255 and save them with 8 bits"
         )
 
 

@@ -30,6 +30,7 @@ FILE_RULES = {
     "exif_orientation": "images whose EXIF data ask to be turned: ignored, pixels stay in stored order",
     "animated_images": "files with several pictures (animated, or pages): the first one is used",
     "one_color_images": "images whose pixels all have one color: used as they are, but likely lost in a conversion",
+    "dark_16_bit_images": "images of 16 bits with levels below 4096 only: nearly black in their upper 8 bits, as used",
     "masks_without_foreground": "masks without a foreground pixel: scored all the same",
     "boxes_cut": "images with a box that passes the border: the box is cut there",
     "labels_from_masks": "val images that get their labels from the class ids in their mask",
@@ -81,13 +82,11 @@ def wrong_values(values: Collection[int], kind: MaskKind, classes: int) -> tuple
 
     >>> wrong_values({0, 7, 255}, "labels", 3)
     ([7], '0..3 or 255')
-    >>> wrong_values({0, 1}, "foreground", 3), wrong_values({0, 128}, "foreground", 3)
-    (([1], '0 and 255'), ([128], '0 and 255'))
+    >>> wrong_values({0, 1}, "foreground", 3), wrong_values({0, 100}, "foreground", 3)
+    (([1], '0 and 255'), ([], '0 and 255'))
     """
     if kind == "labels":
         return sorted(set(values) - {*range(classes + 1), IGNORE_INDEX}), f"0..{classes} or {IGNORE_INDEX}"
     if kind == "trimap":
         return sorted(set(values) - {FOREGROUND, BACKGROUND, BORDER}), "1 (foreground), 2 (background) or 3 (ignored)"
-    above = sorted(set(values) - {0})
-    lost = len(above) == 1 and above[0] <= FOREGROUND_ABOVE  # soft edges have more values
-    return above if lost else [], "0 and 255"
+    return [1] if max(values, default=0) == 1 else [], "0 and 255"  # a faint mask alone may be meant

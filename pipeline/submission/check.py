@@ -28,8 +28,8 @@ class Checked:
         problems: one message each; none: the zip keeps the published rules and says something
         warnings: what keeps the rules and mostly is not meant
         expected: predictions that a whole submission holds
-        record: what made the zip, if a record lies beside it
         counts: of the predictions that could be decoded, as in package.json
+        record: what made the zip, if a record lies beside it
     """
 
     problems: list[str]
@@ -95,8 +95,9 @@ def inspect_submission(
     contents = Contents()
     problems = list(find_problems(path, expected, largest_value(task, classes), contents))
     compared = compare_record(path, task)
+    empty = [] if problems else content_problems(contents, task, path.name)  # of all predictions, or it says nothing
     return Checked(
-        problems=[*compared.problems, *problems, *content_problems(contents, task, path.name)],
+        problems=[*compared.problems, *problems, *empty],
         warnings=[*compared.warnings, *content_warnings(contents)],
         expected=len(expected),
         counts=contents.summarize(task),

@@ -19,7 +19,7 @@ def shift_warning(matrix: NDArray[np.int64]) -> str | None:
         matrix: pixels, [truth, prediction]. Shape: (K + 1, K + 1)
 
     >>> shift_warning(np.array([[5, 0, 0], [4, 0, 0], [0, 4, 0]]))  # class 1 is called 0, class 2 is called 1
-    'mean IoU of the classes is 0.72 with 1 added to every predicted id, 0.00 without: every class id is one too low; \
+    'mean IoU of the classes is 0.50 with 1 added to every predicted id, 0.00 without: every class id is one too low; \
 likely class indices 0..K-1 in place of ids 1..K'
     """
     plain = shifted_iou(matrix, 0)
@@ -35,13 +35,13 @@ likely class indices 0..K-1 in place of ids 1..K'
 def shifted_iou(matrix: NDArray[np.int64], shift: int) -> float:
     """Mean IoU, over the classes in the truth but the background, of predicted ids plus `shift`; 0 if there are none.
 
-    An id that leaves 0..K by the shift is no class any more.
+    Background stays background, and an id that leaves 1..K by the shift is no class any more.
     """
     truth, predicted = matrix.sum(axis=1), matrix.sum(axis=0)
     ids = np.arange(1, len(matrix))
     ids = ids[truth[1:] > 0]
     called = ids - shift  # what the predictions call these classes
-    inside = (called >= 0) & (called < len(matrix))
+    inside = (called > 0) & (called < len(matrix))
     called = np.where(inside, called, 0)
     iou = iou_of_counts(matrix[ids, called], truth[ids], predicted[called])
     return float(np.where(inside, iou, 0.0).mean()) if len(ids) else 0.0

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import joblib
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import ScoreError, SubmissionError
 from pipeline.core.images import decode_png
 from pipeline.core.manifest import Record
+from pipeline.core.processes import in_processes
 from pipeline.core.tracks import Track, get_track
 from pipeline.evaluate.intervals import as_list, box_accuracy_score, interval
 from pipeline.evaluate.localization import LocalizationScorer
@@ -21,8 +21,9 @@ from pipeline.evaluate.run import CHUNK
 from pipeline.evaluate.scorer import Context, Prediction, Scorer
 from pipeline.evaluate.segmentation import SegmentationScorer
 from pipeline.evaluate.settings import EvaluateSettings
+from pipeline.package.container import container_problems, read_member
 from pipeline.package.contents import Contents, content_problems, content_warnings
-from pipeline.package.validate import find_problems, show_problems
+from pipeline.package.validate import UNREADABLE, find_problems, show_problems
 from pipeline.submission.check import CHALLENGE_CLASSES, largest_value
 from pipeline.submission.class_shift import shift_warning
 from pipeline.submission.truth import BOXES, Masks, Truth, read_truth
@@ -112,11 +113,13 @@ def score_submission(
 
 
 def _ids_in(path: Path) -> list[str]:
-    """The ids of a zip's predictions; none of a file that is no zip, which the check then describes."""
+    """The ids of a zip's predictions; none of a file that is no ordinary zip, which the check then describes."""
     try:
+        if any(container_problems(path, path.name)):
+            return []
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+    except UNREADABLE:
         return []
     return [name.removesuffix(".png") for name in names if name.endswith(".png")]
 
@@ -140,14 +143,17 @@ class Plan:
 
 def _score_all(plan: Plan, image_ids: Sequence[str]) -> Scorer:
     chunks = [image_ids[start : start + CHUNK] for start in range(0, len(image_ids), CHUNK)]
-    plans = [replace(plan, truth=plan.truth.select(chunk)) for chunk in chunks]  # only what travels is needed there
     if len(chunks) <= 1:  # starting processes would take longer than scoring
         return score_predictions(plan, image_ids)
     total = plan.scorer()
-    work = joblib.Parallel(n_jobs=plan.context.settings.jobs, return_as="generator")
-    for part in work(map(joblib.delayed(score_predictions), plans, chunks)):
+    plans = (replace(plan, truth=plan.truth.select(chunk)) for chunk in chunks)  # only what travels is needed there
+    for part in in_processes(_score_task, zip(plans, chunks, strict=True), plan.context.settings.jobs):
         total.merge(part)
     return total
+
+
+def _score_task(task: tuple[Plan, Sequence[str]]) -> Scorer:
+    return score_predictions(*task)
 
 
 def score_predictions(plan: Plan, image_ids: Sequence[str]) -> Scorer:
@@ -187,7 +193,7 @@ def _check_boxes_inside(record: Record) -> None:
 def _predictions(path: Path, image_ids: Sequence[str]) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     with zipfile.ZipFile(path) as archive:
         for image_id in image_ids:
-            yield image_id, decode_png(archive.read(f"{image_id}.png"), image_id)
+            yield image_id, decode_png(read_member(archive, archive.getinfo(f"{image_id}.png")), image_id)
 
 
 # --- scores to the result ---------------------------------------------------------------------------------------------

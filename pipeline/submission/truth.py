@@ -1,5 +1,6 @@
 """The truth of a set of images as one folder: `<id>.png` masks, and `boxes.csv`, beside them or alone."""
 
+import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -104,8 +105,10 @@ def read_boxes(path: Path) -> dict[str, tuple[Box, ...]]:
         DataError: if it has other columns, an id twice, or a row that is no box; the first bad rows are named
     """
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (ValueError, UnicodeDecodeError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # of rows with more values than the header
+            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
+    except (ValueError, UnicodeDecodeError, pd.errors.ParserWarning) as error:
         raise DataError(f"{path}: expected comma-separated values, got {error}") from error
     if sorted(table.columns) != ["boxes", "id"]:
         raise DataError(f"{path}: expected the columns id and boxes, got {sample(table.columns)}")

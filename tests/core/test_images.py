@@ -24,6 +24,7 @@ from pipeline.core.images import (
     encode_jpeg,
     encode_png,
     has_one_color,
+    largest_of_16_bits,
     read_mask,
     read_rgb,
     read_size,
@@ -419,29 +420,37 @@ def deep(top: int, shape: tuple[int, ...] = (4, 5)) -> NDArray[np.uint16]:
 
 @pytest.mark.parametrize("suffix", [".png", ".tiff"])
 @pytest.mark.parametrize("shape", [(4, 5), (4, 5, 3)])
-def test_16_bits_are_read_by_their_upper_8_unless_these_are_empty(
-    suffix: str, shape: tuple[int, ...], tmp_path: Path
-) -> None:
+def test_16_bits_are_read_by_their_upper_8_however_dark(suffix: str, shape: tuple[int, ...], tmp_path: Path) -> None:
     path = tmp_path / f"a{suffix}"
-    for top in (65535, 4096):
+    for top in (65535, 4096, 4095, 255, 0):
         pixels = deep(top, shape)
         cv2.imwrite(str(path), pixels[..., ::-1] if pixels.ndim == 3 else pixels)
         expected = (pixels >> 8).astype(np.uint8)
         found = read_rgb(path).astype(int)
         assert np.abs(found - (expected if pixels.ndim == 3 else expected[..., None])).max() <= 1  # the codecs round
-    for top, bits in ((255, 8), (1023, 10), (4095, 12)):
-        cv2.imwrite(str(path), deep(top, shape))
-        with pytest.raises(DataError, match=rf"got at most {top}; likely levels of {bits} bits saved with 16"):
-            read_rgb(path)
-    cv2.imwrite(str(path), deep(0, shape))  # black is black
-    assert not read_rgb(path).any()
+        assert largest_of_16_bits(path) == top
+
+
+def test_images_of_8_bits_have_no_level_of_16(tmp_path: Path) -> None:
+    for suffix in (".png", ".tiff", ".bmp"):
+        cv2.imwrite(str(tmp_path / f"a{suffix}"), np.full((4, 5), 255, np.uint8))
+        assert largest_of_16_bits(tmp_path / f"a{suffix}") is None
+
+
+def test_an_image_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    decode = cv2.imdecode
+    monkeypatch.setattr(cv2, "imdecode", lambda data, flags: calls.append(flags) or decode(data, flags))
+    for suffix, pixels in ((".png", deep(65535)), (".tiff", deep(65535)), (".webp", np.zeros((4, 5, 3), np.uint8))):
+        cv2.imwrite(str(tmp_path / f"a{suffix}"), pixels)
+        read_rgb(tmp_path / f"a{suffix}")
+    assert len(calls) == 3
 
 
 def test_opacity_does_not_count_as_a_level(tmp_path: Path) -> None:
     pixels = np.dstack([deep(255, (4, 5, 3)), np.full((4, 5), 65535, np.uint16)])
     cv2.imwrite(str(tmp_path / "a.png"), pixels)
-    with pytest.raises(DataError, match="got at most 255; likely levels of 8 bits"):
-        read_rgb(tmp_path / "a.png")
+    assert largest_of_16_bits(tmp_path / "a.png") == 255
 
 
 def test_floating_point_has_no_white(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Text files: UTF-8 is read, everything else is named with file, line and encoding."""
 
+import codecs
 import re
 from pathlib import Path
 
@@ -34,6 +35,8 @@ def test_any_bytes_are_text_or_an_error_that_names_the_file(data: bytes) -> None
     ("data", "message"),
     [
         ("a\nb\ncaf\u00e9 x\nd".encode("cp1252"), r"line 3: .* the byte 0xE9; likely Windows-1252, .* reads 'café x'"),
+        (codecs.BOM_UTF8 + b"a\nb\xe9", r"line 2: .* the byte 0xE9; .* reads 'bé'"),
+        (codecs.BOM_UTF8 + b"\xe9\nab", r"line 1: .* the byte 0xE9; .* reads 'é'"),
         ("cat".encode("utf-16"), "expected text in UTF-8, got UTF-16"),
         ("cat".encode("utf-16-be"), "line 1: .* got a NUL character; likely UTF-16 without a mark"),
         ("cat".encode("utf-32"), "expected text in UTF-8, got UTF-32"),

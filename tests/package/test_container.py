@@ -14,6 +14,7 @@ from support.faults import good, save
 from support.submission import GOOD, SIZES, K
 
 from pipeline.core.archives import write_zip
+from pipeline.core.errors import SubmissionError
 from pipeline.package.container import EndRecord, container_problems, member_problems, overlapping, read_end
 from pipeline.package.validate import validate
 
@@ -135,8 +136,24 @@ def test_zip64_records_that_are_needed_are_right(files: Path) -> None:
             archive.writestr(f"{number}.png", b"")
     end = read_end(path)
     assert end is not None
-    assert (end.zip64, end.needs_zip64) == (True, True)
+    assert (end.zip64, end.needs_zip64, end.members, end.before) == (True, True, many, 0)
     assert list(container_problems(path, "x.zip")) == []
+    data = path.read_bytes()
+    place = data.rindex(b"PK\x05\x06")
+    path.write_bytes(data[: place + 8] + b"\xff" * 12 + data[place + 20 :])  # as other writers leave these fields
+    assert read_end(path) == end
+    assert list(container_problems(path, "x.zip")) == []
+    record = place - 20 - 56
+    path.write_bytes(data[: record + 40] + struct.pack("<Q", 1 << 40) + data[record + 48 :])  # bytes of the list
+    assert "expected a whole zip, got one that lacks" in next(container_problems(path, "x.zip"))
+    path.write_bytes(data[: place - 20 + 8] + struct.pack("<Q", 99) + data[place - 20 + 16 :])  # in the locator
+    with pytest.raises(zipfile.BadZipFile, match=f"zip64 record expected at byte {record}, its locator says 99"):
+        read_end(path)
+    with pytest.raises(SubmissionError, match=r"got a damaged one .*its locator says 99"):
+        validate(path, SIZES, K)
+    path.write_bytes(data[:record] + bytes(99) + data[record:])  # a gap: it would shift every member
+    with pytest.raises(zipfile.BadZipFile, match=f"expected at byte {record + 99}"):
+        read_end(path)
 
 
 @pytest.mark.parametrize(

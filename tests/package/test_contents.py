@@ -27,7 +27,7 @@ def test_values_are_counted() -> None:
         ([[0, 0], [0, 0]], "track1", "got only 0 in all 2"),
         ([[0, 0], [0, 0]], "track3", "got only 0 in all 2"),
         ([[9, 9], [0, 0]], "track1", "got one value each in all 2"),
-        ([[255, 255]], "track3", "got one value each in all 1"),
+        ([[255, 255]], "track3", None),  # one object that fills its image
         ([[0, 1], [1, 1]], "track3", "got only 0 and 1 in all 2"),
         ([[0, 1], [1, 1]], "track1", None),  # class 1 and background
         ([[0, 2], [1, 1]], "track3", None),

@@ -205,6 +205,28 @@ def test_a_zip_bomb_is_not_unpacked(tmp_path: Path) -> None:
     assert peak < 5_000_000
 
 
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED])
+def test_a_member_that_is_larger_than_it_says_is_refused_and_not_unpacked(compression: int, tmp_path: Path) -> None:
+    good = GOOD["a"]
+    path = _zip(tmp_path / "x.zip", _members(a=good + bytes(50_000_000)), compression)
+    data = bytearray(path.read_bytes())
+    for start, offset in ((b"PK\x03\x04", 14), (b"PK\x01\x02", 16)):  # CRC, compressed and unpacked bytes of a.png
+        place = data.index(start) + offset
+        struct.pack_into("<L", data, place, zlib.crc32(good))  # both as if the member ended with its PNG
+        struct.pack_into("<L", data, place + 8, len(good))
+    path.write_bytes(data)
+    del data
+    tracemalloc.start()
+    lines = _problems(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert lines == [
+        f"a: expected a PNG, got a member that cannot be read ({len(good)} bytes in the list of members, not so many "
+        "in the member); likely damaged on the way"
+    ]
+    assert peak < 5_000_000
+
+
 def test_a_bomb_inside_the_png_is_not_unpacked(tmp_path: Path) -> None:
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

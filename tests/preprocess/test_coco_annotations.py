@@ -36,6 +36,26 @@ def test_a_plain_detection_needs_no_crowd_no_area_and_no_outline(read):
     assert instances.boxes(lambda box, width, height: [*map(int, box), width, height][:4]) == {"a": [1, 1, 2, 1]}
 
 
+@pytest.mark.parametrize("truth", ["boxes", "masks"])
+@pytest.mark.parametrize(
+    ("width", "height"), [("640", 3), (4.0, 3), (True, 3), (0, 3), (-4, -3), (10**9, 10**9), (10_001, 10_000), ([4], 3)]
+)
+def test_a_size_that_no_image_has_is_named(width, height, truth, read):
+    images = [{"id": 7, "file_name": "a.jpg", "width": width, "height": height}]
+    annotation = {"image_id": 7, "category_id": 9, "bbox": [1, 1, 2, 1], "segmentation": SQUARE}
+    instances, problems = read(annotation, truth=truth, images=images)
+    assert problems[0].startswith("image 7: expected width and height, whole numbers of 1 to 100000000 pixels in all, ")
+    assert f"got {width!r} and {height!r}; likely" in problems[0]
+    assert (instances.sizes, instances.annotations) == ({}, {})
+    assert read(annotation, truth="none", images=images)[1] == []
+
+
+@pytest.mark.parametrize("pixels", [(10_000, 10_000), (1, 1)])
+def test_the_size_of_the_largest_image_is_right(pixels, read):
+    images = [{"id": 7, "file_name": "a.jpg", "width": pixels[0], "height": pixels[1]}]
+    assert read(images=images)[0].sizes == {7: pixels}
+
+
 @pytest.mark.parametrize(
     ("annotation", "truth", "message"),
     [

@@ -4,6 +4,7 @@ import csv
 import shutil
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -358,12 +359,12 @@ def test_a_class_on_every_train_image_is_reported(folder):
     assert summarize(inspected(folder.source()))["classes_on_every_training_image"] == ["dog"]
 
 
-@pytest.mark.parametrize("value", [1, 77, 128])
-def test_a_foreground_that_is_not_above_128_is_refused(folder, value):
+@pytest.mark.parametrize("value", [77, 100, 128])
+def test_a_foreground_that_is_not_above_128_is_refused_if_no_mask_has_another(folder, value):
     folder.mask("c", value)
-    with pytest.raises(
-        DataError, match=rf"c.png: expected mask values 0 and 255, got \[{value}\]; foreground is above"
-    ):
+    assert inspected(folder.source("foreground")).manifest.mask_kind == "foreground"
+    folder.mask("d", value)
+    with pytest.raises(DataError, match=rf"got none; values above 0 are \[{value}\]; likely"):
         inspected(folder.source("foreground"))
 
 
@@ -374,6 +375,26 @@ def test_masks_of_which_none_has_foreground_are_refused_together(folder):
         inspected(folder.source("foreground"))
     folder.mask("d", 129)
     assert inspected(folder.source("foreground")).manifest.mask_kind == "foreground"
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_images_of_16_bits_are_refused_only_if_all_of_them_are_dark(folder, split):
+    def add(name, top):
+        pixels = np.linspace(0, top, WIDTH * HEIGHT).astype(np.uint16).reshape(HEIGHT, WIDTH)
+        cv2.imwrite(str(folder.root / f"{name}.png"), pixels)
+        labels = "cat" if split == "train" else ""
+        folder.rows.append({"image": f"{name}.png", "labels": labels, "split": split, "mask": "", "boxes": ""})
+
+    add("x", 255)
+    add("y", 1023)
+    add("black", 0)
+    expected = "expected levels up to 65535 in 16 bits, got at most 1023 in all 2 images .* likely levels of 10 bits"
+    with pytest.raises(DataError, match=expected):
+        inspected(folder.source(), on_bad_image="skip")
+    assert len(inspected(folder.source(), check="header").manifest) == 8
+    add("z", 4096)
+    found = summarize(inspected(folder.source()))["quirks"]["dark_16_bit_images"]
+    assert (found["images"], found["ids"]) == (2, ["x", "y"])
 
 
 def test_images_of_one_color_are_counted_where_they_are_decoded(folder):

@@ -29,7 +29,7 @@ def test_rules_of_a_header(header: Header, name: str, expected: list[str]) -> No
     ("kind", "values", "foreground", "wrong"),
     [
         ("foreground", {0}, False, []),
-        ("foreground", {0, 128}, False, [128]),  # above 128 is foreground
+        ("foreground", {0, 128}, False, []),  # above 128 is foreground
         ("foreground", {0, 3, 128}, False, []),  # soft edges of nothing
         ("foreground", {0, 129}, True, []),
         ("foreground", {0, 1}, False, [1]),

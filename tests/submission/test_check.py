@@ -155,6 +155,12 @@ def test_memory_holds_one_prediction_whatever_their_number(tmp_path: Path) -> No
     assert peaks[1] - peaks[0] < 200 * 4000  # of each image only its entry in the list of members stays
 
 
+def test_only_whole_submissions_are_said_to_hold_nothing(zipped: Callable[..., Path]) -> None:
+    background = encode_png(np.zeros((4, 6), np.uint8))
+    (problem,) = check_submission(zipped(a=background, b=b"no image"), "track3", ids=GOOD)  # b may hold anything
+    assert problem.startswith("b: expected a PNG")
+
+
 # --- folders of images ------------------------------------------------------------------------------------------------
 
 

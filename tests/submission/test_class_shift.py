@@ -26,9 +26,10 @@ TRUTH = np.array([0, 0, 1, 1, 2, 2, 3, 3, 3])
         (TRUTH, None),
         (
             np.maximum(TRUTH - 1, 0),
-            "0.83 with 1 added to every predicted id, 0.00 without: every class id is one too low",
+            "0.67 with 1 added to every predicted id, 0.00 without: every class id is one too low",
         ),
         (TRUTH + 1, "1.00 with 1 taken from every predicted id, 0.00 without: every class id is one too high"),
+        (np.minimum(TRUTH, 2) * (TRUTH != 1), None),  # misses class 1, which is called background
         (np.zeros(9), None),  # says nothing, with any shift
         (np.array([0, 0, 1, 1, 2, 2, 0, 0, 0]), None),  # finds two classes of three
     ],
@@ -51,6 +52,6 @@ def test_without_a_class_in_the_truth_there_is_no_shift() -> None:
 )
 def test_the_shifted_iou_is_that_of_shifted_predictions(truth: np.ndarray, prediction: np.ndarray, shift: int) -> None:
     present = sorted(set(truth.tolist()) - {0})
-    shifted = prediction + shift  # -1 and K + 1 are no class
+    shifted = np.where(prediction > 0, prediction + shift, 0)  # K + 1 is no class
     expected = jaccard_score(truth, shifted, labels=present, average="macro", zero_division=0) if present else 0
     assert shifted_iou(_matrix(truth, prediction), shift) == pytest.approx(expected, abs=1e-12)

@@ -1,6 +1,7 @@
 """The numbers of a zip are those of the stage `evaluate`, and of a calculation by hand."""
 
 import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -353,6 +354,32 @@ def test_what_is_no_zip_is_refused(data: bytes | None, tmp_path: Path) -> None:
     for partial in (False, True):
         with pytest.raises(SubmissionError, match=r"x\.zip: expected a (whole )?zip, "):
             score_submission(tmp_path / "x.zip", _truth(tmp_path / "truth", a=[[0, 255]]), "track3", partial=partial)
+
+
+def test_nothing_is_read_of_what_is_no_ordinary_zip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, truth = _zip(tmp_path / "x.zip", a=[[0, 9]]), _truth(tmp_path / "truth", a=[[0, 255]])
+    path.write_bytes(b"text" + path.read_bytes())
+
+    def opened(*_: object) -> None:
+        raise AssertionError("the zip was opened")
+
+    monkeypatch.setattr("zipfile.ZipFile", opened)
+    with pytest.raises(SubmissionError, match="expected a member at the first byte, got 4 bytes before it"):
+        score_submission(path, truth, "track3", partial=True)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, EOFError, struct.error])
+def test_whatever_a_damaged_list_of_members_raises_is_described(
+    error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, truth = _zip(tmp_path / "x.zip", a=[[0, 9]]), _truth(tmp_path / "truth", a=[[0, 255]])
+
+    def opened(*_: object) -> None:
+        raise error("damaged")
+
+    monkeypatch.setattr("zipfile.ZipFile", opened)
+    with pytest.raises(SubmissionError, match=r"expected a whole zip, got a damaged one \(damaged\)"):
+        score_submission(path, truth, "track3")
 
 
 def test_only_the_first_names_are_listed(tmp_path: Path) -> None:

@@ -55,6 +55,8 @@ def test_boxes_alone_and_beside_masks(tmp_path: Path) -> None:
         ("id,boxes\na,0 0 1 1\na,0 0 1 1\n", "'a' twice"),
         ("id,boxes\na,0 0 1\nb,5 0 1 1\n", r"'a': boxes: expected `x0 y0 x1 y1`.*'b': boxes: expected 0 <= x0"),
         ("", "expected comma-separated values"),
+        ("id,boxes\na,0 0 1 1,\n", "expected comma-separated values, got Length of header"),
+        ("id,boxes\na,0 0 1 1,9\nb,0 0 1 1,9\n", "expected comma-separated values, got Length of header"),
     ],
 )
 def test_a_table_of_boxes_that_is_none(text: str, message: str, tmp_path: Path) -> None:

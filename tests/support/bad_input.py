@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import timm
 import torch
-from support.broken_images import BROKEN, FORMATS, UNUSUAL, File, encoded
+from support.broken_images import BROKEN, FORMATS, SHALLOW, UNUSUAL, File, encoded
 from support.helpers import TINY, recipe, write_png
 from support.inspection import inspected
 
@@ -102,7 +102,7 @@ def inspect_with(root: Path, file: File, split: str = "train", **changes: Any) -
 
 
 def image_cases() -> Iterator[Case]:
-    for file in (*BROKEN, *UNUSUAL):
+    for file in (*BROKEN, *SHALLOW, *UNUSUAL):
         yield Case("Images", file.kind, lambda root, file=file: inspect_with(root, file))  # type: ignore[misc]
 
 

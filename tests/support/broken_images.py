@@ -1,6 +1,7 @@
 """Broken and unusual image files: what cameras, scanners, downloads and disks leave behind.
 
-`BROKEN` cannot be used, `UNUSUAL` can, and is counted under the rule beside it. Each file is made anew.
+`BROKEN` cannot be used, `UNUSUAL` can, and is counted under the rule beside it; `SHALLOW` can, if
+not all images of 16 bits are so. Each file is made anew.
 """
 
 import io
@@ -145,14 +146,16 @@ BROKEN = (
     written("a Git LFS pointer", "odd.jpg", lambda: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
     written("an XML file with the name of an image", "odd.jpg", lambda: b"<?xml version='1.0'?><annotation/>"),
     written("a decompression bomb", "odd.png", bomb),
-    written("16 bits that hold 0..255", "odd.png", lambda: of_array(".png", levels(1, np.uint16))),
-    written("16 bits that hold 12 bits", "odd.png", lambda: of_array(".png", levels(16, np.uint16))),
     written("a gray TIFF in floating point", "odd.tif", lambda: of_array(".tiff", gray_levels(1 / 255, np.float32))),
     written("a color TIFF in floating point", "odd.tif", lambda: of_array(".tiff", levels(1 / 255, np.float32))),
     written("a TIFF of 32-bit integers", "odd.tif", lambda: encoded("TIFF", "I")),
     File("a folder with the name of an image", "odd.jpg", folder),
     File("a link that leads nowhere", "odd.jpg", dead_link),
     File("a link to itself", "odd.jpg", loop),
+)
+SHALLOW = (
+    written("16 bits that hold 0..255", "odd.png", lambda: of_array(".png", levels(1, np.uint16))),
+    written("16 bits that hold 12 bits", "odd.png", lambda: of_array(".png", levels(16, np.uint16))),
 )
 UNUSUAL = (
     written("a PNG named .jpg", "odd.jpg", FORMATS["PNG"], "other_format_than_name"),

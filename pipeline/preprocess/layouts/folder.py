@@ -224,7 +224,7 @@ def _listed_twice(files: Sequence[str]) -> list[str]:
     lines = []
     for file in files:
         image_id = Path(file).stem
-        key = unicodedata.normalize("NFC", image_id).casefold()
+        key = unicodedata.normalize("NFC", image_id).lower()  # casefold makes ß and ss one
         if (other := first.get(key)) is None:
             first[key] = file
         elif other == file:

@@ -83,6 +83,14 @@ def test_every_bad_row_is_named_with_its_line(folder):
     ]
 
 
+def test_names_that_are_one_on_some_disks_are_refused_and_others_are_not(folder):
+    rows = "image,labels,split\n{}.jpg,cat,train\n{}.jpg,dog,val\n"
+    assert len(list_folder(folder(rows.format("stra\u00dfe", "strasse")))) == 2  # two files everywhere
+    for one, other in (("a", "A"), ("\u00e9", "\u00c9"), ("caf\u00e9", "cafe\u0301")):
+        with pytest.raises(DataError, match="but for case or accents"):
+            list_folder(folder(rows.format(one, other)))
+
+
 @pytest.mark.parametrize(
     ("index", "message"),
     [
