@@ -167,7 +167,7 @@ def test_other_pixels_need_another_renderer_number(number: int):
 
 
 # sha256 over the files of a small demo of both tracks. Printed by: PYTHONPATH=. python tests/support/demo_checksum.py 1
-CHECKSUM = ""
+CHECKSUM = "c162458f68a4359383cf716be497505c910c83552417c8290471ad9b52763f49"
 # Instruction sets, filters and threads that another machine may lack or have. NumPy passes over names that it does not
 # know.
 MACHINES = {
