@@ -78,15 +78,16 @@ class BatchLoader(DataLoader[Any]):
                 return
             except PipelineError as error:
                 raise _as_raised(error) from None
-            except RuntimeError as error:  # a process that was killed, or no batch in time
+            except (RuntimeError, ConnectionError, EOFError) as error:  # a process was killed, or no batch in time
                 if "timed out" in str(error) and time.monotonic() - began < WAIT:
                     continue
                 if str(error).startswith("Caught "):  # of the code that reads
                     raise
+                said = (str(error) or type(error).__name__).splitlines()[0]
                 raise DataError(
-                    f"{self.key}: expected a batch from {self.num_workers} reading processes, got "
-                    f"{str(error).splitlines()[0]}; likely too little memory (the system ends a process), too little "
-                    f"room in {SHARED_MEMORY}, or a disk that hangs: {REMEDY}, or 0"
+                    f"{self.key}: expected a batch from {self.num_workers} reading processes, got {said}; likely too "
+                    f"little memory (the system ends a process), too little room in {SHARED_MEMORY}, or a disk that "
+                    f"hangs: {REMEDY}, or 0"
                 ) from error
             yield batch
             began = time.monotonic()

@@ -101,6 +101,7 @@ def test_a_new_val_image_reruns_what_reads_val(finished: Checkout) -> None:
     assert finished.repro() == set()
 
 
+@pytest.mark.slow
 def test_a_corrected_val_mask_is_scored_again_and_nothing_else(
     make_checkout: Callable[[], Checkout], finished: Checkout
 ) -> None:

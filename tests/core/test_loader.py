@@ -74,7 +74,7 @@ def test_where_there_is_no_such_folder_there_is_no_limit(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("odd", "found"), [("dies", "exited unexpectedly|is killed by signal"), ("sleeps", "timed out")]
+    ("odd", "found"), [("dies", "exited unexpectedly|is killed by signal|Connection reset"), ("sleeps", "timed out")]
 )
 def test_a_batch_that_does_not_come_is_an_error_with_a_way_out(
     odd: str, found: str, monkeypatch: pytest.MonkeyPatch

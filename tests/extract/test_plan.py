@@ -61,11 +61,11 @@ def test_a_plan_puts_images_of_one_shape_side_by_side(manifest: Manifest) -> Non
     planned = plan_shards(manifest, extract_settings(sizes=[64, 96]), 16)
     (jobs,) = planned["val"]
     assert {job.id: job.view_shapes for job in jobs} == {
-        "wide_a": ((48, 64), (64, 96)),  # 0.625 becomes 2^(-3 / 5), 0.66: 2.6 positions of 16 pixels, and 3.96
-        "wide_b": ((48, 64), (64, 96)),
-        "wide_c": ((48, 64), (64, 96)),
-        "tall": ((64, 48), (96, 64)),
-        "small": ((48, 64), (64, 96)),  # 0.645, too
+        "wide_a": ((32, 64), (64, 96)),  # 2.5 positions of 16 pixels are rounded to even, 3.75 to 4
+        "wide_b": ((32, 64), (64, 96)),
+        "wide_c": ((32, 64), (64, 96)),
+        "tall": ((64, 32), (96, 64)),
+        "small": ((48, 64), (64, 96)),  # 2.6 and 3.9
     }
     shapes = [job.view_shapes for job in jobs]
     assert shapes == sorted(shapes)

@@ -56,9 +56,7 @@ def test_package_records_what_made_the_zip(tmp_path: Path, capsys: pytest.Captur
     assert record["sha256"] == sha256(zipped)
     assert record["settings"]["text"] == "package:\n  split: test\n"
     assert record["val"] == {"metric": "peak_iou", "score": 0.5, "interval": [0.4, 0.6], "images": 7}
-    (warning,) = record["warnings"]  # one image of 2 everywhere
-    assert warning.startswith("track3.zip: expected predictions that differ between pixels")
-    assert capsys.readouterr().err == f"warning: {zipped}: {warning}\n"
+    assert (record["warnings"], capsys.readouterr().err) == ([], "")  # of a single image 2 everywhere may be right
     compared = compare_record(zipped, get_track("track3"))
     assert (compared.record is not None, compared.problems, compared.warnings) == (True, (), ())
 
