@@ -17,11 +17,11 @@ import shutil
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from joblib import Parallel, delayed
 from numpy.random import Generator
 from numpy.typing import NDArray
 
@@ -29,6 +29,7 @@ from pipeline.core.errors import StoreError
 from pipeline.core.files import read_json, sha256, write_json, write_text
 from pipeline.core.images import encode_jpeg, encode_png
 from pipeline.core.manifest import SPLITS, Split
+from pipeline.core.processes import in_processes
 from pipeline.preprocess.demo.objects import MOST_CLASSES, kinds
 from pipeline.preprocess.demo.scene import compose
 
@@ -172,9 +173,7 @@ def render(plan: DemoPlan, root: Path, jobs: int) -> Path:
 def _build(plan: DemoPlan, folder: Path, jobs: int) -> None:
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True)
-    chunks = Parallel(n_jobs=jobs)(
-        delayed(_render_chunk)(plan, folder, split, numbers) for split, numbers in _chunks(plan)
-    )
+    chunks = in_processes(partial(_render_chunk, plan, folder), _chunks(plan), jobs)
     write_text(folder / "index.csv", _table([row for rows in chunks for row in rows]))
     write_text(folder / "classes.txt", "".join(f"{kind.name}\n" for kind in kinds(plan.classes)))
     write_json(folder / _MARKER, _marker(plan, folder))
@@ -194,8 +193,9 @@ def _chunks(plan: DemoPlan) -> Iterator[tuple[Split, range]]:
             yield split, range(start, min(start + _CHUNK, count))
 
 
-def _render_chunk(plan: DemoPlan, folder: Path, split: Split, numbers: Sequence[int]) -> list[Row]:
+def _render_chunk(plan: DemoPlan, folder: Path, chunk: tuple[Split, range]) -> list[Row]:
     """Render some images of a split into `folder`; return their rows. Runs in a worker process."""
+    split, numbers = chunk
     return [_write_image(plan, folder, split, number) for number in numbers]
 
 
