@@ -69,6 +69,15 @@ def file_size(path: Path) -> int:
     return path.stat().st_size if archive is None else _place(archive, path)[1]
 
 
+def file_version(path: Path) -> tuple[int, int] | None:
+    """Size and time of the last change of a file, or of the zip that it lies in; None if there is none."""
+    try:
+        about = (archive_of(path) or path).stat()
+    except OSError:
+        return None
+    return about.st_size, about.st_mtime_ns
+
+
 def content_digest(path: Path) -> str:
     """The sha256 of what `read_file` returns.
 

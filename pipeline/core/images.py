@@ -18,7 +18,6 @@ from PIL import Image, UnidentifiedImageError
 from pipeline.core.archives import archive_of, read_file
 from pipeline.core.errors import DataError, MapError
 
-EXACT = 1 << 24  # pixels that OpenCV counts exactly: it counts in float32
 MAX_PIXELS = 100_000_000  # the largest image decoded; 5000 x 5000 is the most that ILSVRC-DET holds
 
 # OpenCV decides by content, not by file name, converts grey and CMYK, and here ignores the EXIF orientation:
@@ -187,35 +186,6 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
             return np.array(image.convert("L") if image.mode == "1" else image, dtype=np.uint8)
     except (OSError, ValueError, SyntaxError) as error:
         raise DataError(f"{path}: expected a mask, got a file that cannot be decoded ({error})") from None
-
-
-def value_counts(pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Pixels per value, as `np.bincount`, several times as fast. Shape: any to (256,)
-
-    >>> value_counts(np.array([[0, 7], [7, 7]], np.uint8))[[0, 7]].tolist()
-    [1, 3]
-    """
-    flat, counts = np.ascontiguousarray(pixels).ravel(), np.zeros(256, np.int64)
-    for start in range(0, len(flat), EXACT):
-        part = cv2.calcHist([flat[start : start + EXACT]], [0], None, [256], [0, 256])
-        counts += part.ravel().astype(np.int64)
-    return counts
-
-
-def pair_counts(first: NDArray[np.uint8], second: NDArray[np.uint8], levels: tuple[int, int]) -> NDArray[np.int64]:
-    """Pixels per pair of values of two images of one shape. Shape: any to `levels`; larger values are not counted.
-
-    >>> pair_counts(np.array([0, 1, 1], np.uint8), np.array([2, 0, 0], np.uint8), (2, 3)).tolist()
-    [[0, 0, 1], [2, 0, 0]]
-    """
-    one, other = np.ascontiguousarray(first).ravel(), np.ascontiguousarray(second).ravel()
-    sizes, ranges = list(levels), [0, levels[0], 0, levels[1]]
-    parts = [
-        cv2.calcHist([one[start : start + EXACT], other[start : start + EXACT]], [0, 1], None, sizes, ranges)
-        for start in range(0, len(one), EXACT)
-    ]
-    counts = [part.astype(np.int64) for part in parts] or [np.zeros(levels, np.int64)]
-    return sum(counts[1:], counts[0])
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:

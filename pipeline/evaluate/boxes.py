@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import ScoreError
 from pipeline.core.manifest import Box
+from pipeline.core.pixel_counts import value_counts
 
 LEVELS = 256
 LOC_IOU = 0.5  # a box this close to a true one is right, in GT-known Loc and Top-1 Loc
@@ -137,7 +138,7 @@ def overlaps_at_thresholds(score: NDArray[np.uint8], truth: NDArray[np.int64]) -
     Returns:
         IoU in [0, 1]; rows largest, any. Shape: (2, 256)
     """
-    values = np.bincount(score.ravel(), minlength=LEVELS)  # (256,) pixels with score == t
+    values = value_counts(score)  # (256,) pixels with score == t
     above = values[::-1].cumsum()[::-1]  # (256,) pixels with score >= t
     overlaps = np.zeros((2, LEVELS))
     start, contours = 0, 0

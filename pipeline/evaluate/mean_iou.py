@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import ScoreError, sample, swap_hint
-from pipeline.core.images import pair_counts
+from pipeline.core.pixel_counts import pair_counts
 from pipeline.core.tracks import MOST_CLASSES
 from pipeline.core.truth import IGNORE_INDEX
 

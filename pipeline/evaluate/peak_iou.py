@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import ScoreError, sample, swap_hint
-from pipeline.core.images import pair_counts
+from pipeline.core.pixel_counts import pair_counts
 
 Comparison = Literal[">=", ">"]
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.manifest import Record
+from pipeline.core.pixel_counts import value_counts
 from pipeline.core.truth import BACKGROUND, IGNORE_INDEX, has_label_map, read_label_map
 from pipeline.evaluate.baselines import BaselineLabelMaps
 from pipeline.evaluate.classification import ClassPresence
@@ -161,7 +162,7 @@ def classes_in(label_map: NDArray[np.uint8]) -> list[int]:
     >>> classes_in(np.array([[0, 3, 1, 255]], np.uint8))
     [0, 2]
     """
-    present = np.flatnonzero(np.bincount(label_map.ravel(), minlength=256)).tolist()
+    present = np.flatnonzero(value_counts(label_map)).tolist()
     return [class_id - 1 for class_id in present if class_id not in (BACKGROUND, IGNORE_INDEX)]
 
 

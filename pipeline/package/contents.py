@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import sample
-from pipeline.core.images import value_counts
+from pipeline.core.pixel_counts import value_counts
 from pipeline.core.tracks import Track
 
 

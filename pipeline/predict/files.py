@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from pipeline.core.archives import file_version
 from pipeline.core.errors import DataError, PipelineError
 from pipeline.core.files import read_json, sha256, write_bytes, write_json
 from pipeline.core.images import MAX_PIXELS, encode_jpeg, encode_png, read_rgb, read_size
@@ -121,17 +122,9 @@ def _open_scratch(predictor: Predictor, jobs: Sequence[Job], names: Mapping[str,
     run, hardware = predictor.run, predictor.hardware
     where = [hardware.device.type, hardware.precision]
     options = {"stage": predictor.stage, "threshold": predictor.threshold, "hardware": where}
-    images = [[printable(job.id), names[job.id], *_version(job.file)] for job in jobs]
+    images = [[printable(job.id), names[job.id], file_version(job.file)] for job in jobs]
     parts = ("model", "student/model", "extract.json", "refine.json", "student.json")
     return open_scratch(out / REPORT, "predict", [options, {"images": images}], [run.folder / part for part in parts])
-
-
-def _version(file: Path) -> tuple[int, int]:
-    try:
-        about = file.stat()
-    except OSError:  # it is listed when it is read
-        return -1, -1
-    return about.st_size, about.st_mtime_ns
 
 
 def _find_batch(scratch: Scratch, name: str, out: Path) -> Batch | None:

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import TypeAdapter
 
-from pipeline.core.archives import archive_of, content_digest, file_size
+from pipeline.core.archives import content_digest, file_size, file_version
 from pipeline.core.errors import DataError, sample
 from pipeline.core.images import has_one_color, largest_of_16_bits, loses_levels, read_mask, read_rgb
 from pipeline.core.manifest import SCHEMA, SPLITS, Box, Manifest, MaskKind, Record
@@ -135,7 +134,10 @@ def _kept_or_inspected(
     if scratch is None:
         return _inspect_records(records, decode, cut_boxes)
     adapter = TypeAdapter(list[Finding])
-    name = f"files-{digest([[repr(record), _version(record.file), _version(record.mask)] for record in records])}"
+    versions = [
+        [repr(record), file_version(record.file), record.mask and file_version(record.mask)] for record in records
+    ]
+    name = f"files-{digest(versions)}"
     part = scratch.find(name)
     if part is not None:
         return adapter.validate_json(part.read_bytes())
@@ -143,17 +145,6 @@ def _kept_or_inspected(
     if not any(finding.problem for finding in findings):  # what is wrong now can be put right without a trace
         scratch.keep(name, adapter.dump_json(findings))
     return findings
-
-
-def _version(path: Path | None) -> tuple[int, int] | None:
-    """Size and time of the last change of a file, or of the zip that it lies in; None if there is none."""
-    if path is None:
-        return None
-    try:
-        about = (archive_of(path) or path).stat()
-    except OSError:
-        return None
-    return about.st_size, about.st_mtime_ns
 
 
 def _inspect_records(records: Sequence[Record], decode: bool, cut_boxes: bool) -> list[Finding]:

@@ -509,15 +509,3 @@ def test_one_color_is_every_pixel_equal_in_every_channel() -> None:
         other[place] += 1
         assert not has_one_color(other)
     assert has_one_color(pixels[:1, :1])
-
-
-@pytest.mark.parametrize("exact", [images.EXACT, 7])
-def test_values_are_counted_as_by_bincount(exact: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "EXACT", exact)
-    pixels = np.random.default_rng(0).integers(0, 256, (13, 18), dtype=np.uint8)
-    for shown in (pixels, pixels[:, ::2], pixels[:0], np.full((5, 5), 255, np.uint8)):
-        assert images.value_counts(shown).tolist() == np.bincount(shown.ravel(), minlength=256).tolist()
-        pairs = images.pair_counts(shown, shown[::-1], (256, 256))
-        expected = np.zeros((256, 256), np.int64)
-        np.add.at(expected, (shown.ravel(), shown[::-1].ravel()), 1)
-        assert np.array_equal(pairs, expected)

@@ -327,7 +327,7 @@ def test_images_of_many_pixels_are_counted_in_parts(monkeypatch):
     rows = [mask & ~ignored, ~mask & ~ignored, ignored]
     expected = [[np.sum(row & (score == value)) for value in range(256)] for row in rows]
     for most in (10, 77, 100):
-        monkeypatch.setattr("pipeline.core.images.EXACT", most)
+        monkeypatch.setattr("pipeline.core.pixel_counts.EXACT", most)
         np.testing.assert_array_equal(count_scores(score, mask, ignored, "a"), expected)
     assert count_scores(score[:0], mask[:0], None, "a").tolist() == np.zeros((3, 256)).tolist()
 
