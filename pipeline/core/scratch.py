@@ -21,7 +21,7 @@ from typing import Any
 
 from pipeline.core.files import sha256, write_bytes
 from pipeline.core.reuse import SCRATCH, code_digest, digest
-from pipeline.core.settings import INDECISIVE
+from pipeline.core.settings import decisive
 
 DIGITS = 32  # of a digest in a file name
 
@@ -107,8 +107,8 @@ def open_scratch(
         minutes: of `Scratch.interval`
     """
     home = beside.parent / SCRATCH / stage
-    decisive = [_without_indecisive(stage, section) for section in sections]
-    fingerprint = digest([decisive, [_content(path) for path in inputs], code_digest()])
+    kept = [decisive(stage, section) for section in sections]
+    fingerprint = digest([kept, [_content(path) for path in inputs], code_digest()])
     scratch = Scratch(home / fingerprint[:DIGITS], Interval(minutes))
     others = [path for path in home.iterdir() if path != scratch.folder] if home.is_dir() else []
     for other in others:
@@ -131,10 +131,6 @@ def rows_and_images(manifest: Path, splits: Iterable[str]) -> list[Path]:
         for split in splits
         for path in (manifest / f"{split}.parquet", manifest.with_name("drawn") / f"{split}.zip")
     ]
-
-
-def _without_indecisive(stage: str, section: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in section.items() if name not in INDECISIVE.get(stage, ())}
 
 
 def _content(path: Path) -> Any:

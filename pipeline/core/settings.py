@@ -74,6 +74,16 @@ EXPECTED = {  # where pydantic's message mentions JSON or has another form
 }
 
 
+def decisive(stage: str, section: Mapping[str, Any], *others: str) -> dict[str, Any]:
+    """The settings of a stage that can change its result; `others` are further keys that cannot.
+
+    >>> decisive("refine", {"exponent": 0.7, "jobs": -1, "shard_size": 32}, "shard_size")
+    {'exponent': 0.7}
+    """
+    left_out = {*INDECISIVE.get(stage, ()), *others}
+    return {name: value for name, value in section.items() if name not in left_out}
+
+
 def settings_class(cls: type[T]) -> type[T]:
     """Mark a dataclass as settings: unknown keys, wrong types, NaN and infinity are refused."""
     cls.__pydantic_config__ = STRICT  # type: ignore[attr-defined]

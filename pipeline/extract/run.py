@@ -22,6 +22,7 @@ from pipeline.core.device import Hardware, choose_hardware
 from pipeline.core.errors import MapError, StoreError, sample
 from pipeline.core.manifest import SPLITS, Manifest, Split
 from pipeline.core.reuse import Finished, digest, finished_of
+from pipeline.core.settings import decisive
 from pipeline.core.store import Arrays, Shard, Store, finish, write_shard
 from pipeline.core.tracks import Track
 from pipeline.extract.ahead import map_ahead
@@ -32,7 +33,7 @@ from pipeline.extract.plan import Job, count_test_labels, plan_shards
 from pipeline.extract.settings import ExtractSettings
 from pipeline.models.classifier import Classifier, classifier_digest
 
-INDECISIVE = ("device", "workers", "splits", "train_images", "diagnostic_images")  # settings that change no array
+OTHER_IMAGES = ("splits", "train_images", "diagnostic_images")  # they decide which images have arrays, and change none
 PART = 256  # images at least: what is computed since the last part is lost when the stage is stopped
 UNDER_WAY = 8  # batches whose maps are computed, copied or scaled at a time
 Waiting = tuple[int, Callable[[], dict[str, Arrays]]]  # position of an extraction, and the arrays of a batch for it
@@ -291,10 +292,10 @@ class MapStores:
     finished: Finished = field(init=False)
 
     def __post_init__(self) -> None:
-        decisive = {name: value for name, value in asdict(self.settings).items() if name not in INDECISIVE}
+        kept = decisive("extract", asdict(self.settings), *OTHER_IMAGES)
         where = [self.hardware.device.type, self.hardware.precision]
         model = classifier_digest(self.classifier)
-        self.finished = finished_of(self.out, settings=decisive, model=model, hardware=where)
+        self.finished = finished_of(self.out, settings=kept, model=model, hardware=where)
 
     def _keys(self, part: Part) -> dict[str, str]:
         """What each image of a part is kept under."""

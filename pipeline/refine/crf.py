@@ -17,7 +17,6 @@ from pipeline.refine.inputs import check_image, check_probabilities
 from pipeline.refine.settings import ColorKernelSettings, CrfSettings, KernelSettings
 
 SMALLEST = 1.0e-5  # the smallest probability of a unary: -log 0 is infinite
-MOST_TOGETHER = 4  # labels that a lattice filters together; what is left is filtered by 2 and by 1
 MOST_PIXELS = 4_000_000  # of the image that the kernels are built on: larger ones are computed at a smaller size
 
 
@@ -111,8 +110,10 @@ BACKENDS: dict[str, Callable[[NDArray[np.uint8], Kernels], Backend]] = {
 def prepare(settings: CrfSettings) -> None:
     """Compile what `infer` needs, for any number of labels, before processes are started that would each do it."""
     if settings.enabled and settings.backend in ("auto", "lattice"):
-        black, kernels = np.zeros((2, 2, 3), np.uint8), kernels_of(settings)
-        make_lattice(black, kernels).infer(np.zeros((MOST_TOGETHER + 4, 2, 2), np.float32), 1)
+        from pipeline.refine.lattice import WIDTHS
+
+        black, labels = np.zeros((2, 2, 3), np.uint8), 1 + sum(WIDTHS)  # one channel less than labels
+        make_lattice(black, kernels_of(settings)).infer(np.zeros((labels, 2, 2), np.float32), 1)
 
 
 class DenseCRF:

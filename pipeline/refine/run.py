@@ -27,6 +27,7 @@ from pipeline.core.images import encode_png, read_rgb
 from pipeline.core.manifest import SPLITS, Manifest, Record, Split, stored_size
 from pipeline.core.processes import in_processes
 from pipeline.core.reuse import Finished, arrays_digest, finished_of
+from pipeline.core.settings import decisive
 from pipeline.core.store import Arrays, Shard, Store, divide, finish, open_store, write_shard
 from pipeline.core.tracks import MOST_CLASSES
 from pipeline.refine.affinity import LocalAffinity
@@ -60,8 +61,7 @@ def refine(manifest: Manifest, maps: Path, out: Path, settings: RefineSettings) 
     store = Store(maps)
     _check_class_count(len(store.about["classes"]), settings.output)
     work = _work(manifest, store)
-    decisive = {name: value for name, value in asdict(settings).items() if name not in ("jobs", "shard_size")}
-    finished = finished_of(out, settings=decisive)
+    finished = finished_of(out, settings=decisive("refine", asdict(settings), "shard_size"))
     shards = {split: divide(list(work[split]), settings.shard_size) for split in SPLITS}
     size = task_size(sum(map(len, work.values())), settings)
     tasks = [

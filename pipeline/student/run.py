@@ -26,9 +26,10 @@ from pipeline.core.tracks import Track
 from pipeline.extract.plan import Job
 from pipeline.models.backbones import normalization_of
 from pipeline.models.weights import load_weights
+from pipeline.refine.crf import prepare
 from pipeline.student.fit import MakeFeatures, fit_student, keep_features
 from pipeline.student.network import StudentDesign, StudentNetwork, save_student
-from pipeline.student.outs import HISTORY, Paths, about_classes, leave_empty
+from pipeline.student.outs import HISTORY, Paths, about_classes
 from pipeline.student.predict import as_probabilities, make_job, predict_jobs
 from pipeline.student.refine import Probabilities, refine_file
 from pipeline.student.settings import StudentSettings
@@ -67,8 +68,7 @@ def student(
         TrainError: if there is nothing to learn from, or both networks together are too large
         DataError, MapError: naming the image that cannot be read or refined
     """
-    if not settings.enabled:
-        return leave_empty(manifest, paths, settings, track)
+    prepare(settings.crf)
     refined = Store(paths.refined)
     images = choose_train_images(manifest, refined, one_label=track.task == "localization")
     outputs = 1 if track.task == "localization" else len(manifest.classes) + 1

@@ -22,6 +22,7 @@ from pipeline.core.tracks import get_track
 from pipeline.student import fit
 from pipeline.student import run as module
 from pipeline.student.network import load_student
+from pipeline.student.outs import leave_empty
 from pipeline.student.run import Paths, TargetSource, student
 from pipeline.student.views import PairDataset
 from pipeline.student.walked_targets import ScoreRule
@@ -144,7 +145,8 @@ def test_no_mask_of_truth_is_read(
 
 def test_switched_off_it_leaves_empty_stores(made: tuple[Squares, str], start: str, tmp_path: Path) -> None:
     squares, track = made
-    counts, paths = run(squares, track, start, tmp_path / "student", enabled=False)
+    paths = replace(squares.paths, out=tmp_path / "student")
+    counts = leave_empty(squares.manifest, paths, tiny_student(start, enabled=False), get_track(track))
     assert (counts["enabled"], counts["track"], counts["settings"]["enabled"]) == (False, track, False)
     assert len(Store(paths.out)) == 0
     assert sorted(path.name for path in paths.out.iterdir()) == ["history.csv", "model", "test", "train", "val"]
