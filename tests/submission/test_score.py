@@ -411,4 +411,5 @@ def test_the_problems_of_all_pieces_are_named(tmp_path: Path) -> None:
     predictions = {f"i{number:03d}": [[0, 200]] for number in range(2 * CHUNK)} | {first: [[1]], last: [[1]]}
     with pytest.raises(SubmissionError) as error:
         score_submission(_zip(tmp_path / "a.zip", **predictions), truth, "track3")
-    assert first in str(error.value) and last in str(error.value)
+    assert first in str(error.value)
+    assert last in str(error.value)
