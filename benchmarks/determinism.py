@@ -29,7 +29,7 @@ from pipeline.core.store import Store
 from pipeline.core.tracks import TRACKS, get_track
 from pipeline.evaluate.metrics import ranking
 
-STAGES = ("train", "extract", "refine", "evaluate", "package")
+STAGES = ("train", "extract", "refine", "student", "evaluate", "package")
 AVX2 = {
     "ATEN_CPU_CAPABILITY": "avx2",
     "ONEDNN_MAX_CPU_ISA": "AVX2",
