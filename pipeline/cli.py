@@ -48,6 +48,7 @@ class Passed:
 
 
 PASSED = {
+    "export": Passed("predictions in the formats of other tools: COCO, YOLO, VOC, CSV", "pipeline.export.command:main"),
     "init": Passed("a params file for a folder of images", "pipeline.params.init:main"),
     "ablate": Passed("what each part of the method contributes, on any recipe", "pipeline.experiments.ablation:main"),
     "search": Passed(

@@ -275,6 +275,7 @@ def _finish(
     instances = sum(len(entry["instances"]) for entry in images)
     report = {
         "track": predictor.track,
+        "class_names": list(predictor.class_names),
         "stage": predictor.stage,
         "threshold": predictor.threshold,
         "threshold_rule": predictor.threshold_rule,

@@ -35,6 +35,23 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
+class Described:
+    """What a run is about: enough to say what its stored predictions mean, whatever version it is of.
+
+    Attributes:
+        folder: where it was read
+        track: whose task it is
+        class_names: the K classes, in the order of the logits
+        has_student: whether a student makes its predictions
+    """
+
+    folder: Path
+    track: Track
+    class_names: tuple[str, ...]
+    has_student: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """What the stages left of how images are predicted.
 
@@ -53,6 +70,23 @@ class Run:
     refine: RefineSettings
     student: StudentSettings | None
 
+    @property
+    def has_student(self) -> bool:
+        """Whether a student makes the predictions."""
+        return self.student is not None
+
+
+def describe_run(folder: Path) -> Described:
+    """Read what a run is about.
+
+    Raises:
+        StoreError: naming the stage to run again, if a file or key is missing
+    """
+    extract = _read_extract(folder)
+    about = folder / "student.json"
+    has_student = about.is_file() and bool(_read(folder, "student", ("enabled",))["enabled"])
+    return Described(folder, TRACKS[extract["track"]], tuple(extract["class_names"]), has_student)
+
 
 def read_run(folder: Path) -> Run:
     """Read the settings of a run.
@@ -61,14 +95,8 @@ def read_run(folder: Path) -> Run:
         StoreError: naming the stage to run again, if a file or key is missing or of another version
         MapError: if the settings of `refine` are of the other track
     """
-    if not folder.is_dir():
-        raise StoreError(f"{folder}: expected the folder of a finished run, such as data/track3, found none")
-    extract = _read(folder, "extract", ("settings", "track", "class_names"))
+    extract = _read_extract(folder)
     refine = _read(folder, "refine", ("settings",))
-    if extract["track"] not in TRACKS:
-        raise StoreError(
-            f"{folder / 'extract.json'}: expected a track among {sorted(TRACKS)}, got {extract['track']!r}"
-        )
     run = Run(
         folder,
         TRACKS[extract["track"]],
@@ -81,6 +109,17 @@ def read_run(folder: Path) -> Run:
     return run
 
 
+def _read_extract(folder: Path) -> Mapping[str, Any]:
+    if not folder.is_dir():
+        raise StoreError(f"{folder}: expected the folder of a finished run, such as data/track3, found none")
+    extract = _read(folder, "extract", ("settings", "track", "class_names"))
+    if extract["track"] not in TRACKS:
+        raise StoreError(
+            f"{folder / 'extract.json'}: expected a track among {sorted(TRACKS)}, got {extract['track']!r}"
+        )
+    return extract
+
+
 def _read_student(folder: Path) -> StudentSettings | None:
     """The settings of the student, if the run has one."""
     if not (folder / "student.json").is_file():
@@ -89,7 +128,7 @@ def _read_student(folder: Path) -> StudentSettings | None:
     return _settings(StudentSettings, values, folder, "student") if values["enabled"] else None
 
 
-def choose_stage(run: Run, stage: str) -> Made:
+def choose_stage(run: Run | Described, stage: str) -> Made:
     """Which stage predicts.
 
     Raises:
@@ -97,7 +136,7 @@ def choose_stage(run: Run, stage: str) -> Made:
     """
     if stage not in get_args(Stage):
         raise SettingsError(f"stage: expected one of {list(get_args(Stage))}, got {stage!r}")
-    return "first" if run.student is None or stage == "first" else "student"
+    return "first" if not run.has_student or stage == "first" else "student"
 
 
 def read_student_model(run: Run) -> StudentNetwork:
@@ -139,7 +178,7 @@ def read_model(run: Run) -> Classifier:
     return classifier
 
 
-def choose_threshold(run: Run, given: int | None, stage: str = "auto") -> tuple[int | None, str]:
+def choose_threshold(run: Run | Described, given: int | None, stage: str = "auto") -> tuple[int | None, str]:
     """The threshold t of the mask {score >= t} of Track 3, and the rule that it was chosen by.
 
     That is the given one; else the peak threshold that the stage `evaluate` found on split val, for the predictions of
@@ -163,7 +202,7 @@ def choose_threshold(run: Run, given: int | None, stage: str = "auto") -> tuple[
     peak = found["peak_threshold"]
     if peak is None:
         return HALF, WITHOUT_TRUTH
-    if run.student and choose_stage(run, stage) == "first":  # the other one is of what is submitted
+    if run.has_student and choose_stage(run, stage) == "first":  # the other one is of what is submitted
         peak = _read(run.folder, "evaluate", ("first_stage",), otherwise)["first_stage"]["peak_threshold"]
     return int(peak) + (found["comparison"] == ">"), PEAK  # 256 selects nothing, as > 255 does
 
