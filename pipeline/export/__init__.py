@@ -1,5 +1,8 @@
 """Predictions in the formats of other tools: COCO, YOLO, Pascal VOC and CSV. No stage imports this package.
 
+    from pipeline.export.formats import export
+    from pipeline.export.sources import open_source
+
     export(open_source(Path("data/track3")), ["coco", "csv"], Path("exported"))
 
 - `sources`: a finished run, a submission, or a folder of `lid predict`, as a stream of images with instances
@@ -9,8 +12,4 @@
 One 8-connected component of the mask of a class is one instance: touching objects of a class are one.
 """
 
-from pipeline.export.formats import FORMATS, Exported, export
-from pipeline.export.images import ExportImage
-from pipeline.export.sources import Choices, Source, open_source
-
-__all__ = ["FORMATS", "Choices", "ExportImage", "Exported", "Source", "export", "open_source"]
+FORMAT_NAMES = ("coco", "yolo", "voc", "csv")  # nothing is imported here: `lid export --help` comes at once

@@ -11,16 +11,22 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.core.manifest import SPLITS
 from pipeline.core.tracks import TRACKS
-from pipeline.export.formats import FORMATS, Exported, export
-from pipeline.export.sources import Choices, open_source
+from pipeline.export import FORMAT_NAMES
+
+if TYPE_CHECKING:
+    from pipeline.export.formats import Exported
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Export; return the exit status."""
     args = _parser().parse_args(arguments)
+    from pipeline.export.formats import export  # loads PyTorch
+    from pipeline.export.sources import Choices, open_source
+
     choices = Choices(
         threshold=args.threshold, min_area=args.min_area, split=args.split, stage=args.stage, track=args.track,
         run=args.run, class_names=args.class_names, classes=args.classes, images=args.images,
@@ -30,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def describe(done: Exported) -> str:
+def describe(done: "Exported") -> str:
     """What was written, in one line, and where, in others."""
     at = f"; threshold {done.threshold} ({done.threshold_rule})" if done.threshold is not None else ""
     left_out = f", {done.left_out} smaller ones left out" if done.left_out else ""
@@ -41,9 +47,7 @@ def describe(done: Exported) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, metavar="SOURCE", help="data/<track>, a zip, or a folder of lid predict")
-    parser.add_argument(
-        "--format", action="append", required=True, choices=sorted(FORMATS), help="once for each format"
-    )
+    parser.add_argument("--format", action="append", required=True, choices=FORMAT_NAMES, help="once for each format")
     parser.add_argument("--out", required=True, type=Path, help="folder; the formats are folders in it")
     parser.add_argument("--threshold", type=int, help="Track 3: score from which a pixel is foreground, 0..255")
     parser.add_argument("--min-area", type=int, default=1, metavar="PIXELS", help="of an instance; default: 1, all")

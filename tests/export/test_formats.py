@@ -17,6 +17,7 @@ from support.helpers import ROOT, write_png
 
 from pipeline.core.errors import DataError, SettingsError, StoreError
 from pipeline.core.tracks import TRACKS
+from pipeline.export import FORMAT_NAMES
 from pipeline.export.formats import FORMATS, export, replaced_when_whole
 from pipeline.export.images import ExportImage, Named, segmented
 from pipeline.export.sources import Source
@@ -44,6 +45,7 @@ def images_of(photos: Path) -> list[ExportImage]:
 
 
 def test_all_formats_in_one_pass(photos: Path, tmp_path: Path) -> None:
+    assert tuple(FORMATS) == FORMAT_NAMES
     done = export(source_of(iter(images_of(photos))), ["csv", "voc", "yolo", "coco"], tmp_path / "out")
     assert done.folders == tuple(tmp_path / "out" / name for name in FORMATS)
     assert (done.images, done.instances, done.left_out) == (2, 6, 0)
