@@ -4,12 +4,13 @@ That is `data/<track>`. Read are `model/`, `extract.json`, `refine.json`; of a r
 `student/model/`; and, for the threshold of Track 3, `evaluate.json`. Nothing else has to be copied, and no params file.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
-from pipeline.core.errors import SettingsError, StoreError
+from pipeline.core.errors import SettingsError, StoreError, sample
 from pipeline.core.files import read_json
 from pipeline.core.settings import build
 from pipeline.core.tracks import TRACKS, Track
@@ -137,6 +138,27 @@ def choose_stage(run: Run | Described, stage: str) -> Made:
     if stage not in get_args(Stage):
         raise SettingsError(f"stage: expected one of {list(get_args(Stage))}, got {stage!r}")
     return "first" if not run.has_student or stage == "first" else "student"
+
+
+def choose_classes(run: Run, stage: Made, names: Sequence[str] | None) -> tuple[int, ...]:
+    """The indices of named classes, in order; empty: all.
+
+    Raises:
+        SettingsError: if the run does not know a name, or its predictions do not depend on classes
+    """
+    if names is None:
+        return ()
+    unknown = sorted(set(names) - set(run.class_names))
+    if unknown or not names:
+        close = [one for name in unknown for one in get_close_matches(name, run.class_names, n=1)]
+        hint = f"; likely {close}" if close else ""
+        raise SettingsError(f"classes: expected some of {sample(run.class_names, 10)}, got {list(names)}{hint}")
+    if run.track.task == "localization" and stage == "student":
+        raise SettingsError(
+            "classes: expected the first stage, got the student: in Track 3 its network knows no classes; choose the "
+            "first stage"
+        )
+    return tuple(sorted({run.class_names.index(name) for name in names}))
 
 
 def read_student_model(run: Run) -> StudentNetwork:
