@@ -1,6 +1,6 @@
 """The diagnostics in words: labels of their numbers, and sentences."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 LABELS = {  # of the numbers that explain the gains of the parts, by their place in diagnostics.json
@@ -19,10 +19,41 @@ LABELS = {  # of the numbers that explain the gains of the parts, by their place
     "p3.positions_of_half": "P3 share of the cells that holds half of the maxima",
 }
 
+SMALL_REGIONS = -0.05  # a rank correlation of area and weight below it says that small regions get larger weights
+
 
 def say(values: Mapping[str, Any]) -> dict[str, str]:
     """What the numbers say, by phenomenon: a sentence or two each."""
     return {"p1": _say_p1(values), "p2": _say_p2(values["p2"]), "p3": _say_p3(values["p3"])}
+
+
+def conclude(values: Mapping[str, Any]) -> dict[str, str]:
+    """What follows from the numbers, by phenomenon, in a few words each; empty where nothing does."""
+    return {
+        "p1": _conclude_p1(values["p1"]["correlation_positive"]),
+        "p2": _conclude_p2(values["p2"]),
+        "p3": _conclude_p3(values["p3"]["standards"]),
+    }
+
+
+def _conclude_p1(correlation: float | None) -> str:
+    if correlation is None:
+        return ""
+    return f"Small regions {'do not get' if correlation > SMALL_REGIONS else 'get'} larger weights here."
+
+
+def _conclude_p3(standards: Sequence[Mapping[str, Any]]) -> str:
+    if not standards:
+        return ""
+    best = max(standards, key=lambda row: float(row["peak_iou"]))["percentile"]
+    return f"The best standard here is {'the maximum' if best == 100 else f'percentile {best:g}'}."
+
+
+def _conclude_p2(p2: Mapping[str, Any]) -> str:
+    keep, clamp = p2["separation_keep"]["mean"], p2["separation_clamp"]["mean"]
+    if keep is None or clamp is None:
+        return ""
+    return "NWC helps here." if clamp > keep else "NWC costs here." if clamp < keep else "NWC changes nothing here."
 
 
 def _say_p1(values: Mapping[str, Any]) -> str:
@@ -36,7 +67,7 @@ def _say_p1(values: Mapping[str, Any]) -> str:
         f"Rank correlation of area and positive weight, trained with {values['pooling'].upper()}: "
         f"{correlation:+.2f}, so "
     )
-    if correlation > -0.05:
+    if correlation > SMALL_REGIONS:
         return text + "small regions do not get larger weights here."
     return (
         text
@@ -60,9 +91,7 @@ def _say_p2(p2: Mapping[str, Any]) -> str:
         f". Pixel-level ROC AUC, object against background, on feature cells: {keep:.3f} with all weights, "
         f"{clamp:.3f} with the negative ones clamped: "
     )
-    return text + (
-        "NWC helps here." if clamp > keep else "NWC costs here." if clamp < keep else "NWC changes nothing here."
-    )
+    return text + _conclude_p2(p2)
 
 
 def _say_p3(p3: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ where a label is known: GT-known Loc, MaxBoxAccV2, and `peak_iou_gt_known` and `
 localization report them.
 """
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from pipeline.evaluate.baselines import all_foreground_iou, center_disc
 from pipeline.evaluate.boxes import BoxAccuracy
 from pipeline.evaluate.image_counts import ImageCounts, crf_intervals
 from pipeline.evaluate.intervals import as_list
+from pipeline.evaluate.losses import LOCALIZATION_LOSSES, localization_losses
 from pipeline.evaluate.peak_iou import LEVELS, PeakIoU, count_scores
 from pipeline.evaluate.scorer import Cell, Context, ImageRow, Prediction
 from pipeline.evaluate.settings import EvaluateSettings
@@ -52,6 +54,7 @@ class LocalizationScorer:
         self.boxes_after = BoxAccuracy(context.settings.box_iou)
         self.boxes_disc = BoxAccuracy(context.settings.box_iou)
         self.tops: dict[str, int] = {}  # most probable class index by image id
+        self.pairs: Counter[tuple[int, int]] = Counter()  # images by class index: of the label, predicted
         self.truth_from_boxes = 0  # images without a mask, scored against their filled boxes
         self.boxes_without_label = 0  # images with boxes whose true class is not known
 
@@ -72,6 +75,9 @@ class LocalizationScorer:
         for state, score in ((self.before, prediction.before), (self.after, prediction.after), (self.disc, disc)):
             state.add(counts.of(score), record.id)
         self.tops[record.id] = prediction.top
+        if record.labels:
+            label = prediction.top if prediction.top in record.labels else record.labels[0]
+            self.pairs[label, prediction.top] += 1
         self.truth_from_boxes += record.mask is None
         if prediction.of_label is None:
             if record.labels:
@@ -100,6 +106,7 @@ class LocalizationScorer:
         self.boxes_after.merge(other.boxes_after)
         self.boxes_disc.merge(other.boxes_disc)
         self.tops.update(other.tops)
+        self.pairs.update(other.pairs)
         self.truth_from_boxes += other.truth_from_boxes
         self.boxes_without_label += other.boxes_without_label
 
@@ -120,6 +127,7 @@ class LocalizationScorer:
             **peak_scores(self.after, settings),
             "peak_iou_interval": as_list(intervals.second),
             "crf_gain_interval": as_list(intervals.difference),
+            "iou_lost": self._losses(),
             **known_scores(self.known_after, settings),
             **self._box_scores(self.boxes_after),
             **self._baselines(),
@@ -130,6 +138,14 @@ class LocalizationScorer:
                 **self._box_scores(self.boxes_before),
             },
         }
+
+    def _losses(self) -> dict[str, float | None]:
+        """At the threshold where the IoU that ranks is highest."""
+        settings = self.context.settings
+        peak = peak_scores(self.after, settings)["peak_threshold"]
+        if peak is None:
+            return dict.fromkeys(LOCALIZATION_LOSSES)
+        return localization_losses(self.after.image_counts(), int(peak), settings.comparison, settings.average)
 
     def _box_scores(self, state: BoxAccuracy) -> dict[str, float | int | None]:
         """None for each score where there are boxes, but no label that says whose map is to be right."""
@@ -171,6 +187,12 @@ class LocalizationScorer:
             self.after.compute_mean(comparison),
         )
         return rows + [[threshold, *(float(peak.curve[threshold]) for peak in peaks)] for threshold in range(LEVELS)]
+
+    def confusion(self) -> list[list[Cell]]:
+        """A row for each pair of classes that occurs: how many images of the one were predicted as the other."""
+        names = self.context.classes
+        rows: list[list[Cell]] = [["truth", "predicted", "images"]]
+        return rows + [[names[a], names[b], count] for (a, b), count in sorted(self.pairs.items())]
 
     def image_counts(self) -> ImageCounts:
         """Of each image, the pixels per score value inside and outside the mask."""

@@ -118,6 +118,7 @@ NOTES = {  # everything else that `metrics.json` says, by key
     "peak_iou_interval": "95 % confidence interval of the peak IoU: lower and upper end, from a bootstrap over images",
     "mean_iou_interval": "the same of the mean IoU",
     "crf_gain_interval": "the same of what the CRF adds to the ranking score, both from the same resamples",
+    "iou_lost": "what the ranking IoU loses to each kind of error; with the IoU these shares add up to 1",
     "advice": "steps that lower the ranking score, each with the key that switches it off",
     "comparison": "`evaluate.comparison`",
     "average": "`evaluate.average`",

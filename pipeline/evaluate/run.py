@@ -31,6 +31,7 @@ from pipeline.evaluate.settings import EvaluateSettings
 CHUNK = 64  # images in one piece of work
 
 METRICS, TABLE, PER_IMAGE, DIAGNOSTICS = "metrics.json", "table.csv", "per_image.csv", "diagnostics.json"
+CONFUSION = "confusion.csv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,8 @@ def evaluate(
         maps_store: per image `classes` (P,), most probable first, `predicted` (1,) and `known` (1,)
         refined_store: per image `before` and `after`, PNG bytes of the prediction without and with the CRF;
             `label_before` and `label_after` of the true class, where its map is another one
-        out_dir: where `metrics.json`, `table.csv`, `per_image.csv` and `image_counts.npz` go, the same for every track
+        out_dir: where `metrics.json`, `table.csv`, `confusion.csv`, `per_image.csv` and `image_counts.npz` go, the same
+            for every track
         settings: which readings of the metrics rank, and how many processes work
         track: decides what a prediction is
         student_store: `before` and `after` of the student; empty where it is switched off. If it is not, these
@@ -108,6 +110,7 @@ def evaluate(
         metrics["advice"] = told
     write_json(out_dir / METRICS, metrics)
     write_text(out_dir / TABLE, to_csv(result.scorer.table()))
+    write_text(out_dir / CONFUSION, to_csv(result.scorer.confusion()))
     write_text(out_dir / PER_IMAGE, to_csv(_image_table(result.scorer, predicted, manifest.classes)))
     write_image_counts(out_dir / IMAGE_COUNTS, result.scorer.image_counts())
     return metrics

@@ -73,6 +73,9 @@ class Scorer(Protocol):
     def table(self) -> list[list[Cell]]:
         """The rows of `table.csv`, the header first."""
 
+    def confusion(self) -> list[list[Cell]]:
+        """The rows of `confusion.csv`, the header first."""
+
     def image_counts(self) -> ImageCounts:
         """What the ranking score is made of, for every scored image."""
 

@@ -12,7 +12,8 @@ from pipeline.evaluate.baselines import BaselineLabelMaps
 from pipeline.evaluate.classification import ClassPresence
 from pipeline.evaluate.image_counts import ImageCounts, crf_intervals
 from pipeline.evaluate.intervals import as_list
-from pipeline.evaluate.mean_iou import MeanIoU, Segmentation, class_iou, image_mean_iou
+from pipeline.evaluate.losses import SEGMENTATION_LOSSES, near_border, segmentation_losses
+from pipeline.evaluate.mean_iou import MeanIoU, Segmentation, class_iou, confusion_matrix, image_mean_iou
 from pipeline.evaluate.scorer import Cell, Context, ImageRow, Prediction
 from pipeline.evaluate.settings import EvaluateSettings
 
@@ -29,6 +30,7 @@ class SegmentationScorer:
         self.before, self.after = MeanIoU(classes), MeanIoU(classes)
         self.presence_before, self.presence_after = ClassPresence(), ClassPresence()
         self.baselines = BaselineLabelMaps(classes)
+        self.border = np.zeros_like(self.after.matrix)  # pixels near a border of the truth, [truth, prediction]
         self.truth_from_boxes = 0  # images without a mask, scored against their filled boxes
         self._rows: dict[str, ImageRow] = {}
 
@@ -45,6 +47,8 @@ class SegmentationScorer:
         """
         truth = read_label_map(record, self.context.mask_kind, self.after.classes)
         after = self.after.accumulate(truth, prediction.after, record.id)
+        near = np.where(near_border(truth), truth, np.uint8(IGNORE_INDEX))
+        self.border += confusion_matrix(near, prediction.after, self.after.classes, record.id)
         found = classes_in(prediction.after)
         if prediction.before is prediction.after:  # as in a submission: counted once
             before, found_before = after, found
@@ -72,6 +76,7 @@ class SegmentationScorer:
         self.presence_before.merge(other.presence_before)
         self.presence_after.merge(other.presence_after)
         self.baselines.merge(other.baselines)
+        self.border += other.border
         self.truth_from_boxes += other.truth_from_boxes
         self._rows.update(other._rows)
 
@@ -87,6 +92,7 @@ class SegmentationScorer:
             **self._scores(self.after, self.presence_after),
             "mean_iou_interval": as_list(intervals.second),
             "crf_gain_interval": as_list(intervals.difference),
+            "iou_lost": self._losses(),
             **self._baselines(),
             "before_crf": {
                 **self._scores(self.before, self.presence_before),
@@ -109,6 +115,11 @@ class SegmentationScorer:
             "classes_present": len(scores.present),
             "classes_absent": [self._names[class_id] for class_id in scores.absent],
         }
+
+    def _losses(self) -> dict[str, float | None]:
+        if not self.after.pixels:
+            return dict.fromkeys(SEGMENTATION_LOSSES)
+        return segmentation_losses(self.after.matrix, self.border, self.context.settings.classes)
 
     def _baselines(self) -> dict[str, Any]:
         if not self.after.pixels:
@@ -137,6 +148,12 @@ class SegmentationScorer:
         truth, predicted = self.after.matrix.sum(axis=1).tolist(), self.after.matrix.sum(axis=0).tolist()
         columns = zip(range(len(self._names)), self._names, before, after, truth, predicted, strict=True)
         return rows + [list(row) for row in columns]
+
+    def confusion(self) -> list[list[Cell]]:
+        """A row for each pair of classes that occurs: how many pixels of the one were predicted as the other."""
+        pairs = np.argwhere(self.after.matrix).tolist()
+        rows: list[list[Cell]] = [["truth", "predicted", "pixels"]]
+        return rows + [[self._names[a], self._names[b], int(self.after.matrix[a, b])] for a, b in pairs]
 
     def image_counts(self) -> ImageCounts:
         """Of each image, the pixels of each class that are right, of the truth and of the prediction."""

@@ -54,6 +54,15 @@ def format_score(value: Any, digits: int = 3) -> str:
     return NONE if known is None else f"{known:.{digits}f}"
 
 
+def format_signed(value: float) -> str:
+    """A difference with its sign.
+
+    >>> format_signed(0.25), format_signed(-0.0004)
+    ('+0.250', '−0.000')
+    """
+    return f"{value:+.3f}".replace("-", "−")
+
+
 def format_count(value: Any) -> str:
     """A whole number with thin spaces, anything else as it is.
 

@@ -1,177 +1,245 @@
-"""The images of the page, from the best to the worst."""
+"""The gallery of a page: an index inside it, and the images in `gallery/part-*.js`, loaded when they are looked at.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+A page that is opened from disk may fetch nothing, and images beside it would taint a canvas, so that no pixel could be
+read: the parts are scripts with images as base64. `static/gallery.js` paints them. What an item shows are layers: a
+photograph (JPEG), scores, class ids or a mask (PNG), and overlaps, which are made of two others in the browser.
+"""
 
+import base64
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.images import decode_png, read_rgb
-from pipeline.core.manifest import Record, Split
-from pipeline.core.store import Store
-from pipeline.core.tracks import Track
-from pipeline.report.charts import Chart, Series, draw_chart
-from pipeline.report.formatting import Row, number
-from pipeline.report.overlays import Pixels, class_colors, css_color, data_uri, paint_heat, shrink
-from pipeline.report.predictions import (
-    draw_localization,
-    draw_segmentation,
-    paint_prediction,
-    peak_threshold,
-    scaled_map,
-)
-from pipeline.report.results import Results
-from pipeline.report.settings import ReportSettings
+from pipeline.core.files import write_text
+from pipeline.core.images import encode_jpeg, encode_png
+from pipeline.report.overlays import HEAT, JPEG_QUALITY, OVERLAP_COLORS, Pixels, class_colors, css_color, shrink
 
-UNSCORED_ROWS = 6  # images without truth that follow the scored ones
+FOLDER = "gallery"  # beside the page
+PART = 16  # items whose images are in one file
+# what overlaps say, in the order of their codes: `false` is where the truth has background, `confused` another class
+OVERLAPS = {
+    **{name: OVERLAP_COLORS[name] for name in ("hit", "missed", "false")},
+    "confused": (204, 121, 167),
+    "ignored": OVERLAP_COLORS["ignored"],
+}
+
+Kind = Literal["photo", "heat", "labels", "mask", "overlap"]
 
 
 @dataclass(frozen=True, slots=True)
-class Tile:
-    """One image of a row."""
+class Layer:
+    """One of the images that an item can show.
+
+    Attributes:
+        name: of it in an item's `images`
+        title: below it
+        kind: `photo`; `heat`: scores 0..255; `labels`: class ids; `mask`: 0, 1; both with 255 ignored; `overlap`
+        contour: photo: whose border is drawn on it
+        of: overlap: name of the prediction
+        truth: overlap: name of the truth
+        threshold: heat, on a page without a slider: from which score on a pixel is foreground
+    """
 
     name: str
-    uri: str
+    title: str
+    kind: Kind
+    contour: str = ""
+    of: str = ""
+    truth: str = ""
+    threshold: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
-    """A class name, with the CSS color that it has in the images (Track 1), or none."""
+class Item:
+    """One image of the gallery: what is known of it, and its pixels.
 
-    text: str
-    color: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class GalleryRow:
-    """One image: what is known of it and what the pipeline says."""
+    Attributes:
+        id: of the image
+        size: (width, height) of the pixels that are shown
+        images: addresses (`data:…`) of its layers by name
+        full: whether `size` is that of the image
+        split: `val` or `test`
+        labels: class indices
+        predicted: class indices
+        chances: probabilities of `predicted`
+        numbers: by key: what items are sorted by, and the viewer lists
+        kinds: of error, keys of the gallery's `kinds`
+        pairs: (class id in the truth, predicted one, share of the pixels) of what is confused
+        caption: beside the number at the top
+        text: whatever else is to be said
+    """
 
     id: str
-    rank: str  # which place among the scored images; empty without truth
-    iou: float | None
-    before: float | None
-    labels: list[Word]
-    predictions: list[Word]
-    is_right: bool | None  # None without a label
-    tiles: list[Tile]
+    size: tuple[int, int]
+    images: Mapping[str, str]
+    full: bool = True
+    split: str = ""
+    labels: Sequence[int] = ()
+    predicted: Sequence[int] = ()
+    chances: Sequence[float] = ()
+    numbers: Mapping[str, float | None] = field(default_factory=dict)
+    kinds: Sequence[str] = ()
+    pairs: Sequence[tuple[int, int, float]] = ()
+    caption: str = ""
+    text: str = ""
 
 
-def gallery(results: Results, settings: ReportSettings) -> dict[str, Any]:
-    """Images from the best to the worst, evenly spaced by rank, then some without truth.
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """An order of the items: by a key of their numbers, or by `id`; what has no such number comes last."""
 
-    If nothing could be scored, images of val, or else of test, take all the rows.
+    key: str
+    title: str
+    descending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    """What the items of a page share.
+
+    Attributes:
+        layers: in the order in which they are shown
+        items: in the order of `sorts[0]`, so that neighbors are in one file
+        classes: names; class id k + 1 is `classes[k]`
+        headline: key of the number at the top of an item
+        headline_title: what it is
+        sorts: offered orders
+        numbers: title of each key of the items' numbers
+        kinds: title of each kind of error
+        colored: whether classes have a color in the images
+        threshold: where the slider starts; None: there is no slider
+        comparison: which side of a threshold equality is on
+        pooled: IoU of all images at each threshold, or None
+        iou: what the browser compares when the threshold moves: name of a prediction and of the truth
+        pair_names: of class ids in `pairs`
     """
-    ranked = sorted((row for row in results.per_image if number(row.get("iou_after")) is not None), key=_best_first)
-    places = evenly(len(ranked), settings.images)
-    scored = [ranked[place] for place in places]
-    records = {record.id: record for record in results.manifest.with_ids([row["id"] for row in scored])}
-    threshold = peak_threshold(results)
-    rows = [
-        _row(results, records[row["id"]], settings, row, f"{place + 1} of {len(ranked)}", threshold)
-        for place, row in zip(places, scored, strict=True)
+
+    layers: Sequence[Layer]
+    items: Sequence[Item]
+    classes: Sequence[str]
+    headline: str
+    headline_title: str
+    sorts: Sequence[Sort]
+    numbers: Mapping[str, str] = field(default_factory=dict)
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    colored: bool = False
+    threshold: int | None = None
+    comparison: str = ">="
+    pooled: Sequence[float] | None = None
+    iou: tuple[str, str] | None = None
+    pair_names: Sequence[str] = ()
+
+    def index(self, folder: str = FOLDER) -> dict[str, Any]:
+        """What stands in the page; `gallery.js` reads it."""
+        classes = len(self.classes) + 1
+        colors = [css_color(color) for color in class_colors()]
+        return {
+            "folder": folder,
+            "photo": next((layer.name for layer in self.layers if layer.kind == "photo"), ""),
+            "layers": [_without_empty(layer) for layer in self.layers],
+            "items": [_about(item, number // PART, self.layers) for number, item in enumerate(self.items)],
+            "classes": list(self.classes),
+            "headline": self.headline,
+            "headlineTitle": self.headline_title,
+            "sorts": [{"key": sort.key, "title": sort.title, "descending": sort.descending} for sort in self.sorts],
+            "numbers": dict(self.numbers),
+            "kinds": dict(self.kinds),
+            "splits": sorted({item.split for item in self.items}, reverse=True),
+            "colored": self.colored,
+            "colors": [*colors[:classes], *[colors[0]] * (255 - classes), colors[255]] if self.colored else colors,
+            "heat": [css_color(color) for color in HEAT],
+            "overlap": {name: css_color(color) for name, color in OVERLAPS.items()},
+            "threshold": self.threshold,
+            "comparison": self.comparison,
+            "pooled": None if self.pooled is None else [round(value, 4) for value in self.pooled],
+            "iou": None if self.iou is None else {"of": self.iou[0], "truth": self.iou[1]},
+            "pairNames": list(self.pair_names),
+        }
+
+
+def write_gallery(folder: Path, items: Sequence[Item]) -> None:
+    """Write the images of all items to `part-*.js`; the folder appears when it is complete, in the place of an old one.
+
+    The same items give the same files. Without items the folder is empty.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
+        made = Path(temporary) / "made"
+        made.mkdir()
+        for number, start in enumerate(range(0, len(items), PART)):
+            images = {item.id: dict(item.images) for item in items[start : start + PART]}
+            write_text(made / f"part-{number:05d}.js", f"galleryPart({number}, {_json(images)});\n")
+        if folder.exists():
+            folder.rename(Path(temporary) / "old")
+        made.rename(folder)
+
+
+def photo_uri(image: Pixels, most: int) -> str:
+    """An RGB image as JPEG, its longer side at most `most` pixels. Shape: (H, W, 3)"""
+    return _uri("jpeg", encode_jpeg(shrink(image, most), JPEG_QUALITY))
+
+
+def layer_uri(values: NDArray[np.uint8], most: int) -> str:
+    """Scores, class ids or a mask as grey PNG, its longer side at most `most` pixels: a sample, no average, so that
+    every value is one of the image's. Shape: (H, W)"""
+    return png_uri(encode_png(sample_pixels(values, most)))
+
+
+def png_uri(data: bytes) -> str:
+    """A PNG as it is."""
+    return _uri("png", data)
+
+
+def shown_size(width: int, height: int, most: int) -> tuple[int, int]:
+    """(width, height) of an image whose longer side is at most `most` pixels.
+
+    >>> shown_size(500, 375, 512), shown_size(1000, 10, 100)
+    ((500, 375), (100, 1))
+    """
+    scale = min(1.0, most / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def sample_pixels(values: NDArray[np.uint8], most: int) -> NDArray[np.uint8]:
+    """The nearest pixel of each pixel of an image whose longer side is at most `most`. Shape: (H, W) to (h, w)"""
+    size = shown_size(values.shape[1], values.shape[0], most)
+    if size == (values.shape[1], values.shape[0]):
+        return values
+    return np.asarray(cv2.resize(values, size, interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
+
+
+def _uri(kind: str, data: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _without_empty(layer: Layer) -> dict[str, Any]:
+    values = {name: getattr(layer, name) for name in Layer.__dataclass_fields__}
+    return {name: value for name, value in values.items() if value not in ("", None)}
+
+
+def _about(item: Item, part: int, layers: Iterable[Layer]) -> dict[str, Any]:
+    """An item without its images; which layers it has are those whose images it has."""
+    shown = [
+        layer.name
+        for layer in layers
+        if layer.name in item.images or (layer.kind == "overlap" and {layer.of, layer.truth} <= item.images.keys())
     ]
-    other = [_row(results, record, settings) for record in _unscored(results, settings, bool(ranked))]
     return {
-        "scored": rows,
-        "unscored": other,
-        "ranks": _rank_chart(ranked, places),
-        "quartiles": _quartiles(ranked),
-        "total": len(ranked),
-    }
+        "id": item.id, "part": part, "size": list(item.size), "full": item.full, "layers": shown, "split": item.split,
+        "labels": list(item.labels), "predicted": list(item.predicted),
+        "chances": [round(chance, 3) for chance in item.chances] or None, "kinds": list(item.kinds),
+        "numbers": {key: None if value is None else round(value, 6) for key, value in item.numbers.items()},
+        "pairs": [[truth, found, round(share, 5)] for truth, found, share in item.pairs],
+        "caption": item.caption, "text": item.text,
+    }  # fmt: skip
 
 
-def _best_first(row: Row) -> tuple[float, str]:
-    return -float(row["iou_after"]), row["id"]
-
-
-def evenly(count: int, most: int) -> list[int]:
-    """At most `most` of the positions 0..count-1, evenly spaced, the first and the last among them.
-
-    >>> evenly(10, 4), evenly(2, 5), evenly(9, 1)
-    ([0, 3, 6, 9], [0, 1], [0])
-    """
-    return [round(position) for position in np.linspace(0, count - 1, min(count, most)).tolist()]
-
-
-def _quartiles(ranked: Sequence[Row]) -> list[tuple[str, float]]:
-    if not ranked:
-        return []
-    values = np.quantile([float(row["iou_after"]) for row in ranked], [1, 0.75, 0.5, 0.25, 0]).tolist()
-    return list(zip(("best", "upper quartile", "median", "lower quartile", "worst"), values, strict=True))
-
-
-def _rank_chart(ranked: Sequence[Row], places: Sequence[int]) -> Chart | None:
-    points = [(place + 1.0, float(row["iou_after"])) for place, row in enumerate(ranked)]
-    line = Series("IoU", "after", points, [points[place] for place in places])
-    return draw_chart("IoU of each image, from best to worst", "rank", [line])
-
-
-def _unscored(results: Results, settings: ReportSettings, some_are_scored: bool) -> list[Record]:
-    """Images without truth: a few of test, or, if nothing was scored, as many as wanted of the first split that has
-    maps."""
-    splits: tuple[Split, ...] = ("test",) if some_are_scored else ("val", "test", "train")
-    for split in splits:
-        every = results.manifest.select(split).ids()
-        ids = [image_id for image_id in every if image_id in results.maps and image_id in results.predictions]
-        if ids:
-            most = min(UNSCORED_ROWS, settings.images) if some_are_scored else settings.images
-            return list(results.manifest.with_ids([ids[place] for place in evenly(len(ids), most)]))
-    return []
-
-
-def _row(
-    results: Results,
-    record: Record,
-    settings: ReportSettings,
-    scores: Row | None = None,
-    rank: str = "",
-    threshold: int | None = None,
-) -> GalleryRow:
-    stored = results.maps.read(record.id)
-    prediction = _decode(results.predictions, record, "after")
-    image = read_rgb(record.file)
-    draw = draw_localization if results.track.task == "localization" else draw_segmentation
-    drawn = draw(results, record, image, prediction, threshold)
-    heat = paint_heat(image, scaled_map(stored["maps"], image.shape[:2]))
-    map_tile = (f"map of {results.manifest.classes[stored['classes'][0]]}", heat)
-    tiles = [("image", image), map_tile, *_student_tiles(results, record, image), *drawn.tiles]
-    predicted = [int(stored["classes"][0])] if drawn.predicted is None else drawn.predicted
-    return GalleryRow(
-        id=record.id,
-        rank=rank,
-        iou=number(scores["iou_after"]) if scores else None,
-        before=number(scores.get("iou_before")) if scores else None,
-        labels=[_word(results, index) for index in sorted({*record.labels, *drawn.true})],
-        predictions=[_word(results, index, stored["probabilities"]) for index in predicted]
-        or [Word("background only")],
-        is_right=_is_right(results.track, record.labels, predicted),
-        tiles=[Tile(name, data_uri(shrink(pixels, settings.width))) for name, pixels in tiles],
-    )
-
-
-def _decode(store: Store, record: Record, name: str) -> Pixels:
-    return decode_png(store.read(record.id)[name], record.id)
-
-
-def _student_tiles(results: Results, record: Record, image: Pixels) -> list[tuple[str, Pixels]]:
-    """Where a student predicts: the refined map that it learned to make, and what it says before its CRF."""
-    if results.predictions is results.refined:
-        return []
-    parts = [
-        ("first stage", _decode(results.refined, record, "after")),
-        ("student without CRF", _decode(results.predictions, record, "before")),
-    ]
-    return [(name, paint_prediction(results.track, image, prediction)) for name, prediction in parts]
-
-
-def _word(results: Results, index: int, probabilities: NDArray[np.float16] | None = None) -> Word:
-    color = css_color(class_colors()[index + 1]) if results.track.task == "segmentation" else ""
-    chance = "" if probabilities is None else f" ({float(probabilities[index]):.2f})"
-    return Word(results.manifest.classes[index] + chance, color)
-
-
-def _is_right(track: Track, labels: Sequence[int], predicted: Sequence[int]) -> bool | None:
-    if not labels:
-        return None
-    return set(predicted) == set(labels) if track.task == "segmentation" else predicted[0] in labels
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=True, allow_nan=False)

@@ -8,6 +8,7 @@ from typing import Any
 from pipeline.core.manifest import Manifest, Split
 from pipeline.core.store import Store
 from pipeline.core.tracks import Track
+from pipeline.evaluate.image_counts import ImageCounts
 from pipeline.report.formatting import Row
 
 PREDICTED: tuple[Split, ...] = ("val", "test")  # by the student
@@ -19,6 +20,25 @@ def read_student(folder: Path) -> Store | None:
     Beside its predictions of val and test lie targets of split train that have walked, which are none.
     """
     return Store(folder) if any(len(Store(folder / split)) for split in PREDICTED) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where and when a page is made.
+
+    Attributes:
+        made: date and time, UTC
+        commit: of the code, with a word where it was changed; empty without git
+        machine: in one line
+        packages: versions by name
+        other: name of the other track, if the params file has it
+    """
+
+    made: str = ""
+    commit: str = ""
+    machine: str = ""
+    packages: Mapping[str, str] = field(default_factory=dict)
+    other: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +54,14 @@ class Results:
         metrics: scores by name, `before_crf` among them; a score may be None
         table: Track 3: IoU by threshold; Track 1: IoU by class
         per_image: id, label, predicted, iou_before, iou_after of each scored image
-        history: one row an epoch
+        confusion: truth, predicted, and how many pixels (Track 1) or images (Track 3)
+        image_counts: of each scored image; None where nothing was scored
+        history: one row an epoch of the classifier
+        student_history: one row an epoch of the student
         counts: what the stages counted, by stage
         params: settings of the track, as in params.yaml
         diagnosis: contents of diagnostics.json
+        origin: where and when the page is made
     """
 
     track: Track
@@ -52,8 +76,22 @@ class Results:
     params: Mapping[str, Any]
     diagnosis: Mapping[str, Any] = field(default_factory=dict)
     student: Store | None = None
+    confusion: Sequence[Row] = ()
+    image_counts: ImageCounts | None = None
+    student_history: Sequence[Row] = ()
+    origin: Origin = field(default_factory=Origin)
 
     @property
     def predictions(self) -> Store:
         """What the run submits: the student's predictions where it has some, else the refined maps."""
-        return self.refined if self.student is None or not len(self.student) else self.student
+        return self.student if self.student is not None and len(self.student) else self.refined
+
+    @property
+    def is_taught(self) -> bool:
+        """Whether a student predicts."""
+        return self.predictions is not self.refined
+
+    @property
+    def localizes(self) -> bool:
+        """Whether predictions are score maps (Track 3), not label maps (Track 1)."""
+        return self.track.task == "localization"

@@ -1,11 +1,14 @@
-"""Metrics to the numbers of the page: the ranking score with its baselines, the other scores, the classes."""
+"""Metrics to the numbers of the page: the ranking score with its baselines, the other scores, the verdict in words."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.evaluate.metrics import COUNTS, Metric, interval_of, metrics_of, named_baselines
-from pipeline.report.formatting import Row, get, number, number_table
+from pipeline.evaluate.diagnostics_text import conclude
+from pipeline.evaluate.intervals import Interval
+from pipeline.evaluate.metrics import COUNTS, Metric, interval_of, metrics_of, named_baselines, ranking
+from pipeline.report.board import best_published, is_challenge
+from pipeline.report.formatting import Row, format_signed, get, number
 from pipeline.report.results import Results
 
 _PSEUDO_LABELS = {  # the numbers of `metrics.json`, `pseudo_labels`, by key
@@ -16,6 +19,13 @@ _PSEUDO_LABELS = {  # the numbers of `metrics.json`, `pseudo_labels`, by key
     "ignored_share": "share of pixels that are no target",
 }
 _TARGETS = {"before": "without CRF", "after": "with CRF", "walked": "random walk, with CRF"}
+LOSSES = {  # of `metrics.json`, `iou_lost`: title and what it is
+    "missed": ("missed", "the truth has an object, the prediction background"),
+    "surplus": ("surplus", "false: the prediction has an object, the truth background"),
+    "false": ("false", "the prediction has a class, the truth background"),
+    "confused": ("confused", "both have a class, not the same"),
+    "border": ("at borders", "any error within 1 % of the image's diagonal of a border of the truth"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,61 +35,50 @@ class Bar:
     name: str
     value: float
     kind: str
+    interval: Interval | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One score: after the CRF, before it, and the baselines, as bars."""
+    """A score: its value, what it measures, and the same of other predictions in a line each."""
 
     name: str
     about: str
-    value: float | None
-    before: float | None
-    bars: list[Bar]
-    interval: str = ""  # of the value over images, as people read it; empty where metrics.json has none
-    gain_interval: str = ""  # of what the CRF changed
-
-    @property
-    def gain(self) -> str:
-        """What the CRF changed, with its sign; empty if unknown.
-
-        >>> Card("", "", 0.75, 0.5, []).gain
-        '+0.250'
-        """
-        return "" if self.value is None or self.before is None else f"{self.value - self.before:+.3f}".replace("-", "−")
+    value: float
+    beside: list[str]
 
 
 @dataclass(frozen=True, slots=True)
-class Headline:
+class Verdict:
     """The first section of the page.
 
     Attributes:
-        hero: the ranking score
+        name: of the ranking score
+        value: None where nothing was scored
+        interval: over images
         about: what it measures, averaged how, at which threshold
-        cards: the other scores that are known
-        numbers: every number of metrics.json: (key, value, value before the CRF)
+        bars: the score with and without its parts, of predictions that use no pixel, and of the board
+        sentences: what follows from the numbers
         counts: how much was scored: (number, what it counts)
-        scored: whether any image was
     """
 
-    hero: Card
+    name: str
+    value: float | None
+    interval: Interval | None
     about: str
-    cards: list[Card]
-    numbers: list[tuple[str, Any, Any]]
+    bars: list[Bar]
+    sentences: list[str]
     counts: list[tuple[int, str]]
-    scored: bool
 
 
 @dataclass(frozen=True, slots=True)
-class ClassRow:
-    """Track 1: one class; None where it is in neither truth nor prediction."""
+class Loss:
+    """A part of the IoU that is lost: `color` is a name of the page's style."""
 
-    id: str
     name: str
-    after: float | None
-    before: float | None
-    truth: int  # pixels
-    predicted: int  # pixels
+    about: str
+    share: float
+    color: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,44 +98,168 @@ class PseudoLabels:
     rows: list[tuple[str, list[float | None]]]
 
 
-def headline(results: Results) -> Headline:
-    """The ranking score with its baselines, the other scores as cards, every number in a table, and how much was
-    scored."""
-    metrics, (first, *others) = results.metrics, metrics_of(results.track.task)
-    ranked_by = str(metrics.get("average", metrics.get("classes")))
-    chosen = next((metric for metric in others if metric.setting == ranked_by), None)
+# --- verdict ----------------------------------------------------------------------------------------------------------
+
+
+def verdict(results: Results) -> Verdict:
+    """The ranking score beside what it is to be compared with, and what follows."""
+    metrics, metric = results.metrics, ranking(results.track.task)
+    chosen = _reading(results)
     threshold = metrics.get("peak_threshold")
     reached = "" if threshold is None else f"reached at threshold {threshold}"
-    about = [first.about, chosen.about if chosen else "", reached]
-    cards = [_card(metric, metrics) for metric in others if metric.higher_is_better and metric != chosen]
-    return Headline(
-        hero=_card(first, metrics, _range(metrics, first.key), _range(metrics, "crf_gain", "+.3f")),
-        about=", ".join(text for text in about if text),
-        cards=[card for card in cards if card.bars],
-        numbers=number_table(metrics),
+    return Verdict(
+        name=metric.title,
+        value=number(metrics.get(metric.key)),
+        interval=interval_of(metrics, metric.key),
+        about=", ".join(text for text in (metric.about, chosen.about if chosen else "", reached) if text),
+        bars=_bars(results, metric),
+        sentences=list(_sentences(results, metric)),
         counts=[(metrics[key], name) for key, name in COUNTS.items() if number(metrics.get(key))],
-        scored=bool(number(metrics.get("images"))),
     )
 
 
-def _range(metrics: Mapping[str, Any], key: str, form: str = ".3f") -> str:
-    """The interval beside a number of metrics.json; empty if there is none.
+def _reading(results: Results) -> Metric | None:
+    """The metric that equals the ranking one under these settings: pooled or mean, with background or without."""
+    ranked_by = str(results.metrics.get("average", results.metrics.get("classes")))
+    return next((metric for metric in metrics_of(results.track.task) if metric.setting == ranked_by), None)
 
-    >>> _range({"iou_interval": [0.79, 0.845]}, "iou"), _range({"gain_interval": [-0.01, 0.02]}, "gain", "+.3f")
-    ('0.790 to 0.845', '−0.010 to +0.020')
+
+def _bars(results: Results, metric: Metric) -> list[Bar]:
+    metrics = results.metrics
+    parts = [
+        ("with CRF", metrics, "after"),
+        ("without CRF", metrics.get("before_crf", {}), "before"),
+        ("first stage", metrics.get("first_stage", {}), "before"),
+    ]
+    found = [
+        Bar(name, value, kind, interval_of(values, metric.key))
+        for name, values, kind in parts
+        if (value := number(values.get(metric.key))) is not None
+    ]
+    found += [Bar(name, value, "baseline") for name, value in baselines(results)]
+    if not found:
+        return []
+    other = "test images" if is_challenge(results.params) else "another data set"
+    return [
+        *found,
+        *(Bar(f"board {best.year}, {other}", best.score, "board") for best in best_published(results.track)),
+    ]
+
+
+def baselines(results: Results) -> list[tuple[str, float]]:
+    """Predictions that use no pixel, by name, and their ranking score."""
+    named = named_baselines(ranking(results.track.task))
+    values = [(name, number(results.metrics.get(key))) for key, name in named]
+    return [(name, value) for name, value in values if value is not None]
+
+
+def _sentences(results: Results, metric: Metric) -> Iterator[str]:
+    value = number(results.metrics.get(metric.key))
+    if value is not None:
+        yield from _compared(results, metric, value)
+        yield from _of_losses(results)
+    if "p1" in results.diagnosis:
+        yield from (text for text in conclude(results.diagnosis).values() if text)
+
+
+def _compared(results: Results, metric: Metric, value: float) -> Iterator[str]:
+    """The score beside predictions that use no pixel, the first stage and the CRF, and the board."""
+    if trivial := max(baselines(results), key=lambda pair: pair[1], default=None):
+        yield (
+            f"{abs(value - trivial[1]):.3f} {'above' if value >= trivial[1] else 'below'} the best prediction that "
+            f"looks at no pixel ({trivial[0]}, {trivial[1]:.3f})."
+        )
+    before = number(get(results.metrics, "before_crf", metric.key))
+    if before is not None:
+        yield _of_crf(value - before, interval_of(results.metrics, "crf_gain"))
+    first = number(get(results.metrics, "first_stage", metric.key))
+    if first is not None:
+        yield f"The student changes the score of the first stage ({first:.3f}) by {format_signed(value - first)}."
+    best = best_published(results.track)
+    published = ", ".join(f"{one.score:.3f} ({one.year})" for one in best)
+    where = (
+        "on its test images, whose truth is not public"
+        if is_challenge(results.params)
+        else "but on another data set: these numbers are not to be compared with the ones above"
+    )
+    yield f"The best published results of the challenge are {published}, {where}."
+
+
+def _of_crf(gain: float, ends: Interval | None) -> str:
+    """What the CRF changed, and whether these images can tell.
+
+    >>> _of_crf(0.25, (0.125, 0.5)), _of_crf(0.25, (-0.5, 0.5))
+    ('The CRF adds +0.250 (+0.125 to +0.500).', 'The CRF changes +0.250 (−0.500 to +0.500): chance explains it.')
     """
-    ends = interval_of(metrics, key)
-    return f"{ends[0]:{form}} to {ends[1]:{form}}".replace("-", "−") if ends else ""
+    between = f" ({format_signed(ends[0])} to {format_signed(ends[1])})" if ends else ""
+    if ends and ends[0] <= 0 <= ends[1]:
+        return f"The CRF changes {format_signed(gain)}{between}: chance explains it."
+    return f"The CRF {'adds' if gain >= 0 else 'costs'} {format_signed(gain)}{between}."
 
 
-def _card(metric: Metric, metrics: Mapping[str, Any], interval: str = "", gain_interval: str = "") -> Card:
-    value, before = number(metrics.get(metric.key)), number(get(metrics, "before_crf", metric.key))
-    baselines = [(name, number(metrics.get(key)), "baseline") for key, name in named_baselines(metric)]
-    first = number(get(metrics, "first_stage", metric.key))
-    every = [("with CRF", value, "after"), ("without CRF", before, "before"), ("first stage", first, "before")]
-    every += baselines
-    bars = [Bar(name, known, kind) for name, known, kind in every if known is not None]
-    return Card(metric.title, metric.about, value, before, bars, interval, gain_interval)
+def _of_losses(results: Results) -> Iterator[str]:
+    parts = losses(results)
+    if parts and (total := sum(part.share for part in parts)) > 0:
+        largest = max(parts, key=lambda part: part.share)
+        yield f"Of the {total:.3f} that the IoU lacks to 1, most ({largest.share:.3f}) is lost {_where(largest.name)}."
+
+
+def _where(name: str) -> str:
+    return name if name == "at borders" else f"to {name} pixels"
+
+
+def losses(results: Results) -> list[Loss]:
+    """What the IoU loses to each kind of error; empty where nothing was scored."""
+    colors = {"surplus": "false"}
+    found = {key: number(value) for key, value in (results.metrics.get("iou_lost") or {}).items()}
+    return [
+        Loss(*LOSSES[key], share, colors.get(key, key))
+        for key in LOSSES
+        if (share := found.get(key)) is not None
+    ]  # fmt: skip
+
+
+# --- cards ------------------------------------------------------------------------------------------------------------
+
+
+def cards(results: Results) -> list[Card]:
+    """The other scores that are known."""
+    chosen = _reading(results)
+    wanted = [metric for metric in metrics_of(results.track.task)[1:] if metric.higher_is_better and metric != chosen]
+    found = [card for metric in wanted if (card := _card(metric, results.metrics))]
+    exact = exact_sets(results.per_image)
+    if not results.localizes and exact is not None:
+        found.append(
+            Card("Exact class sets", "images whose predicted classes are the labels, no more, no fewer", exact, [])
+        )
+    return found
+
+
+def _card(metric: Metric, metrics: Mapping[str, Any]) -> Card | None:
+    value = number(metrics.get(metric.key))
+    if value is None:
+        return None
+    others = [
+        ("without CRF", get(metrics, "before_crf", metric.key)),
+        ("first stage", get(metrics, "first_stage", metric.key)),
+    ]
+    others += [(name, metrics.get(key)) for key, name in named_baselines(metric)]
+    beside = [f"{name} {other:.3f}" for name, raw in others if (other := number(raw)) is not None]
+    return Card(metric.title, metric.about, value, beside)
+
+
+def exact_sets(per_image: Sequence[Row]) -> float | None:
+    """Share of the scored images with labels whose predicted classes equal them; None if there is none.
+
+    >>> exact_sets([{"label": "a;b", "predicted": "b;a"}, {"label": "a", "predicted": "a;b"}])
+    0.5
+    """
+    known = [row for row in per_image if row.get("label")]
+    equal = sum(set(row["label"].split(";")) == set(row["predicted"].split(";")) for row in known)
+    return equal / len(known) if known else None
+
+
+# --- pseudo labels ----------------------------------------------------------------------------------------------------
 
 
 def pseudo_labels(results: Results) -> PseudoLabels | None:
@@ -151,20 +274,3 @@ def pseudo_labels(results: Results) -> PseudoLabels | None:
         if key in found["after"]
     ]
     return PseudoLabels(found["images"], found["images_without_truth"], list(scores), rows)
-
-
-def class_table(results: Results) -> list[ClassRow]:
-    """Track 1: a row for each class, the best IoU first, classes that are nowhere last."""
-    rows = [_class_row(row) for row in results.table]
-    return sorted(rows, key=lambda row: (row.after is None, -(row.after or 0.0), int(row.id)))
-
-
-def _class_row(row: Row) -> ClassRow:
-    return ClassRow(
-        id=row["class_id"],
-        name=row["name"],
-        after=number(row.get("iou_after")),
-        before=number(row.get("iou_before")),
-        truth=int(number(row.get("truth_pixels")) or 0),
-        predicted=int(number(row.get("predicted_pixels")) or 0),
-    )

@@ -13,8 +13,8 @@ from pipeline.core.manifest import Manifest, Record
 from pipeline.core.store import Store
 from pipeline.core.tracks import Track
 from pipeline.core.truth import read_foreground, read_label_map
+from pipeline.report.choice import evenly
 from pipeline.report.figures import to_png
-from pipeline.report.gallery import evenly
 from pipeline.report.overlays import Pixels, class_colors, cut_out, paint
 from pipeline.report.predictions import paint_prediction
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.evaluate.diagnostics_text import say
+from pipeline.evaluate.diagnostics_text import conclude, say
 
 
 def _values():
@@ -72,3 +72,27 @@ def test_what_is_not_defined_is_said():
         "25% of the weights are negative. The sample has too little object or background to say more."
     )
     assert words["p3"] == "No stored map to compare standards by."
+
+
+def test_what_follows_is_said_in_a_few_words():
+    values = _values()
+    assert conclude(values) == {
+        "p1": "Small regions get larger weights here.",
+        "p2": "NWC helps here.",
+        "p3": "The best standard here is percentile 90.",
+    }
+    values["p1"]["correlation_positive"] = 0.25
+    values["p2"]["separation_clamp"]["mean"] = 0.7
+    values["p3"]["standards"][1]["peak_iou"] = 0.7
+    assert conclude(values) == {
+        "p1": "Small regions do not get larger weights here.",
+        "p2": "NWC costs here.",
+        "p3": "The best standard here is the maximum.",
+    }
+
+
+def test_nothing_follows_from_no_numbers():
+    values = _values()
+    values["p1"]["correlation_positive"] = values["p2"]["separation_keep"]["mean"] = None
+    values["p3"]["standards"] = []
+    assert conclude(values) == {"p1": "", "p2": "", "p3": ""}

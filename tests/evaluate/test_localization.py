@@ -171,3 +171,19 @@ def test_a_prediction_of_another_size_is_an_error(localization):
     localization.refined["one"] = localization.refined["two"]
     with pytest.raises(ScoreError, match=r"^one: expected a uint8 score and a bool mask of one shape"):
         localization.run()
+
+
+def test_peak_iou_and_what_it_loses_add_up_to_1(localization):
+    for average in ("pooled", "mean"):
+        metrics = localization.run(changed(average=average))
+        assert metrics["peak_iou"] + sum(metrics["iou_lost"].values()) == pytest.approx(1)
+
+
+def test_confusion_counts_images_by_label_and_prediction(localization):
+    localization.run()
+    rows = localization.rows("confusion.csv")
+    assert list(rows[0]) == ["truth", "predicted", "images"]
+    labeled = [row for row in localization.rows("per_image.csv") if row["label"]]
+    assert sum(int(row["images"]) for row in rows) == len(labeled)
+    right = sum(int(row["images"]) for row in rows if row["truth"] == row["predicted"])
+    assert right == sum(row["predicted"] in row["label"].split(";") for row in labeled)

@@ -121,3 +121,20 @@ def test_a_prediction_with_255_is_an_error(segmentation):
         ScoreError, match=r"^one: expected predicted labels 0..3, got \[255\]; 255 marks ignored pixels"
     ):
         segmentation.run()
+
+
+def test_mean_iou_and_what_it_loses_add_up_to_1(segmentation):
+    metrics = segmentation.run()
+    assert metrics["mean_iou"] + sum(metrics["iou_lost"].values()) == pytest.approx(1)
+    foreground = segmentation.run(changed(classes="foreground"))
+    assert foreground["mean_iou_foreground"] + sum(foreground["iou_lost"].values()) == pytest.approx(1)
+
+
+def test_confusion_names_what_was_taken_for_what(segmentation):
+    segmentation.run()
+    assert [list(row.values()) for row in segmentation.rows("confusion.csv")] == [
+        ["background", "background", "4"],
+        ["background", "ant", "1"],
+        ["ant", "ant", "2"],
+        ["cat", "cat", "2"],
+    ]

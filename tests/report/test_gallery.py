@@ -1,86 +1,100 @@
-"""The gallery: honest order, evenly spaced, labels and predictions named."""
+"""The gallery's files and index: complete or not there, and exact pixels."""
 
-import dataclasses
+import base64
+import json
+import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.report_data import HEIGHT, SETTINGS, WIDTH
 
-from pipeline.core.images import encode_png
-from pipeline.core.store import Store, finish, write_shard
-from pipeline.report.gallery import evenly, gallery
-from pipeline.report.results import Results, read_student
-from pipeline.report.run import render
-
-
-def test_the_gallery_goes_from_best_to_worst(results: Results) -> None:
-    shown = gallery(results, SETTINGS)
-    assert [row.id for row in shown["scored"]] == ["000", "002", "003", "005"]
-    assert [row.iou for row in shown["scored"]] == [0.9, 0.7, 0.6, 0.4]
-    assert [row.rank for row in shown["scored"]] == ["1 of 6", "3 of 6", "4 of 6", "6 of 6"]
-    assert [row.id for row in shown["unscored"]] == ["106", "107"]
-    assert shown["quartiles"][0] == ("best", 0.9)
-    assert shown["quartiles"][-1] == ("worst", 0.4)
-    page = render(results, SETTINGS)
-    places = [page.index(f"<code>{name}</code>") for name in ("000", "002", "003", "005", "106")]
-    assert places == sorted(places)
+from pipeline.core.images import decode_png
+from pipeline.report.gallery import (
+    FOLDER,
+    PART,
+    Gallery,
+    Item,
+    Layer,
+    Sort,
+    layer_uri,
+    photo_uri,
+    sample_pixels,
+    shown_size,
+    write_gallery,
+)
 
 
-def test_the_order_does_not_depend_on_the_order_of_the_file(results: Results) -> None:
-    turned = dataclasses.replace(results, per_image=list(reversed(results.per_image)))
-    assert gallery(turned, SETTINGS) == gallery(results, SETTINGS)
+def _items(count: int) -> list[Item]:
+    return [Item(f"{number:03d}", (1, 1), {"image": f"data:{number}"}) for number in range(count)]
 
 
-def test_images_without_a_score_stay_out(track3: Results) -> None:
-    rows = [{**row, "iou_after": ""} if row["id"] == "000" else row for row in track3.per_image]
-    shown = gallery(dataclasses.replace(track3, per_image=rows), SETTINGS)
-    assert shown["scored"][0].id == "001"
-    assert shown["total"] == 5
+def _parts(folder: Path) -> dict[str, dict[str, dict[str, str]]]:
+    """What each part hands over, by file."""
+    calls = {path.name: re.fullmatch(r"galleryPart\((\d+), (.*)\);\n", path.read_text()) for path in folder.iterdir()}
+    return {name: json.loads(call[2]) for name, call in calls.items() if call and name == f"part-{int(call[1]):05d}.js"}
 
 
-def test_rows_say_label_and_prediction(results: Results) -> None:
-    row = gallery(results, SETTINGS)["scored"][1]  # 002: class index 2, probability 0.5
-    assert [word.text for word in row.labels] == ["blue"]
-    assert [word.text for word in row.predictions] == ["blue (0.50)"]
-    assert row.is_right is True
-    assert bool(row.predictions[0].color) == (results.track.name == "track1")
-    assert [tile.name for tile in row.tiles][::4] == ["image", "overlap"]
+def test_every_item_is_in_the_part_that_the_index_names(tmp_path: Path) -> None:
+    items = _items(PART + 1)
+    write_gallery(tmp_path / FOLDER, items)
+    parts = _parts(tmp_path / FOLDER)
+    assert sorted(parts) == ["part-00000.js", "part-00001.js"]
+    index = Gallery([Layer("image", "image", "photo")], items, [], "", "", [Sort("id", "id")]).index()
+    for item in index["items"]:
+        assert parts[f"part-{item['part']:05d}.js"][item["id"]] == {"image": f"data:{int(item['id'])}"}
 
 
-def test_a_row_shows_first_stage_and_student_side_by_side(results: Results, tmp_path: Path) -> None:
-    """The order is that of the scores of the student; what is drawn last is what is submitted."""
-    black = np.frombuffer(encode_png(np.zeros((HEIGHT, WIDTH), np.uint8)), np.uint8)
-    items = {name: {"before": arrays["after"], "after": black} for name, arrays in results.refined.items()}
-    finish(tmp_path, [write_shard(tmp_path, 0, items)], {})
-    plain, both = (
-        gallery(given, SETTINGS)["scored"][0]
-        for given in (results, dataclasses.replace(results, student=Store(tmp_path)))
-    )
-    names = [tile.name for tile in plain.tiles]
-    assert [tile.name for tile in both.tiles] == [*names[:2], "first stage", "student without CRF", *names[2:]]
-    one, other = ({tile.name: tile.uri for tile in row.tiles} for row in (plain, both))
-    shown = names[2]  # the prediction
-    assert other["first stage"] == other["student without CRF"] == one[shown] != other[shown]
+def test_a_gallery_takes_the_place_of_an_old_one(tmp_path: Path) -> None:
+    write_gallery(tmp_path / FOLDER, _items(2 * PART))
+    first = (tmp_path / FOLDER / "part-00000.js").read_bytes()
+    write_gallery(tmp_path / FOLDER, _items(PART))
+    assert [path.name for path in tmp_path.iterdir()] == [FOLDER]  # nothing temporary is left
+    assert {path.name: path.read_bytes() for path in (tmp_path / FOLDER).iterdir()} == {"part-00000.js": first}
+    write_gallery(tmp_path / FOLDER, [])
+    assert list((tmp_path / FOLDER).iterdir()) == []
 
 
-def test_targets_of_split_train_are_no_predictions_of_the_student(results: Results, tmp_path: Path) -> None:
-    arrays = results.refined.read("000")
-    finish(tmp_path / "train", [write_shard(tmp_path / "train", 0, {"t": arrays})], {})
-    for split in ("val", "test"):
-        finish(tmp_path / split, [], {})
-    assert read_student(tmp_path) is None
-    finish(tmp_path / "test", [write_shard(tmp_path / "test", 0, {"106": arrays})], {})
-    found = read_student(tmp_path)
-    assert found is not None
-    assert "106" in found
+def test_an_old_gallery_stays_if_the_new_one_cannot_be_made(tmp_path: Path) -> None:
+    write_gallery(tmp_path / FOLDER, _items(2))
+    with pytest.raises(ValueError, match="JSON"):
+        write_gallery(tmp_path / FOLDER, [Item("a", (1, 1), {"image": float("nan")})])  # type: ignore[dict-item]
+    assert sorted(_parts(tmp_path / FOLDER)["part-00000.js"]) == ["000", "001"]
+    assert [path.name for path in tmp_path.iterdir()] == [FOLDER]
 
 
-@given(st.integers(0, 300), st.integers(0, 40))
-def test_evenly_takes_both_ends(count: int, most: int) -> None:
-    places = evenly(count, most)
-    assert len(places) == min(count, most)
-    assert places == sorted(set(places))
-    if len(places) > 1:
-        assert (places[0], places[-1]) == (0, count - 1)
+def test_an_item_has_the_layers_whose_images_it_has() -> None:
+    layers = [
+        Layer("image", "image", "photo", contour="refined"),
+        Layer("truth", "truth", "mask"),
+        Layer("overlap", "overlap", "overlap", of="refined", truth="truth"),
+    ]
+    both = Item("a", (2, 1), {"image": "x", "refined": "y", "truth": "z"}, numbers={"iou": 1 / 3, "gain": None})
+    alone = Item("b", (2, 1), {"image": "x", "refined": "y"})
+    index = Gallery(layers, [both, alone], ["cat"], "iou", "IoU", [Sort("iou", "worst first")]).index()
+    assert [item["layers"] for item in index["items"]] == [["image", "truth", "overlap"], ["image"]]
+    assert index["items"][0]["numbers"] == {"iou": 0.333333, "gain": None}
+    assert index["layers"][0] == {"name": "image", "title": "image", "kind": "photo", "contour": "refined"}
+    assert list(index["overlap"]) == ["hit", "missed", "false", "confused", "ignored"]
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 40))
+def test_pixels_of_a_layer_are_a_sample_of_the_image(width: int, height: int, most: int) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (height, width), np.uint8)
+    data = base64.b64decode(layer_uri(values, most).removeprefix("data:image/png;base64,"))
+    shown = decode_png(np.frombuffer(data, np.uint8), "a")
+    assert (shown.shape[1], shown.shape[0]) == shown_size(width, height, most)
+    assert set(shown.ravel()) <= set(values.ravel())
+    if max(width, height) <= most:
+        np.testing.assert_array_equal(shown, values)
+
+
+def test_a_sample_keeps_the_sides_of_an_image() -> None:
+    values = np.repeat(np.array([[1, 2]], np.uint8), [30, 30], axis=1).repeat(40, axis=0)
+    assert sample_pixels(values, 30).tolist() == [[1] * 15 + [2] * 15] * 20
+
+
+def test_a_photograph_is_made_smaller() -> None:
+    assert photo_uri(np.zeros((60, 80, 3), np.uint8), 40).startswith("data:image/jpeg;base64,")
+    assert len(photo_uri(np.zeros((60, 80, 3), np.uint8), 8)) < len(photo_uri(np.zeros((60, 80, 3), np.uint8), 80))

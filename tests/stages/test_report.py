@@ -1,6 +1,7 @@
 """Stage `report`: what the other stages left in, one page out."""
 
 import html
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from pipeline.core.manifest import from_rows, read_manifest, write_manifest
 from pipeline.core.store import finish, write_shard
 from pipeline.core.tracks import get_track
 from pipeline.evaluate.diagnostics import write_diagnostics
+from pipeline.evaluate.image_counts import ImageCounts, write_image_counts
 from pipeline.evaluate.run import evaluate
 from pipeline.params.check import check
 from pipeline.refine.run import refine
@@ -45,6 +47,10 @@ def _arguments(folder: Path, params: str = PARAMS) -> list[str]:
     write_json(folder / "metrics.json", {"images": 1, "peak_iou": 0.4375, "peak_threshold": 9})
     write_text(folder / "table.csv", "threshold,after_crf\n0,0.5\n1,0.25\n")
     write_text(folder / "per_image.csv", "id,label,predicted,iou_before,iou_after\na,x,x,0.5,0.5\n")
+    write_text(folder / "confusion.csv", "truth,predicted,images\nx,x,1\n")
+    counts = np.zeros((1, 2, 256), np.int32)
+    counts[0, :, 9] = 24
+    write_image_counts(folder / "image_counts.npz", ImageCounts(("a",), counts, counts))
     write_text(folder / "history.csv", "epoch,train_loss,val_loss,val_accuracy\n1,0.5,,\n")
     write_json(folder / "diagnostics.json", {"note": "nothing was kept"})
     write_text(folder / "params.yaml", params)
@@ -52,13 +58,14 @@ def _arguments(folder: Path, params: str = PARAMS) -> list[str]:
     return ["--track", "track3", *paths, "--out", str(folder / "reports/index.html")]
 
 
-def test_report_writes_one_page(tmp_path: Path) -> None:
+def test_report_writes_a_page_and_its_gallery(tmp_path: Path) -> None:
     main(_arguments(tmp_path))
-    assert [path.name for path in (tmp_path / "reports").iterdir()] == ["index.html"]
+    assert sorted(path.name for path in (tmp_path / "reports").iterdir()) == ["gallery", "index.html"]
     page = (tmp_path / "reports/index.html").read_text(encoding="utf-8")
     assert ">0.438<" in page
     assert "TAP, θ = 0.25" in page
-    assert page.count("<img") == 5
+    assert "made <b>20" in page
+    assert '"id": "a"' in page
     assert "Not measured: nothing was kept." in page
     assert "measured on a sample" not in page
     assert "4\u2009711" not in page
@@ -70,16 +77,20 @@ def test_counts_are_shown_if_given(tmp_path: Path) -> None:
     assert "4\u2009711" in (tmp_path / "reports/index.html").read_text(encoding="utf-8")
 
 
+def _without_date(page: Path) -> str:
+    return re.sub(r"made <b>[^<]*</b>", "", page.read_text(encoding="utf-8"))
+
+
 def test_settings_stand_on_the_page_once(tmp_path: Path) -> None:
     """Those that a stage keeps beside its counts are the section of the params file that the page shows anyway."""
     arguments = _arguments(tmp_path)
     write_json(tmp_path / "refine.json", {"images": 4711})
     main(arguments)
-    before = (tmp_path / "reports/index.html").read_text(encoding="utf-8")
+    before = _without_date(tmp_path / "reports/index.html")
     kept = {"images": 4711, "settings": {"exponent": 0.123}, "track": "track3", "class_names": ["a name"]}
     write_json(tmp_path / "refine.json", kept)
     main(arguments)
-    assert (tmp_path / "reports/index.html").read_text(encoding="utf-8") == before
+    assert _without_date(tmp_path / "reports/index.html") == before
 
 
 def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
