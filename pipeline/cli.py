@@ -20,6 +20,7 @@ from pipeline.core.errors import DataError, PipelineError, SettingsError, StoreE
 from pipeline.core.files import unused
 from pipeline.core.tracks import TRACKS
 from pipeline.dvc_runs import dvc
+from pipeline.export import FORMAT_NAMES
 
 CHAIN = Path("dvc.yaml")
 PARAMS = Path("params.yaml")  # as in `pipeline.core.settings`, which loads a library
@@ -48,6 +49,7 @@ class Passed:
 
 
 PASSED = {
+    "export": Passed("predictions in the formats of other tools: COCO, YOLO, VOC, CSV", "pipeline.export.command:main"),
     "init": Passed("look at a folder of images, and write a params file for it", "pipeline.params.init:main"),
     "ablate": Passed("what each part of the method contributes, on any recipe", "pipeline.experiments.ablation:main"),
     "search": Passed(
@@ -123,13 +125,26 @@ def predict(args: argparse.Namespace) -> Result:
     from pipeline.predict import predict_files
 
     predictor = load_run(
-        args.run, device=args.device, precision=args.precision, threshold=args.threshold, stage=args.stage
-    )
+        args.run, device=args.device, precision=args.precision, threshold=args.threshold, stage=args.stage,
+        classes=args.classes,
+    )  # fmt: skip
     summary = predict_files(predictor, args.paths, args.out)
     for path, reason in summary.skipped.items():
         print(f"skipped {path}: {reason}", file=sys.stderr)
     _say(args, f"{summary.images} images, {len(summary.skipped)} skipped: {args.out}")
-    return OK if summary.images else FINDING, asdict(summary)
+    exported = _export_predicted(args) if args.format else {}
+    return OK if summary.images else FINDING, asdict(summary) | exported
+
+
+def _export_predicted(args: argparse.Namespace) -> dict[str, Any]:
+    """The predictions in the wanted formats, each a folder beside the masks."""
+    from pipeline.export.command import describe
+    from pipeline.export.formats import export
+    from pipeline.export.sources import Choices, open_source
+
+    done = export(open_source(args.out, Choices(min_area=args.min_area)), args.format, args.out)
+    _say(args, describe(done))
+    return {"exported": asdict(done)}
 
 
 def check(args: argparse.Namespace) -> Result:
@@ -305,6 +320,7 @@ def _add_predict(commands: Any) -> None:
     about = "predict photographs with a finished run"
     examples = (
         "  lid predict data/track3 photo.jpg --out predicted\n"
+        "  lid predict data/track3 photos/ --out predicted --format coco --format csv\n"
         "  lid predict data/track3 photos/ --out predicted --threshold 128 --json\n"
     )
     parser = _add(commands, "predict", predict, about, examples)
@@ -316,6 +332,14 @@ def _add_predict(commands: Any) -> None:
         "--stage", choices=("auto", "first"), default="auto",
         help="auto: the student where the run has one; first: the maps alone; default: auto",
     )  # fmt: skip
+    parser.add_argument(
+        "--class", action="append", dest="classes", metavar="NAME",
+        help="only maps of this class, as if the run knew no others; again for each further one",
+    )  # fmt: skip
+    parser.add_argument(
+        "--format", action="append", choices=FORMAT_NAMES, help="what `lid export` would write, too; once for each"
+    )
+    parser.add_argument("--min-area", type=int, default=1, metavar="PIXELS", help="of an instance in these formats")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps; default: auto")
     parser.add_argument("--precision", default="auto", help="auto, fp32, bf16, fp16; default: auto")
     parser.add_argument("--json", action="store_true", help="the summary as one JSON object")

@@ -216,7 +216,7 @@ def test_predict_hands_on_what_it_is_given(predict: Callable[[Summary], list[Any
     words = ["predict", "data/track3", "a.jpg", "photos", "--out", "out", "--threshold", "7", "--device", "cpu"]
     assert cli.main([*words, "--json"]) == 0
     assert calls == [
-        (Path("data/track3"), {"device": "cpu", "precision": "auto", "threshold": 7, "stage": "auto"}),
+        (Path("data/track3"), {"device": "cpu", "precision": "auto", "threshold": 7, "stage": "auto", "classes": None}),
         ("predictor", [Path("a.jpg"), Path("photos")], Path("out")),
     ]
     captured = capsys.readouterr()

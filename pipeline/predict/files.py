@@ -23,6 +23,7 @@ from pipeline.core.files import read_json, sha256, write_bytes, write_json
 from pipeline.core.images import MAX_PIXELS, encode_jpeg, encode_png, read_rgb, read_size
 from pipeline.core.reuse import SCRATCH
 from pipeline.core.scratch import Scratch, open_scratch
+from pipeline.export import FORMAT_NAMES
 from pipeline.extract.load import batches_of
 from pipeline.extract.plan import Job, by_shape
 from pipeline.predict.paths import find_images, output_names
@@ -79,7 +80,7 @@ def predict_files(predictor: Predictor, paths: Iterable[Path | str] | Path | str
         DataError: if the paths lead to no image at all
     """
     given, out = [paths] if isinstance(paths, (str, Path)) else list(paths), Path(out)
-    files, skipped = find_images(given, [out / name for name in (MASKS, SCORES, OVERLAYS, SCRATCH)])
+    files, skipped = find_images(given, [out / name for name in (MASKS, SCORES, OVERLAYS, SCRATCH, *FORMAT_NAMES)])
     if not files:
         raise DataError(f"expected images to predict, found none in {[str(path) for path in given]}")
     names = dict(zip(map(str, files), output_names(files), strict=True))
@@ -121,7 +122,12 @@ def _open_scratch(predictor: Predictor, jobs: Sequence[Job], names: Mapping[str,
     """What a stopped call of this run, these options and these images has kept."""
     run, hardware = predictor.run, predictor.hardware
     where = [hardware.device.type, hardware.precision]
-    options = {"stage": predictor.stage, "threshold": predictor.threshold, "hardware": where}
+    options = {
+        "stage": predictor.stage,
+        "threshold": predictor.threshold,
+        "classes": predictor.chosen,
+        "hardware": where,
+    }
     images = [[printable(job.id), names[job.id], file_version(job.file)] for job in jobs]
     parts = ("model", "student/model", "extract.json", "refine.json", "student.json")
     return open_scratch(out / REPORT, "predict", [options, {"images": images}], [run.folder / part for part in parts])
@@ -275,6 +281,7 @@ def _finish(
     instances = sum(len(entry["instances"]) for entry in images)
     report = {
         "track": predictor.track,
+        "class_names": list(predictor.class_names),
         "stage": predictor.stage,
         "threshold": predictor.threshold,
         "threshold_rule": predictor.threshold_rule,

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pipeline.core.device import choose_hardware
 from pipeline.core.store import Arrays
@@ -16,12 +18,14 @@ from pipeline.extract.load import batches_of, resize_to_views, stack_views
 from pipeline.extract.network import compute_views
 from pipeline.extract.plan import Job, by_shape, view_shapes
 from pipeline.extract.scale import raw_maps
+from pipeline.extract.settings import ExtractSettings
 from pipeline.predict.inputs import ImageLike, as_rgb
 from pipeline.predict.instances import Instance, instances_of_labels, instances_of_scores
 from pipeline.predict.run_folder import (
     Made,
     Run,
     Stage,
+    choose_classes,
     choose_stage,
     choose_threshold,
     read_model,
@@ -92,6 +96,8 @@ class Predictor:
         precision: auto, fp32, bf16 or fp16, of the backbone
         threshold: of the mask in Track 3, 0..255; None: the peak threshold of split val
         stage: auto: the student where the run has one; first: the refined maps, whether it has one or not
+        classes: names of those that count, as if the run knew no others: the most probable of them always gets a map,
+            in Track 1 each other one that is probable enough, too; None: all
 
     Attributes:
         track: track1 or track3
@@ -99,10 +105,11 @@ class Predictor:
         threshold: of the mask in Track 3; None in Track 1
         threshold_rule: how it was chosen, for people to read
         stage: which one makes the predictions, student or first
+        chosen: indices of the classes that count; empty: all
 
     Raises:
         StoreError: naming the stage to run again, if the folder lacks something
-        SettingsError: if the device, the precision, the threshold or the stage cannot be used
+        SettingsError: if the device, the precision, the threshold, the stage or a class cannot be used
     """
 
     def __init__(
@@ -112,11 +119,13 @@ class Predictor:
         precision: str = "auto",
         threshold: int | None = None,
         stage: Stage = "auto",
+        classes: Sequence[str] | None = None,
     ) -> None:
         self.run = read_run(Path(run))
         self.track: str = self.run.track.name
         self.class_names = self.run.class_names
         self.stage = choose_stage(self.run, stage)
+        self.chosen = choose_classes(self.run, self.stage, classes)
         self.threshold, self.threshold_rule = choose_threshold(self.run, threshold, stage)
         self.hardware = choose_hardware(device, precision, learning=False)
         self.classifier = read_model(self.run).to(self.hardware.device).eval()
@@ -145,7 +154,7 @@ class Predictor:
         for batch in batches_of(jobs, self.run.extract.batch_size):
             extracted |= self._extract(batch, pixels)
         if self._student:
-            refined = self._student.predict(pixels, extracted)
+            refined = self._student.predict(pixels, extracted, self.chosen)
         else:
             refined = {name: refine_pixels(extracted[name], pixels[name], name, self.run.refine) for name in pixels}
         return [self._describe(extracted[name], refined[name]) for name in pixels]
@@ -153,12 +162,15 @@ class Predictor:
     def job(self, name: str, shape: tuple[int, int]) -> Job:
         """An image of shape (H, W) as the stage `extract` plans it, without labels."""
         stride, few_shapes = self.classifier.design.output_stride, self.hardware.wants_few_shapes
-        return Job(name, Path(name), shape, view_shapes(shape, self.run.extract, stride, few_shapes), ())
+        return Job(name, Path(name), shape, view_shapes(shape, self.run.extract, stride, few_shapes), self.chosen)
 
     def _extract(self, batch: Sequence[Job], pixels: dict[str, NDArray[np.uint8]]) -> dict[str, Arrays]:
         scales = stack_views([resize_to_views(pixels[job.id], job) for job in batch])
         views = compute_views(self.classifier, scales, self.run.extract, self.hardware)
-        return image_arrays(batch, views, self.classifier, self.run.extract)
+        arrays = image_arrays(batch, views, self.classifier, self.run.extract)
+        if not self.chosen:
+            return arrays
+        return {name: keep_probable(found, self.run.extract) for name, found in arrays.items()}
 
     def _describe(self, arrays: Arrays, refined: Prediction) -> ImagePrediction:
         probabilities, classes = arrays["probabilities"].astype(np.float32), arrays["classes"]
@@ -183,6 +195,34 @@ class Predictor:
         )
 
 
+def keep_probable(arrays: Arrays, settings: ExtractSettings) -> Arrays:
+    """Of the maps of chosen classes those that `extract` keeps where no label is known.
+
+    That is the most probable class and, up to `max_classes`, each that reaches `min_probability`.
+    """
+    classes = arrays["classes"]  # the most probable first
+    kept = arrays["probabilities"][classes].astype(np.float32) >= settings.min_probability
+    kept[settings.max_classes :] = False
+    kept[0] = True
+    named = {name: arrays[name][kept] for name in ("maps", "standard", "classes")}
+    return {**arrays, **named, "known": np.array([False])}
+
+
+def only_chosen(mean: Tensor, arrays: Arrays, chosen: tuple[int, ...]) -> tuple[Tensor, Arrays]:
+    """What the two networks of Track 1 say of an image, with the probability of all other classes 0.
+
+    Args:
+        mean: of the student, background and classes. Shape: (K + 1, h, w)
+        arrays: what the stage `extract` stores of the image
+        chosen: indices of the classes that count
+    """
+    others = np.setdiff1d(np.arange(len(mean) - 1), chosen)
+    kept, probabilities = mean.clone(), arrays["probabilities"].copy()
+    kept[torch.from_numpy(others) + 1] = 0
+    probabilities[others] = 0
+    return kept, {**arrays, "probabilities": probabilities}
+
+
 class _Student:
     """The network of the stage `student` and its CRF, on images in memory."""
 
@@ -193,12 +233,13 @@ class _Student:
         self.network = read_student_model(run).to(self.hardware.device)
 
     def predict(
-        self, pixels: Mapping[str, NDArray[np.uint8]], extracted: Mapping[str, Arrays]
+        self, pixels: Mapping[str, NDArray[np.uint8]], extracted: Mapping[str, Arrays], chosen: tuple[int, ...]
     ) -> dict[str, Prediction]:
         """The prediction of each image, by name.
 
         Args:
             extracted: what the stage `extract` stores of each; in Track 1 it says which classes may be in the image
+            chosen: indices of the classes that count; empty: all
         """
         jobs = by_shape(
             make_job(name, Path(name), (image.shape[0], image.shape[1]), self.settings)
@@ -209,6 +250,9 @@ class _Student:
             scales = stack_views([resize_to_views(pixels[job.id], job) for job in batch])
             means = mean_probabilities(self.network, scales, self.settings.flip, self.hardware).cpu()
             for job, mean in zip(batch, means, strict=True):
-                probabilities = as_probabilities(mean, extracted[job.id], (), self.settings)
+                arrays = extracted[job.id]
+                if chosen:
+                    mean, arrays = only_chosen(mean, arrays, chosen)
+                probabilities = as_probabilities(mean, arrays, (), self.settings)
                 found[job.id] = refine_student(pixels[job.id], job.id, probabilities, self.settings)
         return found

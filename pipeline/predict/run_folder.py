@@ -4,12 +4,13 @@ That is `data/<track>`. Read are `model/`, `extract.json`, `refine.json`; of a r
 `student/model/`; and, for the threshold of Track 3, `evaluate.json`. Nothing else has to be copied, and no params file.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
-from pipeline.core.errors import SettingsError, StoreError
+from pipeline.core.errors import SettingsError, StoreError, sample
 from pipeline.core.files import read_json
 from pipeline.core.settings import build
 from pipeline.core.tracks import TRACKS, Track
@@ -35,6 +36,23 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
+class Described:
+    """What a run is about: enough to say what its stored predictions mean, whatever version it is of.
+
+    Attributes:
+        folder: where it was read
+        track: whose task it is
+        class_names: the K classes, in the order of the logits
+        has_student: whether a student makes its predictions
+    """
+
+    folder: Path
+    track: Track
+    class_names: tuple[str, ...]
+    has_student: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """What the stages left of how images are predicted.
 
@@ -53,6 +71,23 @@ class Run:
     refine: RefineSettings
     student: StudentSettings | None
 
+    @property
+    def has_student(self) -> bool:
+        """Whether a student makes the predictions."""
+        return self.student is not None
+
+
+def describe_run(folder: Path) -> Described:
+    """Read what a run is about.
+
+    Raises:
+        StoreError: naming the stage to run again, if a file or key is missing
+    """
+    extract = _read_extract(folder)
+    about = folder / "student.json"
+    has_student = about.is_file() and bool(_read(folder, "student", ("enabled",))["enabled"])
+    return Described(folder, TRACKS[extract["track"]], tuple(extract["class_names"]), has_student)
+
 
 def read_run(folder: Path) -> Run:
     """Read the settings of a run.
@@ -61,14 +96,8 @@ def read_run(folder: Path) -> Run:
         StoreError: naming the stage to run again, if a file or key is missing or of another version
         MapError: if the settings of `refine` are of the other track
     """
-    if not folder.is_dir():
-        raise StoreError(f"{folder}: expected the folder of a finished run, such as data/track3, found none")
-    extract = _read(folder, "extract", ("settings", "track", "class_names"))
+    extract = _read_extract(folder)
     refine = _read(folder, "refine", ("settings",))
-    if extract["track"] not in TRACKS:
-        raise StoreError(
-            f"{folder / 'extract.json'}: expected a track among {sorted(TRACKS)}, got {extract['track']!r}"
-        )
     run = Run(
         folder,
         TRACKS[extract["track"]],
@@ -81,6 +110,17 @@ def read_run(folder: Path) -> Run:
     return run
 
 
+def _read_extract(folder: Path) -> Mapping[str, Any]:
+    if not folder.is_dir():
+        raise StoreError(f"{folder}: expected the folder of a finished run, such as data/track3, found none")
+    extract = _read(folder, "extract", ("settings", "track", "class_names"))
+    if extract["track"] not in TRACKS:
+        raise StoreError(
+            f"{folder / 'extract.json'}: expected a track among {sorted(TRACKS)}, got {extract['track']!r}"
+        )
+    return extract
+
+
 def _read_student(folder: Path) -> StudentSettings | None:
     """The settings of the student, if the run has one."""
     if not (folder / "student.json").is_file():
@@ -89,7 +129,7 @@ def _read_student(folder: Path) -> StudentSettings | None:
     return _settings(StudentSettings, values, folder, "student") if values["enabled"] else None
 
 
-def choose_stage(run: Run, stage: str) -> Made:
+def choose_stage(run: Run | Described, stage: str) -> Made:
     """Which stage predicts.
 
     Raises:
@@ -97,7 +137,28 @@ def choose_stage(run: Run, stage: str) -> Made:
     """
     if stage not in get_args(Stage):
         raise SettingsError(f"stage: expected one of {list(get_args(Stage))}, got {stage!r}")
-    return "first" if run.student is None or stage == "first" else "student"
+    return "first" if not run.has_student or stage == "first" else "student"
+
+
+def choose_classes(run: Run, stage: Made, names: Sequence[str] | None) -> tuple[int, ...]:
+    """The indices of named classes, in order; empty: all.
+
+    Raises:
+        SettingsError: if the run does not know a name, or its predictions do not depend on classes
+    """
+    if names is None:
+        return ()
+    unknown = sorted(set(names) - set(run.class_names))
+    if unknown or not names:
+        close = [one for name in unknown for one in get_close_matches(name, run.class_names, n=1)]
+        hint = f"; likely {close}" if close else ""
+        raise SettingsError(f"classes: expected some of {sample(run.class_names, 10)}, got {list(names)}{hint}")
+    if run.track.task == "localization" and stage == "student":
+        raise SettingsError(
+            "classes: expected the first stage, got the student: in Track 3 its network knows no classes; choose the "
+            "first stage"
+        )
+    return tuple(sorted({run.class_names.index(name) for name in names}))
 
 
 def read_student_model(run: Run) -> StudentNetwork:
@@ -139,7 +200,7 @@ def read_model(run: Run) -> Classifier:
     return classifier
 
 
-def choose_threshold(run: Run, given: int | None, stage: str = "auto") -> tuple[int | None, str]:
+def choose_threshold(run: Run | Described, given: int | None, stage: str = "auto") -> tuple[int | None, str]:
     """The threshold t of the mask {score >= t} of Track 3, and the rule that it was chosen by.
 
     That is the given one; else the peak threshold that the stage `evaluate` found on split val, for the predictions of
@@ -163,7 +224,7 @@ def choose_threshold(run: Run, given: int | None, stage: str = "auto") -> tuple[
     peak = found["peak_threshold"]
     if peak is None:
         return HALF, WITHOUT_TRUTH
-    if run.student and choose_stage(run, stage) == "first":  # the other one is of what is submitted
+    if run.has_student and choose_stage(run, stage) == "first":  # the other one is of what is submitted
         peak = _read(run.folder, "evaluate", ("first_stage",), otherwise)["first_stage"]["peak_threshold"]
     return int(peak) + (found["comparison"] == ">"), PEAK  # 256 selects nothing, as > 255 does
 

@@ -99,7 +99,7 @@ def score_submission(
     task, count, path = get_track(track), CHALLENGE_CLASSES if classes is None else classes, Path(zip)
     largest = largest_value(task, classes)
     known = read_truth(Path(truth), masks, task, count)
-    predicted = _ids_in(path)
+    predicted = ids_in(path)
     context = Context(settings, tuple(str(number) for number in range(1, count + 1)), known.mask_kind)
     members, problems = list_predictions(path, predicted if partial else known.sizes.keys())
     result = _score_all(Plan(path, known, task, context, largest), members)
@@ -111,7 +111,7 @@ def score_submission(
     return {**_scores(scorer, known), **_box_intervals(scorer), **_left_out(known, predicted), "warnings": warnings}
 
 
-def _ids_in(path: Path) -> list[str]:
+def ids_in(path: Path) -> list[str]:
     """The ids of a zip's predictions; none of a file that is no ordinary zip, which the check then describes."""
     try:
         if any(container_problems(path, path.name)):

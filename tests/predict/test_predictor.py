@@ -1,6 +1,7 @@
 """Predictions of images equal what the stages left of the same images."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pipeline.core.images import decode_png, read_rgb
 from pipeline.core.store import Store
 from pipeline.extract.scale import raw_maps
 from pipeline.predict import Predictor
+from pipeline.predict.predictor import keep_probable
 from pipeline.predict.run_folder import read_run
 from pipeline.student.network import load_student
 from pipeline.student.predict import as_probabilities, make_job, predict_jobs
@@ -210,3 +212,68 @@ def test_classes_of_the_student_may_have_no_map(taught: Runs) -> None:
         present = {instance.class_id for instance in one.instances}
         assert present == set(np.unique(one.prediction[one.mask]).tolist())
         assert all(instance.score == one.probabilities[instance.class_id - 1] for instance in one.instances)
+
+
+# --- some classes alone -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("track", TRACKS)
+def test_all_classes_chosen_are_as_none(runs: Runs, taught: Runs, track: str) -> None:
+    for run in (runs[track], *([taught[track]] if track == "track1" else [])):
+        free, chosen = predictor(run), predictor(run, classes=CLASSES)
+        for one, other in zip(free.predict_batch(run.images), chosen.predict_batch(run.images), strict=True):
+            np.testing.assert_array_equal(one.prediction, other.prediction)
+            np.testing.assert_array_equal(one.classes, other.classes)
+            np.testing.assert_array_equal(one.scaled_maps, other.scaled_maps)
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_chosen_class_has_the_map_whatever_is_most_probable(runs: Runs, name: str) -> None:
+    run, index = runs["track3"], CLASSES.index(name)
+    free, chosen = predictor(run), predictor(run, classes=[name])
+    for one, other in zip(free.predict_batch(run.images), chosen.predict_batch(run.images), strict=True):
+        assert other.classes.tolist() == [index]
+        assert {instance.class_name for instance in other.instances} <= {name}
+        np.testing.assert_array_equal(one.probabilities, other.probabilities)
+        if one.classes[0] == index:
+            np.testing.assert_array_equal(one.prediction, other.prediction)
+
+
+@pytest.mark.parametrize("with_student", [False, True])
+def test_label_maps_hold_chosen_classes_alone(runs: Runs, taught: Runs, with_student: bool) -> None:
+    run = (taught if with_student else runs)["track1"]
+    found = predictor(run, classes=["cow", "ant"])
+    values = {int(value) for one in found.predict_batch(run.images) for value in np.unique(one.prediction)}
+    assert values <= {0, 1, 3}
+    assert values & {1, 3}
+    for one in found.predict_batch(run.images):
+        listed = one.probabilities[one.classes]
+        assert listed.tolist() == sorted(listed.tolist(), reverse=True)
+        assert one.classes[0] == max((0, 2), key=lambda index: one.probabilities[index])
+
+
+def test_chosen_classes_keep_the_rules_of_extract(runs: Runs) -> None:
+    """The most probable always, each other one from `min_probability` on: 0.05 in this run, by hand here."""
+    arrays = {
+        "classes": np.array([2, 0, 1], np.int32), "probabilities": np.array([0.3, 0.1, 0.4], np.float16),
+        "maps": np.arange(3, dtype=np.float16)[:, None, None], "standard": np.zeros((3, 2), np.float32),
+        "known": np.array([True]), "predicted": np.array([2], np.int32),
+    }  # fmt: skip
+    settings = read_run(runs["track1"].folder).extract  # max_classes 3
+    for least, kept in ((0.05, [2, 0, 1]), (0.2, [2, 0]), (0.35, [2]), (0.9, [2])):
+        found = keep_probable(arrays, replace(settings, min_probability=least))
+        assert found["classes"].tolist() == kept
+        assert found["maps"].ravel().tolist() == list(range(len(kept)))
+        assert found["known"].tolist() == [False]
+    assert keep_probable(arrays, replace(settings, max_classes=1))["classes"].tolist() == [2]
+
+
+def test_classes_that_cannot_be_chosen_are_named(runs: Runs, taught: Runs) -> None:
+    message = r"classes: expected some of \['ant', 'bee', 'cow'\], got \['ants'\]; likely \['ant'\]"
+    with pytest.raises(SettingsError, match=message):
+        predictor(runs["track1"], classes=["ants"])
+    with pytest.raises(SettingsError, match=r"classes: expected some of .*, got \[\]"):
+        predictor(runs["track1"], classes=[])
+    with pytest.raises(SettingsError, match="in Track 3 its network knows no classes; choose the first stage"):
+        predictor(taught["track3"], classes=["ant"])
+    assert predictor(taught["track3"], classes=["ant"], stage="first").chosen == (0,)
