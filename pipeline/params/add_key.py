@@ -15,7 +15,7 @@ from pipeline.core.errors import SettingsError, command
 from pipeline.core.files import write_text
 from pipeline.core.settings import PARAMS, parse_value
 from pipeline.core.tracks import TRACKS
-from pipeline.params.yaml_text import Place, end_of_block, load_places, places, read_text, shown
+from pipeline.params.yaml_text import Place, end_of_block, entry, load_places, places, read_text
 
 RECIPES = Path("recipes")
 
@@ -34,8 +34,7 @@ def add_key(text: str, path: Path, key: str, value: Any, after: str | None = Non
     for track in TRACKS:
         every = {place.key: place for place in places(load_places(text, path))}
         if f"tracks.{track}" in every:
-            words = f"{shown(value)} # {note}" if note else shown(value)
-            text = _add(text, path, every, f"tracks.{track}.{key}", words, after)
+            text = _add(text, path, every, f"tracks.{track}.{key}", entry(key.rpartition(".")[2], value, note), after)
             _check_added(text, path, f"tracks.{track}.{key}")
             note, added = "", True
     if not added:
@@ -43,8 +42,8 @@ def add_key(text: str, path: Path, key: str, value: Any, after: str | None = Non
     return text
 
 
-def _add(text: str, path: Path, every: dict[str, Place], key: str, value: str, after: str | None) -> str:
-    parent, _, name = key.rpartition(".")
+def _add(text: str, path: Path, every: dict[str, Place], key: str, added: list[str], after: str | None) -> str:
+    parent = key.rpartition(".")[0]
     siblings = [place for place in every.values() if place.key.rpartition(".")[0] == parent]
     chosen = [place for place in siblings if after in (None, place.key.rpartition(".")[2])]
     if key in every:
@@ -59,7 +58,7 @@ def _add(text: str, path: Path, every: dict[str, Place], key: str, value: str, a
     while number > chosen[-1].line + 1 and not lines[number - 1].strip():
         number -= 1  # blank lines at the end of the block stay behind it
     end = "\r" if lines[chosen[-1].line].endswith("\r") else ""
-    lines.insert(number, f"{' ' * chosen[-1].column}{name}: {value}{end}")
+    lines[number:number] = [f"{' ' * chosen[-1].column}{line}{end}" for line in added]
     return "\n".join(lines)
 
 

@@ -67,9 +67,6 @@ def write_changed(base: Path, track: str, changes: Mapping[str, Any], out: Path,
     yaml, stream = YAML(), io.StringIO()
     yaml.width = 10**6
     yaml.preserve_quotes = True
-    yaml.representer.add_representer(
-        type(None), lambda here, _: here.represent_scalar("tag:yaml.org,2002:null", "null")
-    )
     values = yaml.load(base.read_text(encoding="utf-8"))
     check_values(changed(read_params(base), track, changes, base), out)
     for key, value in changes.items():

@@ -99,6 +99,22 @@ def end_of_block(lines: list[str], line: int, column: int) -> int:
     return len(lines)
 
 
+def entry(name: str, value: Any, note: str = "") -> list[str]:
+    """The lines of a key in a block, in the form that DVC writes: its `exp run` leaves them as they are.
+
+    >>> entry("sizes", [320, 448], "pixels"), entry("weights_from", None)
+    (['sizes: # pixels', '- 320', '- 448'], ['weights_from:'])
+    >>> entry("splits", [])
+    ['splits: []']
+    """
+    comment = f" # {note}" if note else ""
+    if value is None:
+        return [f"{name}:{comment}"]
+    if isinstance(value, list) and value:
+        return [f"{name}:{comment}", *(f"- {shown(item)}" for item in value)]
+    return [f"{name}: {shown(value)}{comment}"]
+
+
 def shown(value: Any) -> str:
     """A value as one line of YAML, such as `[320, 448]` or `1.0e-4`.
 

@@ -34,8 +34,13 @@ def test_a_key_follows_the_one_that_is_named_or_the_last_and_its_comment_stands_
         "      ema: 0.0",
     ]
     lines = add_key(TEXT, Path("p.yaml"), "train.ema", None).splitlines()
-    assert lines.index("      ema: null") == 7  # behind the block of the last key, before the blank line
+    assert lines.index("      ema:") == 7  # behind the block of the last key, before the blank line
     assert lines[8] == ""
+
+
+def test_a_list_is_added_in_the_form_that_dvc_writes() -> None:
+    added = add_key(TEXT, Path("p.yaml"), "train.ema", [0.9, 0.99], "epochs", "two")
+    assert added.splitlines()[4:7] == ["      ema: # two", "      - 0.9", "      - 0.99"]
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,17 @@
 from pathlib import Path
 
 import pytest
+from dvc.utils.hydra import apply_overrides
 from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
+from support.helpers import ROOT
 
 from pipeline.core.errors import SettingsError
+from pipeline.core.settings import read_params
 from pipeline.params.yaml_text import end_of_block, load_places, places, replace_word, shown
 
+PARAMS_FILES = ["params.yaml", *sorted(f"recipes/{path.name}" for path in (ROOT / "recipes").glob("*.yaml"))]
 TEXT = """\
 tracks: # both
   track1:
@@ -19,6 +23,20 @@ tracks: # both
       - 48
   track3: 5
 """
+
+
+@pytest.mark.parametrize("name", PARAMS_FILES)
+def test_dvc_exp_run_changes_the_key_alone(name: str, tmp_path: Path) -> None:
+    """`dvc exp run --set-param` writes the whole file again: what has another form, or a comment elsewhere, would move.
+
+    A comment below a list is lost, for example: it belongs to the list, which is replaced."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    copy = tmp_path / "params.yaml"
+    copy.write_text(text, encoding="utf-8")
+    images = read_params(copy)["tracks"]["track3"]["report"]["images"]
+    apply_overrides(copy, [f"tracks.track3.report.images={images + 1}"])
+    before, _, after = text.rpartition(f"images: {images}\n")
+    assert copy.read_text(encoding="utf-8") == f"{before}images: {images + 1}\n{after}"
 
 
 def test_every_key_has_its_place() -> None:
