@@ -18,6 +18,7 @@ from typing import Any
 
 from pipeline.core.errors import DataError, PipelineError, SettingsError, StoreError, command
 from pipeline.core.files import unused
+from pipeline.core.signals import end_on_signals
 from pipeline.core.tracks import TRACKS
 from pipeline.dvc_runs import dvc
 from pipeline.export import FORMAT_NAMES
@@ -25,6 +26,7 @@ from pipeline.export import FORMAT_NAMES
 CHAIN = Path("dvc.yaml")
 PARAMS = Path("params.yaml")  # as in `pipeline.core.settings`, which loads a library
 OK, FINDING = 0, 1
+GOING_ON = ("run", "report", "predict", "ablate", "search")  # commands that go on where they were stopped
 EXAMPLES = """examples:
   lid run package@track3                                     the chain, as far as one submission
   lid predict data/track3 photos/ --out predicted            photographs, with a finished run
@@ -62,7 +64,12 @@ PASSED = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one sub-command; return the exit status. A reader of stdout may stop before the end, as `head` does."""
+    """Run one sub-command; return the exit status. A reader of stdout may stop before the end, as `head` does.
+
+    Called without arguments, it is the program that was started: Ctrl-C ends it with one line.
+    """
+    if arguments is None:
+        end_on_signals(goes_on=sys.argv[1:2] != [] and sys.argv[1] in GOING_ON)
     try:
         status = _main(arguments)
         sys.stdout.flush()

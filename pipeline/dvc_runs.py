@@ -9,6 +9,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pipeline.core.signals import interrupts_left_to_child
+
 RUNNING = re.compile(r"Running stage '([^']+)'")
 
 
@@ -20,7 +22,8 @@ def _environment(**more: str) -> Mapping[str, str]:
 def dvc(words: Sequence[str], folder: Path | None = None) -> int:
     """Run a command of DVC, in the current folder if no other is given; return its exit status."""
     command = [sys.executable, "-m", "dvc", *words]
-    return subprocess.run(command, cwd=folder, env=_environment(), check=False).returncode
+    with subprocess.Popen(command, cwd=folder, env=_environment()) as process, interrupts_left_to_child():
+        return process.wait()
 
 
 def timed_repro(folder: Path) -> tuple[dict[str, float], int]:
@@ -33,8 +36,9 @@ def timed_repro(folder: Path) -> tuple[dict[str, float], int]:
     environment = _environment(PYTHONPATH=code, PYTHONUNBUFFERED="1")
     command = [sys.executable, "-m", "dvc", "repro"]
     process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
-    seconds = _follow(process)
-    return seconds, process.wait()
+    with interrupts_left_to_child():
+        seconds = _follow(process)
+        return seconds, process.wait()
 
 
 def _follow(process: "subprocess.Popen[str]") -> dict[str, float]:

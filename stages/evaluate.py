@@ -5,6 +5,11 @@ Settings: `tracks.<track>.evaluate` and, for the quality of pseudo labels, `stud
 params.yaml. Paths: see dvc.yaml.
 """
 
+if __name__ == "__main__":  # before libraries that take seconds to load
+    from pipeline.core.signals import end_on_signals
+
+    end_on_signals()
+
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,10 +20,12 @@ from pipeline.core.errors import run
 from pipeline.core.files import write_json
 from pipeline.core.manifest import read_manifest
 from pipeline.core.settings import PARAMS, load_section
+from pipeline.core.stages import begin
 from pipeline.core.tracks import TRACKS, Track, get_track
 from pipeline.evaluate.diagnostics import write_diagnostics
+from pipeline.evaluate.headline import told
 from pipeline.evaluate.pseudo_labels import score_pseudo_labels
-from pipeline.evaluate.run import DIAGNOSTICS, describe_scores, evaluate
+from pipeline.evaluate.run import DIAGNOSTICS, METRICS, describe_scores, evaluate
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.student.target_settings import TargetSettings
 
@@ -34,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--walked", type=Path, help="what a random walk made of them; an ablation has none")
     parser.add_argument("--report", type=Path, help="what a prediction with this run needs; none if not given")
     args = parser.parse_args(arguments)
+    begun = begin("evaluate", args.track)
     track = get_track(args.track)
     settings = load_section(EvaluateSettings, f"tracks.{args.track}.evaluate", args.params)
     pseudo_labels = _pseudo_labels(args, settings, track) if args.pseudo_labels else None
@@ -41,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     write_diagnostics(args.manifest, args.features, args.maps, args.out / DIAGNOSTICS, track)
     if args.report:
         write_json(args.report, describe_scores(metrics, track))
+    begun.end(*told(track, metrics), str(args.out / METRICS))
 
 
 def _pseudo_labels(args: argparse.Namespace, settings: EvaluateSettings, track: Track) -> dict[str, Any] | None:

@@ -4,6 +4,11 @@ Settings: `tracks.<track>.extract` in params.yaml. Paths: see dvc.yaml. Several 
 backbone make as many sets of maps in one pass over the images: then each option has one path for each.
 """
 
+if __name__ == "__main__":  # before libraries that take seconds to load
+    from pipeline.core.signals import end_on_signals
+
+    end_on_signals()
+
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +18,7 @@ from pipeline.core.errors import run
 from pipeline.core.files import write_json
 from pipeline.core.manifest import read_manifest
 from pipeline.core.settings import PARAMS
+from pipeline.core.stages import begin, counted, from_earlier
 from pipeline.core.tracks import TRACKS, get_track
 from pipeline.extract.features import keep_features
 from pipeline.extract.run import Extraction, describe_extraction, extract_together
@@ -28,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in ("--model", "--out", "--features", "--report"):
         parser.add_argument(name, required=True, type=Path, nargs="+")
     args = parser.parse_args(arguments)
+    begun = begin("extract", args.track)
     track, manifest = get_track(args.track), read_manifest(args.manifest, truth=False)
     every = [load_settled(ExtractSettings, args.track, "extract", params, manifest) for params in args.params]
     models = {path: load_classifier(path) for path in dict.fromkeys(args.model)}
@@ -41,6 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     for counts, settings, folder, report in zip(found, every, args.features, args.report, strict=True):
         write_json(report, describe_extraction(counts, kept[folder], manifest.classes, track, settings))
+    one = found[0]
+    made = f"{counted(one.maps, 'map')} of {counted(one.images, 'image')}{from_earlier(one.images_reused)}"
+    begun.end(f"{made}, on {one.device} in {one.precision}", *map(str, args.out))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,11 @@ Settings: `tracks.<track>.report` in params.yaml. Paths: see dvc.yaml. `--prepro
 of these stages; each of them may be left out.
 """
 
+if __name__ == "__main__":  # before libraries that take seconds to load
+    from pipeline.core.signals import end_on_signals
+
+    end_on_signals()
+
 import argparse
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -15,6 +20,7 @@ from pipeline.core.files import read_json
 from pipeline.core.manifest import read_manifest
 from pipeline.core.provenance import provenance
 from pipeline.core.settings import PARAMS, load_section, read_params
+from pipeline.core.stages import begin
 from pipeline.core.store import Store
 from pipeline.core.tracks import TRACKS, get_track
 from pipeline.evaluate.image_counts import IMAGE_COUNTS, read_image_counts
@@ -35,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--scores", required=True, type=Path, help="what `evaluate` made")
     parser.add_argument("--out", required=True, type=Path, help="the page; `gallery` goes beside it")
     args = parser.parse_args(arguments)
+    begun = begin("report", args.track)
     settings = load_section(ReportSettings, f"tracks.{args.track}.report", args.params)
     data, scores, manifest = args.data, args.scores, read_manifest(args.data / "manifest")
     counts = {stage: data / f"{stage}.json" for stage in STAGES}
@@ -58,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         origin=_origin(args.params, args.track),
     )
     write_report(shown, settings, args.out)
+    begun.end("the page is made", f"open {args.out}")
 
 
 def _origin(params: Path, track: str) -> Origin:

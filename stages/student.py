@@ -4,10 +4,16 @@ Settings: `tracks.<track>.student`; for both networks together `train.parameter_
 what makes probabilities of maps in `refine`. Paths: see dvc.yaml.
 """
 
+if __name__ == "__main__":  # before libraries that take seconds to load
+    from pipeline.core.signals import end_on_signals
+
+    end_on_signals()
+
 import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from pipeline.core.auto import load_settled
 from pipeline.core.errors import run
@@ -15,6 +21,7 @@ from pipeline.core.files import write_json
 from pipeline.core.manifest import SPLITS, Manifest, read_manifest
 from pipeline.core.scratch import open_scratch, rows_and_images
 from pipeline.core.settings import PARAMS, read_params, section
+from pipeline.core.stages import begin, counted
 from pipeline.core.tracks import TRACKS, Track, get_track
 from pipeline.refine.settings import RefineSettings
 from pipeline.student.outs import Paths, leave_empty
@@ -29,17 +36,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.add_argument(name, required=True, type=Path)
     parser.add_argument("--model", type=Path, help="the classifier, whose parameters count beside the student's")
     args = parser.parse_args(arguments)
+    begun = begin("student", args.track)
     manifest, paths = read_manifest(args.manifest, truth=False), Paths(args.maps, args.refined, args.out)
     settings = load_settled(StudentSettings, args.track, "student", args.params, manifest)
     track = get_track(args.track)
-    if settings.enabled:
-        _train(args, manifest, paths, settings, track)
-    else:
+    if not settings.enabled:
         write_json(args.report, leave_empty(manifest, paths, settings, track))
+        begun.end("switched off: student.enabled is false")
+        return
+    found = _train(args, manifest, paths, settings, track)
+    write_json(args.report, found)
+    told = f"learned from {counted(found['train_images'], 'image')}, loss {found['train_loss']:.3f}"
+    begun.end(f"{told}; predicted {counted(found['images'], 'image')}", str(args.out))
 
 
-def _train(args: argparse.Namespace, manifest: Manifest, paths: Paths, settings: StudentSettings, track: Track) -> None:
-    """Imported here: PyTorch and timm take seconds to load, which a run without a student need not pay."""
+def _train(
+    args: argparse.Namespace, manifest: Manifest, paths: Paths, settings: StudentSettings, track: Track
+) -> dict[str, Any]:
+    """What the report says of the student.
+
+    Imported here: PyTorch and timm take seconds to load, which a run without a student need not pay.
+    """
     from pipeline.core.device import choose_hardware
     from pipeline.models.classifier import load_classifier
     from pipeline.student.run import student
@@ -55,8 +72,9 @@ def _train(args: argparse.Namespace, manifest: Manifest, paths: Paths, settings:
     where = {"hardware": [hardware.device.type, hardware.precision]}
     sections = [asdict(settings), asdict(rule) if rule else {}, where]
     scratch = open_scratch(args.out, "student", sections, inputs, settings.save_interval)
-    write_json(args.report, student(manifest, paths, settings, track, hardware, scratch, classifier, limit, rule))
+    found = student(manifest, paths, settings, track, hardware, scratch, classifier, limit, rule)
     scratch.end()
+    return found
 
 
 if __name__ == "__main__":

@@ -4,6 +4,11 @@ Settings: `tracks.<track>.train` in params.yaml. Paths: see dvc.yaml. Several pa
 alone, train as many classifiers in one pass over the images of a frozen backbone: each option has one path for each.
 """
 
+if __name__ == "__main__":  # before libraries that take seconds to load
+    from pipeline.core.signals import end_on_signals
+
+    end_on_signals()
+
 import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -15,8 +20,9 @@ from pipeline.core.errors import run
 from pipeline.core.manifest import read_manifest
 from pipeline.core.scratch import open_scratch, rows_and_images
 from pipeline.core.settings import PARAMS
+from pipeline.core.stages import begin
 from pipeline.core.tracks import TRACKS
-from pipeline.train.run import fit_together, save_fit
+from pipeline.train.run import describe_fit, fit_together, save_fit
 from pipeline.train.settings import TrainSettings
 
 
@@ -29,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.add_argument(name, required=True, type=Path, nargs="+")
     parser.add_argument("--logs", type=Path, default=Path("logs"), help="folder for what `train.loggers` write")
     args = parser.parse_args(arguments)
+    begun = begin("train", args.track)
     manifest = read_manifest(args.manifest, ("train", "val"), truth=False)
     every = [load_settled(TrainSettings, args.track, "train", params, manifest) for params in args.params]
     one = every[0]
@@ -40,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for fitted, model, history, report in zip(trained, args.model, args.history, args.report, strict=True):
         save_fit(fitted, model, history, report)
     scratch.end()
+    begun.end(describe_fit(trained[0]), *map(str, args.model))
 
 
 if __name__ == "__main__":

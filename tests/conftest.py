@@ -1,5 +1,6 @@
 """Settings and fixtures of all tests."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from support.finished_run import MadeRun, make
 # the same examples in every run: a failure belongs to the change that made it
 settings.register_profile("repeatable", derandomize=True)
 settings.load_profile("repeatable")
+os.environ.pop("CI", None)  # the same output everywhere: a test says itself that it runs in CI
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -249,12 +249,13 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
     """Commands that are started, in place of starting them, in an empty folder; `no` as a target fails."""
     commands: list[list[str]] = []
 
-    def start(command: list[str], **options: Any) -> "subprocess.CompletedProcess[str]":
+    @contextlib.contextmanager
+    def start(command: list[str], **options: Any) -> Iterator[SimpleNamespace]:
         commands.append(command[1:])
         assert options["env"]["PATH"].startswith(str(Path(sys.executable).parent))
-        return subprocess.CompletedProcess(command, 255 if "no" in command else 0)
+        yield SimpleNamespace(wait=lambda: 255 if "no" in command else 0)
 
-    monkeypatch.setattr(subprocess, "run", start)
+    monkeypatch.setattr(subprocess, "Popen", start)
     monkeypatch.chdir(tmp_path)
     return commands
 

@@ -61,10 +61,17 @@ def run(main: Callable[[], None]) -> None:
 
 def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
     """Decorate a program that returns its exit code: as `run`, an error raised on purpose is printed, and the code is
-    1."""
+    1.
+
+    Called without arguments, it is the program that was started, and signals end it as there.
+    """
 
     @wraps(main)
     def guarded(arguments: Sequence[str] | None = None) -> int:
+        from pipeline.core.signals import end_on_signals
+
+        if arguments is None:
+            end_on_signals()
         try:
             return main(arguments)
         except PipelineError as error:

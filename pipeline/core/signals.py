@@ -2,22 +2,39 @@
 
 import os
 import signal
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from types import FrameType
 from typing import NoReturn
 
+GOES_ON = ": what is finished is kept, the same command goes on from there"
 
-def end_on_signals() -> None:
+
+def end_on_signals(goes_on: bool = True) -> None:
     """From here on, Ctrl-C and SIGTERM end this program at once, with all processes that it started.
 
-    The exit status is 128 and the number of the signal, as shells have it.
+    The exit status is 128 and the number of the signal, as shells have it. Programs that load large libraries call this
+    before: a signal that comes meanwhile would show where the interpreter was.
+
+    Args:
+        goes_on: whether the same command goes on where it was stopped
     """
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, partial(_end, os.getpid()))
+        signal.signal(number, partial(_end, os.getpid(), GOES_ON if goes_on else ""))
 
 
-def _end(owner: int, number: int, frame: FrameType | None) -> NoReturn:
+@contextmanager
+def interrupts_left_to_child() -> Iterator[None]:
+    """Ctrl-C is for the program that was started: it has got it, too, and its end is waited for."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _end(owner: int, hint: str, number: int, frame: FrameType | None) -> NoReturn:
     """Without unwinding, which would wait for processes; files are renamed into place, so none is left half.
 
     `owner` is the program itself: processes that are forked from it inherit this function, and only end.
@@ -26,7 +43,7 @@ def _end(owner: int, number: int, frame: FrameType | None) -> NoReturn:
         if os.getpid() == owner:
             _kill_children()
             name = signal.Signals(number).name
-            said = f"\nstopped by {name}: what is finished is kept, the same command goes on from there\n"
+            said = f"\nstopped by {name}{hint}\n"
             os.write(2, said.encode())  # no stream: the signal may have come while it was written to
     finally:
         os._exit(128 + number)

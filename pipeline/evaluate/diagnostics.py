@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pipeline.core.errors import ScoreError
 from pipeline.core.files import write_json
 from pipeline.core.manifest import Manifest, read_manifest
+from pipeline.core.progress import progress
 from pipeline.core.store import Store
 from pipeline.core.tracks import Track
 from pipeline.evaluate.diagnostics_sample import Example, choose_examples, read_truth, stored_maps
@@ -124,7 +125,7 @@ def diagnose(manifest: Manifest, features: Store, maps: Store, track: Track) -> 
     examples = choose_examples(manifest.select("val"), features, track)
     theta, (y, x) = float(features.about["tap_threshold"]), features.about["offset"]
     sums: Sums | None = None
-    for example in examples:
+    for example in progress(examples, title="diagnostics"):
         arrays = features.read(example.record.id)
         activations = arrays["features"].astype(np.float32)  # (C, h, w)
         sums = sums or Sums.empty(len(manifest.classes), len(activations))

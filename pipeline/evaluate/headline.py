@@ -11,6 +11,26 @@ from pipeline.core.tracks import TRACKS, Track, get_track
 from pipeline.evaluate.metrics import interval_of, named_baselines, ranking
 
 
+def told(track: Track, metrics: dict[str, Any]) -> list[str]:
+    """At most two lines: the scores beside the best baseline, or why there are none; and the first piece of advice.
+
+    >>> found = {"peak_iou": 0.84, "before_crf": {"peak_iou": 0.589}, "all_foreground_iou": 0.244}
+    >>> told(TRACKS["track3"], {**found, "center_disc_iou": 0.512, "advice": ["do this", "do that"]})
+    ['peak IoU on val 0.840, without CRF 0.589, best centered disc 0.512', 'do this']
+    >>> told(TRACKS["track3"], {"peak_iou": None, "before_crf": {}, "note": "nothing to score: no val image"})
+    ['nothing to score: no val image']
+    """
+    metric = ranking(track.task)
+    if metrics.get(metric.key) is None:
+        return [metrics.get("note", "nothing to score")]
+    parts = [f"{metric.label} on val {_number(metrics, metric.key)}"]
+    if metrics["before_crf"].get(metric.key) is not None:
+        parts.append(f"without CRF {metrics['before_crf'][metric.key]:.3f}")
+    baselines = [(metrics[key], name) for key, name in named_baselines(metric) if metrics.get(key) is not None]
+    parts += [f"{name} {value:.3f}" for value, name in sorted(baselines)[-1:]]
+    return [", ".join(parts), *metrics.get("advice", ())][:2]
+
+
 def headline(track: Track, metrics: dict[str, Any]) -> str:
     """The ranking score, with and without the CRF, each with its confidence interval, and its baselines.
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pipeline.core.images import decode_png
 from pipeline.core.manifest import MaskKind, Record, read_manifest
 from pipeline.core.processes import in_processes
+from pipeline.core.progress import progress
 from pipeline.core.store import Arrays, Store
 from pipeline.core.tracks import Track
 from pipeline.core.truth import IGNORE_INDEX, has_foreground, has_label_map, read_foreground, read_label_map
@@ -212,7 +213,8 @@ def _count_all(plan: Plan, records: Sequence[Record], jobs: int) -> Pair:
     chunks = [records[start : start + CHUNK] for start in range(0, len(records), CHUNK)]
     if len(chunks) == 1:  # starting processes would take longer than counting
         return count_images(plan, records)
-    return _total(in_processes(partial(count_images, plan), chunks, jobs))
+    parts = in_processes(partial(count_images, plan), chunks, jobs)
+    return _total(progress(parts, total=len(chunks), title="pseudo labels", unit="part"))
 
 
 def count_images(plan: Plan, records: Sequence[Record]) -> Pair:

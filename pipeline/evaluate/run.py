@@ -17,6 +17,7 @@ from pipeline.core.files import write_json, write_text
 from pipeline.core.images import decode_png
 from pipeline.core.manifest import Record, read_manifest
 from pipeline.core.processes import in_processes
+from pipeline.core.progress import progress
 from pipeline.core.store import Store, open_store, submitted
 from pipeline.core.tracks import Track
 from pipeline.evaluate.advice import advice
@@ -163,10 +164,13 @@ def _score_all(plan: Plan, records: Sequence[Record]) -> Result:
     total = Result(plan.scorer(), Classification())
     if len(chunks) == 1:  # starting processes would take longer than scoring
         return score_images(plan, records)
-    for part in in_processes(partial(score_images, plan), chunks, plan.context.settings.jobs):
-        total.scorer.merge(part.scorer)
-        total.classification.merge(part.classification)
-        total.classes_from_labels += part.classes_from_labels
+    parts = in_processes(partial(score_images, plan), chunks, plan.context.settings.jobs)
+    with progress(total=len(records), title="score") as bar:
+        for chunk, part in zip(chunks, parts, strict=True):
+            total.scorer.merge(part.scorer)
+            total.classification.merge(part.classification)
+            total.classes_from_labels += part.classes_from_labels
+            bar.update(len(chunk))
     return total
 
 

@@ -13,9 +13,9 @@ import numpy as np
 import optuna
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import FrozenTrial, TrialState
-from tqdm import tqdm
 
 from pipeline.core.files import write_bytes
+from pipeline.core.progress import progress
 from pipeline.core.reuse import digest
 from pipeline.evaluate.nested import NestedChoice, nested_choice
 from pipeline.evaluate.run import to_csv
@@ -105,7 +105,7 @@ def run_search(search: Search, budget: int, minutes: float, jobs: int) -> list[F
     start = len(finished(study))
     tasks = (joblib.delayed(run_trial)(search, number, end) for number in range(start, budget))
     done = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(tasks)
-    for _ in tqdm(done, desc="search", unit="trial", initial=min(start, budget), total=budget):
+    for _ in progress(done, total=budget, title="search", unit="trial", done=min(start, budget)):
         pass
     return finished(study)[:budget]
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from pipeline.core.device import Hardware, choose_hardware
 from pipeline.core.images import read_rgb, resize_image
 from pipeline.core.manifest import Manifest, Record
+from pipeline.core.progress import progress
 from pipeline.core.store import Arrays, divide, finish, write_shard
 from pipeline.core.tracks import Track
 from pipeline.extract.network import cell_offset
@@ -36,7 +36,7 @@ def keep_features(
     sample = choose_sample(manifest.select("val"), settings.diagnostic_images, track)
     by_id = {record.id: record for record in sample}
     shards = []
-    with tqdm(total=len(sample), desc="features", unit="image") as bar:
+    with progress(total=len(sample), title="features") as bar:
         for number, ids in enumerate(divide(list(by_id), IMAGES_PER_SHARD)):
             items = {}
             for image_id in ids:

@@ -14,11 +14,10 @@ import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from pipeline.core.auto import load_settled
 from pipeline.core.errors import StoreError, run
 from pipeline.core.manifest import Manifest, read_manifest, stored_shape
+from pipeline.core.progress import progress
 from pipeline.core.store import Arrays, Store, finish, write_shard
 from pipeline.core.tracks import TRACKS
 from pipeline.extract.scale import Scale, rescale_arrays
@@ -38,7 +37,7 @@ def rescale(manifest: Manifest, maps: Path, out: Path, scale: Scale, percentile:
     records = {record.id: record for record in manifest.with_ids(store.ids)}
 
     def items(ids: Sequence[str]) -> Iterator[tuple[str, Arrays]]:
-        for image_id in tqdm([one for one in ids if one in records], desc=f"rescale to {scale}", unit="image"):
+        for image_id in progress([one for one in ids if one in records], title=f"rescale to {scale}"):
             arrays, shape = store.read(image_id), stored_shape(records[image_id])
             yield image_id, arrays if is_stored else rescale_arrays(arrays, shape, scale, percentile)
 

@@ -21,6 +21,7 @@ from pipeline.core.archives import content_digest
 from pipeline.core.device import Hardware, choose_hardware
 from pipeline.core.errors import MapError, StoreError, sample
 from pipeline.core.manifest import SPLITS, Manifest, Split
+from pipeline.core.progress import progress
 from pipeline.core.reuse import Finished, digest, finished_of
 from pipeline.core.settings import decisive
 from pipeline.core.store import Arrays, Shard, Store, finish, write_shard
@@ -105,11 +106,15 @@ def extract_together(
     stride, few_shapes = classifier.design.output_stride, hardware.wants_few_shapes
     shards = plan_shards(manifest, settings, stride, with_true, with_targets, few_shapes)
     with ThreadPoolExecutor() as pool, ThreadPoolExecutor(1) as writer:
-        parts = [
-            make_part(split, shard, batches, stores, pool)
+        planned = [
+            (split, shard, batches)
             for split in SPLITS
             for shard, jobs in enumerate(shards[split])
             for batches in divide_batches(batches_of(jobs, settings.batch_size))
+        ]
+        parts = [
+            make_part(split, shard, batches, stores, pool)
+            for split, shard, batches in progress(planned, title="read images", unit="part")
         ]
         made = map_ahead(pool, store_batch, compute_batches(parts, extractions, hardware), UNDER_WAY)
         with progress_bar(parts) as bar:
@@ -225,7 +230,7 @@ def keep_part(stores: Sequence["MapStores"], filled: tuple[Part, Mapping[int, Ma
 
 def progress_bar(parts: Sequence[Part]) -> "tqdm[Any]":
     """A bar over all images."""
-    return tqdm(total=sum(len(part.ids) for part in parts), desc="extract", unit="image")
+    return progress(total=sum(len(part.ids) for part in parts), title="extract")
 
 
 def compute_batches(

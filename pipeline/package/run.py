@@ -10,6 +10,7 @@ from pipeline.core.archives import write_zip
 from pipeline.core.errors import SubmissionError, sample
 from pipeline.core.files import sha256
 from pipeline.core.manifest import Manifest, Split
+from pipeline.core.progress import progress
 from pipeline.core.store import Store
 from pipeline.core.tracks import Track
 from pipeline.package.contents import content_problems, content_warnings
@@ -67,7 +68,7 @@ def package(manifest: Manifest, refined: Store, out: Path, track: Track, split: 
 
 
 def _predictions(refined: Store, image_ids: Mapping[str, Any]) -> Iterator[tuple[str, bytes]]:
-    for name in sorted(f"{image_id}.png" for image_id in image_ids):
+    for name in progress(sorted(f"{image_id}.png" for image_id in image_ids), title="pack"):
         yield name, refined.read(name.removesuffix(".png"))["after"].tobytes()
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import PipelineError, SubmissionError, sample
 from pipeline.core.manifest import SPLITS, Manifest, read_manifest, stored_size
+from pipeline.core.progress import progress
 from pipeline.core.tracks import TRACKS, get_track
 from pipeline.package.container import container_problems, is_readable, member_problems, read_member
 from pipeline.package.contents import Contents, content_problems
@@ -114,7 +115,8 @@ def find_problems(
     """Every problem of a submission, as `validate` describes them; what can be decoded is added to `contents`."""
     members, problems = list_predictions(zip_path, expected.keys(), name)
     yield from problems
-    for _, _, problem in check_predictions(zip_path, members, expected, largest_value, contents):
+    checked = check_predictions(zip_path, members, expected, largest_value, contents)
+    for _, _, problem in progress(checked, total=len(members), title="check"):
         if problem:
             yield problem
 

@@ -6,6 +6,11 @@ files of weights and devices. It is a program of its own, in front of every stag
 can change no result, so no stage depends on it.
 """
 
+if __name__ == "__main__":  # before libraries that take seconds to load
+    from pipeline.core.signals import end_on_signals
+
+    end_on_signals()
+
 import argparse
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

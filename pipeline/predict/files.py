@@ -15,12 +15,12 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from pipeline.core.archives import file_version
 from pipeline.core.errors import DataError, PipelineError
 from pipeline.core.files import read_json, sha256, write_bytes, write_json
 from pipeline.core.images import MAX_PIXELS, encode_jpeg, encode_png, read_rgb, read_size
+from pipeline.core.progress import progress
 from pipeline.core.reuse import SCRATCH
 from pipeline.core.scratch import Scratch, open_scratch
 from pipeline.export import FORMAT_NAMES
@@ -87,7 +87,7 @@ def predict_files(predictor: Predictor, paths: Iterable[Path | str] | Path | str
     jobs = _plan(predictor, files, skipped)
     scratch = _open_scratch(predictor, jobs, names, out)
     entries: dict[str, dict[str, Any]] = {}
-    with tqdm(total=len(jobs), desc="predict", unit="image") as bar:
+    with progress(total=len(jobs), title="predict") as bar:
         for number, batch in enumerate(_batches(jobs, predictor.run.extract.batch_size)):
             name = f"batch-{number:09d}"
             done = _find_batch(scratch, name, out)

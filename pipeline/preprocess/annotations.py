@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from pipeline.core.errors import DataError
 from pipeline.core.manifest import Box
 from pipeline.core.processes import in_processes
+from pipeline.core.progress import progress
 
 CHUNK = 4096  # files in one piece of work
 
@@ -120,7 +121,11 @@ def read_labels(files: Mapping[Path, Sequence[str]], position: Mapping[str, int]
         for folder, names in files.items()
         for start in range(0, len(names), CHUNK)
     ]
-    parts = list(in_processes(partial(_read_some, position), tasks, jobs if len(tasks) > 4 else 1))
+    parts = list[Labels]()
+    with progress(total=sum(map(len, files.values())), title="annotations", unit="file") as bar:
+        for part in in_processes(partial(_read_some, position), tasks, jobs if len(tasks) > 4 else 1):
+            parts.append(part)
+            bar.update(len(part.counts))
     empty = np.zeros(0, np.int32)
     return Labels(
         np.concatenate([empty, *(part.counts for part in parts)]),

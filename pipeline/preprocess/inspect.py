@@ -1,6 +1,6 @@
 """Check the files behind a manifest in one pass: sizes, decodability, masks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -16,6 +16,7 @@ from pipeline.core.errors import DataError, sample
 from pipeline.core.images import has_one_color, largest_of_16_bits, loses_levels, read_mask, read_rgb
 from pipeline.core.manifest import SCHEMA, SPLITS, Box, Manifest, MaskKind, Record, Split
 from pipeline.core.processes import in_processes
+from pipeline.core.progress import progress
 from pipeline.core.reuse import digest
 from pipeline.core.scratch import Scratch
 from pipeline.preprocess.folders import ProblemsError
@@ -25,6 +26,7 @@ from pipeline.preprocess.leakage import leaked_masks
 from pipeline.preprocess.settings import PreprocessSettings
 
 CHUNK = 512  # images in one piece of work
+CHECKING = "check files"
 MOST_SKIPPED = 0.1  # of the train images; more are no odd files, but a damaged disk or an unfinished copy
 
 _DEEP = ("PNG", "TIFF", "PPM", "JPEG2000")  # formats that may have 16 bits a channel
@@ -118,9 +120,14 @@ def _check_skipped(manifest: Manifest, lines: Sequence[str]) -> None:
 def _inspect_all(manifest: Manifest, settings: PreprocessSettings, scratch: Scratch | None) -> list[Finding]:
     decode, cut_boxes = settings.check == "decode", settings.cuts_boxes
     if len(manifest) <= CHUNK:  # starting processes would take longer than the checks
-        return _inspect_records(list(manifest), decode, cut_boxes)
+        return _inspect_records(progress(list(manifest), title=CHECKING), decode, cut_boxes)
     work = partial(_kept_or_inspected, decode=decode, cut_boxes=cut_boxes, scratch=scratch)
-    return [finding for chunk in in_processes(work, _chunks(manifest), settings.jobs) for finding in chunk]
+    findings = list[Finding]()
+    with progress(total=len(manifest), title=CHECKING) as bar:
+        for found in in_processes(work, _chunks(manifest), settings.jobs):
+            findings += found
+            bar.update(len(found))
+    return findings
 
 
 def _chunks(manifest: Manifest) -> Iterator[list[Record]]:
@@ -150,7 +157,7 @@ def _kept_or_inspected(
     return findings
 
 
-def _inspect_records(records: Sequence[Record], decode: bool, cut_boxes: bool) -> list[Finding]:
+def _inspect_records(records: Iterable[Record], decode: bool, cut_boxes: bool) -> list[Finding]:
     return [inspect_record(record, decode, cut_boxes) for record in records]
 
 

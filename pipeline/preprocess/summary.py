@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core.manifest import SPLITS, Manifest
+from pipeline.core.stages import counted
 from pipeline.preprocess.inspect import Inspection, classes_without_image
 from pipeline.preprocess.known_defects import LONG_SIDE, RULES, TABLE_RULES
 
@@ -28,6 +29,16 @@ def summarize(inspection: Inspection) -> dict[str, Any]:
         "left_out": {rule: images for rule, images in sorted(manifest.left_out.items()) if images},
         "skipped": inspection.skipped,
     }
+
+
+def describe(inspection: Inspection) -> list[str]:
+    """How many images of how many classes there are, and how many were left out, as lines for people."""
+    manifest = inspection.manifest
+    images = ", ".join(f"{len(manifest.select(split)):,} {split}" for split in SPLITS)
+    lines = [f"images: {images}; {counted(len(manifest.classes), 'class', 'classes')}"]
+    if inspection.skipped:
+        lines.append(f"left out: {counted(len(inspection.skipped), 'train image')} that cannot be read")
+    return lines
 
 
 def _summarize_split(part: Manifest) -> dict[str, Any]:

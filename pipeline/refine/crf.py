@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import MapError
 from pipeline.core.images import average_areas, resize, resize_image
+from pipeline.core.progress import progress
 from pipeline.refine.inputs import check_image, check_probabilities
 from pipeline.refine.settings import ColorKernelSettings, CrfSettings, KernelSettings
 
@@ -113,7 +114,8 @@ def prepare(settings: CrfSettings) -> None:
         from pipeline.refine.lattice import WIDTHS
 
         black, labels = np.zeros((2, 2, 3), np.uint8), 1 + sum(WIDTHS)  # one channel less than labels
-        make_lattice(black, kernels_of(settings)).infer(np.zeros((labels, 2, 2), np.float32), 1)
+        for _ in progress(range(1), title="compile the CRF", unit="program"):  # seconds, the first time
+            make_lattice(black, kernels_of(settings)).infer(np.zeros((labels, 2, 2), np.float32), 1)
 
 
 class DenseCRF:

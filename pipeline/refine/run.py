@@ -19,13 +19,13 @@ import cv2
 import joblib
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from pipeline.core.archives import content_digest
 from pipeline.core.errors import MapError, StoreError, sample
 from pipeline.core.images import encode_png, read_rgb
 from pipeline.core.manifest import SPLITS, Manifest, Record, Split, stored_size
 from pipeline.core.processes import in_processes
+from pipeline.core.progress import progress
 from pipeline.core.reuse import Finished, arrays_digest, finished_of
 from pipeline.core.settings import decisive
 from pipeline.core.store import Arrays, Shard, Store, divide, finish, open_store, write_shard
@@ -138,7 +138,7 @@ def _refine_all(
     run = partial(_refine_task, maps=maps, settings=settings, finished=finished)
     results = in_processes(run, enumerate(tasks), settings.jobs, ordered=False)
     keys, reused = dict[str, str](), 0
-    with tqdm(total=sum(map(len, tasks)), desc="refine", unit="image") as bar:
+    with progress(total=sum(map(len, tasks)), title="refine") as bar:
         for done, again in results:
             keys |= done
             reused += again

@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
-from tqdm import tqdm
 
 from pipeline.core.device import Hardware
 from pipeline.core.loader import BatchLoader
+from pipeline.core.progress import progress
 from pipeline.core.scratch import Scratch
 from pipeline.core.truth import IGNORE_INDEX
 from pipeline.student.network import STRIDE, StudentNetwork
@@ -170,7 +170,7 @@ def keep_features(
     images = len(dataset(0))
     rows = RowTensors(settings.views.count * images, scratch, "features")
     network.eval()
-    with tqdm(total=rows.total, initial=rows.filled, desc="student, features", unit="view") as bar:
+    with progress(total=rows.total, done=rows.filled, title="student, features", unit="view") as bar:
         for view in range(settings.views.count):
             order = range(images)[max(0, rows.filled - view * images) :]
             for inputs, _ in load_pairs(dataset(view), order, settings, hardware):

@@ -13,6 +13,8 @@ from pipeline.student.settings import StudentSettings
 
 HISTORY = ("round", "epoch", "train_loss", "seconds")  # columns of history.csv
 
+NO_MODEL = "No network: student.enabled is false.\n"
+
 
 @dataclass(frozen=True, slots=True)
 class Paths:
@@ -46,10 +48,10 @@ class Paths:
 
 
 def leave_empty(manifest: Manifest, paths: Paths, settings: StudentSettings, track: Track) -> dict[str, Any]:
-    """Empty stores, an empty model and history, for a student that is switched off; the contents of `student.json`."""
+    """Empty stores and history, and no network, for a student that is switched off; the contents of `student.json`."""
     for split in SPLITS:
         finish(paths.out / split, [], about_classes(manifest, track.task == "localization"))
-    paths.model.mkdir(parents=True, exist_ok=True)
+    write_text(paths.model / "README.txt", NO_MODEL)  # DVC warns of an empty folder
     write_text(paths.history, ",".join(HISTORY) + "\n")
     return {"enabled": False, "track": track.name, "settings": asdict(settings)}
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import pandas as pd
 import torch
-from tqdm import tqdm
 
 from pipeline.core.device import Hardware
 from pipeline.core.errors import TrainError
 from pipeline.core.files import write_text
 from pipeline.core.manifest import Manifest, Split, stored_shape
 from pipeline.core.processes import in_processes
+from pipeline.core.progress import progress
 from pipeline.core.scratch import Scratch
 from pipeline.core.store import Arrays, Store, divide, finish, read_shard, shard_bytes, write_shard
 from pipeline.core.tracks import Track
@@ -292,7 +292,7 @@ def _write_split(
     """Refine what is predicted of the wanted images, into a store; each chunk is kept as soon as it is refined."""
     records = {record.id: record for record in manifest.select(split)}
     shards = []
-    with tqdm(total=len(wanted), desc=f"student, {split}", unit="image") as bar:
+    with progress(total=len(wanted), title=f"student, {split}") as bar:
         for number, ids in enumerate(divide(wanted, IMAGES_PER_SHARD)):
             items: dict[str, Arrays] = {}
             for start in range(0, len(ids), CHUNK):

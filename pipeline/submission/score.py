@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pipeline.core.errors import ScoreError, SubmissionError
 from pipeline.core.manifest import Record
 from pipeline.core.processes import in_processes
+from pipeline.core.progress import progress
 from pipeline.core.tracks import Track, get_track
 from pipeline.evaluate.intervals import as_list, box_accuracy_score, interval
 from pipeline.evaluate.localization import LocalizationScorer
@@ -163,8 +164,11 @@ def _score_all(plan: Plan, image_ids: Sequence[str]) -> Result:
         return score_predictions(plan, image_ids)
     total = Result(plan.scorer())
     plans = (replace(plan, truth=plan.truth.select(chunk)) for chunk in chunks)  # only what travels is needed there
-    for part in in_processes(_score_task, zip(plans, chunks, strict=True), plan.context.settings.jobs):
-        total.merge(part)
+    parts = in_processes(_score_task, zip(plans, chunks, strict=True), plan.context.settings.jobs)
+    with progress(total=len(image_ids), title="score") as bar:
+        for chunk, part in zip(chunks, parts, strict=True):
+            total.merge(part)
+            bar.update(len(chunk))
     return total
 
 

@@ -11,9 +11,9 @@ from functools import partial
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from pipeline.core.device import Hardware
+from pipeline.core.progress import progress
 from pipeline.core.scratch import Scratch
 from pipeline.models.classifier import Classifier
 from pipeline.train.augment import plain_view, training_view
@@ -89,7 +89,7 @@ def _pool_all(
 ) -> None:
     """Add the features of the images that lack them, pooled in each way: (N, C) each, float16."""
     classifier.eval()
-    with tqdm(total=pooled.total, initial=pooled.filled, desc=f"features, {title}", unit="image") as bar:
+    with progress(total=pooled.total, done=pooled.filled, title=f"features, {title}") as bar:
         for images, _ in batches:
             with hardware.autocast():
                 features = classifier.backbone_features(images.to(hardware.device, non_blocking=True))

@@ -1,12 +1,14 @@
 """Observers of a training: progress on the terminal, and logs for DVCLive and TensorBoard."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 from tqdm import tqdm
 
 from pipeline.core.errors import TrainError
+from pipeline.core.progress import note, progress
 from pipeline.train.state import Epoch, TrainState
 
 STEPS_BETWEEN_LOSSES = 20  # reading the loss waits for the device
@@ -33,13 +35,18 @@ class ProgressBar:
     """
 
     def __init__(self, epochs: int, images: int, reads: bool = False) -> None:
-        self.bar: tqdm[Any] = tqdm(total=epochs * images, desc="train", unit="image")
-        self.images, self.reads = images, reads
+        self.epochs, self.images, self.reads = epochs, images, reads
         self.waiting = 0.0  # share of the current epoch's seconds
+
+    @cached_property
+    def bar(self) -> "tqdm[Any]":
+        """Made when the first step is done: what a training needs may be computed before, with a bar of its own."""
+        return progress(total=self.epochs * self.images, title="train")
 
     def step(self, state: TrainState, images: int) -> None:
         if self.bar.n == 0 and (state.epoch > 1 or state.images > images):  # an earlier run has done the first part
-            self.bar.update((state.epoch - 1) * self.images + state.images - images)
+            earlier = (state.epoch - 1) * self.images + state.images - images
+            self.bar.n = self.bar.initial = self.bar.last_print_n = earlier  # no part of the rate
         self.bar.update(images)
         self.waiting = state.waited / max(state.seconds, 1e-9)
         if state.step % STEPS_BETWEEN_LOSSES == 0:
@@ -48,9 +55,10 @@ class ProgressBar:
     def epoch(self, row: Epoch) -> None:
         self.bar.set_postfix(loss=f"{row.train_loss:.4f}", refresh=False)
         if self.reads:
-            self.bar.write(
+            note(
+                self.bar,
                 f"epoch {row.epoch}: loss {row.train_loss:.4f}, {row.images_per_second:.1f} images/s, "
-                f"{self.waiting:.0%} of the time waiting for images"
+                f"{self.waiting:.0%} of the time waiting for images",
             )
 
     def close(self) -> None:

@@ -166,6 +166,17 @@ def save_fit(trained: Fit, model: Path, history: Path, report: Path) -> None:
     write_json(report, {"best": asdict(trained.training.best), **facts})
 
 
+def describe_fit(trained: Fit) -> str:
+    """How good the classifier is, as a line for people.
+
+    Where nothing was validated, the loss alone.
+    """
+    best, epochs = trained.training.best, len(trained.training.history)
+    scores = {"loss": best.train_loss, "val loss": best.val_loss, "val accuracy": best.val_accuracy}
+    told = ", ".join(f"{name} {value:.3f}" for name, value in scores.items() if value is not None)
+    return f"epoch {best.epoch} of {epochs} is kept: {told}"
+
+
 def history_rows(training: Training) -> list[dict[str, Any]]:
     """The history as rows of a table."""
     return [asdict(epoch) for epoch in training.history]

@@ -92,4 +92,4 @@ def test_a_line_for_each_epoch_says_how_long_images_were_waited_for(capsys: pyte
     bar.step(state, 4)
     bar.epoch(Epoch(3, 0.25, None, None, 0.1, 2.0, 2.0))
     bar.close()
-    assert capsys.readouterr().out == "epoch 3: loss 0.2500, 2.0 images/s, 25% of the time waiting for images\n"
+    assert capsys.readouterr().err == "epoch 3: loss 0.2500, 2.0 images/s, 25% of the time waiting for images\n"

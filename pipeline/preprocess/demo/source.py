@@ -30,6 +30,7 @@ from pipeline.core.files import read_json, sha256, write_json, write_text
 from pipeline.core.images import encode_jpeg, encode_png
 from pipeline.core.manifest import SPLITS, Split
 from pipeline.core.processes import in_processes
+from pipeline.core.progress import progress
 from pipeline.preprocess.demo.objects import MOST_CLASSES, kinds
 from pipeline.preprocess.demo.scene import compose
 
@@ -174,7 +175,12 @@ def _build(plan: DemoPlan, folder: Path, jobs: int) -> None:
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True)
     chunks = in_processes(partial(_render_chunk, plan, folder), _chunks(plan), jobs)
-    write_text(folder / "index.csv", _table([row for rows in chunks for row in rows]))
+    rows = list[Row]()
+    with progress(total=sum(getattr(plan, split) for split in SPLITS), title="draw the demo") as bar:
+        for chunk in chunks:
+            rows += chunk
+            bar.update(len(chunk))
+    write_text(folder / "index.csv", _table(rows))
     write_text(folder / "classes.txt", "".join(f"{kind.name}\n" for kind in kinds(plan.classes)))
     write_json(folder / _MARKER, _marker(plan, folder))
 

@@ -1,0 +1,73 @@
+"""The stages of the chain, in order, and what each prints on stdout: a line at its start, at most three at its end."""
+
+import os
+import time
+from dataclasses import dataclass
+
+from tqdm import tqdm
+
+from pipeline.core.progress import in_ci
+
+STAGES = ("preprocess", "train", "extract", "refine", "student", "evaluate", "package", "report")  # as in dvc.yaml
+RUNNING = "DVC_STAGE"  # DVC's variable: the name in the dvc.yaml that is run
+MOST_LINES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A stage that runs.
+
+    Attributes:
+        start: seconds of `time.monotonic`
+    """
+
+    start: float
+
+    def end(self, what: str, *more: str | None) -> None:
+        """Print what was done and how good it is, and how long it took, then what else matters, such as where it is.
+
+        In CI the first line alone.
+
+        Args:
+            more: lines; None is left out
+        """
+        told = [f"{what} ({tqdm.format_interval(time.monotonic() - self.start)})", *filter(None, more)]
+        print("\n".join(told[: 1 if in_ci() else MOST_LINES]), flush=True)
+
+
+def begin(stage: str, track: str) -> Begun:
+    """Print that a stage begins, and return what prints its end."""
+    print(heading(stage, track, os.environ.get(RUNNING)), flush=True)
+    return Begun(time.monotonic())
+
+
+def heading(stage: str, track: str, running: str | None = None) -> str:
+    """The line at the start of a stage.
+
+    The number is its place among the stages of a track. It is left out where DVC runs another chain, such as that of an
+    ablation, whose stages have other names.
+
+    >>> heading("refine", "track3"), heading("refine", "track3", running="refine-tap-seed0")
+    ('track3, stage 4 of 8: refine', 'track3: refine')
+    """
+    if running not in (None, f"{stage}@{track}"):
+        return f"{track}: {stage}"
+    return f"{track}, stage {STAGES.index(stage) + 1} of {len(STAGES)}: {stage}"
+
+
+def from_earlier(images: int) -> str:
+    """How many images needed no work, if any.
+
+    >>> from_earlier(120), from_earlier(0)
+    (', 120 of them from an earlier run', '')
+    """
+    return f", {images:,} of them from an earlier run" if images else ""
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """A number with its noun, in the plural unless it is one.
+
+    >>> counted(1, "image"), counted(1200, "image"), counted(0, "class", "classes")
+    ('1 image', '1,200 images', '0 classes')
+    """
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

@@ -1,0 +1,39 @@
+"""What a stage prints at its start and end."""
+
+import pytest
+from ruamel.yaml import YAML
+from support.helpers import ROOT
+
+from pipeline.core.stages import MOST_LINES, STAGES, begin
+
+
+def test_the_stages_are_those_of_the_chain_in_order() -> None:
+    chain = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stages"]
+    assert tuple(chain) == STAGES
+
+
+@pytest.mark.parametrize(
+    ("running", "first"),
+    [
+        (None, "track1, stage 6 of 8: evaluate"),
+        ("evaluate@track1", "track1, stage 6 of 8: evaluate"),
+        ("evaluate-tap-seed0", "track1: evaluate"),
+    ],
+)
+def test_a_stage_has_a_line_at_its_start_and_three_at_most_at_its_end(
+    running: str | None, first: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("DVC_STAGE", raising=False)
+    if running:
+        monkeypatch.setenv("DVC_STAGE", running)
+    begun = begin("evaluate", "track1")
+    begun.end("what", "how good", None, "where", "more")
+    assert capsys.readouterr().out.splitlines() == [first, "what (00:00)", "how good", "where"]
+    assert MOST_LINES == 3
+
+
+def test_in_ci_the_end_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("CI", "true")
+    monkeypatch.delenv("DVC_STAGE", raising=False)
+    begin("train", "track3").end("what", "how good", "where")
+    assert capsys.readouterr().out.splitlines() == ["track3, stage 2 of 8: train", "what (00:00)"]
