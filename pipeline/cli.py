@@ -51,6 +51,7 @@ class Passed:
 
 
 PASSED = {
+    "compare": Passed("two or more runs or zips on one page, on the same images", "pipeline.compare.command:main"),
     "export": Passed("predictions in the formats of other tools: COCO, YOLO, VOC, CSV", "pipeline.export.command:main"),
     "init": Passed("look at a folder of images, and write a params file for it", "pipeline.params.init:main"),
     "ablate": Passed("what each part of the method contributes, on any recipe", "pipeline.experiments.ablation:main"),
@@ -135,10 +136,10 @@ def predict(args: argparse.Namespace) -> Result:
         args.run, device=args.device, precision=args.precision, threshold=args.threshold, stage=args.stage,
         classes=args.classes,
     )  # fmt: skip
-    summary = predict_files(predictor, args.paths, args.out)
+    summary = predict_files(predictor, args.paths, args.out, args.shown)
     for path, reason in summary.skipped.items():
         print(f"skipped {path}: {reason}", file=sys.stderr)
-    _say(args, f"{summary.images} images, {len(summary.skipped)} skipped: {args.out}")
+    _say(args, f"{summary.images} images, {len(summary.skipped)} skipped: {summary.page or args.out}")
     exported = _export_predicted(args) if args.format else {}
     return OK if summary.images else FINDING, asdict(summary) | exported
 
@@ -347,6 +348,9 @@ def _add_predict(commands: Any) -> None:
         "--format", action="append", choices=FORMAT_NAMES, help="what `lid export` would write, too; once for each"
     )
     parser.add_argument("--min-area", type=int, default=1, metavar="PIXELS", help="of an instance in these formats")
+    parser.add_argument(
+        "--shown", type=int, default=1000, metavar="N", help="images on the page, 0: no page; default: 1000"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps; default: auto")
     parser.add_argument("--precision", default="auto", help="auto, fp32, bf16, fp16; default: auto")
     parser.add_argument("--json", action="store_true", help="the summary as one JSON object")

@@ -185,6 +185,7 @@ class Summary:
     images: int
     skipped: dict[str, str]
     report: Path
+    page: Path | None = None
 
 
 @pytest.fixture
@@ -217,11 +218,11 @@ def test_predict_hands_on_what_it_is_given(predict: Callable[[Summary], list[Any
     assert cli.main([*words, "--json"]) == 0
     assert calls == [
         (Path("data/track3"), {"device": "cpu", "precision": "auto", "threshold": 7, "stage": "auto", "classes": None}),
-        ("predictor", [Path("a.jpg"), Path("photos")], Path("out")),
+        ("predictor", [Path("a.jpg"), Path("photos")], Path("out"), 1000),
     ]
     captured = capsys.readouterr()
     assert json.loads(captured.out) == {
-        "images": 2, "skipped": {"c.jpg": "no image"}, "report": "out/predictions.json"
+        "images": 2, "skipped": {"c.jpg": "no image"}, "report": "out/predictions.json", "page": None
     }  # fmt: skip
     assert captured.err == "skipped c.jpg: no image\n"
 

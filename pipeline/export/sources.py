@@ -20,7 +20,8 @@ from pipeline.export.images import ExportImage, Named, localized, segmented
 from pipeline.package.container import read_member
 from pipeline.package.contents import Contents
 from pipeline.package.validate import find_problems, show_problems
-from pipeline.predict.files import REPORT, SCORES, printable
+from pipeline.predict.files import REPORT, SCORES
+from pipeline.predict.paths import by_printable_name
 from pipeline.predict.run_folder import GIVEN, HALF, LABEL_MAP, Described, Stage, choose_threshold, describe_run
 from pipeline.preprocess.folders import files_by_id
 from pipeline.submission.check import CHALLENGE_CLASSES
@@ -297,7 +298,7 @@ def _open_predicted(folder: Path, choices: Choices) -> Source:
 def _predicted_images(
     folder: Path, entries: Sequence[Mapping[str, Any]], names: Sequence[str], threshold: int | None, min_area: int
 ) -> Iterator[ExportImage]:
-    written = {printable(path.stem): path for path in (folder / SCORES).glob("*.png")}
+    written = by_printable_name(folder / SCORES, ".png")
     for entry in entries:
         path = written.get(entry["name"])
         if path is None:

@@ -6,7 +6,6 @@ pixels.
 
 import json
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,13 +25,15 @@ from pipeline.core.scratch import Scratch, open_scratch
 from pipeline.export import FORMAT_NAMES
 from pipeline.extract.load import batches_of
 from pipeline.extract.plan import Job, by_shape
-from pipeline.predict.paths import find_images, output_names
+from pipeline.predict.page import write_page
+from pipeline.predict.paths import find_images, output_names, printable
 from pipeline.predict.predictor import ImagePrediction, Predictor, image_name
 from pipeline.predict.run_folder import Made
 from pipeline.report.overlays import class_colors, paint, paint_heat
 
 MASKS, SCORES, OVERLAYS, REPORT = "masks", "scores", "overlays", "predictions.json"
 BOX_COLOR = (255, 255, 255)
+SHOWN = 1000  # images on the page
 
 Pixels = NDArray[np.uint8]
 
@@ -47,6 +48,7 @@ class Summary:
         stage: which one made the predictions: student or first
         skipped: why an input was not predicted, by its path
         report: the list of all, `predictions.json`
+        page: `index.html`; None if none was wanted
     """
 
     images: int
@@ -54,9 +56,12 @@ class Summary:
     stage: Made
     skipped: Mapping[str, str]
     report: Path
+    page: Path | None = None
 
 
-def predict_files(predictor: Predictor, paths: Iterable[Path | str] | Path | str, out: Path | str) -> Summary:
+def predict_files(
+    predictor: Predictor, paths: Iterable[Path | str] | Path | str, out: Path | str, shown: int = SHOWN
+) -> Summary:
     """Predict images and write what was found to a folder.
 
     - `masks/<name>.png`: 255 on the mask, else 0
@@ -64,6 +69,7 @@ def predict_files(predictor: Predictor, paths: Iterable[Path | str] | Path | str
     - `overlays/<name>.jpg`: Track 3 the score over the image and the boxes; Track 1 the classes over the image
     - `predictions.json`: which stage predicted; for each image its file, name, size, classes with probabilities,
       threshold, and instances with boxes; then what was skipped, and totals
+    - `index.html` and `gallery/`: all of it to look at, in a browser
 
     `<name>` is the stem of the file, numbered where two files have the same (`output_names`). Images are decoded batch
     by batch; a batch has at most `extract.batch_size` images, and no more pixels than one image may have. An image that
@@ -75,6 +81,7 @@ def predict_files(predictor: Predictor, paths: Iterable[Path | str] | Path | str
         predictor: a finished run
         paths: files, folders (with their subfolders) and patterns; see `find_images`
         out: made where it is missing
+        shown: images on the page, the first ones by name; 0: no page
 
     Raises:
         DataError: if the paths lead to no image at all
@@ -98,7 +105,7 @@ def predict_files(predictor: Predictor, paths: Iterable[Path | str] | Path | str
             entries |= done.entries
             skipped |= done.skipped
             bar.update(len(batch))
-    summary = _finish(predictor, out, entries, skipped)
+    summary = _finish(predictor, out, entries, skipped, shown)
     scratch.end()
     return summary
 
@@ -263,19 +270,10 @@ def _classes(prediction: ImagePrediction) -> list[int]:
     return sorted(found, key=lambda index: -prediction.probabilities[index])
 
 
-def printable(path: str) -> str:
-    """A path as UTF-8, whatever its bytes are: a name in another encoding must not cost the list of all images.
-
-    >>> printable("caf\\udce9.jpg")
-    'caf\ufffd.jpg'
-    """
-    return os.fsencode(path).decode("utf-8", "replace")
-
-
 def _finish(
-    predictor: Predictor, out: Path, entries: Mapping[str, dict[str, Any]], skipped: Mapping[str, str]
+    predictor: Predictor, out: Path, entries: Mapping[str, dict[str, Any]], skipped: Mapping[str, str], shown: int
 ) -> Summary:
-    """Write the list of all images."""
+    """Write the list of all images, and the page."""
     skipped = {printable(file): reason for file, reason in skipped.items()}
     images = [entries[file] for file in sorted(entries)]
     instances = sum(len(entry["instances"]) for entry in images)
@@ -290,4 +288,5 @@ def _finish(
         "totals": {"images": len(images), "skipped": len(skipped), "instances": instances},
     }
     write_json(out / REPORT, report)
-    return Summary(len(images), instances, predictor.stage, dict(skipped), out / REPORT)
+    page = write_page(out, report, out / SCORES, shown) if shown else None
+    return Summary(len(images), instances, predictor.stage, dict(skipped), out / REPORT, page)

@@ -99,5 +99,19 @@ def output_names(files: Sequence[Path]) -> list[str]:
     return names
 
 
+def printable(path: str) -> str:
+    """A path as UTF-8, whatever its bytes are: a name in another encoding must not cost the list of all images.
+
+    >>> printable("caf\\udce9.jpg")
+    'caf\ufffd.jpg'
+    """
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+def by_printable_name(folder: Path, suffix: str) -> dict[str, Path]:
+    """The files of a folder that end so, by their printable stem: what `predictions.json` calls them."""
+    return {printable(path.stem): path for path in sorted(folder.glob(f"*{suffix}"))}
+
+
 def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()

@@ -1,7 +1,7 @@
 """Score a submission made anywhere: with the functions of the stage `evaluate`, against a folder of masks or boxes."""
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from pipeline.core.manifest import Record
 from pipeline.core.processes import in_processes
 from pipeline.core.progress import progress
 from pipeline.core.tracks import Track, get_track
+from pipeline.evaluate.image_counts import ImageCounts
 from pipeline.evaluate.intervals import as_list, box_accuracy_score, interval
 from pipeline.evaluate.localization import LocalizationScorer
 from pipeline.evaluate.run import CHUNK
@@ -98,18 +99,40 @@ def score_submission(
     (200, 0.667, 0.333)
     """
     task, count, path = get_track(track), CHALLENGE_CLASSES if classes is None else classes, Path(zip)
-    largest = largest_value(task, classes)
     known = read_truth(Path(truth), masks, task, count)
     predicted = ids_in(path)
-    context = Context(settings, tuple(str(number) for number in range(1, count + 1)), known.mask_kind)
-    members, problems = list_predictions(path, predicted if partial else known.sizes.keys())
-    result = _score_all(Plan(path, known, task, context, largest), members)
-    problems += result.problems
-    if problems:
-        raise SubmissionError(show_problems(problems))
+    result = _score_zip(path, known, task, classes, predicted if partial else known.sizes.keys(), settings)
     scorer, contents = result.scorer, result.contents
     warnings = [*content_problems(contents, task, path.name), *content_warnings(contents), *_truth_warnings(scorer)]
     return {**_scores(scorer, known), **_box_intervals(scorer), **_left_out(known, predicted), "warnings": warnings}
+
+
+def count_submission(zip: Path, truth: Truth, track: Track, classes: int | None = None) -> ImageCounts:
+    """The counts of the images of a zip that have truth: what `score_submission` scores with `partial`.
+
+    Raises:
+        SubmissionError: with one line a problem, if the server would refuse the zip
+        ScoreError: if no image can be scored
+    """
+    result = _score_zip(zip, truth, track, classes, ids_in(zip), CHALLENGE)
+    counts = result.scorer.image_counts()
+    if not counts.ids:
+        raise ScoreError(f"{truth.folder}: expected truth of images of {zip.name}, got none; likely of another split")
+    return counts
+
+
+def _score_zip(
+    path: Path, truth: Truth, track: Track, classes: int | None, expected: Collection[str], settings: EvaluateSettings
+) -> "Result":
+    """Check and score a zip that has to hold the expected images."""
+    names = tuple(str(number) for number in range(1, (CHALLENGE_CLASSES if classes is None else classes) + 1))
+    context = Context(settings, names, truth.mask_kind)
+    members, problems = list_predictions(path, expected)
+    result = _score_all(Plan(path, truth, track, context, largest_value(track, classes)), members)
+    problems += result.problems
+    if problems:
+        raise SubmissionError(show_problems(problems))
+    return result
 
 
 def ids_in(path: Path) -> list[str]:

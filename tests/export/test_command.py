@@ -55,7 +55,7 @@ def test_predict_writes_the_formats_beside_its_masks(
             read_mask(tmp_path / f"voc/SegmentationClass/val_{n}.png") == read_mask(tmp_path / f"scores/val_{n}.png")
         ).all()
     folders = {path.name for path in tmp_path.iterdir() if path.is_dir()}
-    assert folders == {"masks", "scores", "overlays", "voc", "csv"}
+    assert folders == {"masks", "scores", "overlays", "gallery", "voc", "csv"}
 
 
 def test_what_predict_exported_is_no_input_of_it(runs: dict[str, Finished], tmp_path: Path, capsys: Capture) -> None:

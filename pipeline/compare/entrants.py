@@ -1,0 +1,266 @@
+"""What is compared: finished runs and zips, each as the counts of its images and, where they are known, its pixels."""
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.archives import archive_of
+from pipeline.core.errors import SettingsError, StoreError
+from pipeline.core.files import read_json
+from pipeline.core.images import decode_png
+from pipeline.core.manifest import Manifest, MaskKind, Record, read_manifest
+from pipeline.core.store import Store, submitted
+from pipeline.core.tracks import TRACKS, Track, get_track
+from pipeline.evaluate.image_counts import IMAGE_COUNTS, read_image_counts
+from pipeline.evaluate.run import METRICS
+from pipeline.evaluate.settings import EvaluateSettings
+from pipeline.package.container import read_member
+from pipeline.preprocess.folders import files_by_id
+from pipeline.submission.check import CHALLENGE_CLASSES
+from pipeline.submission.score import CHALLENGE, count_submission
+from pipeline.submission.truth import Masks, Truth, read_truth
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What is known beside the paths.
+
+    Attributes:
+        track: of zips, and of a checkout that has finished runs of both
+        truth: of zips: a folder, as `lid score` takes it
+        masks: what the values of the masks mean
+        classes: of zips in Track 1: K
+        images: of zips: the folder of images, to be shown
+    """
+
+    track: str | None = None
+    truth: Path | None = None
+    masks: Masks = "auto"
+    classes: int | None = None
+    images: Path | None = None
+
+
+class Pictures(Protocol):
+    """Where images, truth and predictions are read to be shown."""
+
+    @property
+    def mask_kind(self) -> MaskKind: ...
+
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+
+    def prediction(self, image_id: str) -> Pixels: ...
+
+    def record(self, image_id: str) -> Record: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Entrant:
+    """One run or zip.
+
+    Attributes:
+        name: in tables and legends
+        path: as it was given
+        track: whose task
+        ids: of the scored images, in order
+        counts: of each, as submitted; see `ImageCounts.after`
+        settings: which reading of the metrics ranks
+        class_names: of the K classes
+        pictures: None where the folder that holds them is not there
+        about: what else is known: the split, metrics.json
+    """
+
+    name: str
+    path: Path
+    track: Track
+    ids: tuple[str, ...]
+    counts: NDArray[np.int32]
+    settings: EvaluateSettings
+    class_names: tuple[str, ...]
+    pictures: Pictures | None
+    about: Mapping[str, Any]
+
+
+def open_entrants(given: list[str], choices: Choices) -> list[Entrant]:
+    """Everything that is to be compared, in order, with different names.
+
+    Args:
+        given: paths, or `NAME=PATH`
+
+    Raises:
+        SettingsError: if there are less than two, or they are of two tracks
+    """
+    if len(given) < 2:
+        raise SettingsError(f"expected at least two runs or zips to compare, got {given}")
+    named = [split_name(one) for one in given]
+    names = _distinct([name or short_name(path) for name, path in named], named)
+    found = [open_entrant(path, name, choices) for (_, path), name in zip(named, names, strict=True)]
+    tracks = {one.name: one.track.name for one in found}
+    if len(set(tracks.values())) > 1:
+        raise SettingsError(f"expected runs of one track, got {tracks}; give --track")
+    return found
+
+
+def split_name(given: str) -> tuple[str, Path]:
+    """A name, empty if none is given, and a path.
+
+    >>> split_name("with CRF=runs/a"), split_name("runs/a")
+    (('with CRF', PosixPath('runs/a')), ('', PosixPath('runs/a')))
+    """
+    name, sign, path = given.partition("=")
+    return (name, Path(path)) if sign and not Path(given).exists() else ("", Path(given))
+
+
+def short_name(path: Path) -> str:
+    """What a path is called: a zip by its stem, a run by the folder of its checkout.
+
+    >>> short_name(Path("a/mine.zip")), short_name(Path("runs/b")), short_name(Path("/runs/c/reports/track3"))
+    ('mine', 'b', 'c')
+    """
+    whole = path.absolute()
+    return (whole.parent.parent if path.name in TRACKS else whole).name.removesuffix(".zip")
+
+
+def _distinct(names: list[str], named: list[tuple[str, Path]]) -> list[str]:
+    """The names; those that occur twice become their paths, and a path that occurs twice gets a number."""
+    twice = {name for name in names if names.count(name) > 1}
+    long = [str(path) if name in twice else name for name, (_, path) in zip(names, named, strict=True)]
+    return [name if long.count(name) == 1 else f"{name} ({place})" for place, name in enumerate(long, start=1)]
+
+
+def open_entrant(path: Path, name: str, choices: Choices) -> Entrant:
+    """One run or zip.
+
+    Raises:
+        PipelineError: if it is neither, or was not scored
+    """
+    return _open_zip(path, name, choices) if path.is_file() else _open_run(path, name, choices)
+
+
+# --- a run ------------------------------------------------------------------------------------------------------------
+
+
+def _open_run(path: Path, name: str, choices: Choices) -> Entrant:
+    reports = _reports_of(path, choices.track)
+    track = get_track(reports.name)
+    metrics = read_json(reports / METRICS)
+    counts = read_image_counts(reports / IMAGE_COUNTS)
+    if not counts.ids:
+        raise StoreError(
+            f"{reports}: expected scored images, found none: {metrics.get('note', 'split val has no truth')}"
+        )
+    readings = {key: metrics[key] for key in ("comparison", "average", "classes") if metrics.get(key)}
+    checkout = reports.parent.parent
+    pictures = RunPictures.of(checkout, track) if (checkout / "data" / track.name / "manifest").is_dir() else None
+    classes = pictures.class_names if pictures else _numbered(track, counts.after)
+    return Entrant(
+        name, path, track, counts.ids, counts.after, replace(CHALLENGE, **readings), classes, pictures,
+        {"split": "val", "metrics": metrics},
+    )  # fmt: skip
+
+
+def _reports_of(path: Path, track: str | None) -> Path:
+    """The folder `reports/<track>` of a checkout, of itself, or of `data/<track>` beside it."""
+    names = [track] if track else sorted(TRACKS)
+    places = [path / "reports" / name for name in names]
+    if path.name in TRACKS:
+        places += [path, path.absolute().parent.parent / "reports" / path.name]
+    found = list(dict.fromkeys(place.absolute() for place in places if (place / IMAGE_COUNTS).is_file()))
+    if not found:
+        raise StoreError(
+            f"{path}: expected a checkout with a finished run, its reports/{names[0]} or data/{names[0]}, or a zip; "
+            f"found no {IMAGE_COUNTS}; likely the stage `evaluate` has not run"
+        )
+    if len(found) > 1:
+        raise SettingsError(f"{path}: expected one track, found {[place.name for place in found]}; give --track")
+    return found[0]
+
+
+def _numbered(track: Track, counts: NDArray[np.int32]) -> tuple[str, ...]:
+    return tuple(str(number) for number in range(1, counts.shape[2])) if track.task == "segmentation" else ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunPictures:
+    """Images, truth and predictions of split val, as a checkout holds them."""
+
+    manifest: Manifest
+    store: Store
+    mask_kind: MaskKind
+    class_names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, checkout: Path, track: Track) -> "RunPictures | None":
+        """None where predictions are not there."""
+        data = checkout / "data" / track.name
+        try:
+            manifest = read_manifest(data / "manifest", ("val",))
+            store = Store(submitted(data / "refined" / "val", _if_there(data / "student" / "val")))
+        except StoreError:
+            return None
+        placed = replace(
+            manifest, root=checkout / manifest.root, mask_root=checkout / (manifest.mask_root or manifest.root)
+        )
+        return cls(placed, store, manifest.mask_kind, manifest.classes)
+
+    def prediction(self, image_id: str) -> Pixels:
+        """As submitted. Shape: (H, W)"""
+        return decode_png(self.store.read(image_id)["after"], image_id)
+
+    def record(self, image_id: str) -> Record:
+        """The image and its truth."""
+        return next(iter(self.manifest.with_ids([image_id])))
+
+
+def _if_there(store: Path) -> Path | None:
+    return store if (store / "index.json").is_file() else None
+
+
+# --- a zip ------------------------------------------------------------------------------------------------------------
+
+
+def _open_zip(path: Path, name: str, choices: Choices) -> Entrant:
+    if choices.truth is None or choices.track is None:
+        raise SettingsError(f"{path}: expected --truth and --track, which a zip does not say")
+    track = get_track(choices.track)
+    count = CHALLENGE_CLASSES if choices.classes is None else choices.classes
+    truth = read_truth(choices.truth, choices.masks, track, count)
+    counts = count_submission(path, truth, track, choices.classes)
+    names = tuple(str(number) for number in range(1, count + 1)) if track.task == "segmentation" else ("object",)
+    images = files_by_id([choices.images]) if choices.images else {}
+    pictures = ZipPictures(path, truth, images, truth.mask_kind, names)
+    return Entrant(name, path, track, counts.ids, counts.after, CHALLENGE, names, pictures, {"split": "of the zip"})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ZipPictures:
+    """Predictions of a zip, truth of a folder, images of another one, if they are known."""
+
+    path: Path
+    truth: Truth
+    images: Mapping[str, Path]
+    mask_kind: MaskKind
+    class_names: tuple[str, ...]
+
+    def prediction(self, image_id: str) -> Pixels:
+        """As submitted. Shape: (H, W)"""
+        with zipfile.ZipFile(self.path) as archive:
+            return decode_png(read_member(archive, archive.getinfo(f"{image_id}.png")), image_id)
+
+    def record(self, image_id: str) -> Record:
+        """The truth, and the image, which may be a path that leads nowhere."""
+        height, width = self.prediction(image_id).shape
+        record = self.truth.record(image_id, (height, width))
+        return replace(record, file=self.images.get(image_id, Path(f"{image_id} (its image is not known)")))
+
+
+def has_image(record: Record) -> bool:
+    """Whether the image of a record can be shown."""
+    return (archive_of(record.file) or record.file).is_file()
