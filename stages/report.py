@@ -22,6 +22,7 @@ from pipeline.core.stages import begin
 from pipeline.core.store import Store
 from pipeline.core.tracks import TRACKS, get_track
 from pipeline.evaluate.run import DIAGNOSTICS, METRICS, PER_IMAGE, TABLE
+from pipeline.report.examples import EXAMPLES, write_examples
 from pipeline.report.formatting import read_rows
 from pipeline.report.results import Results, read_student
 from pipeline.report.run import write_report
@@ -57,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         diagnosis=read_json(scores / DIAGNOSTICS),
     )
     write_report(shown, settings, args.out)
+    write_examples(shown, args.out.parent / EXAMPLES)
     begun.end("the page is made", f"open {args.out}")
 
 

@@ -54,7 +54,8 @@ def _arguments(folder: Path, params: str = PARAMS) -> list[str]:
 
 def test_report_writes_one_page(tmp_path: Path) -> None:
     main(_arguments(tmp_path))
-    assert [path.name for path in (tmp_path / "reports").iterdir()] == ["index.html"]
+    assert [path.name for path in (tmp_path / "reports").iterdir() if path.is_file()] == ["index.html"]
+    assert [path.name for path in (tmp_path / "reports/examples").iterdir()] == ["a.png"]
     page = (tmp_path / "reports/index.html").read_text(encoding="utf-8")
     assert ">0.438<" in page
     assert "TAP, θ = 0.25" in page
