@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 
 import pytest
+from dvc.utils.hydra import apply_overrides
 from support.checkout import ROOT, TRACKS, Checkout
 
 GIT = ("git", "-c", "user.name=a", "-c", "user.email=a@example.com")
@@ -64,6 +65,8 @@ def test_every_plot_is_drawn(in_git: Checkout) -> None:
 
 @pytest.mark.slow
 def test_an_experiment_changes_its_key_alone(in_git: Checkout) -> None:
+    apply_overrides(in_git.file("params.yaml"), ["tracks.track3.report.images=4"])  # the form that DVC writes
+    in_git.run(*GIT, "commit", "--quiet", "--all", "--message", "params.yaml as DVC writes it")
     in_git.run("dvc", "exp", "run", "--name", "small", "--set-param", "tracks.track3.report.images=2")
     changed = in_git.run("git", "diff", "--unified=0", "params.yaml").stdout.splitlines()
     assert [line[1:].strip() for line in changed if line[0] in "+-" and line[1] not in "+-"] == [
