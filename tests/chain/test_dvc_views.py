@@ -69,8 +69,6 @@ def test_an_experiment_changes_its_key_alone(in_git: Checkout) -> None:
     in_git.run(*GIT, "commit", "--quiet", "--all", "--message", "params.yaml as DVC writes it")
     in_git.run("dvc", "exp", "run", "--name", "small", "--set-param", "tracks.track3.report.images=2")
     changed = in_git.run("git", "diff", "--unified=0", "params.yaml").stdout.splitlines()
-    assert [line[1:].strip() for line in changed if line[0] in "+-" and line[1] not in "+-"] == [
-        "images: 4",
-        "images: 2",
-    ]
+    before, after = (line[1:] for line in changed if line[0] in "+-" and line[1] not in "+-")
+    assert before.replace("images: 4", "images: 2") == after != before
     assert "small" in in_git.run("dvc", "exp", "show", "--csv").stdout
