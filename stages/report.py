@@ -25,6 +25,7 @@ from pipeline.core.store import Store
 from pipeline.core.tracks import TRACKS, get_track
 from pipeline.evaluate.image_counts import IMAGE_COUNTS, read_image_counts
 from pipeline.evaluate.run import CONFUSION, DIAGNOSTICS, METRICS, PER_IMAGE, TABLE
+from pipeline.report.examples import EXAMPLES, write_examples
 from pipeline.report.formatting import read_rows
 from pipeline.report.results import Origin, Results, read_student
 from pipeline.report.run import write_report
@@ -65,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         origin=_origin(args.params, args.track),
     )
     write_report(shown, settings, args.out)
+    write_examples(shown, args.out.parent / EXAMPLES)
     begun.end("the page is made", f"open {args.out}")
 
 

@@ -130,6 +130,12 @@ NOTES = {  # everything else that `metrics.json` says, by key
 }
 
 
+DVC_METRICS: dict[Task, tuple[str, ...]] = {  # columns of `dvc metrics show` and `dvc exp show`
+    "segmentation": ("mean_iou", "pixel_accuracy"),
+    "localization": ("peak_iou", "pxap", "max_box_acc_v2"),
+}
+
+
 def find(key: str) -> Metric:
     """The metric with this key; there is one."""
     return next(metric for metric in METRICS if metric.key == key)
@@ -147,6 +153,22 @@ def ranking(task: Task) -> Metric:
     ('peak_iou', 'mean_iou')
     """
     return metrics_of(task)[0]
+
+
+def scores_for_dvc(metrics: Mapping[str, Any], task: Task) -> dict[str, float]:
+    """Contents of `scores.json`: the few scores that compare runs, under names that no other task has, and no settings.
+
+    The ranking score also without the CRF, and that of the first stage where a student predicts.
+
+    >>> found = {"peak_iou": 0.8, "pxap": 0.75, "images": 9, "max_box_acc_v2": None, "before_crf": {"peak_iou": 0.5}}
+    >>> scores_for_dvc(found, "localization")
+    {'peak_iou': 0.8, 'pxap': 0.75, 'peak_iou_before_crf': 0.5}
+    """
+    key = ranking(task).key
+    found = {name: metrics.get(name) for name in DVC_METRICS[task]}
+    for part, name in (("before_crf", f"{key}_before_crf"), ("first_stage", f"{key}_first_stage")):
+        found[name] = metrics.get(part, {}).get(key)
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def interval_of(values: Mapping[str, Any], key: str) -> tuple[float, float] | None:

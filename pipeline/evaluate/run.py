@@ -24,7 +24,7 @@ from pipeline.evaluate.advice import advice
 from pipeline.evaluate.classification import Classification, check_prediction
 from pipeline.evaluate.image_counts import IMAGE_COUNTS, write_image_counts
 from pipeline.evaluate.localization import LocalizationScorer
-from pipeline.evaluate.metrics import ranking
+from pipeline.evaluate.metrics import ranking, scores_for_dvc
 from pipeline.evaluate.scorer import Cell, Context, Prediction, Scorer
 from pipeline.evaluate.segmentation import SegmentationScorer
 from pipeline.evaluate.settings import EvaluateSettings
@@ -33,6 +33,7 @@ CHUNK = 64  # images in one piece of work
 
 METRICS, TABLE, PER_IMAGE, DIAGNOSTICS = "metrics.json", "table.csv", "per_image.csv", "diagnostics.json"
 CONFUSION = "confusion.csv"
+SCORES = "scores.json"  # those of metrics.json that DVC shows
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,8 @@ def evaluate(
         maps_store: per image `classes` (P,), most probable first, `predicted` (1,) and `known` (1,)
         refined_store: per image `before` and `after`, PNG bytes of the prediction without and with the CRF;
             `label_before` and `label_after` of the true class, where its map is another one
-        out_dir: where `metrics.json`, `table.csv`, `confusion.csv`, `per_image.csv` and `image_counts.npz` go, the same
+        out_dir: where `metrics.json`, `scores.json`, `table.csv`, `confusion.csv`, `per_image.csv` and
+            `image_counts.npz` go, the same
             for every track
         settings: which readings of the metrics rank, and how many processes work
         track: decides what a prediction is
@@ -110,6 +112,7 @@ def evaluate(
     if told := advice(metrics, ranking(track.task).key):
         metrics["advice"] = told
     write_json(out_dir / METRICS, metrics)
+    write_json(out_dir / SCORES, scores_for_dvc(metrics, track.task))
     write_text(out_dir / TABLE, to_csv(result.scorer.table()))
     write_text(out_dir / CONFUSION, to_csv(result.scorer.confusion()))
     write_text(out_dir / PER_IMAGE, to_csv(_image_table(result.scorer, predicted, manifest.classes)))

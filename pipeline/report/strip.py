@@ -52,14 +52,22 @@ def strip(manifest: Manifest, track: Track, columns: Sequence[Column], images: i
     cells = figure.subplots(len(ids), len(titles), squeeze=False, gridspec_kw=SPACES)
     for axes, title in zip(cells[0], titles, strict=True):
         axes.set_title(title, fontsize=9)
-    for (first, second, *others), image_id in zip(cells, ids, strict=True):
-        image = read_rgb(records[image_id].file)
-        _show(first, image, image_id[:24])
-        _show(second, _truth(records[image_id], image, manifest, track))
-        for axes, column in zip(others, columns, strict=True):
-            prediction = decode_png(Store(column.predictions).read(image_id)[column.name], image_id)
-            _draw_prediction(axes, image, prediction, column, image_id, track)
+    for row, image_id in zip(cells, ids, strict=True):
+        draw_row(row, records[image_id], manifest, track, columns)
     return to_png(figure)
+
+
+def draw_row(
+    cells: Sequence[Axes], record: Record, manifest: Manifest, track: Track, columns: Sequence[Column]
+) -> None:
+    """Draw the image, its truth, and the prediction of every column, each into its cell."""
+    first, second, *others = cells
+    image = read_rgb(record.file)
+    _show(first, image, record.id[:24])
+    _show(second, _truth(record, image, manifest, track))
+    for axes, column in zip(others, columns, strict=True):
+        prediction = decode_png(Store(column.predictions).read(record.id)[column.name], record.id)
+        _draw_prediction(axes, image, prediction, column, record.id, track)
 
 
 def _show(axes: Axes, image: Pixels, caption: str = "") -> None:

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,18 @@ from ruamel.yaml import YAML
 from support.evaluation import World
 from support.helpers import ROOT
 
-from pipeline.evaluate.metrics import BASELINES, COUNTS, METRICS, NOTES, columns_of, find, metrics_of, ranking
+from pipeline.evaluate.metrics import (
+    BASELINES,
+    COUNTS,
+    DVC_METRICS,
+    METRICS,
+    NOTES,
+    columns_of,
+    find,
+    metrics_of,
+    ranking,
+)
+from pipeline.train.state import Epoch
 
 TASKS = ("localization", "segmentation")
 
@@ -82,16 +94,45 @@ def _item(page: str, start: str) -> str:
     return page.partition(start)[2].partition("\n- ")[0]
 
 
-def test_dvc_shows_files_that_evaluate_writes() -> None:
-    chain = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())
-    outs = {
-        out.replace("${item.track}", track)
-        for out in chain["stages"]["evaluate"]["outs"]
-        for track in ("track1", "track3")
-    }
-    plots = {path for entry in chain["plots"] for path in entry if path.startswith("reports/")}
-    assert set(chain["metrics"]) == {out for out in outs if out.endswith("metrics.json")}
-    assert plots <= outs
+CHAIN = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())
+
+
+def columns_of_plots() -> dict[str, set[str]]:
+    """The columns that the plots of dvc.yaml read, by file; an axis without a file is a column of the other's file."""
+    found: dict[str, set[str]] = {}
+    for plot in (plot for entry in CHAIN["plots"] if isinstance(entry, dict) for plot in entry.values()):
+        for path, names in plot["y"].items():
+            x = plot["x"][path] if isinstance(plot["x"], dict) else plot["x"]
+            found.setdefault(path, set()).update([x, *([names] if isinstance(names, str) else names)])
+    return found
+
+
+def test_dvc_shows_files_that_stages_write() -> None:
+    entries = [entry.get("do", entry) for entry in CHAIN["stages"].values()]
+    every = {out for entry in entries for out in entry["outs"]}
+    outs = {out.replace("${item.track}", track) for out in every for track in ("track1", "track3")}
+    assert set(CHAIN["metrics"]) == {out for out in outs if out.endswith("scores.json")}
+    images = {entry for entry in CHAIN["plots"] if isinstance(entry, str)}
+    assert {*images, *columns_of_plots()} <= outs
+
+
+def test_every_plot_says_what_its_axes_are() -> None:
+    plots = [plot for entry in CHAIN["plots"] if isinstance(entry, dict) for plot in entry.values()]
+    assert all(plot.keys() >= {"x_label", "y_label"} for plot in plots)
+    templates = {plot["template"] for plot in plots if "template" in plot}
+    assert templates == {path.stem for path in (ROOT / ".dvc" / "plots").glob("*.json")}
+
+
+def test_dvc_has_one_table_of_few_columns(localization: World) -> None:
+    """All of them scores: no setting, no count, no name that both tracks have."""
+    metrics = localization.run()
+    scores = json.loads((localization.folder / "report" / "scores.json").read_text())
+    assert scores["peak_iou"] == metrics["peak_iou"]
+    assert scores["peak_iou_before_crf"] == metrics["before_crf"]["peak_iou"]
+    assert len(scores) <= 5
+    assert all(0 <= score <= 1 for score in scores.values())
+    names = [{*DVC_METRICS[task], f"{ranking(task).key}_before_crf"} for task in ("localization", "segmentation")]
+    assert not names[0] & names[1]
 
 
 def test_dvc_shows_the_numbers_and_passes_over_lists(localization: World) -> None:
@@ -108,9 +149,15 @@ def test_dvc_shows_the_numbers_and_passes_over_lists(localization: World) -> Non
     assert set(metrics) - set(found) == {"peak_iou_interval", "crf_gain_interval"}
 
 
-def test_dvc_plots_columns_that_evaluate_writes(localization: World) -> None:
-    localization.run()
-    columns = set(localization.rows("table.csv")[0])
-    chain = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())
-    (plot,) = (entry["reports/track3/table.csv"] for entry in chain["plots"] if "reports/track3/table.csv" in entry)
-    assert {plot["x"], *plot["y"]} <= columns
+def test_dvc_plots_columns_that_evaluate_writes(localization: World, segmentation: World) -> None:
+    for track, world in (("track3", localization), ("track1", segmentation)):
+        world.run()
+        for path, names in columns_of_plots().items():
+            if path.startswith(f"reports/{track}/"):
+                assert names <= set(world.rows(path.rpartition("/")[2])[0]), path
+
+
+def test_dvc_plots_columns_of_a_history() -> None:
+    wanted = [names for path, names in columns_of_plots().items() if path.endswith("history.csv")]
+    assert wanted
+    assert all(names <= {field.name for field in fields(Epoch)} for names in wanted)

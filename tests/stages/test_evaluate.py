@@ -69,7 +69,8 @@ def arguments(tmp_path):
 def test_both_tracks_write_the_same_files(arguments, tmp_path, track, expected):
     main(["--track", track, *arguments])
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "confusion.csv", "diagnostics.json", "image_counts.npz", "metrics.json", "per_image.csv", "table.csv",
+        "confusion.csv", "diagnostics.json", "image_counts.npz", "metrics.json", "per_image.csv", "scores.json",
+        "table.csv",
     ]  # fmt: skip
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert {name: metrics[name] for name in expected} == expected

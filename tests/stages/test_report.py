@@ -60,7 +60,8 @@ def _arguments(folder: Path, params: str = PARAMS) -> list[str]:
 
 def test_report_writes_a_page_and_its_gallery(tmp_path: Path) -> None:
     main(_arguments(tmp_path))
-    assert sorted(path.name for path in (tmp_path / "reports").iterdir()) == ["gallery", "index.html"]
+    assert sorted(path.name for path in (tmp_path / "reports").iterdir()) == ["examples", "gallery", "index.html"]
+    assert [path.name for path in (tmp_path / "reports/examples").iterdir()] == ["a.png"]
     page = (tmp_path / "reports/index.html").read_text(encoding="utf-8")
     assert ">0.438<" in page
     assert "TAP, θ = 0.25" in page

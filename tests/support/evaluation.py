@@ -23,7 +23,7 @@ CLASSES = ("ant", "bee", "cat")
 SETTINGS = EvaluateSettings(
     comparison=">=", average="pooled", classes="with_background", box_iou=(0.3, 0.5, 0.7), jobs=1
 )
-FILES = ["confusion.csv", "image_counts.npz", "metrics.json", "per_image.csv", "table.csv"]
+FILES = ["confusion.csv", "image_counts.npz", "metrics.json", "per_image.csv", "scores.json", "table.csv"]
 
 
 def changed(**changes: Any) -> EvaluateSettings:
