@@ -51,6 +51,7 @@ PUBLISHED = {
     "extract.sizes": "not stated",
     "extract.placement": "`grid`, as every CAM is resized",
     "extract.flip": "not stated",
+    "extract.map": "`cam`",
     "extract.negative_weights": "NWC: `clamp`",
     "extract.classes": "not stated",
     "extract.max_classes": "1",

@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from pipeline.core.errors import DataError
+from pipeline.core.files import explained
 
 SUFFIX = ".zip"
 _LOCAL_HEADER = struct.Struct("<26xHH")  # the lengths of name and extra field, before the data of a member
@@ -25,9 +26,12 @@ def write_zip(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
     No clock, no user, no system: date 1980-01-01, mode 0644, made by Unix. Stored, not deflated: PNG and JPEG data are
     compressed already, a second pass would cost time for less than 1 % and make the bytes depend on the version of
     zlib.
+
+    Raises:
+        StoreError: where there is no room for it
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as stream:
+    with explained(path), path.open("wb") as stream:
         with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
             for name, data in members:
                 about = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))

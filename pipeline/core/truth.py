@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from pipeline.core.errors import DataError, sample, swap_hint
 from pipeline.core.images import read_mask
 from pipeline.core.manifest import MaskKind, Record, stored_shape
+from pipeline.core.pixel_counts import value_counts
 from pipeline.core.tracks import MOST_CLASSES
 
 BACKGROUND = 0
@@ -88,7 +89,7 @@ def read_label_map(record: Record, mask_kind: MaskKind, classes: int) -> NDArray
     if record.mask is None or mask_kind != "labels":
         return _label_foreground(record, mask_kind, classes)
     values = _read_mask(record.mask, record)
-    counts = np.bincount(values.ravel(), minlength=256)
+    counts = value_counts(values)
     outside = (classes + 1 + np.flatnonzero(counts[classes + 1 : IGNORE_INDEX])).tolist()
     if outside:
         raise DataError(

@@ -18,6 +18,7 @@ from pipeline.core.errors import ScoreError
 from pipeline.core.files import make_once, sha256
 from pipeline.core.manifest import Manifest, read_manifest, write_manifest
 from pipeline.core.reuse import code_digest, digest
+from pipeline.core.settings import decisive
 from pipeline.core.store import INDEX
 from pipeline.core.tracks import Track
 from pipeline.evaluate.image_counts import IMAGE_COUNTS, read_image_counts, score_of_counts
@@ -36,7 +37,7 @@ from pipeline.params.check import check_values
 from pipeline.refine.run import refine
 
 MAPS = Path("maps/val")  # in the folder of a finished run
-INDECISIVE = ("jobs", "shard_size", "workers", "splits", "train_images", "diagnostic_images")  # they change no score
+OTHER_IMAGES = ("splits", "train_images", "diagnostic_images", "shard_size")  # which images or files
 FILES = (  # of a finished run, on which a score depends; the table of truth knows the content of the masks
     f"{MAPS}/{INDEX}",
     "model/weights.safetensors",
@@ -147,12 +148,9 @@ def prepare(params: Path, track: Track, data: Path, most: int, seed: int) -> Sco
     with_truth = _with_truth(manifest, track, settings["evaluate"])
     chosen = np.random.default_rng(seed).permutation(len(with_truth))[: most or len(with_truth)]
     ids = [with_truth[place] for place in sorted(chosen.tolist())]
-    decisive = [
-        {key: value for key, value in asdict(settings[name]).items() if key not in INDECISIVE}
-        for name in ("extract", "refine", "evaluate")
-    ]
+    sections = [decisive(name, asdict(settings[name]), *OTHER_IMAGES) for name in ("extract", "refine", "evaluate")]
     contents = [sha256(data / file) if (data / file).is_file() else "" for file in FILES]
-    key = digest([code_digest(), track.name, decisive, contents, ids])
+    key = digest([code_digest(), track.name, sections, contents, ids])
     scoring = Scoring(params, values, track, data, len(ids), key)
     write_manifest(scoring.manifest, manifest.with_ids(ids))
     return scoring

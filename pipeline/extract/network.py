@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.core.device import Hardware
-from pipeline.extract.cam import clamp_negative_weights, class_activation_maps, mean_over_views
+from pipeline.extract.cam import mean_over_views
+from pipeline.extract.gradient_maps import make_map_rule
 from pipeline.extract.settings import ExtractSettings
 from pipeline.models.cell_offset import Offset
 from pipeline.models.classifier import Classifier
@@ -75,7 +76,7 @@ def mean_logits(classifier: Classifier, views: Sequence[View]) -> Tensor:
 @torch.inference_mode()
 def raw_maps_of(classifier: Classifier, views: Sequence[View], wanted: Tensor, settings: ExtractSettings) -> Tensor:
     """Raw maps of the wanted classes, the mean over views on the grid of the finest. Shapes: (N, P) to (N, P, h, w)"""
-    cam = _clamped_cam if settings.negative_weights == "clamp" else class_activation_maps
+    cam = make_map_rule(settings.map, settings.negative_weights, classifier.pool)
     y, x = cell_offset(classifier, settings)
     maps, offsets = [], []
     for features, mirrored in views:
@@ -83,10 +84,6 @@ def raw_maps_of(classifier: Classifier, views: Sequence[View], wanted: Tensor, s
         maps.append(cams.flip(3) if mirrored else cams)
         offsets.append((y, -x if mirrored else x))
     return mean_over_views(maps, offsets)
-
-
-def _clamped_cam(features: Tensor, weights: Tensor, wanted: Tensor) -> Tensor:
-    return class_activation_maps(features, clamp_negative_weights(weights), wanted)
 
 
 def cell_offset(classifier: Classifier, settings: ExtractSettings) -> Offset:

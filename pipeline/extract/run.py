@@ -195,12 +195,12 @@ def check_alike(extractions: Sequence[Extraction]) -> None:
         MapError: naming the first
     """
     first = extractions[0]
-    free = {name: getattr(first.settings, name) for name in ("negative_weights", "scale", "percentile")}
+    free = {name: getattr(first.settings, name) for name in ("map", "negative_weights", "scale", "percentile")}
     for other in extractions[1:]:
         if not _same_features(first.classifier, other.classifier) or replace(other.settings, **free) != first.settings:
             raise MapError(
-                f"{other.out}: expected the backbone and settings of {first.out} but for negative_weights, scale and "
-                "percentile, got others; extract them one by one"
+                f"{other.out}: expected the backbone and settings of {first.out} but for map, negative_weights, scale "
+                "and percentile, got others; extract them one by one"
             )
 
 

@@ -29,7 +29,8 @@ class ExtractSettings:
         "receptive_field", "grid"
     ]  # place of the cells in the image: corrected by their measured offset; dividing it evenly
     flip: bool  # average with the mirrored image
-    negative_weights: Literal["keep", "clamp"]  # clamp: NWC
+    map: Literal["cam", "gradcam", "gradcam++", "layercam", "bagcams"]  # how features and head make a map
+    negative_weights: Literal["keep", "clamp"]  # of cam alone; clamp: NWC
     classes: Literal["prediction", "label"]  # label: where labels are known, else as for prediction
     max_classes: Annotated[int, Field(ge=1)]  # maps kept for one image, most probable first
     min_probability: Annotated[float, Field(ge=0, le=1)]  # of the second map and further ones; the first is always kept

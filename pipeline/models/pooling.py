@@ -71,6 +71,26 @@ def _mean_of_strong(features: Tensor, theta: float) -> Tensor:
     return (features * kept).sum(dim=(2, 3)) / kept.sum(dim=(2, 3)).clamp(min=1)  # (N, C)
 
 
+def pool_gradient(pool: nn.Module, features: Tensor) -> Tensor:
+    """The derivative of each channel's pooled value by its value at each position.
+
+        J_ci = dp_c / dF_ci: 1 / (H * W) for global average pooling, 1 / count at the kept positions for TAP
+
+    Pooling has to take each channel by itself; another channel's values then have no part in it.
+
+    Args:
+        pool: (N, C, H, W) to (N, C)
+        features: any activations; no gradient flows into them. Shape: (N, C, H, W)
+
+    Returns:
+        J, float32. Shape: (N, C, H, W)
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        leaf = features.detach().clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(pool(leaf).sum(), leaf)
+    return gradient.float()
+
+
 def _check(features: Tensor) -> None:
     if features.ndim != 4:
         raise ValueError(f"expected `features` of shape (N, C, H, W), got {tuple(features.shape)}")

@@ -37,6 +37,13 @@ class Contents:
         self.without_foreground += int(counts[0] == pixels.size)
         return counts
 
+    def merge(self, other: "Contents") -> None:
+        """Add what other predictions hold."""
+        self.images += other.images
+        self.values += other.values
+        self.constant += other.constant
+        self.without_foreground += other.without_foreground
+
     def summarize(self, track: Track) -> dict[str, Any]:
         """Counts for package.json; in Track 1 also how many classes the predictions name."""
         used = np.flatnonzero(self.values).tolist()

@@ -12,7 +12,7 @@ import struct
 import sys
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ from pipeline.package.signatures import ENOUGH
 
 Expected = Mapping[str, Size | None]  # by image id; None where the size of the image is not known
 
+_DAMAGED = "expected a whole zip, got a damaged one ({}); likely a truncated upload or copy"
 MOST_PROBLEMS = 20  # lines of one error; the rest is counted
 
 # everything that reading a damaged or hostile zip, or a PNG in it, has been seen to raise
@@ -111,50 +112,80 @@ def find_problems(
     zip_path: Path, expected: Expected, largest_value: int, contents: Contents, name: str | None = None
 ) -> Iterator[str]:
     """Every problem of a submission, as `validate` describes them; what can be decoded is added to `contents`."""
+    members, problems = list_predictions(zip_path, expected.keys(), name)
+    yield from problems
+    for _, _, problem in check_predictions(zip_path, members, expected, largest_value, contents):
+        if problem:
+            yield problem
+
+
+def list_predictions(
+    zip_path: Path, image_ids: Collection[str], name: str | None = None
+) -> tuple[list[str], list[str]]:
+    """Look at a zip without unpacking anything.
+
+    Args:
+        zip_path: the zip
+        image_ids: of which predictions are expected
+        name: what messages call the zip; default: its file name
+
+    Returns:
+        the expected ids whose prediction can be unpacked, sorted; and every problem of the zip and its names
+    """
     name = zip_path.name if name is None else name
     if not zip_path.is_file():
-        yield f"{name}: expected a zip, found no file"
-        return
+        return [], [f"{name}: expected a zip, found no file"]
+    problems: list[str] = []
     try:
-        problems = list(container_problems(zip_path, name))
-        yield from problems
-        if not problems:
-            with zipfile.ZipFile(zip_path) as archive:
-                yield from _archive_problems(archive, expected, largest_value, contents, name)
+        problems += container_problems(zip_path, name)
+        if problems:
+            return [], problems
+        with zipfile.ZipFile(zip_path) as archive:
+            infos = archive.infolist()
+        found = sort_members(infos)
+        problems += member_problems(infos, name)
+        problems += name_problems(found, image_ids, name)
     except UNREADABLE as error:
-        yield f"{name}: expected a whole zip, got a damaged one ({error}); likely a truncated upload or copy"
+        return [], [*problems, f"{name}: {_DAMAGED.format(error)}"]
+    wanted = found.predictions.keys() & set(image_ids)
+    return sorted(image_id for image_id in wanted if is_readable(found.predictions[image_id])), problems
 
 
-def _archive_problems(
-    archive: zipfile.ZipFile, expected: Expected, largest_value: int, contents: Contents, name: str
-) -> Iterator[str]:
-    infos = archive.infolist()
-    members = sort_members(infos)
-    yield from member_problems(infos, name)
-    yield from name_problems(members, expected.keys(), name)
-    for image_id in sorted(members.predictions.keys() & expected.keys()):
-        member = members.predictions[image_id]
-        if is_readable(member):  # else it has been named
-            problem = _prediction_problem(archive, member, image_id, expected[image_id], largest_value, contents)
-            if problem:
-                yield f"{image_id}: {problem}"
+def check_predictions(
+    zip_path: Path, image_ids: Sequence[str], expected: Expected, largest_value: int, contents: Contents
+) -> Iterator[tuple[str, NDArray[np.uint8] | None, str | None]]:
+    """Unpack and check some predictions of a zip, one at a time.
+
+    Args:
+        zip_path: the zip
+        image_ids: of `list_predictions`
+        expected: (width, height) of each of them, or None: then any size up to 100 million pixels is right
+        largest_value: K in Track 1, 255 in Track 3
+        contents: what can be decoded is added to it
+
+    Yields:
+        image id; pixels of shape (H, W), None where they could not be decoded; the problem, None where there is none
+    """
+    if not image_ids:
+        return
+    with zipfile.ZipFile(zip_path) as archive:
+        members = sort_members(archive.infolist()).predictions
+        for image_id in image_ids:
+            pixels, problem = _decode_member(archive, members[image_id], expected[image_id])
+            if pixels is not None:
+                problem = _value_problem(contents.add(pixels, image_id), largest_value)
+            yield image_id, pixels, f"{image_id}: {problem}" if problem else None
 
 
-def _prediction_problem(
-    archive: zipfile.ZipFile,
-    info: zipfile.ZipInfo,
-    image_id: str,
-    size: Size | None,
-    largest_value: int,
-    contents: Contents,
-) -> str | None:
+def _decode_member(
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: Size | None
+) -> tuple[NDArray[np.uint8] | None, str | None]:
     try:
         data, problem = _read(archive, info, size)
         problem = problem or chunk_problem(data)
-        pixels = None if problem else decode(data)
+        return (None, problem) if problem else (decode(data), None)
     except UNREADABLE as error:
-        return f"expected a PNG, got a member that cannot be read ({error}); likely damaged on the way"
-    return problem if pixels is None else _value_problem(contents.add(pixels, image_id), largest_value)
+        return None, f"expected a PNG, got a member that cannot be read ({error}); likely damaged on the way"
 
 
 def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: Size | None) -> tuple[bytes, str | None]:

@@ -1,8 +1,8 @@
 """Score a submission made anywhere: with the functions of the stage `evaluate`, against a folder of masks or boxes."""
 
 import zipfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import ScoreError, SubmissionError
-from pipeline.core.images import decode_png
 from pipeline.core.manifest import Record
 from pipeline.core.processes import in_processes
 from pipeline.core.tracks import Track, get_track
@@ -21,9 +20,9 @@ from pipeline.evaluate.run import CHUNK
 from pipeline.evaluate.scorer import Context, Prediction, Scorer
 from pipeline.evaluate.segmentation import SegmentationScorer
 from pipeline.evaluate.settings import EvaluateSettings
-from pipeline.package.container import container_problems, read_member
+from pipeline.package.container import container_problems
 from pipeline.package.contents import Contents, content_problems, content_warnings
-from pipeline.package.validate import UNREADABLE, find_problems, show_problems
+from pipeline.package.validate import UNREADABLE, check_predictions, list_predictions, show_problems
 from pipeline.submission.check import CHALLENGE_CLASSES, largest_value
 from pipeline.submission.class_shift import shift_warning
 from pipeline.submission.truth import BOXES, Masks, Truth, read_truth
@@ -31,6 +30,7 @@ from pipeline.submission.truth import BOXES, Masks, Truth, read_truth
 CHALLENGE = EvaluateSettings(
     comparison=">=", average="pooled", classes="with_background", box_iou=(0.3, 0.5, 0.7), jobs=-1
 )
+PIECES = 64  # of work, at most: each reads the list of all files in the zip once
 MOST_NAMED = 20  # ids without truth, or without prediction
 # keys of metrics.json that a zip says nothing about: another prediction of the same image, its probabilities, labels
 _UNKNOWN = {
@@ -53,8 +53,8 @@ def score_submission(
 ) -> dict[str, Any]:
     """The board's numbers for a zip made anywhere, under the keys of `metrics.json`.
 
-    The zip is checked first, against the published rules; the size of a prediction has to be that of its
-    mask. Like the server, this refuses a zip that lacks an image of the truth, or has one beside it. With `partial` the
+    Each prediction is checked against the published rules before it is scored; its size has to be that of its mask.
+    Like the server, this refuses a zip that lacks an image of the truth, or has one beside it. With `partial` the
     images that have both are scored; the others are counted, and the first of them are named.
 
     Track 3: `peak_iou`, `peak_threshold`, `peak_iou_pooled`, `peak_iou_mean`, `pxap`, with boxes `gt_known_loc`,
@@ -100,14 +100,13 @@ def score_submission(
     largest = largest_value(task, classes)
     known = read_truth(Path(truth), masks, task, count)
     predicted = _ids_in(path)
-    expected = {image_id: known.sizes.get(image_id) for image_id in predicted} if partial else known.sizes
-    contents = Contents()
-    problems = list(find_problems(path, expected, largest, contents))
+    context = Context(settings, tuple(str(number) for number in range(1, count + 1)), known.mask_kind)
+    members, problems = list_predictions(path, predicted if partial else known.sizes.keys())
+    result = _score_all(Plan(path, known, task, context, largest), members)
+    problems += result.problems
     if problems:
         raise SubmissionError(show_problems(problems))
-    both = sorted(known.sizes.keys() & set(predicted))
-    context = Context(settings, tuple(str(number) for number in range(1, count + 1)), known.mask_kind)
-    scorer = _score_all(Plan(path, known, task, context), both)
+    scorer, contents = result.scorer, result.contents
     warnings = [*content_problems(contents, task, path.name), *content_warnings(contents), *_truth_warnings(scorer)]
     return {**_scores(scorer, known), **_box_intervals(scorer), **_left_out(known, predicted), "warnings": warnings}
 
@@ -135,45 +134,70 @@ class Plan:
     truth: Truth
     track: Track
     context: Context
+    largest_value: int
 
     def scorer(self) -> Scorer:
         """An empty scorer of the track's task."""
         return (LocalizationScorer if self.track.task == "localization" else SegmentationScorer)(self.context)
 
 
-def _score_all(plan: Plan, image_ids: Sequence[str]) -> Scorer:
-    chunks = [image_ids[start : start + CHUNK] for start in range(0, len(image_ids), CHUNK)]
+@dataclass(slots=True)
+class Result:
+    """What the predictions hold and score; the scores count only where there is no problem."""
+
+    scorer: Scorer
+    contents: Contents = field(default_factory=Contents)
+    problems: list[str] = field(default_factory=list)
+
+    def merge(self, other: "Result") -> None:
+        """Add what another piece of work has found."""
+        self.scorer.merge(other.scorer)
+        self.contents.merge(other.contents)
+        self.problems += other.problems
+
+
+def _score_all(plan: Plan, image_ids: Sequence[str]) -> Result:
+    size = max(CHUNK, -(-len(image_ids) // PIECES))
+    chunks = [image_ids[start : start + size] for start in range(0, len(image_ids), size)]
     if len(chunks) <= 1:  # starting processes would take longer than scoring
         return score_predictions(plan, image_ids)
-    total = plan.scorer()
+    total = Result(plan.scorer())
     plans = (replace(plan, truth=plan.truth.select(chunk)) for chunk in chunks)  # only what travels is needed there
     for part in in_processes(_score_task, zip(plans, chunks, strict=True), plan.context.settings.jobs):
         total.merge(part)
     return total
 
 
-def _score_task(task: tuple[Plan, Sequence[str]]) -> Scorer:
+def _score_task(task: tuple[Plan, Sequence[str]]) -> Result:
     return score_predictions(*task)
 
 
-def score_predictions(plan: Plan, image_ids: Sequence[str]) -> Scorer:
-    """Score some images: one piece of work, in a process of its own.
+def score_predictions(plan: Plan, image_ids: Sequence[str]) -> Result:
+    """Check some predictions, and score those with truth: one piece of work, in a process of its own.
 
     Raises:
         ScoreError: in Track 1, if the class of the foreground is not known
     """
     cv2.setNumThreads(1)  # the processes are the parallelism
-    scorer = plan.scorer()
-    for image_id, pixels in _predictions(plan.zip, image_ids):
-        record = plan.truth.record(image_id, (pixels.shape[0], pixels.shape[1]))
-        _check_boxes_inside(record)
-        if not scorer.has_truth(record):
-            raise ScoreError(
-                f"{record.file}: expected a mask of class ids, for the mean IoU, got foreground only; Track 1 takes "
-                "masks of 0 and 255, and boxes, with classes = 1"
-            )
-        scorer.accumulate(record, Prediction(pixels, pixels, 0, None, (pixels, pixels)))
-    return scorer
+    result = Result(plan.scorer())
+    sizes = {image_id: plan.truth.sizes.get(image_id) for image_id in image_ids}
+    for image_id, pixels, problem in check_predictions(plan.zip, image_ids, sizes, plan.largest_value, result.contents):
+        if problem:
+            result.problems.append(problem)
+        elif pixels is not None and image_id in plan.truth.sizes:
+            _score(plan.truth, result.scorer, image_id, pixels)
+    return result
+
+
+def _score(truth: Truth, scorer: Scorer, image_id: str, pixels: NDArray[np.uint8]) -> None:
+    record = truth.record(image_id, (pixels.shape[0], pixels.shape[1]))
+    _check_boxes_inside(record)
+    if not scorer.has_truth(record):
+        raise ScoreError(
+            f"{record.file}: expected a mask of class ids, for the mean IoU, got foreground only; Track 1 takes "
+            "masks of 0 and 255, and boxes, with classes = 1"
+        )
+    scorer.accumulate(record, Prediction(pixels, pixels, 0, None, (pixels, pixels)))
 
 
 def _check_boxes_inside(record: Record) -> None:
@@ -188,12 +212,6 @@ def _check_boxes_inside(record: Record) -> None:
                 f"{record.id}: expected a prediction that holds the box {list(box)}, got {record.width} x "
                 f"{record.height} pixels; likely it is not of the size of the image"
             )
-
-
-def _predictions(path: Path, image_ids: Sequence[str]) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    with zipfile.ZipFile(path) as archive:
-        for image_id in image_ids:
-            yield image_id, decode_png(read_member(archive, archive.getinfo(f"{image_id}.png")), image_id)
 
 
 # --- scores to the result ---------------------------------------------------------------------------------------------

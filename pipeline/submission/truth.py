@@ -12,6 +12,7 @@ import pandas as pd
 from pipeline.core.errors import DataError, sample
 from pipeline.core.images import read_mask, read_size
 from pipeline.core.manifest import Box, MaskKind, MaskTurn, Record
+from pipeline.core.pixel_counts import value_counts
 from pipeline.core.tracks import Track
 from pipeline.package.png import Size
 from pipeline.preprocess.folders import MASK_SUFFIXES, files_by_id
@@ -44,11 +45,12 @@ class Truth:
     folder: Path
 
     def select(self, image_ids: Collection[str]) -> "Truth":
-        """The truth of some images, without sizes: small enough to travel to another process."""
+        """The truth of some images: small enough to travel to another process."""
         wanted = set(image_ids)
         masks = {image_id: path for image_id, path in self.masks.items() if image_id in wanted}
         boxes = {image_id: found for image_id, found in self.boxes.items() if image_id in wanted}
-        return replace(self, masks=masks, boxes=boxes, sizes={})
+        sizes = {image_id: size for image_id, size in self.sizes.items() if image_id in wanted}
+        return replace(self, masks=masks, boxes=boxes, sizes=sizes)
 
     def record(self, image_id: str, shape: tuple[int, int]) -> Record:
         """What the scorers need of an image whose prediction is (H, W)."""
@@ -88,12 +90,15 @@ def read_truth(folder: Path, masks: Masks, track: Track, classes: int) -> Truth:
 
 
 def _find_kind(paths: Mapping[str, Path], track: Track, classes: int) -> MaskKind:
-    counts = np.zeros(256, np.int64)
+    """What the masks are, by the values of all together; as soon as no further mask could change it."""
+    values: set[int] = set()
     for path in paths.values():
-        counts += np.bincount(read_mask(path).ravel(), minlength=256)
-    values = set(np.flatnonzero(counts).tolist())
-    is_gray = track.task == "localization" and any(classes < value < 255 for value in values)
-    return "foreground" if is_gray else kind_of_masks(values)
+        values |= set(np.flatnonzero(value_counts(read_mask(path))).tolist())
+        if track.task == "localization" and any(classes < value < 255 for value in values):
+            return "foreground"
+        if track.task == "segmentation" and not values <= {0, 255}:
+            break
+    return kind_of_masks(values)
 
 
 def read_boxes(path: Path) -> dict[str, tuple[Box, ...]]:

@@ -1,5 +1,6 @@
 """Zips that are read in place: the same bytes as the files that went in, and clear words where they do not come out."""
 
+import errno
 import os
 import time
 import zipfile
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.core.archives import archive_of, content_digest, file_size, read_file, write_zip
-from pipeline.core.errors import DataError
+from pipeline.core.errors import DataError, StoreError
 from pipeline.core.images import encode_png, read_mask, read_rgb, read_size
 
 MEMBERS = [("a.jpg", b"first"), ("b.jpg", b""), ("ä.png", bytes(range(256)) * 40)]
@@ -30,6 +31,15 @@ def test_members_are_read_as_they_were_written(archive: Path) -> None:
         assert file_size(archive / name) == len(data)
     with zipfile.ZipFile(archive) as opened:  # and any other reader reads it
         assert [(name, opened.read(name)) for name in opened.namelist()] == MEMBERS
+
+
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(StoreError, match=r"images\.zip: expected room in .*No space left on device.*free some"):
+        write_zip(tmp_path / "images.zip", MEMBERS)
 
 
 @settings(max_examples=25, deadline=None)

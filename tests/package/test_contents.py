@@ -21,6 +21,16 @@ def test_values_are_counted() -> None:
     assert contents.summarize(get_track("track3"))["constant_images"] == 2
 
 
+def test_parts_together_hold_what_all_do() -> None:
+    parts, whole = _contents([0, 0, 3]), _contents([0, 0, 3], [2, 2, 2])
+    second = Contents()
+    second.add(np.array([[2, 2, 2]], np.uint8), "image1")
+    parts.merge(second)
+    assert parts.values.tolist() == whole.values.tolist()
+    assert parts.summarize(get_track("track1")) == whole.summarize(get_track("track1"))
+    assert parts.constant == ["image1"]
+
+
 @pytest.mark.parametrize(
     ("images", "track", "said"),
     [

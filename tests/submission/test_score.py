@@ -36,6 +36,8 @@ from pipeline.core.tracks import get_track
 from pipeline.evaluate.intervals import RESAMPLES, SEED, draw_weights
 from pipeline.evaluate.run import CHUNK
 from pipeline.evaluate.settings import EvaluateSettings
+from pipeline.package import validate
+from pipeline.package.png import decode
 from pipeline.package.run import package
 from pipeline.submission.score import CHALLENGE, MOST_NAMED, score_submission
 from stages import evaluate, refine, student
@@ -388,3 +390,26 @@ def test_only_the_first_names_are_listed(tmp_path: Path) -> None:
     scores = score_submission(path, truth, "track3", partial=True)
     assert scores["images_without_truth"] == MOST_NAMED + 5
     assert scores["without_truth"] == sorted(more)[:MOST_NAMED]
+
+
+def test_each_prediction_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[int] = []
+
+    def count(data: bytes) -> np.ndarray:
+        decoded.append(len(data))
+        return decode(data)
+
+    monkeypatch.setattr(validate, "decode", count)
+    truth = _truth(tmp_path / "truth", a=[[0, 255]], b=[[255, 0]])
+    scores = score_submission(_zip(tmp_path / "a.zip", a=[[1, 2]], b=[[3, 4]]), truth, "track3")
+    assert len(decoded) == scores["images"] == 2
+
+
+def test_the_problems_of_all_pieces_are_named(tmp_path: Path) -> None:
+    truth = _truth(tmp_path / "truth", **{f"i{number:03d}": [[0, 255]] for number in range(2 * CHUNK)})
+    first, last = "i000", f"i{2 * CHUNK - 1:03d}"
+    predictions = {f"i{number:03d}": [[0, 200]] for number in range(2 * CHUNK)} | {first: [[1]], last: [[1]]}
+    with pytest.raises(SubmissionError) as error:
+        score_submission(_zip(tmp_path / "a.zip", **predictions), truth, "track3")
+    assert first in str(error.value)
+    assert last in str(error.value)
