@@ -81,7 +81,7 @@ def gallery_of(results: Results, settings: ReportSettings) -> Gallery:
     plan = _plan(results, settings)
     rows = {row["id"]: row for row in results.per_image}
     tasks = [Task(record, rows.get(record.id)) for record in chosen_records(results, settings.images)]
-    items = sorted(_make_all(plan, tasks), key=_worst_first)
+    items = sorted(_make_all(plan, tasks), key=_first_order)
     scored = any(item.numbers["iou"] is not None for item in items)
     return Gallery(
         layers=_layers(results),
@@ -144,9 +144,10 @@ def _sorts(items: Sequence[Item]) -> list[Sort]:
     return [*(sort for sort in offered if sort.key in known), Sort("id", "id")]
 
 
-def _worst_first(item: Item) -> tuple[bool, float, str]:
+def _first_order(item: Item) -> tuple[bool, float, float, str]:
+    """As the page orders them at first: the worst first, then those without a score, the least certain first."""
     iou = item.numbers["iou"]
-    return iou is None, iou or 0.0, item.id if iou is not None else ""
+    return iou is None, iou or 0.0, item.numbers["chance"] or 0.0 if iou is None else 0.0, item.id
 
 
 # --- in other processes -----------------------------------------------------------------------------------------------
