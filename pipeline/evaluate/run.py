@@ -81,8 +81,7 @@ def evaluate(
         refined_store: per image `before` and `after`, PNG bytes of the prediction without and with the CRF;
             `label_before` and `label_after` of the true class, where its map is another one
         out_dir: where `metrics.json`, `scores.json`, `table.csv`, `confusion.csv`, `per_image.csv` and
-            `image_counts.npz` go, the same
-            for every track
+            `image_counts.npz` go, the same for every track
         settings: which readings of the metrics rank, and how many processes work
         track: decides what a prediction is
         student_store: `before` and `after` of the student; empty where it is switched off. If it is not, these
