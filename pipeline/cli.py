@@ -48,7 +48,7 @@ class Passed:
 
 
 PASSED = {
-    "init": Passed("a params file for a folder of images", "pipeline.params.init:main"),
+    "init": Passed("look at a folder of images, and write a params file for it", "pipeline.params.init:main"),
     "ablate": Passed("what each part of the method contributes, on any recipe", "pipeline.experiments.ablation:main"),
     "search": Passed(
         "better settings for the maps of a finished run, chosen by split val", "pipeline.experiments.search:main"
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> Result:
 
 def report(args: argparse.Namespace) -> Result:
     """The stage `report` alone, on what the others left."""
-    tracks = [args.track] if args.track else sorted(TRACKS)
+    tracks = [args.track] if args.track else _chosen_tracks()
     for track in tracks if CHAIN.is_file() else ():
         if not Path(f"data/{track}/preprocess.json").is_file():
             raise StoreError(f"data/{track}: expected what the stages of a run leave, found none; `lid run` first")
@@ -109,6 +109,12 @@ def report(args: argparse.Namespace) -> Result:
     if status == OK:
         print("\n".join(pages))
     return status, {}
+
+
+def _chosen_tracks() -> list[str]:
+    from pipeline.core.settings import tracks_of
+
+    return tracks_of(PARAMS) if PARAMS.is_file() else sorted(TRACKS)
 
 
 def predict(args: argparse.Namespace) -> Result:
@@ -379,7 +385,7 @@ def _add_preflight(commands: Any) -> None:
 def _add_report(commands: Any) -> None:
     about = "make the page of a finished run again, from what its stages left"
     parser = _add(commands, "report", report, about, "  lid report\n  lid report --track track3\n")
-    parser.add_argument("--track", choices=sorted(TRACKS), help="both if not given")
+    parser.add_argument("--track", choices=sorted(TRACKS), help="those of params.yaml if not given")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pipeline.core.errors import run
 from pipeline.core.files import write_json
 from pipeline.core.manifest import write_manifest
 from pipeline.core.scratch import open_scratch
-from pipeline.core.settings import PARAMS, load_section
+from pipeline.core.settings import PARAMS, load_section, read_params, section
 from pipeline.core.tracks import TRACKS, get_track
 from pipeline.preprocess.drawn import pack_drawn
 from pipeline.preprocess.inspect import inspect
@@ -32,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     track = get_track(args.track)
     listed = pack_drawn(list_images(settings.source, track, settings.jobs), settings.source, args.drawn)
     scratch = open_scratch(args.report, "preprocess", [asdict(settings)], [])
-    inspection = inspect(listed, settings, scratch)
+    packaged = section(read_params(args.params), f"tracks.{args.track}.package.split", args.params)
+    inspection = inspect(listed, settings, scratch, packaged)
     track.check_class_count(len(inspection.manifest.classes))
     write_manifest(args.manifest, inspection.manifest)
     write_json(args.report, summarize(inspection))

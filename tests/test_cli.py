@@ -340,7 +340,9 @@ def test_a_run_begins_with_every_mistake_of_the_params_file(started: list[list[s
     assert cli.main(["run"]) == 1
     lines = capsys.readouterr().err.splitlines()
     assert any("train.backbone.name: expected a timm model, got 'resnet5o'" in line for line in lines)
-    assert any("preprocess.watch: expected a file, found none at data/raw/folder/index.csv" in line for line in lines)
+    assert any(
+        "preprocess.watch: expected a file or folder, found none at data/raw/folder/index.csv" in line for line in lines
+    )
     assert started == []
     Path("data/raw/folder").mkdir(parents=True)
     Path("data/raw/folder/index.csv").write_text("")

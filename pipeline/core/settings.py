@@ -179,6 +179,18 @@ def section(values: Mapping[str, Any], key: str, path: Path) -> Any:
     return here
 
 
+def tracks_of(path: Path = PARAMS) -> list[str]:
+    """The tracks that a params file runs, sorted.
+
+    Raises:
+        SettingsError: if it is missing, or has no track
+    """
+    tracks = section(read_params(path), "tracks", path)
+    if not isinstance(tracks, Mapping) or not tracks:
+        raise SettingsError(f"{path}: tracks: expected one track or both, found {tracks!r}")
+    return sorted(map(str, tracks))
+
+
 def build(kind: type[T], values: Any, path: Path, key: str) -> T:
     """Build one settings object of plain values.
 

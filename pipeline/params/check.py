@@ -56,17 +56,18 @@ def check_values(values: dict[str, Any], path: Path) -> dict[str, dict[str, Any]
 
 
 def load_sections(values: dict[str, Any], path: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    """The sections without a mistake, by track, and a line for every mistake.
+    """The sections without a mistake, by track of the file, and a line for every mistake.
 
     Raises:
         SettingsError: if there is no key `tracks`
     """
     lines = list(_unknown_keys(values, "", ["tracks"], path))
-    lines += _unknown_keys(section(values, "tracks", path), "tracks.", TRACKS, path)
-    settings: dict[str, dict[str, Any]] = {}
-    for name, track in TRACKS.items():
-        settings[name] = _check_track(values, track, path, lines)
-    return settings, lines
+    given = section(values, "tracks", path)
+    lines += _unknown_keys(given, "tracks.", TRACKS, path)
+    chosen = [track for name, track in TRACKS.items() if isinstance(given, Mapping) and name in given]
+    if not chosen:
+        lines.append(f"{path}: tracks: expected one or both of {list(TRACKS)}, found none")
+    return {track.name: _check_track(values, track, path, lines) for track in chosen}, lines
 
 
 def _check_track(values: dict[str, Any], track: Track, path: Path, lines: list[str]) -> dict[str, Any]:

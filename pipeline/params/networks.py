@@ -58,14 +58,15 @@ def _method(settings: TrainSettings) -> Iterator[str]:
 
 
 def watch_mistakes(found: Mapping[str, Any]) -> Iterator[str]:
-    """A line if the file that DVC watches is missing: for DVC an error with a number, and without a cause."""
+    """A line if what DVC watches is missing: for DVC an error with a number, and without a cause."""
     preprocess = found.get("preprocess")
-    if not isinstance(preprocess, PreprocessSettings) or Path(preprocess.watch).is_file():
+    if not isinstance(preprocess, PreprocessSettings) or Path(preprocess.watch).exists():
         return
     root = Path(preprocess.source.root)
     cause = f"; {root} is a link that leads nowhere" if root.is_symlink() and not root.exists() else ""
     cause = cause or (f"; there is no {root}: link your images there" if not root.exists() else "")
-    yield f"preprocess.watch: expected a file, found none at {preprocess.watch}{cause}"
+    cause = cause or f"; `lid init {root}` looks at that folder and writes a params file for it"
+    yield f"preprocess.watch: expected a file or folder, found none at {preprocess.watch}{cause}"
 
 
 def machine_mistakes(found: Mapping[str, Any]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from pipeline.extract.plan import choose_targets
 from pipeline.extract.settings import ExtractSettings
 from pipeline.params.check import SECTIONS
 from pipeline.preprocess.challenge_lists import COUNTS
-from pipeline.preprocess.settings import DemoSource, PreprocessSettings
+from pipeline.preprocess.settings import DemoSource, IlsvrcClsSource, IlsvrcDetSource, PreprocessSettings
 from pipeline.student.run import PREDICTED
 from pipeline.student.settings import StudentSettings
 
@@ -104,19 +104,19 @@ class Context:
             raise NotCheckedError(f"not checked, the {network} cannot be built; see the row `{row}`")
 
     def images(self, track: str) -> dict[str, int]:
-        """How many images each split has; where they could not be listed, how many the challenge's has."""
+        """How many images each split has; of the challenge's, where they could not be listed, how many it has."""
         preprocess = self.settings.get(track, {}).get("preprocess")
         if preprocess is not None and isinstance(preprocess.source, DemoSource):
             return {split: getattr(preprocess.source, split) for split in SPLITS}
-        listed = self.listings[track].manifest
+        challenge = preprocess is None or isinstance(preprocess.source, IlsvrcClsSource | IlsvrcDetSource)
+        listed = self.listings[track].manifest if challenge else self.manifest(track)
         return {split: len(listed.select(split)) for split in SPLITS} if listed is not None else COUNTS[track]
 
     def count_classes(self, track: Track) -> int:
         """K, as listed; where that failed, the challenge's."""
-        listed = self.listings[track.name].manifest
+        source, listed = self.get(track.name, PreprocessSettings).source, self.listings[track.name].manifest
         if listed is not None:
             return max(1, len(listed.classes))
-        source = self.get(track.name, PreprocessSettings).source
         return source.classes if isinstance(source, DemoSource) else {"track1": 200, "track3": 1000}[track.name]
 
     def count_extracted(self, track: Track) -> int:

@@ -36,9 +36,12 @@ size = partial(tqdm.format_sizeof, suffix="B")  # bytes for people, such as 1.23
 
 def check_outputs(context: Context) -> Iterator[Row]:
     """Every folder that the chain writes to takes a file."""
-    names = [f"{folder}/{track}" for track in TRACKS for folder in ("data", "reports")] + ["submissions", ".dvc"]
+    names = [f"{folder}/{track}" for track in context.settings for folder in ("data", "reports")] + [
+        "submissions",
+        ".dvc",
+    ]
     bad = [fail(*problem) for name in names if (problem := why_unwritable(context.folder / name))]
-    zips = [context.folder / "submissions" / f"{track}.zip" for track in TRACKS]
+    zips = [context.folder / "submissions" / f"{track}.zip" for track in context.settings]
     bad += [fail(path, "expected a file or nothing, got a folder", f"rm -r {path}") for path in zips if path.is_dir()]
     yield from bad or [ok("data, submissions and reports can be written", context.folder.resolve())]
 
@@ -71,7 +74,7 @@ def needed(context: Context, track: Track) -> dict[str, int]:
 def check_disk(context: Context) -> Iterator[Row]:
     """Both tracks together against what is free, where the outs lie and where DVC keeps its copies."""
     total = 0
-    for track in TRACKS.values():
+    for track in [TRACKS[name] for name in context.settings]:
         try:
             need = needed(context, track)
         except NotCheckedError as error:

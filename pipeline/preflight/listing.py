@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from pipeline.core.errors import sample
 from pipeline.core.manifest import SPLITS, Manifest, Record
 from pipeline.core.tracks import Track
+from pipeline.package.settings import PackageSettings
 from pipeline.preflight.context import Context, Listing
 from pipeline.preflight.findings import Level, Row, fail, ok, row_of_line, warn
 from pipeline.preprocess.challenge_lists import COUNTS, track1_ids
@@ -24,7 +25,7 @@ from pipeline.preprocess.inspect import Finding, inspect_record
 from pipeline.preprocess.known_defects import RULES, wrong_values
 from pipeline.preprocess.layouts import ilsvrc_cls, ilsvrc_det
 from pipeline.preprocess.layouts.ilsvrc_det import HELD_OUT, RAW
-from pipeline.preprocess.settings import DemoSource, IlsvrcClsSource, IlsvrcDetSource, PreprocessSettings, Source
+from pipeline.preprocess.settings import OWN, DemoSource, IlsvrcClsSource, IlsvrcDetSource, PreprocessSettings, Source
 from pipeline.preprocess.sources import try_to_list
 
 FEW = 20  # images of a class: below, it is named
@@ -40,7 +41,7 @@ def check_roots(context: Context, track: Track) -> Iterator[Row]:
     settings = context.get(track.name, PreprocessSettings)
     for key, root in _roots(settings.source).items():
         yield _root(settings.source, key, root, context.key(track.name, f"preprocess.source.{key}"))
-    if not Path(settings.watch).is_file():  # for DVC a dep that is not there is an error
+    if not Path(settings.watch).exists():  # for DVC a dep that is not there is an error
         hint = "name one that is there, such as data/raw/README.md"
         where = context.key(track.name, "preprocess.watch")
         yield fail(where, f"expected a file, found none at {settings.watch}", hint)
@@ -68,11 +69,12 @@ def check_listing(context: Context, track: Track) -> Iterator[Row]:
         yield ok("rendered by the stage preprocess: nothing to check", settings.source.root)
         return
     start = time.perf_counter()
-    manifest, lines = try_to_list(settings, track)
+    manifest, lines = try_to_list(settings, track, context.get(track.name, PackageSettings).split)
     listing = context.listings[track.name] = Listing(manifest, time.perf_counter() - start)
     told = tuple(f"{root}: expected" for root in _roots(settings.source).values() if not root.is_dir())  # by `roots`
     level: Level = "WARN" if getattr(settings.source, "download", False) else "FAIL"
-    hint = "correct index.csv or classes.txt" if settings.source.name == "folder" else COPY_AGAIN
+    hints = {"folder": "correct index.csv or classes.txt", "image_folder": "correct the folder"}
+    hint = hints.get(settings.source.name, COPY_AGAIN)
     yield from (row_of_line(level, line, hint) for line in lines if not line.startswith(told))
     if manifest is not None:
         counts = ", ".join(f"{split} {images:,}" for split, images in context.images(track.name).items())
@@ -105,7 +107,8 @@ def check_counts(context: Context, track: Track) -> Iterator[Row]:
             if (found := context.images(track.name)[split]) != expected:
                 text = f"expected {expected:,} images in split {split}, as in the challenge, found {found:,}"
                 yield warn(manifest.root, text, f"{COPY_AGAIN}; or lists of your own")
-    yield from _per_class(manifest, getattr(source, "empty_classes", "error") == "allow")
+    cause = "add some, or take the class out" if isinstance(source, OWN) else COPY_AGAIN
+    yield from _per_class(manifest, getattr(source, "empty_classes", "error") == "allow", cause)
     if isinstance(source, IlsvrcDetSource) and source.labels == "annotations":
         train = manifest.select("train")
         without = int(pc.sum(pc.equal(pc.list_value_length(train.table["labels"]), 0)).as_py() or 0)
@@ -118,7 +121,7 @@ def check_counts(context: Context, track: Track) -> Iterator[Row]:
             yield warn(manifest.root, text, "preprocess.json counts them too; expected in a real copy")
 
 
-def _per_class(manifest: Manifest, may_be_empty: bool) -> Iterator[Row]:
+def _per_class(manifest: Manifest, may_be_empty: bool, cause: str) -> Iterator[Row]:
     train = manifest.select("train")
     labels = pc.list_flatten(train.table["labels"])
     counts = np.bincount(np.asarray(labels, np.int64), minlength=len(manifest.classes))
@@ -126,7 +129,7 @@ def _per_class(manifest: Manifest, may_be_empty: bool) -> Iterator[Row]:
         if names := [manifest.classes[k] for k in np.flatnonzero((counts >= low) & (counts < high))]:
             text = f"expected images of every class, found {words} of {len(names)}: {sample(names)}"
             report = fail if high == 1 and not may_be_empty else warn
-            yield report(manifest.root, text, f"{COPY_AGAIN}; or labels missing in split train")
+            yield report(manifest.root, text, f"{cause}; or labels missing in split train")
     if every := [name for name, count in zip(manifest.classes, counts, strict=True) if count == len(train) > 0]:
         text = f"expected images without each class, found {sample(every)} on every training image"
         yield warn(manifest.root, text, "a classifier cannot learn what is on every image: add images without it")

@@ -7,7 +7,7 @@ import joblib
 from pipeline.core.auto import TYPICAL, data_facts, settle, settled_keys
 from pipeline.core.errors import DataError, SettingsError
 from pipeline.core.settings import build, read_params
-from pipeline.core.tracks import TRACKS, Track
+from pipeline.core.tracks import Track
 from pipeline.extract.settings import ExtractSettings
 from pipeline.params.batches import batch_mistakes
 from pipeline.params.check import SECTIONS, load_sections
@@ -25,7 +25,7 @@ def check_params(context: Context) -> Iterator[Row]:
         lines = [str(error)]
     yield from (row_of_line("FAIL", line, "recipes/ holds complete params files to compare with") for line in lines)
     if not lines:
-        yield ok(f"{len(SECTIONS)} sections of {len(TRACKS)} tracks", context.params)
+        yield ok(f"{len(SECTIONS)} sections of {' and '.join(context.settings)}", context.params)
 
 
 def check_auto(context: Context, track: Track) -> Iterator[Row]:

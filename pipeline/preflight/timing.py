@@ -18,7 +18,7 @@ from pipeline.core.errors import SettingsError
 from pipeline.core.files import write_bytes
 from pipeline.core.images import decode_png, encode_jpeg, encode_png, read_rgb
 from pipeline.core.stopwatch import mean_seconds
-from pipeline.core.tracks import TRACKS, Track
+from pipeline.core.tracks import Track
 from pipeline.extract.network import predict
 from pipeline.extract.plan import view_shapes
 from pipeline.extract.settings import ExtractSettings
@@ -49,7 +49,7 @@ def check_trial(context: Context, track: Track) -> Iterator[Row]:
         return
     classifier, trial = build_classifier(context, track), Trial()
     train, extract = context.get(track.name, TrainSettings), context.get(track.name, ExtractSettings)
-    seconds, turns = 60 * context.minutes / len(TRACKS), _turns(context, track)
+    seconds, turns = 60 * context.minutes / len(context.settings), _turns(context, track)
     trial.header = mean_seconds(lambda: read_header(next(turns)), 0.02 * seconds)
     trial.decode = mean_seconds(lambda: read_rgb(next(turns)), 0.08 * seconds)
     _time_refine(context, track, trial, 0.2 * seconds)
@@ -72,7 +72,7 @@ def check_student_trial(context: Context, track: Track) -> Iterator[Row]:
     if not settings.enabled or track.name not in context.trials:
         return
     trial = context.trials.pop(track.name)  # an incomplete one must not pass for all it costs
-    network, seconds = build_student(context, track), 0.3 * 60 * context.minutes / len(TRACKS)
+    network, seconds = build_student(context, track), 0.3 * 60 * context.minutes / len(context.settings)
     where = context.key(track.name, "student.batch_size")
     for time_it, share in ((_time_lessons, 0.5), (_time_prediction, 0.25)):
         if failed := _unless_full(where, time_it, settings, network, trial, share * seconds):

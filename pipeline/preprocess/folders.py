@@ -6,6 +6,7 @@ only; paths are compared by name, so that `data/raw/ilsvrc` may be a link to a d
 
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -188,6 +189,35 @@ def stem(name: str) -> str:
     ('n02672831_11478', '2007_000032')
     """
     return os.path.splitext(name)[0]  # noqa: PTH122 (a Path for each of a million names takes seconds)
+
+
+def shared_ids(named: Iterable[tuple[str, str]], rule: str = "the id is the file's stem") -> list[str]:
+    """One line for every image id that more than one file has: the id names the prediction.
+
+    Ids that differ in case alone, or in the way an accent is written, are one name on the disks of other systems.
+
+    Args:
+        named: image id and file
+        rule: how ids follow from files, as messages say it
+    """
+    first: dict[str, tuple[str, str]] = {}
+    lines = []
+    for image_id, file in named:
+        key = unicodedata.normalize("NFC", image_id).lower()  # casefold makes ß and ss one
+        if key not in first:
+            first[key] = (image_id, file)
+            continue
+        other_id, other = first[key]
+        if other == file:
+            lines.append(f"{file!r}: image listed twice")
+        elif other_id == image_id:
+            lines.append(f"{file!r}: same image id as {other!r}; {rule}, rename one")
+        else:
+            lines.append(
+                f"{file!r}: expected an image id of its own, got that of {other!r} but for case or accents "
+                f"({image_id!a}, {other_id!a}); the predictions would be one file on some disks, rename one"
+            )
+    return lines
 
 
 def files_by_id(folders: Iterable[Path], suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> dict[str, Path]:

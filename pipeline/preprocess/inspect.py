@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from pipeline.core.archives import content_digest, file_size, file_version
 from pipeline.core.errors import DataError, sample
 from pipeline.core.images import has_one_color, largest_of_16_bits, loses_levels, read_mask, read_rgb
-from pipeline.core.manifest import SCHEMA, SPLITS, Box, Manifest, MaskKind, Record
+from pipeline.core.manifest import SCHEMA, SPLITS, Box, Manifest, MaskKind, Record, Split
 from pipeline.core.processes import in_processes
 from pipeline.core.reuse import digest
 from pipeline.core.scratch import Scratch
@@ -61,7 +61,9 @@ class Inspection:
     opened: bool = False  # whether the files have been opened
 
 
-def inspect(manifest: Manifest, settings: PreprocessSettings, scratch: Scratch | None = None) -> Inspection:
+def inspect(
+    manifest: Manifest, settings: PreprocessSettings, scratch: Scratch | None = None, packaged: Split = "test"
+) -> Inspection:
     """Check a manifest and, unless `check` is `list`, every file behind it.
 
     `check: list` opens no file, `header` reads sizes and masks, `decode` also every pixel of every image.
@@ -71,6 +73,7 @@ def inspect(manifest: Manifest, settings: PreprocessSettings, scratch: Scratch |
 
     Args:
         scratch: where what was found is kept, for a stage that was stopped; None: nowhere
+        packaged: the split that the submission predicts: beside train and val it has to hold images
 
     Raises:
         DataError: with all problems, of which the message shows some
@@ -78,7 +81,7 @@ def inspect(manifest: Manifest, settings: PreprocessSettings, scratch: Scratch |
     _check_ids(manifest)
     _stop_if_any(manifest, leaked_masks(manifest, compare_bytes=settings.check != "list"))
     if settings.check == "list":
-        _check_splits(manifest, settings)
+        _check_splits(manifest, settings, packaged)
         return Inspection(manifest)
     findings = _inspect_all(manifest, settings, scratch)
     kind = _find_mask_kind(manifest, findings) if settings.finds_mask_kind else manifest.mask_kind
@@ -93,7 +96,7 @@ def inspect(manifest: Manifest, settings: PreprocessSettings, scratch: Scratch |
     wanted = np.ones(len(manifest), np.bool_)
     wanted[list(bad)] = False
     kept = _with_findings(manifest, findings, kind, settings).keep(pa.array(wanted))
-    _check_splits(kept, settings)
+    _check_splits(kept, settings, packaged)
     return Inspection(kept, list(bad.values()), opened=True)
 
 
@@ -312,11 +315,14 @@ def _check_ids(manifest: Manifest) -> None:
     )
 
 
-def _check_splits(manifest: Manifest, settings: PreprocessSettings) -> None:
+def _check_splits(manifest: Manifest, settings: PreprocessSettings, packaged: Split) -> None:
     counts = {split: len(manifest.select(split)) for split in SPLITS}
-    empty = [split for split, images in counts.items() if not images]
-    if empty:
-        raise DataError(f"{manifest.root}: expected images in every split, found none in {empty}; got {counts}")
+    needed = [split for split in SPLITS if split in ("train", "val", packaged)]
+    if empty := [split for split in needed if not counts[split]]:
+        hint = "; without test images set package.split: val" if empty == ["test"] else ""
+        raise DataError(
+            f"{manifest.root}: expected images in splits {needed}, found none in {empty}; got {counts}{hint}"
+        )
     without = classes_without_image(manifest)
     if without and not settings.allows_empty_classes:
         raise DataError(

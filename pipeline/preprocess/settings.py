@@ -27,6 +27,27 @@ class FolderSource:
 
 @settings_class
 @dataclass(frozen=True, slots=True)
+class ImageFolderSource:
+    """A folder of images for each class, as torchvision's `ImageFolder` reads it; perhaps below train, val and test."""
+
+    name: Literal["image_folder"]
+    root: str
+    mask_root: str | None  # <class>/<name>.png of val images; null: no masks
+    masks: Literal["auto", "foreground", "labels"]  # auto: foreground if every mask holds 0 and 255 only
+    val_share: Annotated[float, Field(gt=0, lt=1)]  # of the images of a class, where no folder says which are val
+    test_share: Annotated[float, Field(ge=0, lt=1)]  # likewise, where neither val nor test have a folder
+    seed: Count  # of the split
+
+    def __post_init__(self) -> None:
+        if self.val_share + self.test_share >= 1:
+            raise ValueError(
+                f"val_share, test_share: expected a sum below 1, got {self.val_share} and {self.test_share}; the rest "
+                "trains"
+            )
+
+
+@settings_class
+@dataclass(frozen=True, slots=True)
 class DemoSource:
     """A synthetic demo data set, rendered locally into `root`."""
 
@@ -130,6 +151,7 @@ class CocoSource:
 
 Source = Annotated[
     FolderSource
+    | ImageFolderSource
     | DemoSource
     | IlsvrcClsSource
     | IlsvrcDetSource
@@ -141,6 +163,8 @@ Source = Annotated[
     Field(discriminator="name"),
 ]
 
+OWN = (FolderSource, ImageFolderSource)  # images of one's own: no official list says what has to be there
+
 
 @settings_class
 @dataclass(frozen=True, slots=True)
@@ -148,7 +172,7 @@ class PreprocessSettings:
     """`tracks.<track>.preprocess`."""
 
     source: Source
-    watch: str  # a file; DVC lists the images again when it has changed, or when a link on the way leads elsewhere
+    watch: str  # a file or folder; DVC lists the images again when it has changed, or a link on the way leads elsewhere
     check: Literal["list", "header", "decode"]  # read nothing, sizes, or every pixel
     on_bad_image: Literal[
         "error", "skip"
@@ -167,7 +191,7 @@ class PreprocessSettings:
     @property
     def finds_mask_kind(self) -> bool:
         """Whether the kind of the masks is to be determined from their values."""
-        return isinstance(self.source, FolderSource) and self.source.masks == "auto"
+        return isinstance(self.source, OWN) and self.source.masks == "auto"
 
     @property
     def allows_empty_classes(self) -> bool:
@@ -177,7 +201,7 @@ class PreprocessSettings:
     @property
     def cuts_boxes(self) -> bool:
         """Whether a box that passes the border is cut there (official sets) or an error (your own)."""
-        return not isinstance(self.source, FolderSource)
+        return not isinstance(self.source, OWN)
 
     @property
     def labels_val_by_masks(self) -> bool:

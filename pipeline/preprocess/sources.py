@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from pipeline.core.errors import DataError
-from pipeline.core.manifest import Manifest
+from pipeline.core.manifest import Manifest, Split
 from pipeline.core.tracks import Track
 from pipeline.preprocess import layouts
 from pipeline.preprocess.demo.source import DemoPlan, render
@@ -15,6 +15,7 @@ from pipeline.preprocess.inspect import inspect
 from pipeline.preprocess.layouts.folder import list_folder
 from pipeline.preprocess.leakage import leaked_masks
 from pipeline.preprocess.settings import (
+    OWN,
     CocoSource,
     DemoSource,
     FolderSource,
@@ -47,8 +48,12 @@ def list_images(source: Source, track: Track, jobs: int) -> Manifest:
     return layout.list_images(source, jobs)
 
 
-def try_to_list(settings: PreprocessSettings, track: Track) -> tuple[Manifest | None, list[str]]:
+def try_to_list(
+    settings: PreprocessSettings, track: Track, packaged: Split = "test"
+) -> tuple[Manifest | None, list[str]]:
     """List the images of a source, and look for what `check: list` finds; nothing is downloaded or drawn.
+
+    The split `packaged` has to hold images, beside train and val.
 
     Returns:
         what could be listed, None if nothing could; and the problems, one message each
@@ -65,8 +70,9 @@ def try_to_list(settings: PreprocessSettings, track: Track) -> tuple[Manifest | 
         return error.manifest, list(error.lines)
     except DataError as error:
         return None, [str(error)]
-    plain = replace(source, masks="labels") if isinstance(source, FolderSource) else source
-    problems.attempt(lambda: inspect(manifest, replace(settings, source=plain, check="list")))  # opens no file
+    plain = replace(source, masks="labels") if isinstance(source, OWN) else source
+    settings = replace(settings, source=plain, check="list")
+    problems.attempt(lambda: inspect(manifest, settings, packaged=packaged))  # opens no file
     return manifest, problems.lines or leaked_masks(manifest, compare_bytes=True)
 
 

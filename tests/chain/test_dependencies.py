@@ -99,8 +99,9 @@ def test_a_stage_reads_its_own_section_only() -> None:
     With exceptions: the page shows all settings; both networks together have one limit of parameters; whether there
     is a student decides whether split train gets maps, and no other key of the student is read before it, so that
     trying them makes no map again; its random walk starts from what `refine` makes of maps; `evaluate`, after it, tells
-    which pixels of its pseudo labels count."""
+    which pixels of its pseudo labels count; and the split that is packaged may not be empty."""
     others = {
+        "preprocess": ["package.split"],
         "extract": ["student.enabled"],
         "student": ["train.parameter_limit", "refine.exponent", "refine.background", "refine.background_exponent"],
         "evaluate": ["student.enabled", "student.targets"],

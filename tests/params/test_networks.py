@@ -81,4 +81,4 @@ def test_the_command_names_them(tmp_path: Path, capsys: pytest.CaptureFixture[st
     write_yaml(path, merge(recipe(), {"tracks": {"track1": {"preprocess": {"watch": "none"}}}}))
     assert main([str(path)]) == 0
     assert main(["--machine", str(path)]) == 1
-    assert "tracks.track1.preprocess.watch: expected a file, found none at none" in capsys.readouterr().err
+    assert "tracks.track1.preprocess.watch: expected a file or folder, found none at none" in capsys.readouterr().err

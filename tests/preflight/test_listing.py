@@ -10,6 +10,7 @@ import pytest
 from support.inspection import preprocess_settings
 from support.preflight import guard, make_disks, of
 
+from pipeline.package.settings import PackageSettings
 from pipeline.preflight import listing, params, run
 from pipeline.preflight.context import Context
 from pipeline.preflight.findings import Row
@@ -94,7 +95,7 @@ def rows_of_a_folder(root: Path, index: str) -> list[Row]:
     (root / "classes.txt").write_text("cat\ndog\n")
     source = {"name": "folder", "root": str(root), "masks": "labels"}
     context, track = Context(Path("params.yaml")), run.TRACKS["track3"]
-    context.settings["track3"] = {"preprocess": preprocess_settings(source)}
+    context.settings["track3"] = {"preprocess": preprocess_settings(source), "package": PackageSettings("test")}
     found = guard(listing.check_listing, context, track)
     return found + (guard(listing.check_counts, context, track) if context.listings["track3"].manifest else [])
 

@@ -109,6 +109,9 @@ def image_cases() -> Iterator[Case]:
 # --- names and folders ------------------------------------------------------------------------------------------------
 
 
+SPACED = b"cat\nbig dog\n"
+
+
 def listed(root: Path, rows: str, classes: bytes = b"cat\ndog\n") -> str:
     """List a folder whose index has these rows below the header."""
     (root / "classes.txt").write_bytes(classes)
@@ -213,7 +216,10 @@ TABLES = tuple(
             lambda root: listed(root, "a.jpg,cat,train\n", "cat\ncaf\u00e9\n".encode("cp1252")),
         ),
         ("classes.txt in UTF-16", lambda root: listed(root, "a.jpg,cat,train\n", "cat\n".encode("utf-16"))),
-        ("a class name with a space", lambda root: listed(root, "a.jpg,cat,train\n", b"cat\nbig dog\n")),
+        (
+            "a space between labels, a class name with a space",
+            lambda root: listed(root, "a.jpg,cat big dog,train\n", SPACED),
+        ),
         ("the same labels on every train image", same_labels),
     )
 )

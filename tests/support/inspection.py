@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.manifest import Manifest
+from pipeline.core.manifest import Manifest, Split
 from pipeline.core.settings import build
 from pipeline.core.tracks import get_track
 from pipeline.preprocess.inspect import Inspection, inspect
@@ -23,10 +23,10 @@ def listed(source: Mapping[str, Any], track: str = "track3") -> Manifest:
     return list_images(preprocess_settings(source, check="header").source, get_track(track), jobs=1)
 
 
-def inspected(source: Mapping[str, Any], track: str = "track3", **changes: Any) -> Inspection:
+def inspected(source: Mapping[str, Any], track: str = "track3", packaged: Split = "test", **changes: Any) -> Inspection:
     """The manifest after the inspection of the files."""
     settings = preprocess_settings(source, **changes)
-    return inspect(list_images(settings.source, get_track(track), settings.jobs), settings)
+    return inspect(list_images(settings.source, get_track(track), settings.jobs), settings, packaged=packaged)
 
 
 def ids_by_split(manifest: Manifest) -> dict[str, list[str]]:

@@ -1,16 +1,16 @@
 """The `folder` layout: `index.csv`, `classes.txt`, and images and masks wherever the index says.
 
-Columns of `index.csv`: `image`, `labels`, `split`, and `mask` and/or `boxes`. Labels are class names separated by
-spaces, empty for an image with none of them, and on test rows. Boxes are `x0 y0 x1 y1`, inclusive pixels, several
-separated by `;`. Paths are relative to the root.
+Columns of `index.csv`: `image`, `labels`, `split`, and perhaps `mask`, `boxes` and `id`. Labels are class names
+separated by spaces, or by `;` where a class name has a space; empty for an image with none of them, and on test rows.
+Boxes are `x0 y0 x1 y1`, inclusive pixels, several separated by `;`. Paths are relative to the root, or absolute. Where
+there is no id, it is the stem of the image's file.
 """
 
 import csv
 import difflib
 import io
 import re
-import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,10 @@ from typing import Any
 from pipeline.core.errors import DataError, sample
 from pipeline.core.manifest import SPLITS, Manifest, MaskKind, from_rows
 from pipeline.core.text import read_text
-from pipeline.preprocess.folders import ProblemsError, list_names, only_images
+from pipeline.preprocess.folders import ProblemsError, list_names, only_images, shared_ids
 
 REQUIRED = ("image", "labels", "split")
-OPTIONAL = ("mask", "boxes")
+OPTIONAL = ("mask", "boxes", "id")
 SPLIT_WORDS = {"valid": "val", "validation": "val", "dev": "val", "training": "train", "testing": "test"}
 
 
@@ -50,7 +50,7 @@ def list_folder(root: Path, mask_kind: MaskKind = "labels") -> Manifest:
     classes = read_classes(root / "classes.txt")
     index = _read_index(root / "index.csv")
     rows, problems = _rows(index, classes)
-    problems += _listed_twice([row.cells["image"] for row in index])
+    problems += shared_ids((_id(row.cells), row.cells["image"]) for row in index)
     if problems:
         raise ProblemsError(root / "index.csv", problems, what="mistakes")
     return from_rows(rows, classes, root, mask_kind)
@@ -64,8 +64,8 @@ def _no_index(root: Path) -> str:
     if not with_images:
         return expected
     return (
-        f"{expected}, but folders of images, {sample(with_images)}; likely a folder for each class: write a row for "
-        f"each image, such as `{with_images[0]}/<name>.jpg,{with_images[0]},train`"
+        f"{expected}, but folders of images, {sample(with_images)}; likely a folder for each class: `lid init {root}` "
+        "writes a params file for them"
     )
 
 
@@ -73,17 +73,30 @@ def read_classes(path: Path) -> tuple[str, ...]:
     """Read one class name a line; the order gives the class ids, 1..K.
 
     Raises:
-        DataError: if the file is missing or empty, or holds a name twice or one with a space
+        DataError: if the file is missing or empty, or holds a name twice, or names with a space and one with `;`
     """
     if not path.is_file():
         raise DataError(f"{path}: expected one class name a line, found no file")
     names = [line.strip() for line in read_text(path).splitlines() if line.strip()]
-    bad = [name for name in names if " " in name] or [name for name in set(names) if names.count(name) > 1]
-    if not names or bad:
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise DataError(f"{path}: expected different class names, got {sample(twice)} more than once")
+    if (sign := separator(names)) and (bad := [name for name in names if sign in name]):
         raise DataError(
-            f"{path}: expected different class names without spaces, got {sample(bad) if bad else 'an empty file'}"
+            f"{path}: expected class names without {sign!r}, which separates labels where a name has a space, got "
+            f"{sample(bad)}"
         )
+    if not names:
+        raise DataError(f"{path}: expected class names, got an empty file")
     return tuple(names)
+
+
+def separator(classes: Iterable[str]) -> str | None:
+    """What separates the labels of an image: `;` where a class name has a space, else None, any spaces.
+
+    >>> separator(["cat", "prairie dog"]), separator(["cat", "dog"])
+    (';', None)
+    """
+    return ";" if any(" " in name for name in classes) else None
 
 
 def _read_index(path: Path) -> list[Row]:
@@ -144,7 +157,7 @@ def _rows(index: Sequence[Row], classes: Sequence[str]) -> tuple[list[dict[str, 
     rows, mistakes = [], dict[str, list[str]]()
     for row in index:
         try:
-            rows.append(_row(row.cells, position))
+            rows.append(_row(row.cells, position, separator(classes)))
         except ValueError as error:
             mistakes.setdefault(str(error), []).append(f"line {row.line}, {row.cells['image']!r}")
     return rows, list(_grouped(mistakes))
@@ -157,17 +170,21 @@ def _grouped(mistakes: Mapping[str, Sequence[str]]) -> Iterator[str]:
         yield f"{rows[0]}{more}: {message}"
 
 
-def _row(row: Mapping[str, str], position: Mapping[str, int]) -> dict[str, Any]:
+def _id(row: Mapping[str, str]) -> str:
+    return row.get("id") or Path(row["image"]).stem
+
+
+def _row(row: Mapping[str, str], position: Mapping[str, int], sign: str | None) -> dict[str, Any]:
     if not row["image"]:
         raise ValueError("expected the path of an image, got nothing")
     if row["split"] not in SPLITS:
         raise ValueError(f"split: expected one of {SPLITS}, got {row['split']!r}{_split_hint(row['split'])}")
     return {
-        "id": Path(row["image"]).stem,
+        "id": _id(row),
         "file": row["image"],
         "width": 0,
         "height": 0,
-        "labels": sorted({_class_index(name, position) for name in row["labels"].split()}),
+        "labels": sorted({_class_index(name.strip(), position) for name in row["labels"].split(sign) if name.strip()}),
         "split": row["split"],
         "mask": row.get("mask") or None,
         "boxes": parse_boxes(row["boxes"]) if row.get("boxes") else None,
@@ -213,28 +230,3 @@ def parse_boxes(text: str) -> list[int]:
             )
         flat += [x0, y0, x1, y1]
     return flat
-
-
-def _listed_twice(files: Sequence[str]) -> list[str]:
-    """One line for every image id that more than one row has: the id is the file's stem and names the prediction.
-
-    Ids that differ in case alone, or in the way an accent is written, are one name on the disks of other systems.
-    """
-    first: dict[str, str] = {}
-    lines = []
-    for file in files:
-        image_id = Path(file).stem
-        key = unicodedata.normalize("NFC", image_id).lower()  # casefold makes ß and ss one
-        if (other := first.get(key)) is None:
-            first[key] = file
-        elif other == file:
-            lines.append(f"{file!r}: image listed twice")
-        elif Path(other).stem == image_id:
-            lines.append(f"{file!r}: same image id as {other!r}; the id is the file's stem, rename one")
-        else:
-            lines.append(
-                f"{file!r}: expected an image id of its own, got that of {other!r} but for case or accents "
-                f"({image_id!a}, {Path(other).stem!a}); the predictions would be one file on some disks, "
-                "rename one"
-            )
-    return lines

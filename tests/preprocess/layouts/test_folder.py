@@ -202,17 +202,21 @@ def test_class_folders_without_an_index_are_told_what_to_write(folder):
     (root / "cat").mkdir()
     (root / "cat/1.jpg").write_bytes(b"")
     assert message_of(root).endswith(
-        "found no file, but folders of images, ['cat']; likely a folder for each class: write a row for each image, "
-        "such as `cat/<name>.jpg,cat,train`"
+        f"found no file, but folders of images, ['cat']; likely a folder for each class: `lid init {root}` writes a "
+        "params file for them"
     )
 
 
 @pytest.mark.parametrize(
     ("classes", "message"),
-    [("", "got an empty file"), ("cat\ndog\ncat\n", r"got \['cat'\]"), ("cat\nbig dog\n", r"got \['big dog'\]")],
+    [
+        ("", "expected class names, got an empty file"),
+        ("cat\ndog\ncat\n", r"expected different class names, got \['cat'\] more than once"),
+        ("cat;dog\nbig dog\n", r"expected class names without ';', .* got \['cat;dog'\]"),
+    ],
 )
 def test_bad_class_lists_are_refused(folder, classes, message):
-    with pytest.raises(DataError, match=rf"classes.txt: expected different class names without spaces, {message}"):
+    with pytest.raises(DataError, match=rf"classes.txt: {message}"):
         list_folder(folder(classes=classes))
 
 
@@ -245,3 +249,16 @@ def test_any_index_is_read_whole_or_refused(tmp_path_factory, lines, headed, tai
         assert str(error).startswith(f"{root}/index.csv: ")  # noqa: PT017
     else:
         assert len(manifest) > 0
+
+
+def test_class_names_with_spaces_are_separated_by_semicolons(folder):
+    rows = "image,labels,split\na.jpg,big dog; cat,train\nb.jpg,big dog,train\n"
+    assert [record.labels for record in list_folder(folder(rows, "cat\nbig dog\n"))] == [(0, 1), (1,)]
+    assert message_of(folder("image,labels,split\na.jpg,cat big dog,train\n", "cat\nbig dog\n")).endswith(
+        "label: expected a name of classes.txt, got 'cat big dog'; did you mean 'big dog'?"
+    )
+
+
+def test_an_id_of_its_own_tells_equal_names_apart(folder):
+    rows = "id,image,labels,split\ncat__1,cat/1.jpg,cat,train\ndog__1,dog/1.jpg,dog,train\n,x/2.jpg,cat,val\n"
+    assert list_folder(folder(rows)).ids() == ["cat__1", "dog__1", "2"]
