@@ -58,18 +58,36 @@ def changed(values: Mapping[str, Any], track: str, changes: Mapping[str, Any], p
     return new
 
 
+def with_sections(text: str, tracks: Iterable[str], changes: Mapping[str, Any]) -> str:
+    """The text of a params file with these tracks alone, and keys below each of them changed; their comments stay."""
+    yaml = _yaml()
+    values, stream = yaml.load(text), io.StringIO()
+    for name in [name for name in values["tracks"] if name not in tracks]:
+        del values["tracks"][name]
+    for name in values["tracks"]:
+        for key, value in changes.items():
+            assign(values, f"tracks.{name}.{key}", deepcopy(value), Path())
+    yaml.dump(values, stream)
+    return stream.getvalue()
+
+
+def _yaml() -> YAML:
+    yaml = YAML()
+    yaml.width = 10**6
+    yaml.preserve_quotes = True
+    yaml.representer.add_representer(
+        type(None), lambda here, _: here.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
+    return yaml
+
+
 def write_changed(base: Path, track: str, changes: Mapping[str, Any], out: Path, note: str) -> None:
     """A complete params file: the file `base`, comments and all, with keys below the track changed, below a comment.
 
     Raises:
         SettingsError: as `changed`, or if the result is no valid params file
     """
-    yaml, stream = YAML(), io.StringIO()
-    yaml.width = 10**6
-    yaml.preserve_quotes = True
-    yaml.representer.add_representer(
-        type(None), lambda here, _: here.represent_scalar("tag:yaml.org,2002:null", "null")
-    )
+    yaml, stream = _yaml(), io.StringIO()
     values = yaml.load(base.read_text(encoding="utf-8"))
     check_values(changed(read_params(base), track, changes, base), out)
     for key, value in changes.items():

@@ -61,16 +61,16 @@ def list_images(source: CocoSource, jobs: int = 1) -> Manifest:
         problems,
         labels=train.labels(train.position) | val.labels(train.position),
         masks=_draw_all(source, val, train.position) if source.truth == "masks" else None,
-        boxes=val.boxes(_box) if source.truth == "boxes" else None,
+        boxes=val.boxes(box_of) if source.truth == "boxes" else None,
     )
     problems.stop_if_any()
     return Manifest(table, train.classes, root, "labels" if source.truth == "masks" else "foreground")
 
 
-def _box(corner_and_size: Sequence[float], width: int, height: int) -> list[int]:
+def box_of(corner_and_size: Sequence[float], width: int, height: int) -> list[int]:
     """x0 y0 x1 y1, inclusive, of x y width height with decimals: all pixels that it touches, at least one.
 
-    >>> _box([1.5, 2.0, 3.0, 0.0], 10, 10)
+    >>> box_of([1.5, 2.0, 3.0, 0.0], 10, 10)
     [1, 2, 4, 2]
     """
     x, y, w, h = corner_and_size
