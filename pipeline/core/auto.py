@@ -22,6 +22,7 @@ Count = Callable[["DataFacts"], int]
 ENLARGEMENT = 2  # images are enlarged this many times at most, if that makes them no smaller than
 SMALLEST = 256  # pixels: backbones have learned from images of about this size, and find little in smaller ones
 MOST_TAUGHT = 4000  # train images that teach the student: maps of more would cost hours
+FEWEST_TAUGHT = 100  # train images that teach a student: 30 were 28 steps, after which it was far worse than the maps
 SAMPLED = 1000  # images whose size is looked at
 BLOCK = 32  # pixels; sides are whole multiples
 
@@ -100,6 +101,12 @@ def _student_epochs(size: Count, reference: int, budget: int, high: int) -> Rule
     return epochs
 
 
+def _is_taught(facts: DataFacts, segmentation: bool) -> bool:
+    """Whether a student learns: from enough images, and in Track 3 not where the truth is boxes, which have no
+    outline."""
+    return facts.images >= FEWEST_TAUGHT and (segmentation or not facts.boxes_only)
+
+
 def _by_truth(boxes: object, masks: object) -> Rule:
     """One value where the truth is boxes, another where it is masks."""
     return lambda facts: boxes if facts.boxes_only else masks
@@ -123,6 +130,7 @@ def _rules(segmentation: bool) -> dict[str, Rule]:
         "extract.sizes": _at_most(384, 512, 640) if segmentation else _at_most(320, 448),
         "student.views.size": view,
         "student.views.count": lambda facts: max(1, min(3, 2_000 // facts.taught)),
+        "student.enabled": lambda facts: _is_taught(facts, segmentation),
         "student.epochs": _student_epochs(view, 384 if segmentation else 256, budget, 15),
         "student.sizes": _at_most(512, 640) if segmentation else _at_most(448, 512, 640),
     }
@@ -142,7 +150,6 @@ def _score_map_rules() -> dict[str, Rule]:
     return {
         **{f"{stage}.{key}": rule for stage in ("refine", "student") for key, rule in both.items()},
         "refine.affinity.iterations": _by_truth(10, 0),
-        "student.enabled": _by_truth(False, True),  # it learns the outline of objects, which boxes do not have
         "refine.crf.bilateral.compat": _by_truth(1.0, 6.0),
         "student.crf.bilateral.compat": _by_truth(1.0, 3.0),
     }

@@ -193,9 +193,7 @@ def report(found: Initialized, out: Path) -> list[str]:
     for name in found.choice.tracks:
         lines.append(f"{get_track(name).title}; {found.choice.why}")
         lines += [f"  {name}.{key}: {shown(value)}; {WHY[key]}" for key, value in found.changes.items()]
-        lines += [
-            f"  {name}.{key}: auto, for these images {shown(value)}" for key, value in found.settled[name].items()
-        ]
+        lines += _by_stage(found.settled[name])
     if not _has_truth(manifest):
         lines.append(
             "no val image has a mask or boxes: maps, predictions, zip and report are made, but no score of them"
@@ -210,6 +208,15 @@ def report(found: Initialized, out: Path) -> list[str]:
             f"then: reports/{name}/index.html; `lid predict data/{name} PHOTOS --out predicted` for other images"
         )
     return lines
+
+
+def _by_stage(settled: Mapping[str, Any]) -> list[str]:
+    """Values of the keys that are `auto`, a line for each stage."""
+    stages: dict[str, list[str]] = {}
+    for key, value in settled.items():
+        stage, _, name = key.partition(".")
+        stages.setdefault(stage, []).append(f"{name} {shown(value)}")
+    return [f"  auto, by the images: {stage}: {', '.join(words)}" for stage, words in stages.items()]
 
 
 WHY = {

@@ -70,6 +70,8 @@ def test_without_train_images_the_sizes_are_those_of_all() -> None:
         (SMALL, {"extract.train_images": 4000, "student.views.count": 1, "student.epochs": 3}),
         (TYPICAL, {"student.enabled": True}),
         (SMALL, {"student.enabled": False}),
+        (DataFacts(99, 500, False), {"student.enabled": False}),
+        (DataFacts(100, 500, False), {"student.enabled": True}),
         (SMALL, {"refine.shape": "box", "student.shape": "box", "refine.affinity.iterations": 10}),
         (SMALL, {"refine.crf.bilateral.spatial_std": 19.2, "refine.crf.bilateral.compat": 1.0}),
     ],
@@ -114,12 +116,12 @@ def test_only_the_track_of_the_data_is_settled() -> None:
 
 
 def test_one_key_is_read_without_its_section() -> None:
-    rows = [row("a", "train", (64, 64)), row("b", "val", (64, 64), boxes=[0, 0, 9, 9])]
-    boxes = from_rows(rows, ["x"], Path(), "labels")
-    masks = from_rows([rows[0], row("b", "val", (64, 64), mask="b.png")], ["x"], Path(), "labels")
+    rows = [row(str(n), "train", (64, 64)) for n in range(100)]
+    boxes = from_rows([*rows, row("b", "val", (64, 64), boxes=[0, 0, 9, 9])], ["x"], Path(), "labels")
+    masks = from_rows([*rows, row("b", "val", (64, 64), mask="b.png")], ["x"], Path(), "labels")
     assert settled_value("track3", "student.enabled", FOLDER, boxes) is False
     assert settled_value("track3", "student.enabled", FOLDER, masks) is True
-    assert settled_value("track1", "student.enabled", FOLDER, boxes) is True  # true in the file, no rule
+    assert settled_value("track1", "student.enabled", FOLDER, boxes) is True  # whatever the truth is
     assert settled_value("track3", "student.enabled", ROOT / "recipes" / "butterflies.yaml", boxes) is False
 
 
