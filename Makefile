@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: help repro preflight test test-all coverage bench ablation search diagnostics numbers lint clean environment
+.PHONY: help repro preflight test test-all coverage bench ablation search diagnostics numbers docs lint clean environment
 
 # everything from nothing to both submissions
 repro: environment
@@ -68,6 +68,10 @@ diagnostics: environment
 numbers: environment
 	$(BIN)/python -m pipeline.experiments.numbers $(if $(RUN),ablation $(RUN) $(if $(NAME),--name "$(NAME)"),render)
 
+# the documentation as a site that needs no network: site/index.html
+docs: environment
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 # style, format and types
 lint: environment
 	$(BIN)/ruff check .
@@ -113,4 +117,4 @@ $(VENV)/.bench: $(VENV)/.installed
 
 # what the chain made; the cache of DVC keeps its copies until `rm -r .dvc/cache`
 clean:
-	rm -rf data/track1 data/track3 data/raw/demo submissions reports .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf data/track1 data/track3 data/raw/demo submissions reports site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -160,7 +160,7 @@ none has a default. Written by `python docs/make_parameters.py` from the setting
 *Published*: what the authors of the method published for their own runs; "not stated" where every run needs a value and
 none was found published, "ADL" being the most similar published model (Choe and Shim, CVPR 2019); empty where the
 published method has no such part. Sources: [lid2020.md](lid2020.md#published-settings-and-our-choices). Peak IoU,
-GT-known Loc and MaxBoxAccV2 are defined in the [README](../README.md#how-to-read-the-numbers).
+GT-known Loc and MaxBoxAccV2 are defined in the [metrics](how/metrics.md).
 """
 
 Row = tuple[str, str, str, str, str]  # key, values, meaning, demo, published

@@ -1,11 +1,14 @@
-"""README and docs say what is true: paths, make targets, keys, recipes, links, the drawing of the chain, messages."""
+"""README and docs say what is true: paths, commands, keys, recipes, links, navigation, the stages, messages."""
 
+import argparse
 import ast
 import doctest
 import importlib.util
 import json
+import os
 import re
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,17 +18,21 @@ from typing import Any
 import pytest
 import torch
 from ruamel.yaml import YAML
-from support.import_graph import ORDER, ROOT, imported_files
+from support.import_graph import ORDER, ROOT
 
 from benchmarks.page import PAGE as PERFORMANCE
 from benchmarks.page import rewrite
 from benchmarks.records import read_records
+from pipeline.cli import _parser
 from pipeline.core.manifest import SPLITS, from_rows
 from pipeline.models import pooling
 from pipeline.preprocess.layouts.folder import list_folder
 
 README = ROOT / "README.md"
-DOCS = sorted((ROOT / "docs").glob("*.md"))
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
+FOLDER, RUNS, ARCHITECTURE, INSTALLATION = (
+    ROOT / "docs" / f"{name}.md" for name in ("folder", "runs", "architecture", "installation")
+)
 PAGES = [README, *(ROOT / f"{name}.md" for name in ("CONTRIBUTING", "CHANGELOG", "SECURITY")), *DOCS]
 STAGES = ("preprocess", "train", "extract", "refine", "student", "evaluate", "package", "report")
 TRACKS = ("track1", "track3")
@@ -137,7 +144,13 @@ def known_keys() -> set[str]:
     return {key for file in files for track in read_yaml(file)["tracks"].values() for key in keys(track)}
 
 
-@pytest.mark.parametrize("page", [README, ROOT / "docs/architecture.md", ROOT / "docs/troubleshooting.md"], ids=name_of)
+WITH_KEYS = [
+    *(RUNS, FOLDER, ARCHITECTURE, ROOT / "docs/troubleshooting.md", ROOT / "docs/faq.md"),
+    *sorted((ROOT / "docs/how").glob("*.md")),
+]
+
+
+@pytest.mark.parametrize("page", WITH_KEYS, ids=name_of)
 def test_keys_exist(page: Path) -> None:
     pattern = re.compile(rf"((?:{'|'.join(STAGES)})\.[a-z_.]+)(: \S+)?")
     matches = [
@@ -150,11 +163,33 @@ def test_keys_exist(page: Path) -> None:
 
 
 def test_every_recipe_is_mentioned() -> None:
-    text = README.read_text(encoding="utf-8")
+    text = RUNS.read_text(encoding="utf-8")
     missing = [
         name_of(recipe) for recipe in sorted((ROOT / "recipes").glob("*.yaml")) if f"`{name_of(recipe)}`" not in text
     ]
-    assert not missing, f"the README's table of recipes lacks {missing}"
+    assert not missing, f"the table of recipes lacks {missing}"
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 200
+
+
+def sub_commands() -> set[str]:
+    """Of `lid`."""
+    (actions,) = [action for action in _parser()._actions if isinstance(action, argparse._SubParsersAction)]
+    return set(actions.choices)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_sub_commands_exist(page: Path) -> None:
+    words = code_words(page) | {part for block in fenced(page, "sh") for part in re.split(r"\n|&& ", block)}
+    named = {found[1] for word in words if (found := re.match(r"lid ([a-z]\w*)", word.strip()))}
+    assert named <= sub_commands(), f"{name_of(page)} names {sorted(named - sub_commands())}, which lid has not"
+
+
+def test_the_readme_names_the_commands_of_a_first_run() -> None:
+    shown = "".join(fenced(README, "sh"))
+    assert all(f"lid {name} " in shown for name in ("init", "predict"))
 
 
 # --- links ------------------------------------------------------------------------------------------------------------
@@ -178,46 +213,40 @@ def test_links_resolve(page: Path) -> None:
             assert anchor in anchors(there), f"{name_of(page)} links to {target}: no such heading"
 
 
-def test_the_image_is_shown_and_small() -> None:
-    assert "](docs/images/chain.png)" in README.read_text(encoding="utf-8")
-    assert (ROOT / "docs/images/chain.png").stat().st_size <= 400 * 1024
+def is_shown(picture: Path) -> bool:
+    return any(f"images/{picture.name})" in page.read_text(encoding="utf-8") for page in (README, *DOCS))
+
+
+def test_every_picture_is_shown_and_small() -> None:
+    pictures = sorted((ROOT / "docs/images").glob("*.png"))
+    assert [picture.name for picture in pictures if not is_shown(picture)] == []
+    assert max(picture.stat().st_size for picture in pictures) <= 400 * 1024
+    assert sum(picture.stat().st_size for picture in pictures) <= 2 * 1024 * 1024
 
 
 # --- the chain and the tree -------------------------------------------------------------------------------------------
 
 
-def test_the_drawn_chain_is_that_of_dvc_yaml() -> None:
+def test_the_table_of_stages_is_that_of_dvc_yaml() -> None:
     stages = chain()
     makers = {out: stage for stage, entry in stages.items() for out in entry["outs"]}
     edges = {(makers[dep], stage) for stage, entry in stages.items() for dep in entry["deps"] if dep in makers}
-    (drawing,) = fenced(README, "mermaid")
-    drawn = set(re.findall(r"(\w+)-->(\w+)", drawing))
-    assert drawn == edges, "redraw it: dvc dag --mermaid --collapse-foreach-matrix"
+    page = ARCHITECTURE.read_text(encoding="utf-8").partition("| stage | reads outputs of |")[2].partition("\n\n")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([\w, –]+) \|", page, flags=re.MULTILINE))
+    assert set(rows) == set(stages)
+    listed = {(maker, stage) for stage, makers_of in rows.items() for maker in makers_of.split(", ") if maker != "–"}
+    assert listed == edges
 
 
-def tree() -> dict[str, int]:
-    """The paths of the README's file tree, with the number of times that each stands there."""
-    (block,) = [block for block in fenced(README, "text") if "dvc.yaml " in block]
-    paths: dict[str, int] = {}
-    above = ""
-    for line in block.splitlines():
-        names, inside = re.split(r"\s{2,}", line.strip())[0], line.startswith(" ")
-        for name in names.split(", "):
-            paths[above + name if inside else name] = paths.get(name, 0) + 1
-        above = above if inside else names
-    return paths
-
-
-def test_the_file_tree_is_that_of_the_repository() -> None:
-    listed = tree()
+def test_the_listed_folders_are_those_of_the_repository() -> None:
+    (block,) = [block for block in fenced(ARCHITECTURE, "text") if "dvc.yaml " in block]
+    listed = {name for line in block.splitlines() for name in re.split(r"\s{2,}", line)[0].split(", ")}
     lost = sorted(
-        path for path in listed if not (ROOT / path).exists() and not f"{path}x".startswith(("data/", *YOURS))
+        name for name in listed if not (ROOT / name).exists() and not f"{name}x".startswith(("data/", *YOURS))
     )
-    assert not lost, f"the README's file tree names {lost}, which do not exist"
-    code = {dep for stage in STAGES for dep in imported_files(ROOT / "stages" / f"{stage}.py")}
-    rooms = {f"pipeline/{path.parts[1]}{'/' if len(path.parts) > 2 else ''}" for path in code}
-    missing = sorted(rooms - listed.keys())
-    assert not missing, f"the README's file tree lacks {missing}, which stages import"
+    assert not lost, f"the architecture names {lost}, which do not exist"
+    folders = {f"{path.parent.name}/" for path in ROOT.glob("*/*.py")} | {"pipeline/", "stages/"}
+    assert folders <= listed
 
 
 def test_every_package_and_module_stands_in_the_architecture() -> None:
@@ -249,6 +278,76 @@ def test_the_architecture_names_the_packages_in_the_order_of_imports() -> None:
     (outside,) = re.findall(r"^outside the chain: (.+) \(", page, flags=re.MULTILINE)
     assert (*inside.split(" ◄ "), *outside.split(", ")) == load("make_modules").ORDER
     assert tuple(inside.split(" ◄ ")) == ORDER
+
+
+# --- the site ---------------------------------------------------------------------------------------------------------
+
+
+def navigation(entry: Any) -> Iterator[str]:
+    """All pages of an entry of the navigation, in order."""
+    if isinstance(entry, str):
+        yield entry
+    else:
+        for below in entry.values() if isinstance(entry, dict) else entry:
+            yield from navigation(below)
+
+
+def site_settings() -> Any:
+    """mkdocs.yml without the names of Python objects in it."""
+    text = re.sub(r"!!python/name:\S+", "null", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    return YAML(typ="safe", pure=True).load(text)
+
+
+def test_every_page_is_in_the_navigation_once() -> None:
+    pages = sorted(page.relative_to(ROOT / "docs").as_posix() for page in DOCS)
+    of_the_root = load("site_hooks").OF_THE_ROOT
+    assert sorted(navigation(site_settings()["nav"])) == sorted([*pages, *of_the_root.values()])
+    assert all((ROOT / source).is_file() for source in of_the_root)
+
+
+def test_the_site_is_built_without_a_warning_and_loads_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for page in (tmp_path / "site").rglob("*.html"):
+        loaded = re.findall(r"<(?:script|link|img|iframe)[^>]*?(?:src|href)=\"?(https?:[^\" >]+)", page.read_text())
+        assert not loaded, f"{page.name} loads {loaded}"
+    assert "thresholded_average_pool" in (tmp_path / "site/api.html").read_text()
+
+
+# --- the notebook -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_and_each_step_helps() -> None:
+    module = load("run_notebook")
+    notebook = module.run(module.NOTEBOOK)
+    text = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
+    scores = dict(re.findall(r"^(CAM|NWC.*?) +peak IoU (\d\.\d+)", text, flags=re.MULTILINE))
+    plain, *_, refined = (float(score) for score in scores.values())
+    assert len(scores) == 4
+    assert refined > plain + 0.1
+    kept = json.loads(module.NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    assert [cell["source"] for cell in kept if cell["cell_type"] == "code" and not cell["outputs"]] == []
+
+
+# --- installation -----------------------------------------------------------------------------------------------------
+
+
+def test_the_commands_of_the_dockerfile_are_those_of_the_page() -> None:
+    commands = re.findall(r"^RUN (.+)$", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
+    assert "\n".join([*commands, ""]) in fenced(INSTALLATION, "text")
+
+
+def test_another_python_is_refused_before_packages_are_installed() -> None:
+    (without_make,) = [block for block in fenced(INSTALLATION, "sh") if "lid run" in block and "pip" in block]
+    first, second = re.findall(r"pip install (.+)", without_make)
+    assert first == "--no-deps --editable ."
+    assert second == "--constraint constraints.txt --editable ."
+    message = "error: expected Python 3.11 or 3.12, got 3.13; the packages are not tested with others"
+    assert any(message in block for block in fenced(INSTALLATION, "text"))
+    assert message.replace("3.13", "{found}") in (ROOT / "Makefile").read_text()
 
 
 # --- written pages ----------------------------------------------------------------------------------------------------
@@ -291,7 +390,16 @@ def test_the_table_of_parameters_is_about_keys_that_exist() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["make_parameters", "make_image", "make_results", "make_modules", "make_validator", "measure_spread"]
+    "name",
+    [
+        "make_parameters",
+        "make_image",
+        "make_results",
+        "make_modules",
+        "make_validator",
+        "measure_spread",
+        "make_figures",
+    ],
 )
 def test_examples_in_the_writing_commands_run(name: str) -> None:
     assert doctest.testmod(load(name)).failed == 0
@@ -326,7 +434,7 @@ def test_the_table_of_results_is_rewritten_in_place(tmp_path: Path) -> None:
 
 
 def test_the_example_of_a_folder_is_a_folder(tmp_path: Path) -> None:
-    (index,) = fenced(README, "csv")
+    (index,) = fenced(FOLDER, "csv")
     (tmp_path / "index.csv").write_text(index)
     (tmp_path / "classes.txt").write_text("monarch\nzebra\n")
     manifest = list_folder(tmp_path)

@@ -39,7 +39,7 @@ ABOUT = (
     "between seeds, brackets are 95 % intervals over images. A row that is chosen on one half of the images and scored "
     "on the other has a score without the bias of that choice. The column `published` is the paper's ablation on the "
     "images of LID 2020: compare the gain of each part, not the absolute scores (different data). A cell is a position "
-    "of the feature map. The scores are defined in the [README](../README.md#how-to-read-the-numbers)."
+    "of the feature map. The scores are defined in the [metrics](how/metrics.md)."
 )
 
 

@@ -159,10 +159,12 @@ def test_paths_that_lead_to_no_image_are_refused_and_single_ones_are_listed(
     assert (summary.images, summary.skipped) == (1, {"nothing.jpg": "expected an image, found no file"})
 
 
-def test_the_example_of_the_readme_runs(
+def test_the_example_of_the_page_runs(
     runs: Runs, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    examples = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), flags=re.DOTALL | re.MULTILINE)
+    examples = re.findall(
+        r"^```python\n(.*?)^```$", (ROOT / "docs/predict.md").read_text(), flags=re.DOTALL | re.MULTILINE
+    )
     (example,) = [text for text in examples if "predict_files(" in text]
     runs["track3"].copied(tmp_path / "data" / "track3")
     shutil.copytree(photos, tmp_path / "photos")
@@ -170,7 +172,7 @@ def test_the_example_of_the_readme_runs(
     for copy in ("photo.jpg", "more/photo.jpg"):
         shutil.copy(photos / "turned.jpg", tmp_path / copy)
     monkeypatch.chdir(tmp_path)
-    exec(compile(example, "README.md", "exec"), {})
+    exec(compile(example, "predict.md", "exec"), {})
     first, second = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"(ant|bee|cow) \(48, 64\) \[(\(\d+, \d+, \d+, \d+\)(, )?)*\]", first)
     assert second.startswith("13 {'photos/broken.jpg': ")
