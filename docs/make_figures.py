@@ -1,9 +1,10 @@
-"""Draw the pictures of docs/how/ from a finished run of the demo, all of the same image of Track 3.
+"""Draw the pictures of docs/how/ from a finished run of the demo, of one image of Track 3.
 
     python docs/make_figures.py [--root .] [--student ROOT] [--out docs/images]
 
 The image is not chosen by hand: the landscape image of split val whose IoU is the median. `--student` is another
-run of the demo, with `tracks.track3.student.enabled: true`: it adds the picture of the student.
+run of the demo, with `tracks.track3.student.enabled: true`: it adds the picture of the student, of the median image of
+that run.
 """
 
 import argparse
@@ -299,7 +300,7 @@ PICTURES: dict[str, Callable[[Example], Figure]] = {
 
 def new_row(panels: int) -> tuple[Figure, list[Axes]]:
     """An empty figure of 1,000 pixels with panels side by side."""
-    figure = Figure(figsize=(10, 7 / panels + 0.5), layout="constrained")
+    figure = Figure(figsize=(10, 8 / panels + 0.7), layout="constrained")
     return figure, list(figure.subplots(1, panels, squeeze=False)[0])
 
 
@@ -322,7 +323,7 @@ def outline(place: Axes, truth: NDArray[np.bool_]) -> None:
 def to_png(figure: Figure) -> bytes:
     """The figure with few colors: equal numbers give equal bytes."""
     drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=100, metadata={"Software": None})
+    figure.savefig(drawn, format="png", dpi=100, bbox_inches="tight", pad_inches=0.05, metadata={"Software": None})
     stream = io.BytesIO()
     Image.open(drawn).convert("RGB").quantize(COLORS, dither=Image.Dither.NONE).save(stream, "PNG", optimize=True)
     return stream.getvalue()
