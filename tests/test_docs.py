@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from ruamel.yaml import YAML
 from support.import_graph import ORDER, ROOT
 
@@ -316,6 +317,22 @@ def test_the_site_is_built_without_a_warning_and_loads_nothing(tmp_path: Path) -
     assert "thresholded_average_pool" in (tmp_path / "site/api.html").read_text()
 
 
+# --- the tutorial -----------------------------------------------------------------------------------------------------
+
+
+def test_the_photographs_of_the_tutorial_are_in_class_folders(tmp_path: Path) -> None:
+    module = load("tutorial_images")
+    photos, new, sheet = tmp_path / "my photos", tmp_path / "new", tmp_path / "sheet.png"
+    module.main(["photos", str(photos), "--new", str(new), "--classes", "2", "--each", "2", "--unseen", "1"])
+    found = sorted(file.relative_to(photos).as_posix() for file in photos.rglob("*.jpg"))
+    assert found == ["beetle/1.jpg", "beetle/2.jpg", "fish/1.jpg", "fish/2.jpg"]
+    assert [file.name for file in new.iterdir()] == ["new_1.jpg"]
+    module.main(["sheet", str(sheet), *map(str, sorted(photos.rglob("*.jpg"))), "--columns", "3"])
+    (width, height), gap = Image.open(sheet).size, module.GAP
+    assert width == 3 * (module.CELL[0] + gap) - gap
+    assert height == 2 * (module.CELL[1] + module.WORDS + gap) - gap
+
+
 # --- the notebook -----------------------------------------------------------------------------------------------------
 
 
@@ -399,6 +416,7 @@ def test_the_table_of_parameters_is_about_keys_that_exist() -> None:
         "make_validator",
         "measure_spread",
         "make_figures",
+        "site_hooks",
     ],
 )
 def test_examples_in_the_writing_commands_run(name: str) -> None:
