@@ -53,7 +53,7 @@ def test_type_checkers_see_the_same_names() -> None:
     assert "py.typed" in project["tool"]["setuptools"]["package-data"]["pipeline"]
 
 
-# an example of `Predictor` needs a run: it stands in docs/predict.md, and a test runs it
+# an example of `Predictor` needs a run: it stands in docs/predictor.md, and a test runs it
 @pytest.mark.parametrize("name", sorted(set(pipeline._MODULES) - {"PipelineError", "Predictor"}))
 def test_every_function_is_the_one_of_its_module_with_an_example(name: str) -> None:
     found = getattr(pipeline, name)

@@ -163,7 +163,7 @@ def test_the_example_of_the_page_runs(
     runs: Runs, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     examples = re.findall(
-        r"^```python\n(.*?)^```$", (ROOT / "docs/predict.md").read_text(), flags=re.DOTALL | re.MULTILINE
+        r"^```python\n(.*?)^```$", (ROOT / "docs/predictor.md").read_text(), flags=re.DOTALL | re.MULTILINE
     )
     (example,) = [text for text in examples if "predict_files(" in text]
     runs["track3"].copied(tmp_path / "data" / "track3")
@@ -172,7 +172,7 @@ def test_the_example_of_the_page_runs(
     for copy in ("photo.jpg", "more/photo.jpg"):
         shutil.copy(photos / "turned.jpg", tmp_path / copy)
     monkeypatch.chdir(tmp_path)
-    exec(compile(example, "predict.md", "exec"), {})
+    exec(compile(example, "predictor.md", "exec"), {})
     first, second = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"(ant|bee|cow) \(48, 64\) \[(\(\d+, \d+, \d+, \d+\)(, )?)*\]", first)
     assert second.startswith("13 {'photos/broken.jpg': ")
