@@ -65,6 +65,8 @@ def test_tables(compared: tuple[Comparison, list[Entrant]]) -> None:
     rows = number_table(comparison).rows
     assert [row[0].text for row in rows] == ["plain", "CRF"]
     assert [row[3].text for row in rows] == ["", f"{comparison.entrants[1].difference:+.4f}"]
+    names = [column.name for column in number_table(comparison).columns]
+    assert len(names) == len(set(names)) + 1, "two intervals; the score that ranks stands there once"
     if comparison.task == "segmentation":
         table = class_table(comparison, entrants[0].class_names)
         changes = [row[-1].sort for row in table.rows if row[-1].sort != ""]
