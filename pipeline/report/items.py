@@ -20,7 +20,7 @@ from pipeline.evaluate.mean_iou import confusion_matrix
 from pipeline.evaluate.segmentation import classes_in
 from pipeline.report.choice import chosen_records
 from pipeline.report.formatting import Row, column_points, number
-from pipeline.report.gallery import Gallery, Item, Kind, Layer, Sort, layer_uri, photo_uri, shown_size
+from pipeline.report.gallery import Gallery, Item, Kind, Layer, Sort, layer_uri, photo_uri, png_uri, shown_size
 from pipeline.report.overlays import Pixels
 from pipeline.report.predictions import peak_threshold
 from pipeline.report.results import Results
@@ -81,7 +81,7 @@ def gallery_of(results: Results, settings: ReportSettings) -> Gallery:
     plan = _plan(results, settings)
     rows = {row["id"]: row for row in results.per_image}
     tasks = [Task(record, rows.get(record.id)) for record in chosen_records(results, settings.images)]
-    items = sorted(_make_all(plan, tasks), key=_worst_first)
+    items = sorted(_make_all(plan, tasks), key=_first_order)
     scored = any(item.numbers["iou"] is not None for item in items)
     return Gallery(
         layers=_layers(results),
@@ -144,9 +144,10 @@ def _sorts(items: Sequence[Item]) -> list[Sort]:
     return [*(sort for sort in offered if sort.key in known), Sort("id", "id")]
 
 
-def _worst_first(item: Item) -> tuple[bool, float, str]:
+def _first_order(item: Item) -> tuple[bool, float, float, str]:
+    """As the page orders them at first: the worst first, then those without a score, the least certain first."""
     iou = item.numbers["iou"]
-    return iou is None, iou or 0.0, item.id if iou is not None else ""
+    return iou is None, iou or 0.0, item.numbers["chance"] or 0.0 if iou is None else 0.0, item.id
 
 
 # --- in other processes -----------------------------------------------------------------------------------------------
@@ -171,40 +172,45 @@ def make_items(plan: Plan, tasks: Iterable[Task]) -> list[Item]:
 
 def _make_item(plan: Plan, task: Task) -> Item:
     record = task.record
-    stored = open_store(plan.maps).read(record.id)
-    image, prediction = read_rgb(record.file), _decode(plan.predictions, record.id)
-    truth = _read_truth(plan, record)
-    layers = {
-        "map": score_to_uint8(np.clip(stored["maps"][0].astype(np.float32), 0.0, 1.0)),
-        "prediction": prediction,
-        **({} if plan.first is None else {"first": _decode(plan.first, record.id)}),
-        **({} if truth is None else {"truth": truth}),
-    }
-    found = _compare(plan, record, _top(stored), prediction, truth)
+    stored, png = open_store(plan.maps).read(record.id), _read_png(plan.predictions, record.id)
+    image, truth = read_rgb(record.file), _read_truth(plan, record)
     height, width = image.shape[:2]
-    size = shown_size(width, height, plan.width)
-    chances = stored["probabilities"].astype(float)
+    size, top, chances = shown_size(width, height, plan.width), _top(stored), stored["probabilities"].astype(float)
+    found = _compare(plan, record, top, decode_png(png, f"{plan.predictions}: {record.id}/after"), truth)
+    predictions = (
+        {"prediction": png} if plan.first is None else {"prediction": png, "first": _read_png(plan.first, record.id)}
+    )
+    map_ = score_to_uint8(np.clip(stored["maps"][0].astype(np.float32), 0.0, 1.0))
+    layers = {"map": map_} if truth is None else {"map": map_, "truth": truth}
     return Item(
         id=record.id,
         size=size,
         images={
             "image": photo_uri(image, plan.width),
             **{name: layer_uri(values, plan.width) for name, values in layers.items()},
+            **{name: _stored_uri(data, size == (width, height), plan.width) for name, data in predictions.items()},
         },
         full=size == (width, height),
         split=record.split,
         labels=found.labels,
         predicted=found.predicted,
         chances=[float(chances[index]) for index in found.predicted],
-        numbers={**_scores(task.row), "chance": float(chances[_top(stored)])},
+        numbers={**_scores(task.row), "chance": float(chances[top])},
         kinds=found.kinds,
         pairs=found.pairs,
         caption=_caption(task.row),
     )
 
 
-def _decode(folder: Path, image_id: str) -> Pixels:
-    return decode_png(open_store(folder).read(image_id)["after"], f"{folder}: {image_id}/after")
+def _read_png(folder: Path, image_id: str) -> NDArray[np.uint8]:
+    """The bytes of a prediction."""
+    data: NDArray[np.uint8] = open_store(folder).read(image_id)["after"]
+    return data
+
+
+def _stored_uri(png: NDArray[np.uint8], full: bool, most: int) -> str:
+    """As it is stored, where nothing is made smaller: to compress it again takes longer than all else."""
+    return png_uri(png.tobytes()) if full else layer_uri(decode_png(png, "a stored prediction"), most)
 
 
 def _top(stored: Mapping[str, NDArray[Any]]) -> int:

@@ -21,7 +21,7 @@ _PSEUDO_LABELS = {  # the numbers of `metrics.json`, `pseudo_labels`, by key
 _TARGETS = {"before": "without CRF", "after": "with CRF", "walked": "random walk, with CRF"}
 LOSSES = {  # of `metrics.json`, `iou_lost`: title and what it is
     "missed": ("missed", "the truth has an object, the prediction background"),
-    "surplus": ("surplus", "false: the prediction has an object, the truth background"),
+    "surplus": ("surplus", "the prediction has an object, the truth background; false in the overlap"),
     "false": ("false", "the prediction has a class, the truth background"),
     "confused": ("confused", "both have a class, not the same"),
     "border": ("at borders", "any error within 1 % of the image's diagonal of a border of the truth"),

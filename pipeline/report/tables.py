@@ -97,7 +97,8 @@ def _localized_classes(results: Results) -> Table:
         Column("class", "text"), Column("IoU", "meter"),
         Column("IoU", title="pooled over the pixels of the images of the class, at the best threshold of all images"),
         Column("without CRF", title="the same, at the best threshold without the CRF", hide="hide-narrow"),
-        Column("images"), Column("lowest", title="IoU of the worst image", hide="hide-narrow"),
+        Column("images", hide="hide-narrow"),
+        Column("lowest", title="IoU of the worst image", hide="hide-narrow"),
         Column("class right", title="images whose most probable class is among the labels"),
     ]  # fmt: skip
     if results.image_counts is None or not results.table:

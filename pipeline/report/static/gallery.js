@@ -481,7 +481,8 @@ here, so that a threshold can be moved. */
       oninput: () => moveThreshold(Number(range.value)) });
     const text = element("span");
     const pooled = element("span", { className: "pooled" });
-    const reset = element("button", { type: "button", textContent: "best", title: "back to the best threshold",
+    const [name, title] = index.iou ? ["best", "back to the best threshold"] : ["back", "back to the first threshold"];
+    const reset = element("button", { type: "button", textContent: name, title,
       onclick: () => moveThreshold(index.threshold) });
     sliders.push({ range, text, pooled });
     tellThreshold();
@@ -491,7 +492,8 @@ here, so that a threshold can be moved. */
   const tellThreshold = () => {
     for (const { range, text, pooled } of sliders) {
       range.value = state.threshold;
-      text.textContent = `threshold t = ${state.threshold}${state.threshold === index.threshold ? ", the best one" : ""}`;
+      const known = index.iou && state.threshold === index.threshold ? ", the best one" : "";
+      text.textContent = `threshold t = ${state.threshold}${known}`;
       pooled.textContent = index.pooled ? `IoU of all val images, pooled: ${score(index.pooled[state.threshold])}` : "";
     }
   };
