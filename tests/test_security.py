@@ -114,7 +114,7 @@ def test_the_search_finds_what_it_is_for(code: str, found: list[str]) -> None:
 
 
 def test_templates_switch_no_escaping_off() -> None:
-    templates = sorted((ROOT / "pipeline").rglob("*.html"))
+    templates = sorted((ROOT / "pipeline").rglob("*.j2"))
     assert templates
     for path in templates:
         text = path.read_text(encoding="utf-8")

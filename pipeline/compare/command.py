@@ -26,8 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     entrants = open_entrants(args.entrants, choices)
     comparison = compare(entrants)
     class_names = entrants[0].class_names
-    write_files(args.out, comparison, class_names)
     page = write_page(args.out, comparison, entrants, args.most)
+    write_files(args.out, comparison, class_names)
     if args.json:
         print(json.dumps(as_json(comparison, class_names), indent=2, sort_keys=True, ensure_ascii=False))
     else:

@@ -30,7 +30,7 @@ def as_json(comparison: Comparison, class_names: Sequence[str]) -> dict[str, Any
         "settings": dict(comparison.settings),
         "images": len(comparison.ids),
         "left_out": dict(comparison.left_out),
-        "notes": list(comparison.notes),
+        "notes": [*comparison.notes, *comparison.choosing],
         "verdicts": [verdict(comparison, place) for place in range(1, len(comparison.entrants))],
         "runs": [_run(one, names if comparison.task == "segmentation" else ()) for one in comparison.entrants],
     }
@@ -88,7 +88,7 @@ def as_text(comparison: Comparison) -> list[str]:
         ends = f" [{one.interval[0]:.4f}, {one.interval[1]:.4f}]" if one.interval else ""
         lines.append(f"  {one.name:<{width}}  {one.score:.4f}{ends}{_against(one)}")
     verdicts = [verdict(comparison, place) for place in range(1, len(comparison.entrants))]
-    return [*lines, *verdicts, *comparison.notes]
+    return [*lines, *verdicts, *comparison.choosing, *comparison.notes]
 
 
 def _against(one: Compared) -> str:

@@ -1,7 +1,7 @@
 """The same images of several entrants: scores, intervals, and differences on the same resamples."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -72,6 +72,7 @@ class Comparison:
         entrants: in the order given
         left_out: how many images of each are not common, by name
         notes: what a reader has to know
+        choosing: of three and more: what choosing the best one is worth
     """
 
     track: str
@@ -81,7 +82,8 @@ class Comparison:
     ids: tuple[str, ...]
     entrants: tuple[Compared, ...]
     left_out: Mapping[str, int]
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    choosing: tuple[str, ...] = ()
 
     @property
     def changes(self) -> NDArray[np.float64]:
@@ -132,7 +134,8 @@ def compare(entrants: Sequence[Entrant]) -> Comparison:
         ids=ids,
         entrants=tuple(found),
         left_out=left_out,
-        notes=(*notes, *_other_readings(entrants), *_of_choosing(entrants, scores, len(ids))),
+        notes=(*notes, *_other_readings(entrants)),
+        choosing=tuple(_of_choosing(entrants, scores, len(ids))),
     )
 
 

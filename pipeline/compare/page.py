@@ -67,7 +67,7 @@ def page_values(comparison: Comparison, class_names: Sequence[str], gallery: Gal
                   ("score", find(comparison.metric).label), *comparison.settings.items()],
         "notes": comparison.notes,
         "bars": [Bar(one.name, one.score, one.interval, color_of(place)) for place, one in enumerate(runs)],
-        "verdicts": [verdict(comparison, place) for place in range(1, len(runs))],
+        "verdicts": [*(verdict(comparison, place) for place in range(1, len(runs))), *comparison.choosing],
         "images": len(comparison.ids),
         "numbers": number_table(comparison),
         "charts": charts(comparison),
@@ -95,7 +95,8 @@ def color_of(place: int) -> str:
 
 def number_table(comparison: Comparison) -> Table:
     """A row for each entrant."""
-    keys = list(comparison.entrants[0].scores)
+    readings = comparison.settings.values()  # the score that ranks stands there already
+    keys = [key for key in comparison.entrants[0].scores if find(key).setting not in readings]
     columns = [
         Column("", "text"), Column(find(comparison.metric).label), Column("95 % interval", "text", hide="hide-narrow"),
         Column("difference"), Column("95 % interval", "text"), Column("images better"), Column("images worse"),

@@ -90,7 +90,7 @@ def export(source: Source, formats: Sequence[str], out: Path, copy_images: bool 
         writers = {name: FORMATS[name](place, source.class_names) for name, place in places.items()}
         for writer in writers.values():
             stack.callback(writer.close)
-        for image in tqdm(source.images, total=source.count, desc="export", unit="image"):
+        for image in tqdm(source.images, total=source.count, desc="export", unit="image", disable=None):
             kept = _copied(image, list(places.values())) if copy_images else image
             for name, writer in writers.items():
                 with explained(folders[name]):

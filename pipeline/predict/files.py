@@ -29,6 +29,7 @@ from pipeline.predict.page import write_page
 from pipeline.predict.paths import find_images, output_names, printable
 from pipeline.predict.predictor import ImagePrediction, Predictor, image_name
 from pipeline.predict.run_folder import Made
+from pipeline.report.gallery import FOLDER, check_gallery_place
 from pipeline.report.overlays import class_colors, paint, paint_heat
 
 MASKS, SCORES, OVERLAYS, REPORT = "masks", "scores", "overlays", "predictions.json"
@@ -85,11 +86,14 @@ def predict_files(
 
     Raises:
         DataError: if the paths lead to no image at all
+        StoreError: if what the page needs would replace a folder of others
     """
     given, out = [paths] if isinstance(paths, (str, Path)) else list(paths), Path(out)
     files, skipped = find_images(given, [out / name for name in (MASKS, SCORES, OVERLAYS, SCRATCH, *FORMAT_NAMES)])
     if not files:
         raise DataError(f"expected images to predict, found none in {[str(path) for path in given]}")
+    if shown:
+        check_gallery_place(out / FOLDER)
     names = dict(zip(map(str, files), output_names(files), strict=True))
     jobs = _plan(predictor, files, skipped)
     scratch = _open_scratch(predictor, jobs, names, out)

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core.errors import StoreError, sample
 from pipeline.core.files import write_text
 from pipeline.core.images import encode_jpeg, encode_png
 from pipeline.report.overlays import HEAT, JPEG_QUALITY, OVERLAP_COLORS, Pixels, class_colors, css_color, shrink
@@ -164,11 +165,27 @@ class Gallery:
         }
 
 
+def check_gallery_place(folder: Path) -> None:
+    """Refuse a folder that holds anything but the parts of a gallery: it would be replaced.
+
+    Raises:
+        StoreError: naming what is there
+    """
+    others = [path.name for path in folder.iterdir() if not path.match("part-*.js")] if folder.is_dir() else []
+    if others or folder.is_file():
+        found = sample(sorted(others)) if others else "a file"
+        raise StoreError(
+            f"{folder}: expected no such folder, or the gallery of an earlier page, found {found}; choose another "
+            "folder for the results, or move it away"
+        )
+
+
 def write_gallery(folder: Path, items: Sequence[Item]) -> None:
     """Write the images of all items to `part-*.js`; the folder appears when it is complete, in the place of an old one.
 
     The same items give the same files. Without items the folder is empty.
     """
+    check_gallery_place(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
         made = Path(temporary) / "made"

@@ -161,7 +161,7 @@ def test_the_first_one_decides_how_a_score_is_read() -> None:
 
 def test_the_best_of_three_is_scored_where_it_was_not_chosen() -> None:
     found = compare([entrant(name, scored(noise)[1], "track3") for name, noise in (("a", 0.6), ("b", 0.5), ("c", 0.3))])
-    (note,) = found.notes
+    (note,) = found.choosing
     assert note.startswith("The best of 3 on the images that choose it looks better than it is. Peak IoU 0.")
     assert "over a; 100 % of the halves choose the same." in note
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.browser import opened
 
 from pipeline.compare.entrants import Choices, Entrant, open_entrants
 from pipeline.compare.numbers import Comparison, compare
@@ -64,6 +65,8 @@ def test_tables(compared: tuple[Comparison, list[Entrant]]) -> None:
     rows = number_table(comparison).rows
     assert [row[0].text for row in rows] == ["plain", "CRF"]
     assert [row[3].text for row in rows] == ["", f"{comparison.entrants[1].difference:+.4f}"]
+    names = [column.name for column in number_table(comparison).columns]
+    assert len(names) == len(set(names)) + 1, "two intervals; the score that ranks stands there once"
     if comparison.task == "segmentation":
         table = class_table(comparison, entrants[0].class_names)
         changes = [row[-1].sort for row in table.rows if row[-1].sort != ""]
@@ -89,3 +92,20 @@ def test_without_pictures_there_are_numbers(compared: tuple[Comparison, list[Ent
     one_seen = make_gallery(comparison, [blind[0], entrants[1]], 5)
     assert [layer.name for layer in one_seen.layers] == ["image", "truth", "p1", "o1"]
     assert len(one_seen.items) == 5
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_in_a_browser(compared: tuple[Comparison, list[Entrant]], tmp_path: Path, width: int, scheme: str) -> None:
+    comparison, entrants = compared
+    write_page(tmp_path, comparison, entrants, 8)
+    with opened(tmp_path / "index.html", width, scheme) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") == width, "nothing runs out of the page"
+        page.locator(".drawing svg").first.wait_for()
+        items = page.locator("#items .item")
+        assert items.count() == 8
+        page.evaluate("document.querySelector('#items').scrollIntoView()")
+        page.locator("#items .item canvas[data-drawn]").first.wait_for()
+        first = items.first.locator("code").inner_text()
+        assert first == comparison.ids[int(np.abs(comparison.changes).argmax())]
+        page.locator("#items .tile button").first.click()
+        page.locator("dialog canvas[data-drawn]").first.wait_for()

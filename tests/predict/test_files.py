@@ -15,7 +15,7 @@ from support.broken_images import BROKEN, FORMATS, UNUSUAL
 from support.helpers import ROOT
 from support.prediction import Finished, write_photos
 
-from pipeline.core.errors import DataError, MapError
+from pipeline.core.errors import DataError, MapError, StoreError
 from pipeline.core.files import read_json
 from pipeline.core.images import decode_png, read_rgb
 from pipeline.extract.plan import Job
@@ -148,6 +148,16 @@ def test_a_prediction_that_fails_is_skipped_and_the_others_of_its_batch_are_not(
     summary = predict_files(predictor, [photos / "PLAIN.JPEG", photos / "web.webp", photos / "palette.png"], tmp_path)
     assert summary.images == 2
     assert summary.skipped == {str(photos / "web.webp"): "expected finite values"}
+
+
+def test_a_folder_of_others_is_not_replaced_by_the_page(predictor: Predictor, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "gallery").mkdir()
+    (tmp_path / "gallery" / "mine.jpg").write_bytes(b"mine")
+    with pytest.raises(StoreError, match=r"gallery: expected no such folder, .* found \['mine\.jpg'\]; choose another"):
+        predict_files(predictor, photos / "scan.tif", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["gallery"]
+    summary = predict_files(predictor, photos / "scan.tif", tmp_path, shown=0)
+    assert (summary.page, (tmp_path / "gallery" / "mine.jpg").read_bytes()) == (None, b"mine")
 
 
 def test_paths_that_lead_to_no_image_are_refused_and_single_ones_are_listed(

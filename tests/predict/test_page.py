@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.browser import opened
 from support.helpers import write_png
 
 from pipeline.core.tracks import TRACKS
@@ -120,3 +121,18 @@ def test_track1_has_colors_and_no_threshold() -> None:
     assert not any(
         name == "threshold" for name, _ in page_values(report("track1", threshold=None), [], gallery)["about"]
     )
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "dark"), (390, "light")])
+def test_in_a_browser(scores: Path, tmp_path: Path, width: int, scheme: str) -> None:
+    made = report(
+        "track3",
+        entry("a", {3: 0.75}, [(3, 2)], str(tmp_path / "photos" / "a.png")),
+        entry("b", {2: 0.5, 1: 0.25}, [], str(tmp_path / "photos" / "b.png")),
+    )
+    with opened(write_page(tmp_path / "out", made, scores, 10), width, scheme) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") == width, "nothing runs out of the page"
+        page.locator("#items .item canvas[data-drawn]").first.wait_for()
+        assert page.locator("#items .item").count() == 2
+        page.locator("#tools select").filter(has_text="nothing found").select_option(index=1)
+        assert page.locator("#items .item code").all_inner_texts() == ["b"]

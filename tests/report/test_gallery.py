@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.core.errors import StoreError
 from pipeline.core.images import decode_png
 from pipeline.report.gallery import (
     FOLDER,
@@ -18,6 +19,7 @@ from pipeline.report.gallery import (
     Item,
     Layer,
     Sort,
+    check_gallery_place,
     layer_uri,
     photo_uri,
     sample_pixels,
@@ -98,3 +100,15 @@ def test_a_sample_keeps_the_sides_of_an_image() -> None:
 def test_a_photograph_is_made_smaller() -> None:
     assert photo_uri(np.zeros((60, 80, 3), np.uint8), 40).startswith("data:image/jpeg;base64,")
     assert len(photo_uri(np.zeros((60, 80, 3), np.uint8), 8)) < len(photo_uri(np.zeros((60, 80, 3), np.uint8), 80))
+
+
+def test_a_folder_of_others_is_never_replaced(tmp_path: Path) -> None:
+    write_gallery(tmp_path / FOLDER, _items(2))
+    write_gallery(tmp_path / FOLDER, _items(1))  # of an earlier page: replaced
+    (tmp_path / FOLDER / "mine.jpg").write_bytes(b"mine")
+    with pytest.raises(StoreError, match=r"gallery: expected no such folder, .*, found \['mine\.jpg'\]"):
+        write_gallery(tmp_path / FOLDER, _items(1))
+    assert (tmp_path / FOLDER / "mine.jpg").read_bytes() == b"mine"
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="found a file"):
+        check_gallery_place(tmp_path / "file")
