@@ -63,7 +63,8 @@ def folder(track3: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("page3")
     classes = (EVIL, *track3.manifest.classes[1:])
     manifest = dataclasses.replace(track3.manifest, classes=classes)
-    write_report(dataclasses.replace(track3, manifest=manifest), ALL, out / "index.html")
+    counts = {**track3.counts, "package": {"sha256": 64 * "0"}}  # a long word
+    write_report(dataclasses.replace(track3, manifest=manifest, counts=counts), ALL, out / "index.html")
     return out
 
 
