@@ -22,7 +22,7 @@ Count = Callable[["DataFacts"], int]
 ENLARGEMENT = 2  # images are enlarged this many times at most, if that makes them no smaller than
 SMALLEST = 256  # pixels: backbones have learned from images of about this size, and find little in smaller ones
 MOST_TAUGHT = 4000  # train images that teach the student: maps of more would cost hours
-FEWEST_TAUGHT = 100  # train images that teach a student: 30 were 28 steps, after which it was far worse than the maps
+FEWEST_TAUGHT = 90  # train images that teach a student: 99 raised the peak IoU from 0.88 to 0.94, 30 ruined the maps
 SAMPLED = 1000  # images whose size is looked at
 BLOCK = 32  # pixels; sides are whole multiples
 

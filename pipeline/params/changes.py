@@ -75,9 +75,6 @@ def _yaml() -> YAML:
     yaml = YAML()
     yaml.width = 10**6
     yaml.preserve_quotes = True
-    yaml.representer.add_representer(
-        type(None), lambda here, _: here.represent_scalar("tag:yaml.org,2002:null", "null")
-    )
     return yaml
 
 
