@@ -44,8 +44,8 @@ class Classifier(nn.Module):
     """Images to class logits by way of a feature map that is never negative.
 
     The classifier weights of the paper are `head.weight`, (K, C); its feature map is what `features` returns. What
-    depends on the training method (loss, logits, maps, extra layers) is asked of it. The output stride of `design`
-    becomes that of the backbone, where it cannot have the one asked for.
+    depends on the training method (features, loss, logits, maps, extra layers) is asked of it. The output stride of
+    `design` becomes that of the backbone, where it cannot have the one asked for.
     """
 
     mean: Tensor
@@ -62,27 +62,43 @@ class Classifier(nn.Module):
         # zeros: the first logits are equal for all classes, whatever the number of channels
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
-        self.extra = nn.ModuleDict(dict(self.method.extra_layers(channels, design.classes)))
+        self.extra = nn.ModuleDict(dict(self.method.extra_layers(self)))
         self.register_buffer("mean", torch.tensor(design.normalization.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(design.normalization.std).view(1, 3, 1, 1), persistent=False)
 
     def features(self, images: Tensor) -> Tensor:
-        """Images (N, 3, H, W), uint8 RGB, to features (N, C, h, w), not negative.
+        """Images (N, 3, H, W), uint8 RGB, to features (N, C or more, h, w), not negative, as the method has them.
+
+        The first C channels are those of the head.
+        """
+        return self.method.features(self, images)
+
+    def backbone_features(self, images: Tensor) -> Tensor:
+        """Images (N, 3, H, W), uint8 RGB, to the features of the backbone (N, C, h, w), not negative."""
+        return self.run_backbone(self.backbone, images)
+
+    def run_backbone(self, backbone: nn.Module, images: Tensor) -> Tensor:
+        """As `backbone_features`, with any backbone that wants the same normalization.
 
         The ReLU changes nothing where the network ends in one; elsewhere, as in transformers, it gives the F >= 0 that
         the formulas want.
         """
-        return self._features(images) if self.training else in_parts(self._features, images)
 
-    def _features(self, images: Tensor) -> Tensor:
-        return functional.relu(self.backbone(normalize(images, self.mean, self.std)))
+        def run(part: Tensor) -> Tensor:
+            return functional.relu(backbone(normalize(part, self.mean, self.std)))
+
+        return run(images) if self.training else in_parts(run, images)
+
+    def of_head(self, features: Tensor) -> Tensor:
+        """The channels of the head. Shape: (N, C or more, h, w) to (N, C, h, w)"""
+        return features[:, : self.head.in_features]
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, 3, H, W), uint8 RGB, to logits (N, K), float32."""
         return self.logits(self.features(images))
 
     def logits(self, features: Tensor) -> Tensor:
-        """Features (N, C, h, w) to logits (N, K), in float32 whatever the precision of the backbone."""
+        """Features (N, C or more, h, w) to logits (N, K), in float32 whatever the precision of the backbone."""
         return self.method.logits(self, features)
 
     def loss(self, images: Tensor, targets: Tensor, criterion: Criterion) -> Tensor:

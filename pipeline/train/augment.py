@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.images import resize_image
+from pipeline.models.backbones import Normalization, normalization_of
 from pipeline.models.methods.base import TrainingMethod
 from pipeline.train.settings import TrainSettings
 
@@ -22,7 +23,13 @@ View = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
 
 def training_view(settings: TrainSettings, method: TrainingMethod) -> View:
     """A random view as the settings say, changed as the method does it."""
-    return partial(_changed, random_view(settings.resize, settings.crop, settings.flip), method)
+    color = mean_color(normalization_of(settings.backbone))
+    return partial(_changed, random_view(settings.resize, settings.crop, settings.flip), method, color)
+
+
+def mean_color(normalization: Normalization) -> NDArray[np.uint8]:
+    """The color that normalization brings to 0, up to rounding. Shape: (3,), uint8"""
+    return np.round(255 * np.array(normalization.mean)).astype(np.uint8)
 
 
 def random_view(resize: int, crop: int, flip: bool) -> View:
@@ -53,8 +60,11 @@ def jitter_color(image: NDArray[np.uint8], most: float, seed: int) -> NDArray[np
 # bound by `partial`, not by closures: reading processes that are spawned (macOS) get a copy
 
 
-def _changed(view: View, method: TrainingMethod, image: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
-    return method.change_image(view(image, seed), np.random.default_rng((seed, 1)))  # not the numbers of crop and flip
+def _changed(
+    view: View, method: TrainingMethod, color: NDArray[np.uint8], image: NDArray[np.uint8], seed: int
+) -> NDArray[np.uint8]:
+    random = np.random.default_rng((seed, 1))  # not the numbers of crop and flip
+    return method.change_image(view(image, seed), random, color)
 
 
 def _whole(side: int, image: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:

@@ -18,13 +18,19 @@ def new_classifier(settings: TrainSettings, targets: Targets, classes: int, devi
     Raises:
         TrainError: if weights cannot be loaded, or it is too large
     """
+    classifier = untold_classifier(settings, targets, classes, device)
+    check_size(classifier, settings.parameter_limit)
+    tell_stride(classifier, settings.backbone.output_stride)
+    return classifier
+
+
+def untold_classifier(settings: TrainSettings, targets: Targets, classes: int, device: torch.device) -> Classifier:
+    """As `new_classifier`, without any message."""
     torch.manual_seed(settings.seed)
     classifier = make_classifier(settings, classes)
     if settings.loss == "multi_label":
         with torch.no_grad():
             classifier.head.bias.copy_(log_odds(targets.values))
-    check_size(classifier, settings.parameter_limit)
-    tell_stride(classifier, settings.backbone.output_stride)
     return classifier.to(device)
 
 

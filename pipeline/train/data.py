@@ -1,7 +1,7 @@
 """Images for training: decoded, augmented, in batches; one set of processes reads those of a whole run."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,29 @@ from torch.utils.data import Dataset
 from pipeline.core.device import Hardware
 from pipeline.core.images import read_rgb
 from pipeline.core.loader import BatchLoader
+from pipeline.models.regions import erase_cells
 from pipeline.train.augment import View
 from pipeline.train.settings import TrainSettings
 
 Item = tuple[NDArray[np.uint8], int]
 Draw = tuple[int, int, int]  # epoch, position of the image, how often the epoch has drawn it before
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Erased:
+    """Regions of images that training does not see.
+
+    Attributes:
+        cells: which cells of an even grid over each image are erased. Shape: (N, h, w), bool
+        color: what they are filled with. Shape: (3,), uint8
+    """
+
+    cells: NDArray[np.bool_]
+    color: NDArray[np.uint8]
+
+    def take(self, positions: NDArray[np.int64]) -> "Erased":
+        """The regions of images at some positions, in their order."""
+        return replace(self, cells=self.cells[positions])
 
 
 class ViewDataset(Dataset[Item]):
@@ -27,8 +45,8 @@ class ViewDataset(Dataset[Item]):
     The view of an image depends on the seed and these three numbers, not on the process that reads it.
     """
 
-    def __init__(self, files: Sequence[Path], view: View, seed: int) -> None:
-        self.files, self.view, self.seed = files, view, seed
+    def __init__(self, files: Sequence[Path], view: View, seed: int, erased: Erased | None = None) -> None:
+        self.files, self.view, self.seed, self.erased = files, view, seed, erased
 
     def __len__(self) -> int:
         return len(self.files)
@@ -36,7 +54,10 @@ class ViewDataset(Dataset[Item]):
     def __getitem__(self, drawn: Draw) -> Item:
         epoch, position, draw = drawn
         chance = int(np.random.SeedSequence((self.seed, epoch, position, draw)).generate_state(1)[0])
-        return self.view(read_rgb(self.files[position]), chance), position
+        image = read_rgb(self.files[position])
+        if self.erased is not None:
+            image = erase_cells(image, self.erased.cells[position], self.erased.color)
+        return self.view(image, chance), position
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,8 @@ def pool_views(
 ) -> list[PooledFeatures]:
     """Run the backbone once over all views; pool its features with each of `pools`."""
     files, val_files = data.train_files.take(data.train.kept), data.val_files.take(data.val.kept)
-    train = ViewDataset(files, training_view(settings, classifier.method), settings.seed)
+    erased = data.erased.take(data.train.kept) if data.erased is not None else None
+    train = ViewDataset(files, training_view(settings, classifier.method), settings.seed, erased)
     val = ViewDataset(val_files, plain_view(settings.resize), settings.seed)
     passes = [Pass(0, view, len(train), partial(np.arange, len(train))) for view in range(settings.views)]
     passes.append(Pass(1, 0, len(val), partial(np.arange, len(val))))
@@ -91,7 +92,7 @@ def _pool_all(
     with tqdm(total=pooled.total, initial=pooled.filled, desc=f"features, {title}", unit="image") as bar:
         for images, _ in batches:
             with hardware.autocast():
-                features = classifier.features(images.to(hardware.device, non_blocking=True))
+                features = classifier.backbone_features(images.to(hardware.device, non_blocking=True))
             pooled.add([pool(features).to("cpu", torch.float16) for pool in pools])
             bar.update(len(images))
 

@@ -3,20 +3,20 @@
 The head can be trained first (`head_epochs`): the first gradients of a head of zeros contain only the mean image
 of each class, and the features lose the object within the first epoch. Source: Kumar et al., "Fine-Tuning can Distort
 Pretrained Features and Underperform Out-of-Distribution", ICLR 2022, section 3. The head is trained with batch norms as
-loaded; with `batch_norm: trained` they change afterwards, and part of the effect is lost.
+loaded; with `batch_norm: trained` they change afterwards, and part of the effect is lost. It is trained by the loss of
+the baseline, whatever the method.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import count
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pipeline.core.device import Hardware
-from pipeline.core.errors import TrainError
 from pipeline.core.scratch import Scratch
 from pipeline.models.classifier import Classifier
 from pipeline.train.augment import plain_view, training_view
@@ -28,7 +28,7 @@ from pipeline.train.observers import Observer, ProgressBar
 from pipeline.train.settings import TrainSettings
 from pipeline.train.split import Order, TrainingData, make_order
 from pipeline.train.step import Batch, compile_loss, compiles, set_mode
-from pipeline.train.targets import Targets
+from pipeline.train.targets import Targets, rows_of
 from pipeline.train.trainer import Task, Trainer, Training, make_criterion, validate
 
 
@@ -43,31 +43,29 @@ def fit_network(
     """Train everything that is not frozen; return the history, and that of the head alone where it was trained first.
 
     Raises:
-        TrainError: if the head cannot be trained first, or the loss is no longer a finite number
+        TrainError: if the loss is no longer a finite number
     """
-    if settings.head_epochs and not classifier.method.uses_pooled_features:
-        raise TrainError(
-            f"train.head_epochs: expected 0 with train.method {settings.method!r}, got {settings.head_epochs}; "
-            "its loss needs more than pooled features"
-        )
     start = _fit_head_first(classifier, data, settings, hardware, scratch) if settings.head_epochs else None
     images, reader = len(data.train.kept), _make_reader(classifier, data, settings, hardware)
 
     def train_batches(epoch: int, start: int) -> Iterator[Batch]:
-        for inputs, drawn in reader.read(_number(epoch), start):
-            yield inputs, _rows(data.train, drawn)
+        places = count(start, settings.batch_size)
+        for place, (inputs, drawn) in zip(places, reader.read(_number(epoch), start), strict=False):
+            random = np.random.default_rng((settings.seed, epoch, place, 2))  # not the numbers of views and order
+            yield classifier.method.change_batch(inputs, rows_of(data.train, drawn), data.classes, random)
 
     def val_batches(epoch: int) -> Iterator[Batch]:
         for inputs, drawn in reader.read(_number(epoch) + 1):
-            yield inputs, _rows(data.val, drawn)
+            yield inputs, rows_of(data.val, drawn)
 
     classifier.backbone.requires_grad_(settings.backbone.trained)
     set_mode(classifier, settings)
     check_last_batch(classifier, classifier, images, settings.batch_size, settings.crop, "train")
     loss = partial(classifier.loss, criterion=make_criterion(settings))
+    is_compiled = compiles(settings, hardware, images) and classifier.method.compiles
     task = Task(
         module=classifier,
-        loss=compile_loss(loss, settings.batch_size) if compiles(settings, hardware, images) else loss,
+        loss=compile_loss(loss, settings.batch_size) if is_compiled else loss,
         train_batches=train_batches,
         images=images,
         set_mode=lambda: set_mode(classifier, settings),
@@ -81,7 +79,7 @@ def fit_network(
 def _make_reader(classifier: Classifier, data: TrainingData, settings: TrainSettings, hardware: Hardware) -> ViewReader:
     """Reads the epochs, and after each the validation images: two passes an epoch."""
     order = make_order(data.train.values, settings)
-    train = ViewDataset(data.train_files, training_view(settings, classifier.method), settings.seed)
+    train = ViewDataset(data.train_files, training_view(settings, classifier.method), settings.seed, data.erased)
     val = ViewDataset(data.val_files, plain_view(settings.resize), settings.seed)
     validation = Pass(1, 0, len(data.val.kept), lambda: data.val.kept)
     passes = [
@@ -107,9 +105,6 @@ def _fit_head_first(
 ) -> Training:
     (features,) = pool_views(classifier, [classifier.pool], data, settings, hardware, scratch)
     brief, checkpoints = replace(settings, epochs=settings.head_epochs), checkpoints_of(scratch, "head")
-    return fit_head(classifier.head, features, data, brief, hardware, checkpoints=checkpoints)
-
-
-def _rows(targets: Targets, positions: Tensor) -> Tensor:
-    """Targets of images by their position in the manifest; `kept` is sorted."""
-    return targets.values[np.searchsorted(targets.kept, positions.numpy())]
+    training = fit_head(classifier.head, features, data, brief, hardware, checkpoints=checkpoints)
+    classifier.method.head_trained(classifier)
+    return training

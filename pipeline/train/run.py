@@ -20,8 +20,8 @@ from pipeline.models.classifier import Classifier, save_classifier
 from pipeline.train.build import new_classifier
 from pipeline.train.checkpoints import checkpoints_of
 from pipeline.train.head import fit_head, pool_views
-from pipeline.train.network import fit_network
 from pipeline.train.observers import make_loggers
+from pipeline.train.rounds import fit_rounds
 from pipeline.train.settings import TrainSettings
 from pipeline.train.split import TrainingData, split_data
 from pipeline.train.trainer import Training
@@ -87,11 +87,11 @@ def fit_together(
     hardware = choose_hardware(settings.device, settings.precision, learning=settings.backbone.trained)
     classifiers = [new_classifier(one, data.train, data.classes, hardware.device) for one in every]
     first, start = classifiers[0], None
-    pools_alone = not settings.backbone.trained and first.method.uses_pooled_features
+    pools_alone = not settings.backbone.trained and first.method.uses_pooled_features and first.method.rounds == 1
     if len(every) > 1 and not pools_alone:
         raise SettingsError(
-            f"train.method: expected one whose loss needs pooled features alone, got {settings.method!r}; its runs "
-            "cannot share them, train them one by one"
+            f"train.method: expected one whose loss needs pooled features alone, in one round, got "
+            f"{settings.method!r}; its runs cannot share them, train them one by one"
         )
     loggers = make_loggers(settings.loggers, logs) if len(every) == 1 else []
     if pools_alone:
@@ -102,7 +102,7 @@ def fit_together(
             for n, (one, features) in heads
         ]
     else:
-        training, start = fit_network(first, data, settings, hardware, loggers, scratch)
+        training, start = fit_rounds(first, data, settings, hardware, loggers, scratch)
         trainings = [training]
     offset = find_offset(first, data.train_files, settings, hardware)
     for classifier in classifiers:
@@ -132,7 +132,7 @@ def find_offset(classifier: Classifier, files: Sequence[Path], settings: TrainSe
     views = (resize_image(read_rgb(files[place]), (side, side)) for place in places)
     images = (torch.from_numpy(view).permute(2, 0, 1)[None].to(hardware.device) for view in views)
     with hardware.autocast():
-        return measure_offset(classifier.eval().features, images)
+        return measure_offset(classifier.eval().backbone_features, images)
 
 
 def describe(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pipeline.core.errors import TrainError
 from pipeline.core.manifest import Files, Manifest
+from pipeline.train.data import Erased
 from pipeline.train.settings import TrainSettings
 from pipeline.train.targets import Targets, choose_held_out, make_targets, sampling_weights, several_labels
 
@@ -22,6 +23,7 @@ class TrainingData:
 
     Attributes:
         unlabelled: train images without a label
+        erased: regions of the train images that training does not see, by position in the manifest
     """
 
     train_files: Files
@@ -30,6 +32,7 @@ class TrainingData:
     val: Targets
     classes: int
     unlabelled: int
+    erased: Erased | None = None
 
 
 def split_data(manifest: Manifest, settings: TrainSettings) -> TrainingData:

@@ -35,6 +35,11 @@ class Targets:
     values: Tensor
 
 
+def rows_of(targets: Targets, positions: Tensor) -> Tensor:
+    """Targets of images by their positions in the manifest; `kept` is sorted. Shape: (M,) or (M, K)"""
+    return targets.values[np.searchsorted(targets.kept, positions.numpy())]
+
+
 def make_targets(labels: Labels, classes: int, settings: TrainSettings) -> Targets:
     """Turn labels into targets; with a single-label loss an image without a label is left out.
 

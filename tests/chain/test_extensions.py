@@ -212,7 +212,9 @@ class Method(TrainingMethod):
 
     share: float = 0.5  # of the images
 
-    def change_image(self, image: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
+    def change_image(
+        self, image: NDArray[np.uint8], random: np.random.Generator, color: NDArray[np.uint8]
+    ) -> NDArray[np.uint8]:
         if random.random() >= self.share:
             return image
         return np.broadcast_to(image.mean(axis=2, keepdims=True), image.shape).astype(np.uint8)
@@ -225,7 +227,8 @@ from support.helpers import make_tiny, train_settings
 from pipeline.models.methods import make_method
 assert train_settings(method="gray", method_options={"share": 1.0}).method == "gray"
 image = np.array([[[0, 30, 60]]], np.uint8)
-assert make_method("gray", {"share": 1.0}).change_image(image, np.random.default_rng(0)).tolist() == [[[30, 30, 30]]]
+gray = make_method("gray", {"share": 1.0})
+assert gray.change_image(image, np.random.default_rng(0), image[0, 0]).tolist() == [[[30, 30, 30]]]
 assert make_tiny(method="gray").method.share == 0.5
 """,
 )

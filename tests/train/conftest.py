@@ -1,5 +1,5 @@
-"""Images of one color each, a file of weights, and one thread for PyTorch."""
+"""Images of one color each, a file of weights, one thread for PyTorch, and the methods of the tests."""
 
-from support.fixtures import colors, single_thread, start
+from support.fixtures import colors, single_thread, start, toys
 
-__all__ = ["colors", "single_thread", "start"]
+__all__ = ["colors", "single_thread", "start", "toys"]

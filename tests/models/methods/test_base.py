@@ -15,6 +15,7 @@ from pipeline.extract.cam import class_activation_maps
 from pipeline.extract.network import raw_maps_of
 from pipeline.models.classifier import Classifier, load_classifier
 from pipeline.models.methods import make_method, method_names
+from pipeline.models.methods.base import TrainingMethod
 from pipeline.train.run import fit, save_fit
 from pipeline.train.settings import TrainSettings
 
@@ -22,13 +23,13 @@ from pipeline.train.settings import TrainSettings
 def seen_by_the_network(colors: Manifest, settings: TrainSettings, monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
     """The images of every forward pass of a training."""
     seen: list[np.ndarray] = []
-    features = Classifier.features
+    features = Classifier.backbone_features
 
     def look(classifier: Classifier, images: torch.Tensor) -> torch.Tensor:
         seen.extend(images.permute(0, 2, 3, 1).numpy())
         return features(classifier, images)
 
-    monkeypatch.setattr(Classifier, "features", look)
+    monkeypatch.setattr(Classifier, "backbone_features", look)
     monkeypatch.setattr("pipeline.train.run.find_offset", lambda *_: (0.0, 0.0))
     fit(colors, settings)
     return seen
@@ -103,10 +104,20 @@ def test_the_second_head_changes_the_maps_that_the_stage_stores(manifest: Manife
         np.testing.assert_array_equal(arrays["predicted"], other.read(name)["predicted"])
 
 
-def test_a_loss_that_needs_more_than_pooled_features_cannot_train_the_head_first(colors: Manifest, start: str) -> None:
-    settings = quick(start, method="two_heads", epochs=1, head_epochs=2, backbone={"trained": True})
-    with pytest.raises(TrainError, match=r"train.head_epochs: expected 0 with train.method 'two_heads', got 2"):
-        fit(colors, settings)
+def test_the_head_is_trained_first_by_the_loss_of_the_baseline(
+    colors: Manifest, start: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the second head learns, the first has the weights that the baseline gives it, and the method is told."""
+    told: list[dict[str, torch.Tensor]] = []
+
+    def head_trained(_: TrainingMethod, classifier: Classifier) -> None:
+        told.append({name: value.clone() for name, value in classifier.head.state_dict().items()})
+
+    monkeypatch.setattr(TrainingMethod, "head_trained", head_trained)
+    for method in ("baseline", "two_heads"):
+        fit(colors, quick(start, method=method, epochs=1, head_epochs=2, backbone={"trained": True}))
+    assert equal(*told)
+    assert told[0]["weight"].abs().max() > 0
 
 
 def test_a_frozen_backbone_stays_as_loaded_under_any_method(colors: Manifest, start: str) -> None:
@@ -123,7 +134,7 @@ def test_the_baseline_is_the_class_activation_map_of_the_head() -> None:
 
 
 def test_methods_are_named_after_their_files() -> None:
-    assert method_names() == ["baseline", "hide", "two_heads"]
+    assert method_names() == ["baseline", "hide", "two_heads", "two_rounds"]
 
 
 @pytest.mark.parametrize(

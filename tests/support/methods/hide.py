@@ -14,7 +14,9 @@ class Method(TrainingMethod):
 
     level: int = 0
 
-    def change_image(self, image: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
+    def change_image(
+        self, image: NDArray[np.uint8], random: np.random.Generator, color: NDArray[np.uint8]
+    ) -> NDArray[np.uint8]:
         hidden, half = image.copy(), image.shape[1] // 2
         side = slice(None, half) if random.integers(2) else slice(half, None)
         hidden[:, side] = self.level

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +15,13 @@ class Method(TrainingMethod):
     """Logits of the head, the loss of both, M = max(M of the head, M of the second head)."""
 
     weight: float = 1.0  # of the second loss
-    uses_pooled_features: ClassVar[bool] = False
 
-    def extra_layers(self, channels: int, classes: int) -> Mapping[str, nn.Module]:
+    @property
+    def uses_pooled_features(self) -> bool:
+        return False
+
+    def extra_layers(self, classifier: Classifier) -> Mapping[str, nn.Module]:
+        channels, classes = classifier.head.in_features, classifier.head.out_features
         return {"mix": nn.Conv2d(channels, channels, 1), "second": nn.Linear(channels, classes)}
 
     def loss(self, classifier: Classifier, images: Tensor, targets: Tensor, criterion: Criterion) -> Tensor:
