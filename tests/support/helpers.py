@@ -151,11 +151,20 @@ def make_tiny(
     stride: int = 16,
     name: str = TINY,
     method: str = "baseline",
+    method_options: Values | None = None,
 ) -> Classifier:
     """A classifier whose backbone and head are random, the same at every call."""
     torch.manual_seed(0)
     design = Design(
-        name, stride, cast(Any, pooling), 0.05, classes, cast(Any, loss), normalization(name), method=method
+        name,
+        stride,
+        cast(Any, pooling),
+        0.05,
+        classes,
+        cast(Any, loss),
+        normalization(name),
+        method=method,
+        method_options=method_options or {},
     )
     classifier = Classifier(design)
     torch.nn.init.normal_(classifier.head.weight, std=0.3)
