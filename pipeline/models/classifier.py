@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -77,7 +78,7 @@ class Classifier(nn.Module):
         """Images (N, 3, H, W), uint8 RGB, to the features of the backbone (N, C, h, w), not negative."""
         return self.run_backbone(self.backbone, images)
 
-    def run_backbone(self, backbone: nn.Module, images: Tensor) -> Tensor:
+    def run_backbone(self, backbone: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         """As `backbone_features`, with any backbone that wants the same normalization.
 
         The ReLU changes nothing where the network ends in one; elsewhere, as in transformers, it gives the F >= 0 that

@@ -56,6 +56,7 @@ def test_a_method_that_is_switched_off_is_the_baseline(
     assert written[0] == written[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [CONVOLUTIONAL, TRANSFORMER])
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_a_training_that_was_stopped_ends_as_one_that_was_not(
@@ -68,8 +69,11 @@ def test_a_training_that_was_stopped_ends_as_one_that_was_not(
     assert equal(again.classifier.state_dict(), whole.classifier.state_dict())
     assert [row.train_loss for row in again.training.history] == [row.train_loss for row in whole.training.history]
     plain = fit(colors, trained_settings(start, name, "baseline", {}))
-    learnt = {**whole.classifier.state_dict()}
-    assert any(not torch.equal(learnt[key], value) for key, value in plain.classifier.state_dict().items())
+    learnt = whole.classifier.state_dict()
+    if method == "ae":  # its first round is the baseline
+        assert not torch.equal(learnt["extra.round_2.head.weight"], learnt["head.weight"])
+    else:
+        assert any(not torch.equal(learnt[key], value) for key, value in plain.classifier.state_dict().items())
     save_classifier(whole.classifier, tmp_path / "model")
     check_maps(load_classifier(tmp_path / "model"), whole.classifier.eval())
 
