@@ -8,7 +8,7 @@ import ast
 import io
 import tokenize
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from pipeline.core.files import write_text
 from pipeline.core.settings import read_params
 from pipeline.core.tracks import TRACKS
+from pipeline.models.methods import make_method, method_names
 from pipeline.params import check
 from pipeline.preprocess import settings as preprocess
 
@@ -173,6 +174,7 @@ def make_page() -> str:
     for stage, kind in check.SECTIONS.items():
         blocks += [f"## {stage}\n", _table(list(_rows(kind, stage, demo)))]
         blocks += _sources(demo) if stage == "preprocess" else []
+        blocks += _methods() if stage == "train" else []
     return "\n".join(blocks)
 
 
@@ -183,6 +185,17 @@ def _sources(demo: Mapping[str, Any]) -> Iterator[str]:
         used = {track: values for track, values in demo.items() if values["preprocess"]["source"]["name"] == name}
         yield f"### preprocess.source.name: {name}\n\n{(kind.__doc__ or '').strip()}\n"
         yield _table([row for row in _rows(kind, "preprocess.source", used) if row[0] != "`preprocess.source.name`"])
+
+
+def _methods() -> Iterator[str]:
+    """A table for each training method that has options."""
+    for name in method_names():
+        kind = type(make_method(name, {}))
+        hints, comments = get_type_hints(kind, include_extras=True), _comments(kind)
+        rows = [(f"`{f.name}`", _values(hints[f.name]), comments[f.name], _say(f.default)) for f in fields(kind)]
+        if rows:
+            yield f"### train.method_options with train.method: {name}\n"
+            yield _grid(("option", "values", "meaning", "default"), rows)
 
 
 def _rows(kind: Any, prefix: str, demo: Mapping[str, Any]) -> Iterator[Row]:
@@ -197,7 +210,11 @@ def _rows(kind: Any, prefix: str, demo: Mapping[str, Any]) -> Iterator[Row]:
 
 
 def _table(rows: list[Row]) -> str:
-    lines = ["| key | values | meaning | demo | published |", "|---|---|---|---|---|"]
+    return _grid(("key", "values", "meaning", "demo", "published"), rows)
+
+
+def _grid(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
     lines += ["| " + " | ".join(_escape(cell) for cell in row) + " |" for row in rows]
     return "\n".join(lines) + "\n"
 

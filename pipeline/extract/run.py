@@ -27,6 +27,7 @@ from pipeline.core.store import Arrays, Shard, Store, finish, write_shard
 from pipeline.core.tracks import Track
 from pipeline.extract.ahead import map_ahead
 from pipeline.extract.arrays import compute_raw, stored_arrays, to_memory
+from pipeline.extract.ignored import tell_ignored
 from pipeline.extract.load import batches_of, load_batches
 from pipeline.extract.network import View, compute_views
 from pipeline.extract.plan import Job, count_test_labels, plan_shards
@@ -95,6 +96,7 @@ def extract_together(
         MapError, DataError: as `extract`; MapError, too, if the backbones differ, or the settings of the views
     """
     check_alike(extractions)
+    tell_ignored(extractions)
     classifier, settings = extractions[0].classifier, extractions[0].settings
     hardware = choose_hardware(settings.device, settings.precision, learning=False)
     for one in extractions:
@@ -207,8 +209,11 @@ def check_alike(extractions: Sequence[Extraction]) -> None:
 def _same_features(one: Classifier, other: Classifier) -> bool:
     """Whether two classifiers have the same features for every image."""
     designs = {(c.design.backbone, c.design.output_stride, c.design.normalization) for c in (one, other)}
-    ours, theirs = one.backbone.state_dict(), other.backbone.state_dict()
-    return len(designs) == 1 and all(torch.equal(value, theirs[name]) for name, value in ours.items())
+    methods = {str((c.design.method, c.design.method_options)) for c in (one, other)}
+    if len(designs) > 1 or (len(methods) > 1 and (one.extra or other.extra)):
+        return False
+    ours, theirs = ({**c.backbone.state_dict(), **c.extra.state_dict()} for c in (one, other))
+    return all(torch.equal(value, theirs[name]) for name, value in ours.items())
 
 
 def keep_part(stores: Sequence["MapStores"], filled: tuple[Part, Mapping[int, Mapping[str, Arrays]]]) -> None:

@@ -63,6 +63,8 @@ def fit_network(
     check_last_batch(classifier, classifier, images, settings.batch_size, settings.crop, "train")
     loss = partial(classifier.loss, criterion=make_criterion(settings))
     is_compiled = compiles(settings, hardware, images) and classifier.method.compiles
+    if settings.compile is True and not is_compiled:
+        print(f"note: train.compile: true is not read with train.method {settings.method!r}, whose loss uses hooks")
     task = Task(
         module=classifier,
         loss=compile_loss(loss, settings.batch_size) if is_compiled else loss,

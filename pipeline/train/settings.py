@@ -76,7 +76,7 @@ class TrainSettings:
     device: str  # auto, cpu, cuda, cuda:1, mps
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     backbone: BackboneSettings
-    method: str  # the training method: baseline, or another module of pipeline/models/methods
+    method: str  # the training method: baseline, acol, adl, ae, bas, cutmix, has; see docs/methods.md
     method_options: dict[str, bool | int | float | str]  # options of the method by name; {}: its defaults
     pooling: Pooling
     tap_threshold: Share  # theta: share of each channel's own maximum

@@ -45,7 +45,8 @@ class Method(TrainingMethod):
 
     The erased region is a constant for the gradient. Of several labels, the largest map counts. The first branch
     classifies. In the paper, the two convolutions of each branch have 1024 channels and are not added to their input;
-    here they are, so that both classifiers can start from a head that was trained alone (`train.head_epochs`).
+    here they are, so that both classifiers can start from a head that was trained alone (`train.head_epochs`). Without
+    convolutions, the default, both are linear on the features of the backbone, which needs no smaller rate of learning.
 
     Source: Zhang et al., "Adversarial Complementary Learning for Weakly Supervised Object Localization", CVPR 2018,
     section 3.2
@@ -53,9 +54,7 @@ class Method(TrainingMethod):
 
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.6  # delta; of the first map's range
     weight: Annotated[float, Field(ge=0)] = 1.0  # of the second loss; 0: the baseline, without any branch
-    width: Annotated[int, Field(ge=0)] = (
-        64  # channels between the convolutions of a branch; 0: linear classifiers alone
-    )
+    width: Annotated[int, Field(ge=0)] = 0  # channels between the convolutions of a branch; 0: no convolutions
 
     @property
     def uses_pooled_features(self) -> bool:

@@ -40,8 +40,8 @@ class Method(TrainingMethod):
     """
 
     strength: Annotated[float, Field(ge=0)] = 1.0  # 0: the baseline, without a generator
-    area: Annotated[float, Field(ge=0)] = 1.5
-    foreground: Annotated[float, Field(ge=0)] = 0.5
+    area: Annotated[float, Field(ge=0)] = 1.5  # weight of the mean of the map
+    foreground: Annotated[float, Field(ge=0)] = 0.5  # weight of the loss of the foreground
     level: str = "auto"  # of the backbone, after which the generator stands; auto: the last but one
 
     @property
