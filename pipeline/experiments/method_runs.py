@@ -10,6 +10,7 @@ import pandas as pd
 
 from pipeline.core.errors import StoreError
 from pipeline.core.files import read_json, write_json
+from pipeline.core.reuse import digest
 from pipeline.core.settings import read_params, write_yaml
 from pipeline.experiments.method_plan import Run
 from pipeline.params.changes import changed
@@ -29,12 +30,12 @@ def make_run(run: Run, folder: Path, recipes: Path) -> dict[str, Any]:
     Raises:
         StoreError: if a script fails; its own message is printed above
     """
-    own = folder / "runs" / run.key
+    recipe = recipes / f"{run.name}.yaml"
+    values = changed(read_params(recipe), TRACK, run.changes, recipe)
+    own = folder / "runs" / f"{run.key}-{digest(values['tracks'][TRACK])[:8]}"  # another recipe makes another run
     if (own / RECORD).is_file():
         found: dict[str, Any] = read_json(own / RECORD)
         return found
-    recipe = recipes / f"{run.name}.yaml"
-    values = changed(read_params(recipe), TRACK, run.changes, recipe)
     own.mkdir(parents=True, exist_ok=True)
     write_yaml(own / "params.yaml", values)
     manifest = _manifest(run.name, folder, own / "params.yaml")

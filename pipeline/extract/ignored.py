@@ -1,4 +1,4 @@
-"""Keys that a run sets and that its training method does not read: named once, never an error."""
+"""Keys that a run sets and that its training method or its maps do not read: named once, never an error."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -12,13 +12,15 @@ if TYPE_CHECKING:
 
 def ignored_keys(classifier: Classifier, settings: ExtractSettings) -> list[str]:
     """A line for each key of the section `extract` that is set and has no effect on the maps."""
-    lines = []
-    if settings.negative_weights == "clamp" and not classifier.method.reads_weights:
-        lines.append(
-            f"extract.negative_weights: 'clamp' is not read with train.method {classifier.design.method!r}, whose maps "
-            "are not made with the weights of the head"
-        )
-    return lines
+    if not classifier.method.reads_weights:
+        reader = f"train.method {classifier.design.method!r}, whose maps are not made with the weights of the head"
+        usual = {"map": "cam", "negative_weights": "keep"}
+    elif settings.map != "cam":
+        reader, usual = f"extract.map {settings.map!r}, which does not clamp weights", {"negative_weights": "keep"}
+    else:
+        return []
+    set_keys = {name: getattr(settings, name) for name, value in usual.items() if getattr(settings, name) != value}
+    return [f"extract.{name}: {value!r} is not read with {reader}" for name, value in set_keys.items()]
 
 
 def tell_ignored(extractions: Iterable["Extraction"]) -> None:

@@ -53,7 +53,8 @@ def test_a_record_has_scores_before_and_after_accuracy_and_seconds(
     assert found["before"]["peak_iou"] == 0.5
     assert found["after"] == {"peak_iou": 0.6, "pxap": 0.4, "gt_known_loc": None, "max_box_acc_v2": None}
     assert (found["accuracy"], found["seconds"]) == (0.75, 5.5)
-    assert read_json(tmp_path / "runs" / RUN.key / RECORD) == found
+    (record,) = (tmp_path / "runs").glob(f"{RUN.key}-*/{RECORD}")
+    assert read_json(record) == found
 
 
 def test_a_finished_run_is_read_and_a_stopped_one_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

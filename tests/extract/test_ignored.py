@@ -10,25 +10,28 @@ from pipeline.extract.run import Extraction
 
 
 @pytest.mark.parametrize(
-    ("method", "options", "weights", "count"),
+    ("method", "options", "name", "weights", "keys"),
     [
-        ("baseline", {}, "clamp", 0),
-        ("acol", {}, "clamp", 0),
-        ("ae", {}, "clamp", 0),
-        ("bas", {}, "keep", 0),
-        ("bas", {"strength": 0.0}, "clamp", 0),
-        ("bas", {}, "clamp", 1),
+        ("baseline", {}, "cam", "clamp", []),
+        ("acol", {}, "cam", "clamp", []),
+        ("ae", {}, "gradcam", "keep", []),
+        ("ae", {}, "gradcam", "clamp", ["negative_weights"]),
+        ("bas", {}, "cam", "keep", []),
+        ("bas", {"strength": 0.0}, "cam", "clamp", []),
+        ("bas", {}, "cam", "clamp", ["negative_weights"]),
+        ("bas", {}, "layercam", "clamp", ["map", "negative_weights"]),
     ],
 )
-def test_negative_weights_are_read_where_maps_are_made_with_weights(
-    method: str, options: dict[str, float], weights: str, count: int
+def test_keys_are_read_where_maps_are_made_with_weights(
+    method: str, options: dict[str, float], name: str, weights: str, keys: list[str]
 ) -> None:
     classifier = make_tiny(method=method, method_options=options)
-    assert len(ignored_keys(classifier, extract_settings(negative_weights=weights))) == count
+    lines = ignored_keys(classifier, extract_settings(map=name, negative_weights=weights))
+    assert [line.split(":")[0] for line in lines] == [f"extract.{key}" for key in keys]
 
 
 def test_a_key_is_named_once(capsys: pytest.CaptureFixture[str]) -> None:
-    one = Extraction(make_tiny(method="bas"), extract_settings(negative_weights="clamp"), Path())
+    one = Extraction(make_tiny(method="bas"), extract_settings(map="cam", negative_weights="clamp"), Path())
     tell_ignored([one, one])
     assert capsys.readouterr().out == (
         "note: extract.negative_weights: 'clamp' is not read with train.method 'bas', whose maps are not made with the "
