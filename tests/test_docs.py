@@ -38,7 +38,7 @@ PAGES = [README, *(ROOT / f"{name}.md" for name in ("CONTRIBUTING", "CHANGELOG",
 STAGES = ("preprocess", "train", "extract", "refine", "student", "evaluate", "package", "report")
 TRACKS = ("track1", "track3")
 EXAMPLES = {"cats/1.jpg", "dogs/1.jpg", "results/<id>.png"}  # of files of a reader
-YOURS = ("data/raw/", "data/track", "predicted/", "reports/", "submissions/")  # what a reader or a run makes
+YOURS = ("data/raw/", "data/track", "predicted/", "reports/", "site/", "submissions/")  # what a reader or a run makes
 UNSEARCHED = "## Messages of other programs"  # of the troubleshooting page
 
 
