@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from tqdm import tqdm
-
 from pipeline.core.archives import read_file
 from pipeline.core.errors import DataError, SettingsError, StoreError
 from pipeline.core.files import explained, write_json
+from pipeline.core.progress import progress
 from pipeline.export.coco import CocoWriter
 from pipeline.export.images import ExportImage
 from pipeline.export.sources import Source
@@ -90,7 +89,7 @@ def export(source: Source, formats: Sequence[str], out: Path, copy_images: bool 
         writers = {name: FORMATS[name](place, source.class_names) for name, place in places.items()}
         for writer in writers.values():
             stack.callback(writer.close)
-        for image in tqdm(source.images, total=source.count, desc="export", unit="image", disable=None):
+        for image in progress(source.images, total=source.count, title="export"):
             kept = _copied(image, list(places.values())) if copy_images else image
             for name, writer in writers.items():
                 with explained(folders[name]):
