@@ -34,7 +34,7 @@ here, so that a threshold can be moved. */
     const options = { renderer: "svg", actions: false, ast: true };
     const { view } = await vegaEmbed(place, spec, options);
     view.addEventListener("click", (_event, item) => {
-      if (item?.datum?.pair) choosePair(item.datum.pair);
+      if (index && item?.datum?.pair) choosePair(item.datum.pair);
     });
   };
 
@@ -277,7 +277,7 @@ here, so that a threshold can be moved. */
         element("code", { textContent: item.id }),
         ...(index.splits.length > 1 ? [element("span", { className: "muted", textContent: item.split })] : []),
         ...classChips(item, "labels", "label"), ...classChips(item, "predicted", "predicted"),
-        ...item.kinds.map((kind) => element("span", { className: "chip wrong", textContent: index.kinds[kind] })),
+        ...item.kinds.map((kind) => element("span", { className: `chip ${kind === "better" ? "right" : "wrong"}`, textContent: index.kinds[kind] })),
         ...(item.text ? [element("span", { className: "muted", textContent: item.text })] : [])),
     };
   };
@@ -312,13 +312,16 @@ here, so that a threshold can be moved. */
 
     async show() {
       this.wanted = true;
-      try {
-        this.pixels ??= await loadItem(this.item);
-      } catch (error) {
-        this.node.append(element("p", { className: "problem", textContent: `No images: ${error.message}. The folder ${index.folder} must lie beside this page.` }));
-        return;
-      }
-      if (this.wanted) this.paint();
+      const pixels = this.pixels ?? await loadItem(this.item).catch((error) => this.tellProblem(error));
+      if (!pixels || !this.wanted) return; // it may have left the screen meanwhile
+      this.pixels = pixels;
+      this.paint();
+    }
+
+    tellProblem(error) {
+      if (this.node.querySelector(".problem")) return;
+      const textContent = `No images: ${error.message}. The folder ${index.folder} must lie beside this page.`;
+      this.node.append(element("p", { className: "problem", textContent }));
     }
 
     paint() {
@@ -386,7 +389,7 @@ here, so that a threshold can be moved. */
     byId("items").classList.toggle("single", state.view !== "");
     wanted = sorted(index.items.filter(isWanted));
     const all = index.items.length;
-    byId("found").textContent = wanted.length === all ? `${all} images` : `${wanted.length} of ${all} images`;
+    byId("found").textContent = `${wanted.length === all ? "" : `${wanted.length} of `}${all} image${all === 1 ? "" : "s"}`;
     if (state.pair) byId("found").append(" with pixels ", pairChip());
     occurring.clear();
     showKeys();
@@ -400,7 +403,14 @@ here, so that a threshold can be moved. */
       onclick: () => choosePair(null) });
   };
 
+  /* Before a link to a class or pair is followed: any other filter would hide some of its images. */
+  const clearFilters = () => {
+    Object.assign(state, { chosen: {}, text: "", pair: null });
+    document.querySelectorAll("#tools [data-filter]").forEach((tool) => { tool.value = ""; });
+  };
+
   const choosePair = (pair) => {
+    if (pair) clearFilters();
     state.pair = pair;
     showItems();
     if (pair) byId("gallery").scrollIntoView();
@@ -440,10 +450,14 @@ here, so that a threshold can be moved. */
     return element("label", {}, title, chooser);
   };
 
-  const filter = (title, name, options) => select(title, [["", "all"], ...options], (value) => {
-    state.chosen[name] = value;
-    showItems();
-  });
+  const filter = (title, name, options) => {
+    const label = select(title, [["", "all"], ...options], (value) => {
+      state.chosen[name] = value;
+      showItems();
+    });
+    label.querySelector("select").dataset.filter = name;
+    return label;
+  };
 
   const present = (key) => Object.keys(index[key] ?? {}).filter((name) => index.items.some((item) => item[key].includes(name)));
 
@@ -462,12 +476,13 @@ here, so that a threshold can be moved. */
       }),
     ];
     if (classes.length > 1) tools.push(filter("class", "class", classes));
-    if (kinds.length) tools.push(filter("kind of error", "kind", [...kinds, ["none", "none of these"]]));
+    if (kinds.length) tools.push(filter(index.kindsTitle, "kind", [...kinds, ["none", "none of these"]]));
     if (index.splits.length > 1) tools.push(filter("split", "split", index.splits.map((name) => [name, name])));
     const search = element("input", { type: "search", placeholder: "image id", oninput: () => {
       state.text = search.value;
       showItems();
     } });
+    search.dataset.filter = "id";
     tools.push(element("label", {}, "find", search));
     if (index.threshold !== null) tools.push(slider());
     byId("tools").append(...tools);
@@ -519,8 +534,8 @@ here, so that a threshold can be moved. */
       this.make();
       const box = byId("viewer");
       if (!box.open) box.showModal();
-      const pixels = await loadItem(item);
-      if (this.item === item) {
+      const pixels = await loadItem(item).catch(() => null); // the item on the page says what is missing
+      if (pixels && this.item === item) {
         this.pixels = pixels;
         this.paint();
       }
@@ -596,9 +611,9 @@ here, so that a threshold can be moved. */
   const chooseClass = (position) => {
     const chooser = document.querySelector('[data-tool="class"]');
     if (!chooser) return;
+    clearFilters();
     chooser.value = position;
     state.chosen.class = position;
-    state.pair = null;
     showItems();
   };
 
