@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.compare.entrants import Entrant, has_image
+from pipeline.compare.entrants import Entrant, class_names_of, has_image
 from pipeline.compare.files import most_changed
 from pipeline.compare.numbers import SAME, Compared, Comparison, verdict
 from pipeline.core.errors import PipelineError
@@ -52,7 +52,7 @@ def write_page(out: Path, comparison: Comparison, entrants: Sequence[Entrant], m
         most: images in the gallery
     """
     gallery = make_gallery(comparison, entrants, most)
-    page = render_page("compare.html.j2", page_values(comparison, entrants[0].class_names, gallery), charts_used=True)
+    page = render_page("compare.html.j2", page_values(comparison, class_names_of(entrants), gallery), charts_used=True)
     write_gallery(out / FOLDER, gallery.items)
     write_text(out / PAGE, page)
     return out / PAGE
@@ -205,7 +205,7 @@ def make_gallery(comparison: Comparison, entrants: Sequence[Entrant], most: int)
     return Gallery(
         layers=layers,
         items=items,
-        classes=shown[0][1].class_names if shown else (),  # whose labels the items have
+        classes=class_names_of([one for _, one in shown] or entrants),
         headline="change",
         headline_title="change of IoU",
         sorts=[
