@@ -109,7 +109,7 @@ def open_entrants(given: list[str], choices: Choices) -> list[Entrant]:
 
 
 def class_names_of(entrants: Sequence[Entrant]) -> tuple[str, ...]:
-    """The names of the K classes: of the first run that knows them, else those of the first entrant, such as numbers."""
+    """The names of the K classes: of the first run that knows them, else of the first entrant, which may be numbers."""
     named = [one for one in entrants if isinstance(one.pictures, RunPictures)]
     return (named or entrants)[0].class_names
 
