@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.browser import CHROMIUM
 from support.report_data import HEIGHT, TABLES, WIDTH, make_results
 
 from pipeline.core.images import decode_png
@@ -19,9 +20,6 @@ from pipeline.report.settings import ReportSettings
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[test]'")
 expect = sync_api.expect
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), ""
-)
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no chromium on the PATH: apt-get install chromium")
 
 ALL = ReportSettings(images=100, width=64)
@@ -180,6 +178,9 @@ def test_tables_sort_and_lead_to_images(opened: Any) -> None:
     assert rows.all_text_contents() == sorted(before, reverse=True)
     first.locator("th button", has_text="IoU").first.click()
     assert rows.all_text_contents() == sorted(before)
+    names = first.locator("tbody tr td:nth-child(1)")
+    first.locator("th button", has_text="class").first.click()
+    assert [name.strip() for name in names.all_text_contents()] == [EVIL, "blue", "green"]
     first.get_by_text("blue").click()
     assert opened.locator('[data-tool="class"]').input_value() == "2"
     assert len(_ids(opened)) == 10

@@ -58,7 +58,8 @@ here, so that a threshold can be moved. */
       const value = row.cells[column].dataset.sort;
       return value === "" ? null : isNaN(value) ? value : Number(value);
     };
-    const order = header.getAttribute("aria-sort") === "descending" ? 1 : -1;
+    const now = header.getAttribute("aria-sort"); // at first names rise, and the largest number is on top
+    const order = now ? (now === "descending" ? 1 : -1) : header.classList.contains("text") ? 1 : -1;
     const compare = (a, b) => {
       const [one, other] = [key(a), key(b)];
       if (one === null || other === null) return (one === null) - (other === null); // what is not known comes last
