@@ -6,8 +6,7 @@ BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: help repro preflight test test-all coverage bench ablation methods search diagnostics numbers docs lint clean
-.PHONY: environment
+.PHONY: help repro preflight test test-all coverage bench ablation methods search diagnostics numbers docs lint clean environment
 
 # everything from nothing to both submissions
 repro: environment
