@@ -26,11 +26,11 @@ help:
 preflight: environment
 	$(BIN)/python -m pipeline.preflight $(OPTIONS)
 
-# the checks, without those that take minutes
+# the checks, without those that take minutes, in a process on each core
 test: environment
-	$(BIN)/python -m pytest -m "not slow" tests pipeline
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not slow" tests pipeline
 
-# all checks
+# all checks, one after the other
 test-all: environment
 	$(BIN)/python -m pytest tests pipeline
 
