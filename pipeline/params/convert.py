@@ -174,7 +174,7 @@ def _drawer(instances: Instances, number: int) -> Draw:
 
 
 def from_voc(folder: Path) -> Converted | None:
-    """The images of all annotations in XML, with labels and boxes; None if there is none.
+    """The images of all annotations in XML, with labels and boxes; None if no image has one of its name.
 
     Splits are those of `ImageSets/Main/{train,val,test}.txt`, or what the path of the annotation names.
     """
@@ -184,17 +184,18 @@ def from_voc(folder: Path) -> Converted | None:
         return None
     pictures, splits, rows, missing = Pictures(folder), _voc_splits(folder), list[Row](), list[str]()
     for path in files:
+        file = pictures.find(path.stem, path.parent)
+        if file is None:
+            missing.append(path.name)
+            continue
         try:
             xml = path.read_bytes()
             names, boxes = object_names(xml), object_boxes(xml)
         except (OSError, ValueError) as error:
             raise DataError(f"{path}: {error}") from None
-        file = pictures.find(path.stem, path.parent)
-        if file is None:
-            missing.append(path.name)
-        else:
-            split = splits.get(path.stem, split_in(path, folder))
-            rows.append(Row(file.resolve(), sorted(names), split, boxes))
+        rows.append(Row(file.resolve(), sorted(names), splits.get(path.stem, split_in(path, folder)), boxes))
+    if not rows:  # XML of something else, beside the images
+        return None
     return Converted(f"Pascal VOC XML ({len(files)} files)", rows, _missing_notes(missing))
 
 
