@@ -20,7 +20,7 @@ from pipeline.core.errors import DataError, PipelineError, SettingsError, StoreE
 from pipeline.core.files import unused
 from pipeline.core.signals import end_on_signals
 from pipeline.core.tracks import TRACKS
-from pipeline.dvc_runs import dvc
+from pipeline.dvc_runs import INTERRUPTED, dvc
 from pipeline.export import FORMAT_NAMES
 
 CHAIN = Path("dvc.yaml")
@@ -229,25 +229,25 @@ def _repro(words: Sequence[str]) -> int:
         from pipeline.params.networks import name_mistakes, watch_mistakes
 
         check_file(PARAMS, [name_mistakes, watch_mistakes])
-    return OK if dvc(["repro", *words]) == 0 else FINDING
+    status = dvc(["repro", *words])
+    return status if status in (OK, INTERRUPTED) else FINDING
 
 
 def _use_recipe(recipe: Path) -> None:
-    """Copy a recipe to params.yaml; a params file that is no recipe is kept beside it.
+    """Copy a recipe to params.yaml; a params file that was edited is kept beside it, as by `lid init`.
 
     Raises:
         DataError: if there is no such recipe
     """
     if not recipe.is_file():
         raise DataError(f"{recipe}: expected a recipe, a complete params file, found no file")
-    wanted = recipe.read_bytes()
-    if PARAMS.is_file() and PARAMS.read_bytes() != wanted:
-        known = [path.read_bytes() for path in sorted(recipe.parent.glob("*.yaml"))]
-        if PARAMS.read_bytes() not in known:
-            kept = unused(PARAMS.with_suffix(".yaml.before"))
-            shutil.copy(PARAMS, kept)
-            print(f"{PARAMS} is now {recipe}; what it was before: {kept}", file=sys.stderr)
-    PARAMS.write_bytes(wanted)
+    from pipeline.params.init import is_edited
+
+    if is_edited(PARAMS, recipe.parent):
+        kept = unused(PARAMS.with_suffix(".yaml.bak"))
+        shutil.copy(PARAMS, kept)
+        print(f"{PARAMS} is now {recipe}; what it was before: {kept}", file=sys.stderr)
+    PARAMS.write_bytes(recipe.read_bytes())
 
 
 def _pass(name: str, arguments: list[str]) -> int:
@@ -321,7 +321,7 @@ def _add_run(commands: Any) -> None:
     parser = _add(commands, "run", run, about, examples)
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="stages, such as report@track3; all if none")
     parser.add_argument(
-        "--recipe", type=Path, help="copied to params.yaml first; a params.yaml that is no recipe is kept beside it"
+        "--recipe", type=Path, help="copied to params.yaml first; a params.yaml that was edited is kept as .bak"
     )
 
 

@@ -26,6 +26,7 @@ from pipeline.core.files import sha256
 from pipeline.core.images import encode_png
 from pipeline.package.record import Record, ValScore, write_record
 from pipeline.package.record import Settings as RecordedSettings
+from pipeline.params import init
 
 _OTHER_CLASSES = "likely scores in place of class ids, or ids of another list of classes"
 OWN = ("run", "predict", "check", "score", "preflight", "report")
@@ -275,12 +276,15 @@ def test_report_runs_its_stage_alone(started: list[list[str]], capsys: Capture) 
     assert capsys.readouterr().out == "reports/track3/index.html\n"
 
 
-def test_a_recipe_becomes_the_params_file_and_edits_are_kept(started: list[list[str]], capsys: Capture) -> None:
+def test_a_recipe_becomes_the_params_file_and_edits_are_kept(
+    started: list[list[str]], capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(init, "_as_in_git", lambda path: False)  # `started` starts no program
     recipes = Path("recipes")
     recipes.mkdir()
     for name in ("one", "two"):
         (recipes / f"{name}.yaml").write_text(name)
-    kept = Path("params.yaml.before")
+    kept = Path("params.yaml.bak")
     assert cli.main(["run", "--recipe", "recipes/one.yaml"]) == 0
     assert cli.main(["run", "--recipe", "recipes/two.yaml"]) == 0
     assert Path("params.yaml").read_text() == "two"
@@ -288,10 +292,10 @@ def test_a_recipe_becomes_the_params_file_and_edits_are_kept(started: list[list[
     Path("params.yaml").write_text("edited")
     assert cli.main(["run", "--recipe", "recipes/one.yaml"]) == 0
     assert (Path("params.yaml").read_text(), kept.read_text()) == ("one", "edited")
-    assert "what it was before: params.yaml.before" in capsys.readouterr().err
+    assert "what it was before: params.yaml.bak" in capsys.readouterr().err
     Path("params.yaml").write_text("edited again")
     assert cli.main(["run", "--recipe", "recipes/two.yaml"]) == 0
-    assert (kept.read_text(), Path("params.yaml.before-2").read_text()) == ("edited", "edited again")
+    assert (kept.read_text(), Path("params.yaml.bak-2").read_text()) == ("edited", "edited again")
     assert cli.main(["run", "--recipe", "recipes/none.yaml"]) == 1
     assert len(started) == 4
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from pipeline.core.errors import DataError, sample
 from pipeline.params import convert
-from pipeline.preprocess.folders import list_names
+from pipeline.preprocess.folders import MASK_SUFFIXES, list_names, only_images, walk
 from pipeline.preprocess.layouts.folder import REQUIRED
-from pipeline.preprocess.layouts.image_folder import find_images
+from pipeline.preprocess.layouts.image_folder import SUFFIXES, find_images
 
 IMAGES, MASKS = ("images", "imgs", "JPEGImages"), ("masks", "masks_png", "segmentations", "SegmentationClass")
 LOOKED_FOR = (
@@ -124,10 +124,18 @@ def _class_folders(folder: Path) -> Recognized:
 
 def _root_and_masks(folder: Path) -> tuple[Path, Path | None]:
     folders = {path.name: path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__"))}
-    masks = next((folders[name] for name in MASKS if name in folders), None)
-    if inner := next((folders[name] for name in IMAGES if name in folders), None):
+    masks = next((folders[name] for name in MASKS if name in folders and _are_masks(folders[name])), None)
+    inner = next((folders[name] for name in IMAGES if name in folders), None)
+    if inner and any(path.is_dir() for path in inner.iterdir()):  # else a class of that name
         return inner, masks
     only = next(iter(folders.values())) if len(folders) == 1 else None
     if only and any(path.is_dir() for path in only.iterdir()):  # an archive that was unpacked in a folder of its name
         return _root_and_masks(only)
     return folder, masks
+
+
+def _are_masks(folder: Path) -> bool:
+    """Whether all images of a folder can be masks; photographs of masks are a class."""
+    return all(
+        name.lower().endswith(MASK_SUFFIXES) for names in walk(folder).values() for name in only_images(names, SUFFIXES)
+    )

@@ -61,6 +61,9 @@ def test_a_csv_becomes_an_index_beside_and_nothing_is_written_to_the_images(tmp_
         (("images/cat/1.jpg", "images/dog/1.jpg", "masks/cat/1.png"), "images", "masks", "."),
         ((*CLASSES, "masks/cat/1.png"), ".", "masks", "."),
         (("photos/cat/1.jpg", "photos/dog/1.jpg"), "photos", None, "photos"),
+        (("images/1.jpg", "cat/1.jpg"), ".", None, "."),  # classes of these names
+        (("masks/1.jpg", "cat/1.jpg"), ".", None, "."),
+        ((*CLASSES, "about.xml", ".idea/project.xml"), ".", None, "."),
         (("train/cat/1.jpg", "train/dog/1.jpg", "val/cat/1.jpg"), ".", None, "."),
     ],
 )
