@@ -1,7 +1,7 @@
 """What is compared: finished runs and zips, each as the counts of its images and, where they are known, its pixels."""
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -106,6 +106,12 @@ def open_entrants(given: list[str], choices: Choices) -> list[Entrant]:
     if len(set(tracks.values())) > 1:
         raise SettingsError(f"expected runs of one track, got {tracks}; give --track")
     return found
+
+
+def class_names_of(entrants: Sequence[Entrant]) -> tuple[str, ...]:
+    """The names of the K classes: of the first run that knows them, else of the first entrant, which may be numbers."""
+    named = [one for one in entrants if isinstance(one.pictures, RunPictures)]
+    return (named or entrants)[0].class_names
 
 
 def split_name(given: str) -> tuple[str, Path]:
