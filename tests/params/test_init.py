@@ -91,6 +91,7 @@ def test_the_command_says_what_it_found_and_what_to_do(
     assert any(line.startswith("  16 images (train ") and "['kind 0', 'kind 1']" in line for line in lines)
     assert "  neither masks nor boxes of the val images" in lines
     assert "  auto, by the images: extract: train_images 0, sizes [256]" in lines
+    assert "  auto, by the images: student: enabled false" in lines
     assert any(line.startswith("no val image has a mask or boxes") for line in lines)
     assert "lid run" in lines[-2]
     assert "lid predict data/track3" in lines[-1]
