@@ -90,7 +90,10 @@ def test_what_is_left_out_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (("1.jpg", "2.jpg"), r"expected a folder of images for each class, or index.csv .*; found \['1.jpg', '2.jpg'\]"),
+        (
+            ("1.jpg", "2.jpg"),
+            r"expected a folder of images for each class, or index.csv .*; found \['1.jpg', '2.jpg'\]",
+        ),
         (("cat/1.jpg",), r"expected a folder of images for each of two classes or more, found \['cat'\] only"),
     ],
 )
