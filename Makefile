@@ -114,7 +114,7 @@ endif
 		{ echo "uv could not install them: by pip"; $(PIP) --editable '.[test,lint]'; }
 	@$(PIP) pydensecrf2 >/dev/null 2>&1 || \
 		echo "left out: pydensecrf2, an optional CRF backend that is built with a C++ compiler; nothing else needs it"
-	@touch $@
+	@touch $@; echo "installed into $(VENV); in each new shell: . $(BIN)/activate"
 
 # what only the benchmarks need; where it cannot be had, their rows say so
 $(VENV)/.bench: $(VENV)/.installed
