@@ -20,12 +20,12 @@ from pipeline.core.errors import DataError, PipelineError, SettingsError, StoreE
 from pipeline.core.files import unused
 from pipeline.core.signals import end_on_signals
 from pipeline.core.tracks import TRACKS
-from pipeline.dvc_runs import dvc
+from pipeline.dvc_runs import INTERRUPTED, dvc
 from pipeline.export import FORMAT_NAMES
 
 CHAIN = Path("dvc.yaml")
 PARAMS = Path("params.yaml")  # as in `pipeline.core.settings`, which loads a library
-OK, FINDING = 0, 1
+OK, FINDING, WRONG_USAGE = 0, 1, 2
 GOING_ON = ("run", "report", "predict", "ablate", "search")  # commands that go on where they were stopped
 EXAMPLES = """examples:
   lid run package@track3                                     the chain, as far as one submission
@@ -85,6 +85,9 @@ def _main(arguments: Sequence[str] | None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given and given[0] in PASSED:
         return _pass(given[0], given[1:])
+    if not given:
+        _parser().print_help(sys.stderr)
+        return WRONG_USAGE
     args = _parser().parse_args(given)
     as_json = getattr(args, "json", False)
     try:
@@ -106,7 +109,28 @@ def run(args: argparse.Namespace) -> Result:
     """`dvc repro`, after a recipe has become the params file."""
     if args.recipe:
         _use_recipe(args.recipe)
-    return _repro(args.targets), {}
+    _check_targets(args.targets)
+    status = _repro(args.targets)
+    if status == OK and CHAIN.is_file() and not args.targets:  # the last lines of DVC are hints about git and remotes
+        pages = [Path("reports") / track / "index.html" for track in _chosen_tracks()]
+        print("\n".join(["", *(f"open {page}" for page in pages if page.is_file())]), flush=True)
+    return status, {}
+
+
+def _check_targets(targets: Sequence[str]) -> None:
+    """Refuse a stage of a track that is not in the params file, which DVC calls a stage that is not there.
+
+    Raises:
+        SettingsError: naming the tracks that are there
+    """
+    tracks = _chosen_tracks() if targets and CHAIN.is_file() else sorted(TRACKS)
+    for target in targets:
+        track = target.partition("@")[2]
+        if track in TRACKS and track not in tracks:
+            raise SettingsError(
+                f"{target}: expected a track of {PARAMS}, {' or '.join(tracks)}, got {track}; `lid init FOLDER --track "
+                f"both` writes both"
+            )
 
 
 def report(args: argparse.Namespace) -> Result:
@@ -229,25 +253,25 @@ def _repro(words: Sequence[str]) -> int:
         from pipeline.params.networks import name_mistakes, watch_mistakes
 
         check_file(PARAMS, [name_mistakes, watch_mistakes])
-    return OK if dvc(["repro", *words]) == 0 else FINDING
+    status = dvc(["repro", *words])
+    return status if status in (OK, INTERRUPTED) else FINDING
 
 
 def _use_recipe(recipe: Path) -> None:
-    """Copy a recipe to params.yaml; a params file that is no recipe is kept beside it.
+    """Copy a recipe to params.yaml; a params file that was edited is kept beside it, as by `lid init`.
 
     Raises:
         DataError: if there is no such recipe
     """
     if not recipe.is_file():
         raise DataError(f"{recipe}: expected a recipe, a complete params file, found no file")
-    wanted = recipe.read_bytes()
-    if PARAMS.is_file() and PARAMS.read_bytes() != wanted:
-        known = [path.read_bytes() for path in sorted(recipe.parent.glob("*.yaml"))]
-        if PARAMS.read_bytes() not in known:
-            kept = unused(PARAMS.with_suffix(".yaml.before"))
-            shutil.copy(PARAMS, kept)
-            print(f"{PARAMS} is now {recipe}; what it was before: {kept}", file=sys.stderr)
-    PARAMS.write_bytes(wanted)
+    from pipeline.params.init import is_edited
+
+    if is_edited(PARAMS, recipe.parent):
+        kept = unused(PARAMS.with_suffix(".yaml.bak"))
+        shutil.copy(PARAMS, kept)
+        print(f"{PARAMS} is now {recipe}; what it was before: {kept}", file=sys.stderr)
+    PARAMS.write_bytes(recipe.read_bytes())
 
 
 def _pass(name: str, arguments: list[str]) -> int:
@@ -321,7 +345,7 @@ def _add_run(commands: Any) -> None:
     parser = _add(commands, "run", run, about, examples)
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="stages, such as report@track3; all if none")
     parser.add_argument(
-        "--recipe", type=Path, help="copied to params.yaml first; a params.yaml that is no recipe is kept beside it"
+        "--recipe", type=Path, help="copied to params.yaml first; a params.yaml that was edited is kept as .bak"
     )
 
 

@@ -3,6 +3,7 @@
 import configparser
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from pipeline.core.signals import interrupts_left_to_child
 
+INTERRUPTED = 128 + signal.SIGINT
 RUNNING = re.compile(r"Running stage '([^']+)'")
 
 
@@ -20,10 +22,15 @@ def _environment(**more: str) -> Mapping[str, str]:
 
 
 def dvc(words: Sequence[str], folder: Path | None = None) -> int:
-    """Run a command of DVC, in the current folder if no other is given; return its exit status."""
+    """Run a command of DVC, in the current folder if no other is given.
+
+    Returns:
+        its exit status; 130, as shells have it, if Ctrl-C ended it
+    """
     command = [sys.executable, "-m", "dvc", *words]
-    with subprocess.Popen(command, cwd=folder, env=_environment()) as process, interrupts_left_to_child():
-        return process.wait()
+    with subprocess.Popen(command, cwd=folder, env=_environment()) as process, interrupts_left_to_child() as interrupts:
+        status = process.wait()
+    return INTERRUPTED if status and interrupts else status
 
 
 def timed_repro(folder: Path) -> tuple[dict[str, float], int]:

@@ -26,6 +26,7 @@ from pipeline.core.files import sha256
 from pipeline.core.images import encode_png
 from pipeline.package.record import Record, ValScore, write_record
 from pipeline.package.record import Settings as RecordedSettings
+from pipeline.params import init
 
 _OTHER_CLASSES = "likely scores in place of class ids, or ids of another list of classes"
 OWN = ("run", "predict", "check", "score", "preflight", "report")
@@ -88,7 +89,6 @@ def test_the_version_is_printed(capsys: Capture) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        (),
         ("no",),
         ("check", "x.zip"),
         ("check", "x.zip", "--track", "track1"),  # neither --ids nor --images
@@ -100,6 +100,13 @@ def test_the_version_is_printed(capsys: Capture) -> None:
 def test_wrong_usage_is_status_2(words: tuple[str, ...], capsys: Capture) -> None:
     assert usage_error(*words) == 2
     assert capsys.readouterr().out == ""
+
+
+def test_without_a_command_help_is_shown_and_the_status_is_2(capsys: Capture) -> None:
+    assert cli.main([]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "    predict " in captured.err
 
 
 # --- check and score --------------------------------------------------------------------------------------------------
@@ -269,18 +276,39 @@ def test_run_is_dvc_repro(started: list[list[str]]) -> None:
     assert started == [repro, [*repro, "package@track3", "report@track1"], [*repro, "no"]]
 
 
+def test_a_run_ends_with_its_pages(started: list[list[str]], capsys: Capture) -> None:
+    Path("dvc.yaml").write_text("stages: {}")
+    (Path("reports") / "track3").mkdir(parents=True)
+    (Path("reports") / "track3" / "index.html").touch()
+    assert cli.main(["run"]) == 0
+    assert capsys.readouterr().out == "\nopen reports/track3/index.html\n"
+    assert cli.main(["run", "package@track3"]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_a_stage_of_a_track_that_is_not_in_the_params_file(started: list[list[str]], capsys: Capture) -> None:
+    Path("dvc.yaml").write_text("stages: {}")
+    Path("params.yaml").write_text("tracks:\n  track3: {}\n")
+    assert cli.main(["run", "report@track1"]) == 1
+    assert "report@track1: expected a track of params.yaml, track3, got track1" in capsys.readouterr().err
+    assert started == []
+
+
 def test_report_runs_its_stage_alone(started: list[list[str]], capsys: Capture) -> None:
     assert cli.main(["report", "--track", "track3"]) == 0
     assert started == [["-m", "dvc", "repro", "--single-item", "report@track3"]]
     assert capsys.readouterr().out == "reports/track3/index.html\n"
 
 
-def test_a_recipe_becomes_the_params_file_and_edits_are_kept(started: list[list[str]], capsys: Capture) -> None:
+def test_a_recipe_becomes_the_params_file_and_edits_are_kept(
+    started: list[list[str]], capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(init, "_as_in_git", lambda path: False)  # `started` starts no program
     recipes = Path("recipes")
     recipes.mkdir()
     for name in ("one", "two"):
         (recipes / f"{name}.yaml").write_text(name)
-    kept = Path("params.yaml.before")
+    kept = Path("params.yaml.bak")
     assert cli.main(["run", "--recipe", "recipes/one.yaml"]) == 0
     assert cli.main(["run", "--recipe", "recipes/two.yaml"]) == 0
     assert Path("params.yaml").read_text() == "two"
@@ -288,10 +316,10 @@ def test_a_recipe_becomes_the_params_file_and_edits_are_kept(started: list[list[
     Path("params.yaml").write_text("edited")
     assert cli.main(["run", "--recipe", "recipes/one.yaml"]) == 0
     assert (Path("params.yaml").read_text(), kept.read_text()) == ("one", "edited")
-    assert "what it was before: params.yaml.before" in capsys.readouterr().err
+    assert "what it was before: params.yaml.bak" in capsys.readouterr().err
     Path("params.yaml").write_text("edited again")
     assert cli.main(["run", "--recipe", "recipes/two.yaml"]) == 0
-    assert (kept.read_text(), Path("params.yaml.before-2").read_text()) == ("edited", "edited again")
+    assert (kept.read_text(), Path("params.yaml.bak-2").read_text()) == ("edited", "edited again")
     assert cli.main(["run", "--recipe", "recipes/none.yaml"]) == 1
     assert len(started) == 4
 

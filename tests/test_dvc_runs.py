@@ -25,6 +25,13 @@ def test_stages_that_ran_have_times_and_a_failure_is_a_status(
     assert "Running stage 'bad'" in capfd.readouterr().out
 
 
+def test_ctrl_c_has_the_status_of_shells(tmp_path: Path) -> None:
+    """It comes to the whole group, DVC among them, whose own status is another."""
+    script = "import os, signal; os.kill(os.getppid(), signal.SIGINT); raise SystemExit(1)"
+    (tmp_path / "dvc.py").write_text(script, encoding="utf-8")  # in the place of DVC
+    assert dvc(["repro"], tmp_path) == 130
+
+
 @pytest.mark.parametrize(
     ("config", "copies"),
     [

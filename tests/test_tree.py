@@ -59,3 +59,11 @@ def test_every_module_has_a_test_file_or_is_listed() -> None:
     without = {module for module in modules() if own_file(module) not in files_of_tests()}
     assert without == set(TESTED_WITH)
     assert set(TESTED_WITH.values()) <= files_of_tests()
+
+
+def test_files_that_people_read_as_a_whole_stay_short() -> None:
+    def lines(*paths: Path) -> int:
+        return sum(len(path.read_text(encoding="utf-8").splitlines()) for path in paths)
+
+    assert lines(ROOT / "dvc.yaml") <= 200
+    assert lines(*(PACKAGES / "preflight").glob("*.py")) <= 1200

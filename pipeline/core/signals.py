@@ -25,11 +25,15 @@ def end_on_signals(goes_on: bool = True) -> None:
 
 
 @contextmanager
-def interrupts_left_to_child() -> Iterator[None]:
-    """Ctrl-C is for the program that was started: it has got it, too, and its end is waited for."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def interrupts_left_to_child() -> Iterator[list[int]]:
+    """Ctrl-C is for the program that was started: it has got it, too, and its end is waited for.
+
+    The list gets the number of each such signal.
+    """
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
     try:
-        yield
+        yield came
     finally:
         signal.signal(signal.SIGINT, before)
 

@@ -70,7 +70,7 @@ def _arrays(record: Record, classifier: Classifier, settings: ExtractSettings, h
     shape = view_shapes(whole, settings, stride, hardware.wants_few_shapes)[0]
     images = torch.from_numpy(resize_image(image, shape)).permute(2, 0, 1)[None].to(hardware.device)
     with hardware.autocast():
-        features = classifier.backbone_features(images)
+        features = classifier.method.head_features(classifier, classifier.backbone_features(images))
     weights = classifier.head.weight[list(record.labels)]
     return {
         "features": features[0].float().cpu().numpy().clip(max=np.finfo(np.float16).max).astype(np.float16),

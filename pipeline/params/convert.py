@@ -26,6 +26,7 @@ from pipeline.core.tracks import MOST_CLASSES
 from pipeline.preprocess.annotations import object_boxes, object_names
 from pipeline.preprocess.coco_annotations import Instances, Truth, read_content
 from pipeline.preprocess.folders import Problems, only_images, stem, walk
+from pipeline.preprocess.image_header import read_header
 from pipeline.preprocess.layouts.coco import box_of, draw_label_map
 from pipeline.preprocess.layouts.folder import separator
 from pipeline.preprocess.layouts.image_folder import SPLIT_NAMES, SUFFIXES
@@ -37,6 +38,7 @@ LABEL_COLUMNS = ("labels", "label", "class", "classes", "class_name", "category"
                  "target", "tags")  # fmt: skip
 SPLIT_COLUMNS = ("split", "subset", "set", "partition")
 BOX_COLUMNS = (("xmin", "ymin", "xmax", "ymax"), ("x0", "y0", "x1", "y1"), ("x_min", "y_min", "x_max", "y_max"))
+SIDES = ("x0", "y0", "x1", "y1")
 TRIED = 50  # rows of a CSV whose images are looked for before it is taken for a list of images
 FOUND = 0.8  # share of them that has to be there
 
@@ -174,7 +176,7 @@ def _drawer(instances: Instances, number: int) -> Draw:
 
 
 def from_voc(folder: Path) -> Converted | None:
-    """The images of all annotations in XML, with labels and boxes; None if there is none.
+    """The images of all annotations in XML, with labels and boxes; None if no image has one of its name.
 
     Splits are those of `ImageSets/Main/{train,val,test}.txt`, or what the path of the annotation names.
     """
@@ -184,17 +186,18 @@ def from_voc(folder: Path) -> Converted | None:
         return None
     pictures, splits, rows, missing = Pictures(folder), _voc_splits(folder), list[Row](), list[str]()
     for path in files:
+        file = pictures.find(path.stem, path.parent)
+        if file is None:
+            missing.append(path.name)
+            continue
         try:
             xml = path.read_bytes()
             names, boxes = object_names(xml), object_boxes(xml)
         except (OSError, ValueError) as error:
             raise DataError(f"{path}: {error}") from None
-        file = pictures.find(path.stem, path.parent)
-        if file is None:
-            missing.append(path.name)
-        else:
-            split = splits.get(path.stem, split_in(path, folder))
-            rows.append(Row(file.resolve(), sorted(names), split, boxes))
+        rows.append(Row(file.resolve(), sorted(names), splits.get(path.stem, split_in(path, folder)), boxes))
+    if not rows:  # XML of something else, beside the images
+        return None
     return Converted(f"Pascal VOC XML ({len(files)} files)", rows, _missing_notes(missing))
 
 
@@ -254,7 +257,7 @@ def _columns(table: Sequence[Mapping[str, str]]) -> dict[str, str] | None:
     if image is None or label is None:
         return None
     corners = next((names for names in BOX_COLUMNS if all(name in there for name in names)), ())
-    sides = {side: there[name] for side, name in zip(("x0", "y0", "x1", "y1"), corners, strict=False)}
+    sides = {side: there[name] for side, name in zip(SIDES, corners, strict=False)}
     return {"image": image, "label": label, **({"split": split} if split else {}), **sides}
 
 
@@ -275,12 +278,27 @@ def _add_cells(
     row = by_file.setdefault(file.resolve(), Row(file.resolve(), split=SPLIT_NAMES.get(word, split_in(path, folder))))
     labels = cells[columns["label"]].replace("|", ";").split(";")
     row.labels = sorted({*row.labels, *(name for label in labels if (name := label.strip()))})
-    if "x0" in columns:
-        try:
-            x0, y0, x1, y1 = (round(float(cells[columns[side]])) for side in ("x0", "y0", "x1", "y1"))
-        except ValueError:
-            raise DataError(f"{path}: {file.name}: expected numbers as corners of a box, got {dict(cells)}") from None
-        row.boxes.append((x0, y0, x1, y1))
+    if any(corners := [cells[columns[side]] for side in SIDES if side in columns]):
+        row.boxes.append(_corners(corners, f"{path}: {file.name}"))
+
+
+def _corners(texts: Sequence[str], where: str) -> Box:
+    """x0 y0 x1 y1, rounded to pixels.
+
+    Raises:
+        DataError: if one is no number, or they are shares of the image's sides
+    """
+    try:
+        numbers = [float(text) for text in texts]
+        x0, y0, x1, y1 = map(round, numbers)
+    except (ValueError, OverflowError):
+        raise DataError(f"{where}: expected numbers as corners of a box, got {list(texts)}") from None
+    if max(numbers) <= 1 and any(number % 1 for number in numbers):
+        raise DataError(
+            f"{where}: expected corners of a box in pixels, got {list(texts)}; likely shares of width and height: "
+            "multiply them by both"
+        )
+    return x0, y0, x1, y1
 
 
 def _missing_notes(missing: Sequence[str]) -> list[str]:
@@ -307,7 +325,7 @@ def write_index(converted: Converted, out: Path) -> None:
     for row in rows:
         image_id, split = ids[row.file], splits[row.file]
         mask = _draw(row, out, image_id, classes) if split == "val" else ""
-        boxes = "; ".join(" ".join(map(str, box)) for box in row.boxes) if split == "val" and not mask else ""
+        boxes = "; ".join(" ".join(map(str, box)) for box in _cut(row)) if split == "val" and not mask else ""
         lines.append(
             (image_id, row.file.as_posix(), "" if split == "test" else sign.join(row.labels), split, mask, boxes)
         )
@@ -315,6 +333,18 @@ def write_index(converted: Converted, out: Path) -> None:
     csv.writer(text, lineterminator="\n").writerows(lines)
     write_text(out / "index.csv", text.getvalue())
     write_text(out / "classes.txt", "".join(f"{name}\n" for name in classes))
+
+
+def _cut(row: Row) -> list[Box]:
+    """The boxes of an image, cut at its border: corners of some lists are one pixel outside."""
+    try:
+        header = read_header(row.file) if row.boxes else None
+    except DataError:  # it is named among the broken files
+        header = None
+    if header is None:
+        return row.boxes
+    right, below = header.width - 1, header.height - 1
+    return [(max(x0, 0), max(y0, 0), min(x1, right), min(y1, below)) for x0, y0, x1, y1 in row.boxes]
 
 
 def _draw(row: Row, out: Path, image_id: str, classes: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from pipeline.core.errors import sample
 from pipeline.core.files import sha256
 from pipeline.core.manifest import Manifest, Record
 from pipeline.core.processes import in_processes
-from pipeline.preprocess.inspect import Finding, inspect_record
+from pipeline.preprocess.inspect import Finding, classes_without_image, inspect_record
 
 MOST = 5000  # images that are decoded, evenly spaced
 FEW = 5  # images of train and val: a class with fewer is named
@@ -45,7 +45,7 @@ def look(manifest: Manifest, cut_boxes: bool, jobs: int = -1) -> Looked:
         if finding.problem:
             broken[record.split].append(finding.problem)
     lines = [*_sizes(findings, len(manifest)), *_broken(broken), *_tiny(pairs), *_turned(findings)]
-    return Looked((*lines, *_equal(records), *_few(manifest)), dict(broken))
+    return Looked((*lines, *_equal(records), *_few(manifest), *_untrained(manifest)), dict(broken))
 
 
 def _spaced(manifest: Manifest) -> Manifest:
@@ -109,3 +109,8 @@ def _few(manifest: Manifest) -> Iterator[str]:
     few = [f"{name} ({counts[k]})" for k, name in enumerate(manifest.classes) if counts[k] < FEW]
     if few:
         yield f"classes with fewer than {FEW} labelled images: {sample(few, SHOWN)}"
+
+
+def _untrained(manifest: Manifest) -> Iterator[str]:
+    if untrained := classes_without_image(manifest):
+        yield f"the run stops at classes without a train image, add some or take them out: {sample(untrained)}"

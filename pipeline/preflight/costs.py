@@ -23,6 +23,7 @@ from pipeline.refine.settings import RefineSettings
 from pipeline.student.fit import view_bytes
 from pipeline.student.settings import StudentSettings
 from pipeline.student.walked_targets import walk_settings
+from pipeline.train.build import pools_once
 from pipeline.train.settings import TrainSettings
 
 ROW = 160  # bytes of an image in the manifest
@@ -36,11 +37,9 @@ size = partial(tqdm.format_sizeof, suffix="B")  # bytes for people, such as 1.23
 
 def check_outputs(context: Context) -> Iterator[Row]:
     """Every folder that the chain writes to takes a file."""
-    names = [f"{folder}/{track}" for track in context.settings for folder in ("data", "reports")] + [
-        "submissions",
-        ".dvc",
-    ]
-    bad = [fail(*problem) for name in names if (problem := why_unwritable(context.folder / name))]
+    own = [f"{folder}/{track}" for track in context.settings for folder in ("data", "reports")]
+    folders = [context.folder / name for name in (*own, "submissions", ".dvc")]
+    bad = [fail(*problem) for folder in folders if (problem := why_unwritable(folder))]
     zips = [context.folder / "submissions" / f"{track}.zip" for track in context.settings]
     bad += [fail(path, "expected a file or nothing, got a folder", f"rm -r {path}") for path in zips if path.is_dir()]
     yield from bad or [ok("data, submissions and reports can be written", context.folder.resolve())]
@@ -103,7 +102,7 @@ def _against_free(place: Path, wanted: int, copies: bool) -> Row:
 def check_memory(context: Context, track: Track) -> Iterator[Row]:
     """A head that is trained alone keeps the pooled features of all views in memory."""
     settings = context.get(track.name, TrainSettings)
-    if settings.backbone.trained and not settings.head_epochs:
+    if not (settings.head_epochs or pools_once(settings)):
         return
     channels = build_classifier(context, track).head.in_features
     images, have = context.images(track.name)["train"], psutil.virtual_memory().total
@@ -164,11 +163,11 @@ def _train(context: Context, track: Track, trial: Trial) -> float:
     settings, images = context.get(track.name, TrainSettings), context.images(track.name)
     cost = partial(seconds_an_image, trial.decode, workers=settings.workers)
     validate, seconds = images["val"] * cost(trial.validate), 0.0
-    if settings.head_epochs or not settings.backbone.trained:
+    if settings.head_epochs or pools_once(settings):
         # the head's own epochs take seconds, but every view passes the backbone once: forward only, and crops
         forward = trial.validate * (settings.crop / settings.resize) ** 2
         seconds += settings.views * images["train"] * cost(forward) + validate
-    if settings.backbone.trained:
+    if not pools_once(settings):
         seconds += settings.epochs * (images["train"] * cost(trial.learn) + validate)
     return seconds
 

@@ -44,7 +44,7 @@ def check_roots(context: Context, track: Track) -> Iterator[Row]:
     if not Path(settings.watch).exists():  # for DVC a dep that is not there is an error
         hint = "name one that is there, such as data/raw/README.md"
         where = context.key(track.name, "preprocess.watch")
-        yield fail(where, f"expected a file, found none at {settings.watch}", hint)
+        yield fail(where, f"expected a file or folder, found none at {settings.watch}", hint)
 
 
 def _roots(source: Source) -> dict[str, Path]:
@@ -73,8 +73,7 @@ def check_listing(context: Context, track: Track) -> Iterator[Row]:
     listing = context.listings[track.name] = Listing(manifest, time.perf_counter() - start)
     told = tuple(f"{root}: expected" for root in _roots(settings.source).values() if not root.is_dir())  # by `roots`
     level: Level = "WARN" if getattr(settings.source, "download", False) else "FAIL"
-    hints = {"folder": "correct index.csv or classes.txt", "image_folder": "correct the folder"}
-    hint = hints.get(settings.source.name, COPY_AGAIN)
+    hint = "correct the folder, index.csv or classes.txt" if isinstance(settings.source, OWN) else COPY_AGAIN
     yield from (row_of_line(level, line, hint) for line in lines if not line.startswith(told))
     if manifest is not None:
         counts = ", ".join(f"{split} {images:,}" for split, images in context.images(track.name).items())
@@ -85,10 +84,8 @@ def check_listing(context: Context, track: Track) -> Iterator[Row]:
 def check_lists(context: Context, track: Track) -> Iterator[Row]:
     """The text files with ids: what is unusual in them, and whether they are the challenge's."""
     source, shipped = context.get(track.name, PreprocessSettings).source, False
-    files: dict[str, Path] = {}
-    if isinstance(source, IlsvrcClsSource):
-        files = ilsvrc_cls.list_files(source)
-    elif isinstance(source, IlsvrcDetSource):
+    files = ilsvrc_cls.list_files(source) if isinstance(source, IlsvrcClsSource) else {}
+    if isinstance(source, IlsvrcDetSource):
         files, shipped = ilsvrc_det.list_files(source), source.lists == "shipped"
     for split, path in files.items():
         for line in oddities(path, track1_ids("val" if split == "val" else "test") if shipped else ()):

@@ -38,11 +38,11 @@ OF_A_TRACK: tuple[Check, ...] = (
     ("trial", timing.check_student_trial),
     ("duration", costs.check_durations),
 )
-OF_BOTH_TRACKS: tuple[Check, ...] = (("disk", costs.check_disk),)
+LAST: Check = ("disk", costs.check_disk)  # of all tracks together
 
 
 def preflight(context: Context) -> Iterator[Row]:
-    """Run every check, of the machine and of both tracks; rows come as they are found."""
+    """Run every check, of the machine and of each track; rows come as they are found."""
     for check in OF_THE_MACHINE:
         yield from guarded(check, context)
     if not context.settings:  # nothing else can be checked: that one finding is all
@@ -50,8 +50,7 @@ def preflight(context: Context) -> Iterator[Row]:
     for track in [TRACKS[name] for name in context.settings]:
         for check in OF_A_TRACK:
             yield from (replace(row, track=track.name) for row in guarded(check, context, track))
-    for check in OF_BOTH_TRACKS:
-        yield from guarded(check, context)
+    yield from guarded(LAST, context)
 
 
 def guarded(check: Check, *given: Any) -> list[Row]:
@@ -71,8 +70,7 @@ def guarded(check: Check, *given: Any) -> list[Row]:
 
 def run_checks(context: Context) -> int:
     """Print what is found; return 1 if anything is FAIL."""
-    start = time.monotonic()
-    rows = []
+    start, rows = time.monotonic(), list[Row]()
     for row in preflight(context):
         print(show(row), flush=True)
         rows.append(row)

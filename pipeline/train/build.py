@@ -5,6 +5,7 @@ import torch
 from pipeline.core.errors import TrainError
 from pipeline.models.backbones import normalization_of
 from pipeline.models.classifier import Classifier, Design
+from pipeline.models.methods import make_method
 from pipeline.models.weights import load_weights
 from pipeline.train.settings import TrainSettings
 from pipeline.train.targets import Targets, log_odds
@@ -32,6 +33,11 @@ def untold_classifier(settings: TrainSettings, targets: Targets, classes: int, d
         with torch.no_grad():
             classifier.head.bias.copy_(log_odds(targets.values))
     return classifier.to(device)
+
+
+def pools_once(settings: TrainSettings) -> bool:
+    """Whether the head learns alone, for all epochs from features that are pooled once for each view."""
+    return not settings.backbone.trained and make_method(settings.method, settings.method_options).uses_pooled_features
 
 
 def make_design(settings: TrainSettings, classes: int) -> Design:

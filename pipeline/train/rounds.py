@@ -12,7 +12,7 @@ from pipeline.core.scratch import Scratch
 from pipeline.models.classifier import Classifier
 from pipeline.models.methods.base import TrainingMethod
 from pipeline.train.augment import mean_color, plain_view
-from pipeline.train.build import untold_classifier
+from pipeline.train.build import pools_once, untold_classifier
 from pipeline.train.checkpoints import checkpoints_of
 from pipeline.train.data import Erased, Pass, ViewDataset, ViewReader
 from pipeline.train.head import fit_head, pool_views
@@ -72,7 +72,7 @@ def fit_one(
     scratch: Scratch | None = None,
 ) -> Fitted:
     """Train a classifier: the head on pooled features where that is enough, else the whole network."""
-    if settings.backbone.trained or not classifier.method.uses_pooled_features:
+    if not pools_once(settings):
         return fit_network(classifier, data, settings, hardware, loggers, scratch)
     (features,) = pool_views(classifier, [classifier.pool], data, settings, hardware, scratch)
     checkpoints = checkpoints_of(scratch, "head-0")

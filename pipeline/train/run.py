@@ -17,7 +17,7 @@ from pipeline.core.manifest import Manifest
 from pipeline.core.scratch import Scratch
 from pipeline.models.cell_offset import FEWEST_CELLS, Offset, measure_offset
 from pipeline.models.classifier import Classifier, save_classifier
-from pipeline.train.build import new_classifier
+from pipeline.train.build import new_classifier, pools_once
 from pipeline.train.checkpoints import checkpoints_of
 from pipeline.train.head import fit_head, pool_views
 from pipeline.train.observers import make_loggers
@@ -87,7 +87,7 @@ def fit_together(
     hardware = choose_hardware(settings.device, settings.precision, learning=settings.backbone.trained)
     classifiers = [new_classifier(one, data.train, data.classes, hardware.device) for one in every]
     first, start = classifiers[0], None
-    pools_alone = not settings.backbone.trained and first.method.uses_pooled_features and first.method.rounds == 1
+    pools_alone = pools_once(settings) and first.method.rounds == 1
     if len(every) > 1 and not pools_alone:
         raise SettingsError(
             f"train.method: expected one whose loss needs pooled features alone, in one round, got "

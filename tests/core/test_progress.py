@@ -50,7 +50,7 @@ def test_a_file_gets_a_line_at_each_interval() -> None:
     done = subprocess.run(CALL, capture_output=True, text=True, env=environment(), check=True)
     *lines, beside = done.stderr.splitlines()
     assert (done.stdout, beside) == ("the end\n", "beside")
-    assert 2 <= len(lines) <= 3  # of 0.6 seconds, at 0.2 and later
+    assert 2 <= len(lines) < 10  # of 0.6 seconds or more, at 0.2 and later
     assert all(text.startswith("refine: ") and text.endswith(" to go") and "\r" not in text for text in lines)
     assert " of 10 images, " in lines[0]
 

@@ -46,9 +46,10 @@ def test_the_child_ends_by_itself() -> None:
     """As DVC does, which has to write what its stages made: the parent gets Ctrl-C, too, and waits."""
     child = [sys.executable, "-c", "import os, signal; os.kill(os.getppid(), signal.SIGINT); print('ended')"]
     before = signal.getsignal(signal.SIGINT)
-    with interrupts_left_to_child():
+    with interrupts_left_to_child() as interrupts:
         done = subprocess.run(child, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "ended\n"
+    assert interrupts == [signal.SIGINT]
     assert signal.getsignal(signal.SIGINT) is before
 
 

@@ -69,6 +69,24 @@ def test_features_and_weights_are_those_of_the_network(tmp_path: Path) -> None:
         torch.testing.assert_close(found, expected, rtol=2**-11, atol=1e-6)  # half precision
 
 
+@torch.inference_mode()
+def test_features_are_those_that_the_head_weighs(tmp_path: Path) -> None:
+    """Of `acol` with convolutions, what its first branch makes of the backbone's."""
+    classifier = make_tiny(method="acol", method_options={"width": 4})
+    torch.manual_seed(0)
+    for parameter in classifier.extra.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    manifest = _manifest(tmp_path)
+    keep_features(manifest, classifier, tmp_path / "out", extract_settings(diagnostic_images=1, sizes=[96]), TRACK3)
+    store = Store(tmp_path / "out")
+    (record,) = manifest.with_ids(store.ids)
+    image = torch.from_numpy(resize_image(read_rgb(record.file), (64, 96))).permute(2, 0, 1)[None]
+    expected = classifier.extra["first_branch"](classifier.backbone_features(image))[0]
+    found = torch.from_numpy(store.read(record.id)["features"].astype(np.float32))
+    assert not torch.allclose(found, classifier.backbone_features(image)[0], atol=1e-3)
+    torch.testing.assert_close(found, expected, rtol=2**-11, atol=1e-3)
+
+
 def test_the_published_placement_has_no_offset(tmp_path: Path) -> None:
     settings, classifier = extract_settings(diagnostic_images=1, placement="grid"), make_tiny()
     classifier.design = replace(classifier.design, offset=(0.25, -0.5))

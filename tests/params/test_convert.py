@@ -127,6 +127,25 @@ def test_a_csv_gives_labels_splits_and_boxes_of_all_rows_of_an_image(tmp_path: P
     assert found.notes == ["1 images that no row names are left out"]
 
 
+def test_corners_of_a_csv_are_pixels_and_are_cut_at_the_border(tmp_path: Path) -> None:
+    for name in "abc":
+        write(tmp_path / f"{name}.jpg")  # 30 x 20 pixels
+    head = "image,label,split,xmin,ymin,xmax,ymax\nc.jpg,dog,train,,,,\n"
+    (tmp_path / "boxes.csv").write_text(head + "a.jpg,cat,train,1,2,3,4\nb.jpg,dog,val,-1,2,30,20\n")
+    found = from_csv(tmp_path)
+    assert found is not None
+    assert rows(found)["c.jpg"] == (["dog"], "train", [])
+    write_index(found, tmp_path / "out")
+    assert "b.jpg,dog,val,,0 2 29 19" in (tmp_path / "out/index.csv").read_text()
+    for corners, message in (
+        ("0.1,0.2,0.5,1.0", r"expected corners of a box in pixels, got .*; likely shares of width and height"),
+        ("1,2,x,4", r"boxes\.csv: b\.jpg: expected numbers as corners of a box, got \['1', '2', 'x', '4'\]"),
+    ):
+        (tmp_path / "boxes.csv").write_text(f"{head}b.jpg,dog,val,{corners}\n")
+        with pytest.raises(DataError, match=message):
+            from_csv(tmp_path)
+
+
 def test_a_csv_of_something_else_is_none_of_ours(tmp_path: Path) -> None:
     write(tmp_path / "a.jpg")
     (tmp_path / "prices.csv").write_text("id,class\n1,x\n2,y\n")

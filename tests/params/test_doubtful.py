@@ -1,5 +1,6 @@
 """Odd files of a folder, each named."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,21 @@ def test_each_kind_is_named(photos: Path) -> None:
     assert few == "classes with fewer than 5 labelled images: ['dog (4)']"
     (split,) = looked.broken
     assert "dog__3" in manifest.select(split).ids()  # type: ignore[arg-type]
+
+
+def test_a_class_without_a_train_image_is_named(photos: Path) -> None:
+    (photos / "dog/3.jpg").unlink()
+    for split in ("train", "val"):
+        for name in ("cat", "dog"):
+            (photos / split).mkdir(exist_ok=True)
+            shutil.copytree(photos / name, photos / split / name)
+    for name in ("cat", "dog"):
+        shutil.rmtree(photos / name)
+    (photos / "val/dog").rename(photos / "val/wolf")
+    source = {"name": "image_folder", "root": str(photos), "mask_root": None, "masks": "auto",
+              "val_share": 0.2, "test_share": 0.0, "seed": 0}  # fmt: skip
+    last = look(listed(source), cut_boxes=False, jobs=1).lines[-1]
+    assert last == "the run stops at classes without a train image, add some or take them out: ['wolf']"
 
 
 def test_of_many_images_some_are_decoded(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,6 +98,18 @@ def test_durations_are_counts_times_costs() -> None:
     assert later - seconds == pytest.approx((crops + 23_151) * 0.001)
 
 
+@pytest.mark.parametrize(("method", "steps"), [("baseline", 0), ("has", 0), ("acol", 21), ("cutmix", 21)])
+def test_a_frozen_backbone_runs_once_a_view_or_in_every_epoch_as_the_method_needs(method: str, steps: int) -> None:
+    context = Context(RECIPE)
+    context.settings = recipe_settings()
+    settings = context.settings["track3"]["train"]
+    frozen = replace(settings.backbone, trained=False, batch_norm="frozen")
+    context.settings["track3"]["train"] = replace(settings, backbone=frozen, method=method, views=2, head_epochs=0)
+    seconds = costs._train(context, run.TRACKS["track3"], Trial(learn=0.01, decode=0.0, validate=0.001))
+    pooled = 2 * 1_281_167 * (336 / 384) ** 2 * 0.001 + 23_151 * 0.001
+    assert seconds == pytest.approx(steps * (1_281_167 * 0.01 + 23_151 * 0.001) if steps else pooled)
+
+
 WALK = {"enabled": True, "width": 8, "radius": 2, "exponent": 4.0, "steps": 3, "scale": "max", "epochs": 1}
 
 

@@ -106,7 +106,7 @@ def test_a_mistake_in_an_index_is_one_row_that_sends_nobody_to_an_archive(tmp_pa
     assert row.hint == "did you mean 'val'?"
     (row,) = of(rows_of_a_folder(tmp_path, "a.jpg,cat;dog,train\n"), "FAIL")
     assert "separated by spaces" in row.found
-    assert row.hint == "correct index.csv or classes.txt"
+    assert row.hint == "correct the folder, index.csv or classes.txt"
 
 
 def test_labels_that_are_on_every_train_image_are_named(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """The trial that times a few images through every stage."""
 
+import itertools
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,6 +57,15 @@ def test_the_trial_times_the_crfs_of_the_targets_where_a_student_learns_from_the
     assert {prediction.target is None for prediction in timed} == (
         {True, False} if enabled else {True}
     )  # Track 3: none
+
+
+def test_the_first_refinement_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It compiles, which can take longer than the budget: then it would be the only one."""
+    waits = itertools.chain([0.3], itertools.repeat(0.0))
+    monkeypatch.setattr(timing, "as_arrays", lambda prediction: {"score": b"1234"})
+    seconds, size = timing._refine_seconds(lambda: time.sleep(next(waits)), 0.01)  # type: ignore[arg-type, return-value]
+    assert seconds < 0.1
+    assert size == 2
 
 
 def test_a_batch_that_does_not_fit_names_the_one_that_does(

@@ -74,8 +74,8 @@ class Method(TrainingMethod):
         if self.weight:
             classifier.extra[HEAD].load_state_dict(classifier.head.state_dict())
 
-    def logits(self, classifier: "Classifier", features: Tensor) -> Tensor:
-        return super().logits(classifier, self._branch(classifier, FIRST, features))
+    def head_features(self, classifier: "Classifier", features: Tensor) -> Tensor:
+        return self._branch(classifier, FIRST, features)
 
     def loss(self, classifier: "Classifier", images: Tensor, targets: Tensor, criterion: Criterion) -> Tensor:
         if self.weight == 0:

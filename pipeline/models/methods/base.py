@@ -27,8 +27,8 @@ class TrainingMethod:
 
     @property
     def uses_pooled_features(self) -> bool:
-        """Whether the loss depends on each image by itself, through its pooled features alone. If it does, the features
-        of a frozen backbone are computed once for all epochs."""
+        """Whether the loss depends on each image by itself, through the pooled features of the backbone alone. If it
+        does, those of a frozen backbone are computed once for all epochs, and `features` and `loss` are not called."""
         return True
 
     @property
@@ -100,10 +100,14 @@ class TrainingMethod:
         """
         return classifier.backbone_features(images)
 
+    def head_features(self, classifier: "Classifier", features: Tensor) -> Tensor:
+        """What the head pools and weighs. Shape: (N, C or more, h, w) to (N, C, h, w), not negative"""
+        return classifier.of_head(features)
+
     def logits(self, classifier: "Classifier", features: Tensor) -> Tensor:
         """Class logits of features, in training and afterwards. Shapes: (N, C or more, h, w) to (N, K), float32"""
         with torch.autocast(features.device.type, enabled=False):
-            logits: Tensor = classifier.head(classifier.pool(classifier.of_head(features)))
+            logits: Tensor = classifier.head(classifier.pool(self.head_features(classifier, features)))
         return logits
 
     def loss(self, classifier: "Classifier", images: Tensor, targets: Tensor, criterion: Criterion) -> Tensor:
@@ -130,7 +134,7 @@ class TrainingMethod:
         Returns:
             Maps of any range; they are averaged over views and then scaled. Shape: (N, P, h, w), float32
         """
-        return cam(classifier.of_head(features), classifier.head.weight, wanted)
+        return cam(self.head_features(classifier, features), classifier.head.weight, wanted)
 
     def find_regions(self, classifier: "Classifier", features: Tensor, targets: Tensor) -> Tensor:
         """Which cells of training images the next round does not see, with more than one round.

@@ -37,17 +37,21 @@ def test_every_size_is_drawn_and_scaled_with_the_crop() -> None:
     def step(side: int, seed: int) -> int:
         hidden = hide(Method(), (side, side), seed)
         edges = np.flatnonzero((hidden[:, 1:] != hidden[:, :-1]).any(axis=0)) + 1
-        return int(edges.min())
+        return int(edges.min(initial=side))  # no edge: nothing is hidden
 
-    assert {step(224, seed) for seed in range(40)} >= {16, 32, 44, 56}
-    assert {step(112, seed) for seed in range(40)} >= {8, 16, 22, 28}
+    assert {step(224, seed) for seed in range(40)} >= {16, 32, 44, 56, 224}
+    assert {step(112, seed) for seed in range(40)} >= {8, 16, 22, 28, 112}
 
 
 @pytest.mark.parametrize("probability", [0.25, 0.5, 0.8])
 def test_the_hidden_share_is_the_probability(probability: float) -> None:
-    shares = [hide(Method(probability=probability), seed=seed).mean() for seed in range(80)]
+    """And one image in five is whole, as one of the five sizes is 0."""
+    method = Method(probability=probability, patches="16 32 44 56")
+    shares = [hide(method, seed=seed).mean() for seed in range(80)]
     assert np.mean(shares) == pytest.approx(probability, abs=0.03)
     assert np.std(shares) > 0.02, "each patch is drawn by itself"
+    whole = [not hide(Method(probability=probability), seed=seed).any() for seed in range(400)]
+    assert np.mean(whole) == pytest.approx(1 / 5, abs=0.05)
 
 
 def test_an_image_by_hand() -> None:
