@@ -6,8 +6,7 @@ BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: help repro preflight test test-all coverage bench ablation methods search diagnostics numbers docs lint clean
-.PHONY: environment
+.PHONY: help repro preflight test test-all coverage bench ablation methods search diagnostics numbers docs lint clean environment
 
 # everything from nothing to both submissions
 repro: environment
@@ -27,11 +26,11 @@ help:
 preflight: environment
 	$(BIN)/python -m pipeline.preflight $(OPTIONS)
 
-# the checks, without those that take minutes
+# the checks, without those that take minutes, in a process on each core
 test: environment
-	$(BIN)/python -m pytest -m "not slow" tests pipeline
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not slow" tests pipeline
 
-# all checks
+# all checks, one after the other
 test-all: environment
 	$(BIN)/python -m pytest tests pipeline
 
@@ -115,7 +114,7 @@ endif
 		{ echo "uv could not install them: by pip"; $(PIP) --editable '.[test,lint]'; }
 	@$(PIP) pydensecrf2 >/dev/null 2>&1 || \
 		echo "left out: pydensecrf2, an optional CRF backend that is built with a C++ compiler; nothing else needs it"
-	@touch $@
+	@touch $@; echo "installed into $(VENV); in each new shell: . $(BIN)/activate"
 
 # what only the benchmarks need; where it cannot be had, their rows say so
 $(VENV)/.bench: $(VENV)/.installed

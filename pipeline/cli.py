@@ -25,7 +25,7 @@ from pipeline.export import FORMAT_NAMES
 
 CHAIN = Path("dvc.yaml")
 PARAMS = Path("params.yaml")  # as in `pipeline.core.settings`, which loads a library
-OK, FINDING = 0, 1
+OK, FINDING, WRONG_USAGE = 0, 1, 2
 GOING_ON = ("run", "report", "predict", "ablate", "search")  # commands that go on where they were stopped
 EXAMPLES = """examples:
   lid run package@track3                                     the chain, as far as one submission
@@ -85,6 +85,9 @@ def _main(arguments: Sequence[str] | None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given and given[0] in PASSED:
         return _pass(given[0], given[1:])
+    if not given:
+        _parser().print_help(sys.stderr)
+        return WRONG_USAGE
     args = _parser().parse_args(given)
     as_json = getattr(args, "json", False)
     try:
@@ -106,7 +109,28 @@ def run(args: argparse.Namespace) -> Result:
     """`dvc repro`, after a recipe has become the params file."""
     if args.recipe:
         _use_recipe(args.recipe)
-    return _repro(args.targets), {}
+    _check_targets(args.targets)
+    status = _repro(args.targets)
+    if status == OK and CHAIN.is_file() and not args.targets:  # the last lines of DVC are hints about git and remotes
+        pages = [Path("reports") / track / "index.html" for track in _chosen_tracks()]
+        print("\n".join(["", *(f"open {page}" for page in pages if page.is_file())]), flush=True)
+    return status, {}
+
+
+def _check_targets(targets: Sequence[str]) -> None:
+    """Refuse a stage of a track that is not in the params file, which DVC calls a stage that is not there.
+
+    Raises:
+        SettingsError: naming the tracks that are there
+    """
+    tracks = _chosen_tracks() if targets and CHAIN.is_file() else sorted(TRACKS)
+    for target in targets:
+        track = target.partition("@")[2]
+        if track in TRACKS and track not in tracks:
+            raise SettingsError(
+                f"{target}: expected a track of {PARAMS}, {' or '.join(tracks)}, got {track}; `lid init FOLDER --track "
+                f"both` writes both"
+            )
 
 
 def report(args: argparse.Namespace) -> Result:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pipeline.core.errors import command
 from pipeline.core.files import write_text
+from pipeline.core.tracks import TRACKS
 from pipeline.dvc_runs import dvc
 
 FOLDER = "dvc_plots"  # where DVC writes, if `--out` names no other place
@@ -40,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     status = dvc(["plots", args.view, "--out", str(args.out), *others])
     if (args.out / "index.html").is_file():
         write_text(args.out / SCRIPT, vega_script())
+        if absent := [name for name in sorted(TRACKS) if not Path("data", name).is_dir()]:
+            print(f"no run of {' and '.join(absent)} in this folder: its plots are those that DVC failed to load")
     return status
 
 

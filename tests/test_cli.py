@@ -89,7 +89,6 @@ def test_the_version_is_printed(capsys: Capture) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        (),
         ("no",),
         ("check", "x.zip"),
         ("check", "x.zip", "--track", "track1"),  # neither --ids nor --images
@@ -101,6 +100,13 @@ def test_the_version_is_printed(capsys: Capture) -> None:
 def test_wrong_usage_is_status_2(words: tuple[str, ...], capsys: Capture) -> None:
     assert usage_error(*words) == 2
     assert capsys.readouterr().out == ""
+
+
+def test_without_a_command_help_is_shown_and_the_status_is_2(capsys: Capture) -> None:
+    assert cli.main([]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "    predict " in captured.err
 
 
 # --- check and score --------------------------------------------------------------------------------------------------
@@ -268,6 +274,24 @@ def test_run_is_dvc_repro(started: list[list[str]]) -> None:
     assert cli.main(["run", "no"]) == 1
     repro = ["-m", "dvc", "repro"]
     assert started == [repro, [*repro, "package@track3", "report@track1"], [*repro, "no"]]
+
+
+def test_a_run_ends_with_its_pages(started: list[list[str]], capsys: Capture) -> None:
+    Path("dvc.yaml").write_text("stages: {}")
+    (Path("reports") / "track3").mkdir(parents=True)
+    (Path("reports") / "track3" / "index.html").touch()
+    assert cli.main(["run"]) == 0
+    assert capsys.readouterr().out == "\nopen reports/track3/index.html\n"
+    assert cli.main(["run", "package@track3"]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_a_stage_of_a_track_that_is_not_in_the_params_file(started: list[list[str]], capsys: Capture) -> None:
+    Path("dvc.yaml").write_text("stages: {}")
+    Path("params.yaml").write_text("tracks:\n  track3: {}\n")
+    assert cli.main(["run", "report@track1"]) == 1
+    assert "report@track1: expected a track of params.yaml, track3, got track1" in capsys.readouterr().err
+    assert started == []
 
 
 def test_report_runs_its_stage_alone(started: list[list[str]], capsys: Capture) -> None:

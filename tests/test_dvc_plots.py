@@ -36,6 +36,21 @@ def test_dvc_gets_all_options(
     assert "window.vegaEmbed=" in script
 
 
+def test_a_track_that_has_not_run_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(dvc_plots, "vega_script", lambda: "")
+    monkeypatch.setattr(dvc_plots, "dvc", lambda words: 0)
+    write_text(tmp_path / "dvc_plots" / "index.html", "a page")
+    (tmp_path / "data" / "track3").mkdir(parents=True)
+    assert dvc_plots.main([]) == 0
+    assert capsys.readouterr().out.startswith("no run of track1 in this folder: ")
+    (tmp_path / "data" / "track1").mkdir()
+    assert dvc_plots.main([]) == 0
+    assert capsys.readouterr().out == ""
+
+
 def test_without_a_page_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(dvc_plots, "dvc", lambda words: 255)

@@ -17,7 +17,7 @@ from pipeline.core.tracks import TRACKS
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compare; return the exit status."""
     args = _parser().parse_args(arguments)
-    from pipeline.compare.entrants import Choices, open_entrants  # loads libraries
+    from pipeline.compare.entrants import Choices, class_names_of, open_entrants  # loads libraries
     from pipeline.compare.files import as_json, as_text, write_files
     from pipeline.compare.numbers import compare
     from pipeline.compare.page import write_page
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     choices = Choices(args.track, args.truth, args.masks, args.classes, args.images)
     entrants = open_entrants(args.entrants, choices)
     comparison = compare(entrants)
-    class_names = entrants[0].class_names
+    class_names = class_names_of(entrants)
     page = write_page(args.out, comparison, entrants, args.most)
     write_files(args.out, comparison, class_names)
     if args.json:

@@ -1,7 +1,7 @@
 """What is compared: finished runs and zips, each as the counts of its images and, where they are known, its pixels."""
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,7 +20,7 @@ from pipeline.evaluate.image_counts import IMAGE_COUNTS, read_image_counts
 from pipeline.evaluate.run import METRICS
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.package.container import read_member
-from pipeline.preprocess.folders import files_by_id
+from pipeline.preprocess.folders import files_below
 from pipeline.submission.check import CHALLENGE_CLASSES
 from pipeline.submission.score import CHALLENGE, count_submission
 from pipeline.submission.truth import Masks, Truth, read_truth
@@ -106,6 +106,12 @@ def open_entrants(given: list[str], choices: Choices) -> list[Entrant]:
     if len(set(tracks.values())) > 1:
         raise SettingsError(f"expected runs of one track, got {tracks}; give --track")
     return found
+
+
+def class_names_of(entrants: Sequence[Entrant]) -> tuple[str, ...]:
+    """The names of the K classes: of the first run that knows them, else of the first entrant, which may be numbers."""
+    named = [one for one in entrants if isinstance(one.pictures, RunPictures)]
+    return (named or entrants)[0].class_names
 
 
 def split_name(given: str) -> tuple[str, Path]:
@@ -234,7 +240,7 @@ def _open_zip(path: Path, name: str, choices: Choices) -> Entrant:
     truth = read_truth(choices.truth, choices.masks, track, count)
     counts = count_submission(path, truth, track, choices.classes)
     names = tuple(str(number) for number in range(1, count + 1)) if track.task == "segmentation" else ("object",)
-    images = files_by_id([choices.images]) if choices.images else {}
+    images = files_below(choices.images) if choices.images else {}
     pictures = ZipPictures(path, truth, images, truth.mask_kind, names)
     return Entrant(name, path, track, counts.ids, counts.after, CHALLENGE, names, pictures, {"split": "of the zip"})
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.compare.entrants import Entrant, has_image
-from pipeline.compare.files import JSON, TABLE, most_changed
+from pipeline.compare.entrants import Entrant, class_names_of, has_image
+from pipeline.compare.files import most_changed
 from pipeline.compare.numbers import SAME, Compared, Comparison, verdict
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import write_text
@@ -52,7 +52,7 @@ def write_page(out: Path, comparison: Comparison, entrants: Sequence[Entrant], m
         most: images in the gallery
     """
     gallery = make_gallery(comparison, entrants, most)
-    page = render_page("compare.html.j2", page_values(comparison, entrants[0].class_names, gallery), charts_used=True)
+    page = render_page("compare.html.j2", page_values(comparison, class_names_of(entrants), gallery), charts_used=True)
     write_gallery(out / FOLDER, gallery.items)
     write_text(out / PAGE, page)
     return out / PAGE
@@ -76,7 +76,6 @@ def page_values(comparison: Comparison, class_names: Sequence[str], gallery: Gal
         "shown": len(gallery.items),
         "gallery": gallery.index() if gallery.items else None,
         "no_gallery": NO_PICTURES,
-        "files": (JSON, TABLE),
     }  # fmt: skip
 
 
@@ -206,7 +205,7 @@ def make_gallery(comparison: Comparison, entrants: Sequence[Entrant], most: int)
     return Gallery(
         layers=layers,
         items=items,
-        classes=entrants[0].class_names,
+        classes=class_names_of([one for _, one in shown] or entrants),
         headline="change",
         headline_title="change of IoU",
         sorts=[
@@ -220,6 +219,7 @@ def make_gallery(comparison: Comparison, entrants: Sequence[Entrant], most: int)
             **{f"iou{place}": f"IoU of {one.name}" for place, one in enumerate(comparison.entrants)},
         },
         kinds=KINDS,
+        kinds_title="change",
         colored=not localizes,
         comparison=comparison.settings.get("comparison", ">="),
     )  # fmt: skip

@@ -10,10 +10,11 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pipeline.core.errors import DataError
 from pipeline.core.settings import build, flatten, read_params, section
 
 if TYPE_CHECKING:  # the check of params looks at no image and starts before every stage: it is not to load Arrow
-    from pipeline.core.manifest import Manifest
+    from pipeline.core.manifest import Manifest, Record
 
 T = TypeVar("T")
 Rule = Callable[["DataFacts"], Any]
@@ -56,19 +57,35 @@ TYPICAL = DataFacts(images=500, side=500, boxes_only=False)  # where a file is c
 
 
 def data_facts(manifest: "Manifest") -> DataFacts:
-    """The facts of a manifest; of all images where there is no split train. The truth itself is not read."""
-    import pyarrow as pa
+    """The facts of a manifest; of all images where there is no split train. The truth itself is not read.
 
-    from pipeline.core.manifest import stored_size
+    Broken images have no size here; `preprocess`, `lid init` and `lid preflight` name them.
+
+    Raises:
+        DataError: if the file of an image is missing
+    """
+    import pyarrow as pa
 
     train = manifest.select("train")
     known = train if len(train) else manifest
     step = max(1, len(known) // SAMPLED)
     sampled = replace(known, table=known.table.take(pa.array(range(0, len(known), step), pa.int64())))
-    sides = [max(stored_size(record)) for record in sampled]
+    sides = [side for record in sampled if (side := _longer_side(record))]
     truth = [(record.has_mask, record.has_boxes) for record in manifest.select("val")]
     boxes_only = any(boxes for _, boxes in truth) and not any(mask for mask, _ in truth)
     return DataFacts(len(train), int(median(sides)) if sides else TYPICAL.side, boxes_only)
+
+
+def _longer_side(record: "Record") -> int | None:
+    """In stored pixels; None of a file that is there and cannot be read."""
+    from pipeline.core.manifest import stored_size
+
+    try:
+        return max(stored_size(record))
+    except DataError:
+        if record.file.is_file():
+            return None
+        raise
 
 
 def _at_most(*sizes: int) -> Rule:

@@ -26,8 +26,8 @@ RESAMPLES = 2000
 CONFIDENCE = 0.95
 SEED = 0
 FEWEST_IMAGES = 2  # resamples of one image are all that image: no interval
-BLOCK = 1 << 21  # weights at a time: 16 MiB, whatever the number of images
-IMAGES_AT_ONCE = 4096  # whose counts are floating-point numbers at the same time
+BLOCK = 1 << 20  # weights at a time: 8 MiB, whatever the number of images
+IMAGES_AT_ONCE = 1024  # whose counts are floating-point numbers at the same time
 
 Weights = NDArray[np.int64]  # (R, N): how often each of N images is in each of R resamples
 Scores = NDArray[np.float64]  # (R,): the score of each resample, NaN where it holds nothing that can be scored

@@ -19,7 +19,7 @@ from pipeline.evaluate.boxes import BoxAccuracy
 from pipeline.evaluate.image_counts import ImageCounts, crf_intervals
 from pipeline.evaluate.intervals import as_list
 from pipeline.evaluate.losses import LOCALIZATION_LOSSES, localization_losses
-from pipeline.evaluate.peak_iou import LEVELS, PeakIoU, count_scores
+from pipeline.evaluate.peak_iou import LEVELS, PeakIoU, ScoreCounts, compact, count_scores
 from pipeline.evaluate.scorer import Cell, Context, ImageRow, Prediction
 from pipeline.evaluate.settings import EvaluateSettings
 
@@ -30,14 +30,14 @@ class CountsOfMaps:
     def __init__(self, mask: NDArray[np.bool_], ignored: NDArray[np.bool_], image_id: str) -> None:
         self.mask, self.image_id = mask, image_id
         self.ignored = ignored if ignored.any() else None
-        self._known: list[tuple[NDArray[np.uint8], NDArray[np.int64]]] = []
+        self._known: list[tuple[NDArray[np.uint8], ScoreCounts]] = []
 
-    def of(self, score: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """The counts of a map: inside and outside the mask, and ignored. Shape: (3, 256)"""
+    def of(self, score: NDArray[np.uint8]) -> ScoreCounts:
+        """The counts of a map; of one map always the same object, so that states share its memory."""
         for known, counts in self._known:
             if known is score:
                 return counts
-        counts = count_scores(score, self.mask, self.ignored, self.image_id)
+        counts = compact(count_scores(score, self.mask, self.ignored, self.image_id))
         self._known.append((score, counts))
         return counts
 
@@ -48,7 +48,8 @@ class LocalizationScorer:
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self.before, self.after, self.disc = PeakIoU(), PeakIoU(), PeakIoU()
+        self.before, self.after = PeakIoU(), PeakIoU()
+        self.disc = PeakIoU(per_image=context.settings.average == "mean")  # else its pooled peak alone is asked for
         self.known_before, self.known_after = PeakIoU(), PeakIoU()  # of the true class's maps
         self.boxes_before = BoxAccuracy(context.settings.box_iou)
         self.boxes_after = BoxAccuracy(context.settings.box_iou)
@@ -152,13 +153,19 @@ class LocalizationScorer:
         return box_scores(state) or dict.fromkeys(BOX_SCORES if self.boxes_without_label else ())
 
     def _baselines(self) -> dict[str, Any]:
-        disc = {**peak_scores(self.disc, self.context.settings), **box_scores(self.boxes_disc)}
+        disc = {"peak_iou": self._disc_peak(), **box_scores(self.boxes_disc)}
         wanted = ("peak_iou", "gt_known_loc", "top1_loc", "max_box_acc_v2")
         average = self.context.settings.average
         return {
             "all_foreground_iou": all_foreground_iou(self.after, average) if self.after.has_foreground else None,
             **{f"center_disc_{name.removeprefix('peak_')}": disc[name] for name in wanted if name in disc},
         }
+
+    def _disc_peak(self) -> float | None:
+        if not self.disc.has_foreground:
+            return None
+        comparison = self.context.settings.comparison
+        return (self.disc.compute_mean(comparison) if self.disc.per_image else self.disc.compute(comparison)).iou
 
     def note(self) -> str | None:
         """Say so if there are masks but no foreground in them, or boxes but no labels."""

@@ -69,6 +69,24 @@ def count_scores(
     return pair_counts(rows, score, (3, LEVELS))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoreCounts:
+    """What is kept of an image's counts.
+
+    Attributes:
+        scored: pixels per score value, inside and outside the mask; an image has < 2^31. Shape: (2, 256)
+        ignored: pixels
+    """
+
+    scored: NDArray[np.int32]
+    ignored: int
+
+
+def compact(counts: NDArray[np.int64]) -> ScoreCounts:
+    """What is kept of the result of `count_scores`."""
+    return ScoreCounts(counts[:2].astype(np.int32), int(counts[2].sum()))
+
+
 def count_above(histogram: NDArray[np.int64], comparison: Comparison = ">=") -> NDArray[np.int64]:
     """Count the pixels with score >= t (or > t) for every t = 0..255. Shape: (..., 256) to (..., 256)
 
@@ -139,15 +157,18 @@ class PeakIoU:
         pooled: all pixels of all images in one pair of histograms; an image without foreground adds its false positives
         mean: the IoU of each image, averaged over the images; one without foreground has no IoU and is left out
     Ignored pixels are in neither.
+
+    Args:
+        per_image: keep the counts of each image, 2 KiB, without which there are pooled scores alone
     """
 
-    def __init__(self) -> None:
+    def __init__(self, per_image: bool = True) -> None:
+        self.per_image = per_image
         self.inside = np.zeros(LEVELS, np.int64)  # pixels per score value, inside the masks
         self.outside = np.zeros(LEVELS, np.int64)  # the same, outside
         self.ignored_pixels = 0
-        self._images: dict[
-            str, NDArray[np.int32]
-        ] = {}  # id to inside and outside, (2, 256); an image has < 2^31 pixels
+        self._ids: set[str] = set()
+        self._images: dict[str, NDArray[np.int32]] = {}  # id to inside and outside, (2, 256), if they are kept
 
     def accumulate(
         self, score: NDArray[np.uint8], mask: NDArray[np.bool_], image_id: str, ignored: NDArray[np.bool_] | None = None
@@ -157,16 +178,18 @@ class PeakIoU:
         Raises:
             ScoreError: if dtypes or shapes are wrong, or the image is in already
         """
-        self.add(count_scores(score, mask, ignored, image_id), image_id)
+        self.add(compact(count_scores(score, mask, ignored, image_id)), image_id)
 
-    def add(self, counts: NDArray[np.int64], image_id: str) -> None:
-        """Add one image by what `count_scores` returned; errors as `accumulate`."""
-        if image_id in self._images:
+    def add(self, counts: "ScoreCounts", image_id: str) -> None:
+        """Add one image by its counts, which are kept and may be shared with other states; errors as `accumulate`."""
+        if image_id in self._ids:
             raise ScoreError(f"{image_id}: expected every image once, got it a second time")
-        self.inside += counts[0]
-        self.outside += counts[1]
-        self.ignored_pixels += int(counts[2].sum())
-        self._images[image_id] = counts[:2].astype(np.int32)
+        self._ids.add(image_id)
+        self.inside += counts.scored[0]
+        self.outside += counts.scored[1]
+        self.ignored_pixels += counts.ignored
+        if self.per_image:
+            self._images[image_id] = counts.scored
 
     def merge(self, other: "PeakIoU") -> None:
         """Add the images of another state.
@@ -174,17 +197,18 @@ class PeakIoU:
         Raises:
             ScoreError: if an image is in both
         """
-        if both := self._images.keys() & other._images.keys():
+        if both := self._ids & other._ids:
             raise ScoreError(f"expected every image once, got some in two states: {sample(sorted(both))}")
         self.inside += other.inside
         self.outside += other.outside
         self.ignored_pixels += other.ignored_pixels
+        self._ids |= other._ids
         self._images.update(other._images)
 
     @property
     def images(self) -> int:
         """Images accumulated, with and without foreground."""
-        return len(self._images)
+        return len(self._ids)
 
     @property
     def pixels(self) -> int:
@@ -216,9 +240,11 @@ class PeakIoU:
         Each mean is the exactly rounded sum (`math.fsum`), hence independent of the order of the images.
 
         Raises:
-            ScoreError: if there is no foreground pixel
+            ScoreError: if there is no foreground pixel, or no image's counts were kept
         """
         self._require_foreground()
+        if not self.per_image:
+            raise ScoreError("expected counts of each image, for a mean over images, got pooled ones alone")
         known = [counts for counts in self._images.values() if counts[0].any()]
         blocks = (np.stack(known[start : start + BLOCK]).astype(np.int64) for start in range(0, len(known), BLOCK))
         curves = np.concatenate([iou_curve(block[:, 0], block[:, 1], comparison) for block in blocks])  # (N, 256)

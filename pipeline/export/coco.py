@@ -97,7 +97,7 @@ def encode_rle(one: Instance) -> dict[str, Any]:
 
     >>> crop = np.array([[1, 1], [0, 1]], bool)
     >>> encode_rle(Instance("ant", 1, 1.0, (1, 0, 2, 1), 3, crop, (2, 4)))
-    {'size': [2, 4], 'counts': '2112'}
+    {'size': [2, 4], 'counts': '21111'}
     """
     found = coco_mask.encode(np.asfortranarray(one.mask.astype(np.uint8)))
     return {"size": [int(side) for side in found["size"]], "counts": found["counts"].decode("ascii")}

@@ -110,7 +110,7 @@ def _open_run(folder: Path, choices: Choices) -> Source:
     run = describe_run(folder)
     split = choices.split or _packaged_split(folder)
     store = _stored(folder, split, choices.stage)
-    manifest = _sorted(read_manifest(folder / "manifest", (split,), truth=False).with_ids(store.ids))
+    manifest = _sorted(_manifest(folder, (split,)).with_ids(store.ids))
     threshold, rule = choose_threshold(run, choices.threshold, choices.stage)
     details = Details(run, threshold, choices.min_area)
     pixels = ((record.id, decode_png(store.read(record.id)["after"], record.id)) for record in manifest)
@@ -140,6 +140,13 @@ def _stored(folder: Path, split: Split, stage: Stage) -> Store:
 
 def _has_some(store: Path) -> bool:
     return (store / INDEX).is_file() and len(Store(store)) > 0
+
+
+def _manifest(folder: Path, splits: Sequence[Split]) -> Manifest:
+    """The images of a run. Its paths start at the checkout that the run `data/<track>` lies in, wherever this runs."""
+    manifest = read_manifest(folder / "manifest", splits, truth=False)
+    placed = folder.absolute().parent.parent / manifest.root
+    return replace(manifest, root=placed) if placed.exists() else manifest
 
 
 def _sorted(manifest: Manifest) -> Manifest:
@@ -235,7 +242,7 @@ def _checked_ids(path: Path, largest: int) -> list[str]:
 
 
 def _records(run: Described, ids: Sequence[str]) -> Manifest:
-    found = _sorted(read_manifest(run.folder / "manifest", truth=False).with_ids(ids))
+    found = _sorted(_manifest(run.folder, SPLITS).with_ids(ids))
     if len(found) != len(ids):
         missing = sorted(set(ids) - set(found.ids()))
         raise StoreError(

@@ -211,10 +211,12 @@ def report(found: Initialized, out: Path) -> list[str]:
 
 
 def _by_stage(settled: Mapping[str, Any]) -> list[str]:
-    """Values of the keys that are `auto`, a line for each stage."""
+    """Values of the keys that are `auto`, a line for each stage; of a student that is switched off, that alone."""
     stages: dict[str, list[str]] = {}
     for key, value in settled.items():
         stage, _, name = key.partition(".")
+        if stage == "student" and name != "enabled" and settled.get("student.enabled") is False:
+            continue
         stages.setdefault(stage, []).append(f"{name} {shown(value)}")
     return [f"  auto, by the images: {stage}: {', '.join(words)}" for stage, words in stages.items()]
 

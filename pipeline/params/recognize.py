@@ -9,13 +9,10 @@ from pipeline.core.errors import DataError, sample
 from pipeline.params import convert
 from pipeline.preprocess.folders import MASK_SUFFIXES, list_names, only_images, walk
 from pipeline.preprocess.layouts.folder import REQUIRED
-from pipeline.preprocess.layouts.image_folder import SUFFIXES, find_images
+from pipeline.preprocess.layouts.image_folder import SUFFIXES, describe_left_out, find_images
 
 IMAGES, MASKS = ("images", "imgs", "JPEGImages"), ("masks", "masks_png", "segmentations", "SegmentationClass")
-LOOKED_FOR = (
-    "index.csv of this project, COCO JSON, Pascal VOC, a CSV with columns of images and labels, a folder of images for "
-    "each class"
-)
+LOOKED_FOR = "index.csv of this project, COCO JSON, Pascal VOC, a CSV with columns of images and labels"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +33,7 @@ class Recognized:
 
 
 def recognize(folder: Path, converted: Path) -> Recognized:
-    """The layout of a folder, the first that fits in the order of `LOOKED_FOR`.
+    """The layout of a folder, the first that fits: those of `LOOKED_FOR` in order, then class folders.
 
     Annotations that no source reads are written as an `index.csv` to the folder `converted`; nothing else is written.
 
@@ -99,7 +96,8 @@ def _class_folders(folder: Path) -> Recognized:
     except DataError as error:
         inside = sorted(name for name in list_names(folder) if not name.startswith("."))
         raise DataError(
-            f"{folder}: expected one of {LOOKED_FOR}; found {sample(inside)}, and as class folders: {error}"
+            f"{folder}: expected a folder of images for each class, or {LOOKED_FOR}; found {sample(inside)}\n"
+            f"  as class folders: {error}"
         ) from None
     if len(found.classes) < 2:
         raise DataError(
@@ -117,7 +115,7 @@ def _class_folders(folder: Path) -> Recognized:
         "seed": convert.SEED,
     }
     above = f", below {', '.join(levels)}" if levels else ""
-    left_out = tuple(f"left out: {n} {rule.replace('_', ' ')}" for rule, n in sorted(found.left_out.items()) if n)
+    left_out = tuple(f"left out: {line}" for line in describe_left_out(root, found.left_out))
     watch = root if masks is None or masks.is_relative_to(root) else folder
     return Recognized(f"a folder of images for each class{above}", source, watch, left_out)
 

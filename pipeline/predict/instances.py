@@ -1,7 +1,7 @@
 """Connected components of a prediction, each with its class, score, box and mask."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -32,7 +32,7 @@ class Instance:
     score: float
     box: Box
     area: int
-    crop: Mask
+    crop: Mask = field(repr=False)
     shape: tuple[int, int]
 
     @property

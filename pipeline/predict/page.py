@@ -50,7 +50,7 @@ def page_values(report: Mapping[str, Any], entries: Sequence[Entry], gallery: Ga
     rule = [("threshold", f"{threshold} ({report['threshold_rule']})")] if threshold is not None else []
     left = len(entries) - len(gallery.items)
     return {
-        "title": f"Predictions of {format_count(totals['images'])} images",
+        "title": f"Predictions of {format_count(totals['images'])} image{'' if totals['images'] == 1 else 's'}",
         "about": [("", get_track(report["track"]).title), ("instances", format_count(totals["instances"])),
                   ("skipped", totals["skipped"]), ("made by", STAGES[report["stage"]]), *rule],
         "notes": [f"The first {len(gallery.items)} images are shown; predictions.json lists all."] if left else [],
@@ -83,6 +83,7 @@ def make_gallery(track: Track, names: Sequence[str], items: Sequence[Item], thre
             "share": "the mask's share of the image",
         },
         kinds={"empty": "nothing found"},
+        kinds_title="result",
         colored=not localizes,
         threshold=threshold,
     )

@@ -1,8 +1,9 @@
 """Images and masks that the stage `preprocess` renders itself: four zips beside the manifest.
 
 `train.zip`, `val.zip` and `test.zip` hold the images of the demo, `masks.zip` its masks, or those drawn from COCO's
-polygons. They are empty for a source that only lists existing files. Later stages depend on the zips that they read,
-so a run from `dvc pull` or `dvc checkout` is complete, and a new test image does not rerun the training.
+polygons or OpenImages' masks. They are empty for a source that only lists existing files. Later stages depend on the
+zips that they read, so a run from `dvc pull` or `dvc checkout` is complete, and a new test image does not rerun the
+training.
 """
 
 import uuid
@@ -14,7 +15,7 @@ import pyarrow as pa
 
 from pipeline.core.archives import write_zip
 from pipeline.core.manifest import SPLITS, Manifest
-from pipeline.preprocess.settings import CocoSource, DemoSource, Source
+from pipeline.preprocess.settings import CocoSource, DemoSource, Source, WsolSource
 
 MASKS = "masks.zip"
 
@@ -22,7 +23,7 @@ MASKS = "masks.zip"
 def pack_drawn(manifest: Manifest, source: Source, folder: Path) -> Manifest:
     """Pack what the source has drawn into the zips in `folder`; return the manifest whose paths lead into them."""
     draws_images = isinstance(source, DemoSource)
-    draws_masks = draws_images or (isinstance(source, CocoSource) and source.truth == "masks")
+    draws_masks = draws_images or (isinstance(source, CocoSource | WsolSource) and source.truth == "masks")
     for split in SPLITS:
         _pack(folder / f"{split}.zip", manifest.select(split).files() if draws_images else ())
     masks = [record.mask for record in manifest if record.mask is not None] if draws_masks else []

@@ -235,6 +235,21 @@ def files_by_id(folders: Iterable[Path], suffixes: tuple[str, ...] = IMAGE_SUFFI
     return found
 
 
+def files_below(folder: Path) -> dict[str, Path]:
+    """The images of a folder and of those below it, by the id that class folders give: the path joined by `__`.
+
+    Raises:
+        DataError: if there is no such folder
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: expected a folder of images, found none")
+    return {
+        "__".join([*Path(place).parts, stem(name)]): folder / place / name
+        for place, names in walk(folder).items()
+        for name in only_images(names)
+    }
+
+
 def with_class_folders(folders: Iterable[Path]) -> list[Path]:
     """The folders, each with those of its folders that are named after a class (`n01440764`).
 

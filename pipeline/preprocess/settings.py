@@ -112,7 +112,9 @@ class PascalVocSource:
 
     name: Literal["pascal_voc"]
     root: str  # the folder VOC2012, or the parent of VOCdevkit/VOC2012
-    train: Literal["segmentation", "trainval"]  # trainval: every image with a label that is not in split val or test
+    train: Literal[
+        "segmentation", "trainval", "train_aug"
+    ]  # trainval: every image with a label that is not in split val or test; train_aug: the 10,582 that papers train on
     test: Literal["half_of_val", "official"]  # official: ImageSets/Segmentation/test.txt of the test download
     download: bool  # 2 GB, if it is not there
 
@@ -149,6 +151,20 @@ class CocoSource:
     mask_cache: str  # folder for the masks that are drawn with truth: masks
 
 
+@settings_class
+@dataclass(frozen=True, slots=True)
+class WsolSource:
+    """The splits of wsolevaluation, on which papers report: ILSVRC, CUB or OpenImages."""
+
+    name: Literal["wsol"]
+    root: str  # the folder that the paths in the lists start from
+    metadata_root: str  # metadata/<data set>, with train/, val/ and test/
+    scored: Literal["test", "val"]  # the official split that becomes split val; the other one becomes split test
+    truth: Literal["boxes", "masks", "none"]  # what localization.txt holds; masks: OpenImages; none: it is not read
+    mask_root: str  # with truth: masks, the folder that their paths start from
+    mask_cache: str  # with truth: masks, folder for the trimaps that are drawn
+
+
 Source = Annotated[
     FolderSource
     | ImageFolderSource
@@ -159,7 +175,8 @@ Source = Annotated[
     | PascalVocSource
     | CubSource
     | TinyImagenetSource
-    | CocoSource,
+    | CocoSource
+    | WsolSource,
     Field(discriminator="name"),
 ]
 

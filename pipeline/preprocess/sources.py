@@ -23,6 +23,7 @@ from pipeline.preprocess.settings import (
     PascalVocSource,
     PreprocessSettings,
     Source,
+    WsolSource,
 )
 
 
@@ -63,6 +64,8 @@ def try_to_list(
         source = replace(source, download=False)
     if isinstance(source, CocoSource):
         source = replace(source, truth="boxes")  # masks would be drawn
+    if isinstance(source, WsolSource) and source.truth == "masks":
+        source = replace(source, truth="none")  # they, too
     problems = Problems(Path(source.root))
     try:
         manifest = list_images(source, track, settings.jobs)

@@ -108,7 +108,8 @@ def _iou_at(weights: Weights, flat: NDArray[np.int32], threshold: int, compariso
 def confusion_chart(results: Results) -> Chart | None:
     """The square of true and predicted classes; None where there are too many classes to read it."""
     cells, names = confusion_cells(results)
-    return heat_chart(f"Share of the {unit(results)} of each true class", "predicted", "truth", cells, names)
+    counted = unit(results)
+    return heat_chart(f"Share of the {counted} of each true class", "predicted", "truth", counted, cells, names)
 
 
 # --- training ---------------------------------------------------------------------------------------------------------

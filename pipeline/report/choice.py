@@ -1,4 +1,4 @@
-"""Which images the page shows: the scored ones of val, and images of test beside them."""
+"""Which images the page shows: those of val, the scored ones first, and images of test beside them."""
 
 from collections.abc import Sequence
 
@@ -12,15 +12,16 @@ TEST_IMAGES = 200  # of split test, beside scored ones of val
 
 
 def chosen_records(results: Results, most: int) -> list[Record]:
-    """At most `most` images with a prediction: all scored ones, or as many evenly by rank, then some of test.
+    """At most `most` images with a prediction: the scored ones, evenly by rank, then others of val, then some of test.
 
-    If nothing could be scored: those of val, then of test, else of train, evenly spaced through their lists.
+    Where there is no room for all of a list they are evenly spaced through it. If nothing could be scored, as many of
+    test as there is room for; without val and test, images of train.
     """
-    ids = evenly_chosen([row["id"] for row in ranked(results.per_image)], most)
-    others: tuple[Split, ...] = ("test",) if ids else ("val", "test")
-    for split in others:
-        room = min(TEST_IMAGES, most - len(ids)) if others == ("test",) else most - len(ids)
-        ids += evenly_chosen(_predicted(results, split), room)
+    scored = [row["id"] for row in ranked(results.per_image)]
+    ids = evenly_chosen(scored, most)
+    ids += evenly_chosen(_predicted(results, "val", scored), most - len(ids))
+    room = most - len(ids)
+    ids += evenly_chosen(_predicted(results, "test"), min(TEST_IMAGES, room) if scored else room)
     ids = ids or evenly_chosen(_predicted(results, "train"), most)
     records = {record.id: record for record in results.manifest.with_ids(ids)}
     return [records[image_id] for image_id in ids]
@@ -46,6 +47,8 @@ def evenly(count: int, most: int) -> list[int]:
     return [round(position) for position in np.linspace(0, count - 1, min(count, most)).tolist()]
 
 
-def _predicted(results: Results, split: Split) -> list[str]:
-    ids = results.manifest.select(split).ids()
+def _predicted(results: Results, split: Split, without: Sequence[str] = ()) -> list[str]:
+    """The images of a split with a prediction, in their order, but for some."""
+    left_out = set(without)
+    ids = (image_id for image_id in results.manifest.select(split).ids() if image_id not in left_out)
     return [image_id for image_id in ids if image_id in results.maps and image_id in results.predictions]

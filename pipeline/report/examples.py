@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from pipeline.core.files import write_bytes
 from pipeline.core.progress import progress
+from pipeline.report.choice import evenly_chosen
 from pipeline.report.figures import to_png
 from pipeline.report.formatting import Row, number
 from pipeline.report.predictions import peak_threshold, scored_threshold
@@ -24,7 +25,7 @@ SPACES = {"left": 0.01, "right": 0.99, "top": 0.86, "bottom": 0.1, "wspace": 0.0
 def write_examples(results: Results, folder: Path) -> None:
     """Write at most `MOST` images, evenly spaced by id; where nothing is scored, one that says so."""
     scored = {row["id"]: row for row in results.per_image if number(row.get("iou_after")) is not None}
-    ids = spaced(sorted(scored))
+    ids = evenly_chosen(sorted(scored), MOST)
     columns = _columns(results, [scored[image_id] for image_id in ids])
     for record in progress(list(results.manifest.with_ids(ids)), title="examples"):
         figure = Figure(figsize=(CELL * (2 + len(columns)), CELL + 0.4))
@@ -39,21 +40,13 @@ def write_examples(results: Results, folder: Path) -> None:
         write_bytes(folder / "none.png", to_png(figure))
 
 
-def spaced(ids: Sequence[str]) -> Sequence[str]:
-    """At most `MOST` of them, evenly spaced, the first among them.
-
-    >>> [int(one) for one in spaced([str(n) for n in range(20)])]
-    [0, 3, 6, 9, 12, 15, 18]
-    """
-    return ids[:: max(1, -(-len(ids) // MOST))]
-
-
 def _columns(results: Results, rows: Sequence[Row]) -> list[Column]:
     """The predictions that are submitted, without and with the CRF, at the thresholds of their scores."""
     before = results.metrics.get("before_crf", {})
     exact, average = number(before.get("peak_threshold")), results.metrics.get("average")
     cut = scored_threshold(exact, average, results.table, "before_crf")
-    thresholds = {"before": cut, "after": peak_threshold(results)}
+    strict = results.metrics.get("comparison") == ">"  # {score > t} is {score >= t + 1}
+    thresholds = {"before": cut + strict, "after": peak_threshold(results) + strict}
     return [
         Column(
             title=title,

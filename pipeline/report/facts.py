@@ -55,8 +55,9 @@ def facts(results: Results) -> Facts:
 
 
 def _durations(results: Results) -> Iterable[tuple[str, str]]:
+    frozen = get(results.params, "train", "backbone", "trained") is False  # its features are computed before the epochs
     for name, history in (
-        ("training the classifier", results.history),
+        ("training the classifier" + ", without its features" * frozen, results.history),
         ("training the student", results.student_history),
     ):
         seconds = [value for row in history if (value := number(row.get("seconds"))) is not None]

@@ -1,6 +1,7 @@
 """Figures by Matplotlib: one style, and equal numbers give equal bytes."""
 
 import io
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,7 +39,8 @@ def to_svg(figure: Figure) -> bytes:
 def to_png(figure: Figure) -> bytes:
     """The figure as PNG of 100 pixels an inch, without version."""
     stream = io.BytesIO()
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a box stands for the letter
         figure.savefig(stream, format="png", dpi=100, metadata={"Software": None})
     return stream.getvalue()
 

@@ -113,7 +113,8 @@ class Gallery:
         headline_title: what it is
         sorts: offered orders
         numbers: title of each key of the items' numbers
-        kinds: title of each kind of error
+        kinds: title of each kind of error, or whatever else items are of
+        kinds_title: what they are, beside the filter
         colored: whether classes have a color in the images
         threshold: where the slider starts; None: there is no slider
         comparison: which side of a threshold equality is on
@@ -130,6 +131,7 @@ class Gallery:
     sorts: Sequence[Sort]
     numbers: Mapping[str, str] = field(default_factory=dict)
     kinds: Mapping[str, str] = field(default_factory=dict)
+    kinds_title: str = "kind of error"
     colored: bool = False
     threshold: int | None = None
     comparison: str = ">="
@@ -152,6 +154,7 @@ class Gallery:
             "sorts": [{"key": sort.key, "title": sort.title, "descending": sort.descending} for sort in self.sorts],
             "numbers": dict(self.numbers),
             "kinds": dict(self.kinds),
+            "kindsTitle": self.kinds_title,
             "splits": sorted({item.split for item in self.items}, reverse=True),
             "colored": self.colored,
             "colors": [*colors[:classes], *[colors[0]] * (255 - classes), colors[255]] if self.colored else colors,

@@ -1,6 +1,5 @@
 """Paint a prediction or the truth over its image."""
 
-import base64
 import colorsys
 from collections.abc import Iterable
 from functools import lru_cache
@@ -9,7 +8,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.images import encode_jpeg
 from pipeline.core.truth import IGNORE_INDEX
 
 Pixels = NDArray[np.uint8]
@@ -113,8 +111,3 @@ def shrink(pixels: Pixels, most: int) -> Pixels:
         return pixels
     size = max(1, round(width * scale)), max(1, round(height * scale))
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def data_uri(pixels: Pixels) -> str:
-    """RGB as a JPEG inside an address. Shape: (H, W, 3)"""
-    return "data:image/jpeg;base64," + base64.b64encode(encode_jpeg(pixels, JPEG_QUALITY)).decode()

@@ -18,7 +18,7 @@ from pipeline.report.page import render_page
 from pipeline.report.results import Results
 from pipeline.report.scores import cards, losses, pseudo_labels, verdict
 from pipeline.report.settings import ReportSettings
-from pipeline.report.tables import class_table, confusion_table, unit
+from pipeline.report.tables import class_table, comparison, confusion_table, unit
 
 
 def write_report(results: Results, settings: ReportSettings, out: Path) -> None:
@@ -53,6 +53,7 @@ def page_values(results: Results, gallery: Gallery) -> dict[str, Any]:
         "cards": cards(results),
         "losses": losses(results),
         "curve": iou_curves(results) if results.localizes else None,
+        "comparison": comparison(results).replace(">=", "≥"),
         "classes": class_table(results),
         "groups": by_group(results),
         "confusion": confusion_table(results),

@@ -201,7 +201,8 @@ def _of_losses(results: Results) -> Iterator[str]:
     parts = losses(results)
     if parts and (total := sum(part.share for part in parts)) > 0:
         largest = max(parts, key=lambda part: part.share)
-        yield f"Of the {total:.3f} that the IoU lacks to 1, most ({largest.share:.3f}) is lost {_where(largest.name)}."
+        part, where = f"the largest part ({largest.share:.3f})", _where(largest.name)
+        yield f"Of the {total:.3f} that the IoU lacks to 1, {part} is lost {where}."
 
 
 def _where(name: str) -> str:

@@ -13,5 +13,5 @@ from pipeline.core.settings import settings_class
 class ReportSettings:
     """`tracks.<track>.report`."""
 
-    images: Annotated[int, Field(ge=0)]  # of the gallery at most: all scored ones of val, then some of test
+    images: Annotated[int, Field(ge=0)]  # of the gallery at most: all of val, the scored ones first, then some of test
     width: Annotated[int, Field(ge=64, le=2048)]  # pixels of the longer side; smaller images stay

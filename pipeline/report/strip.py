@@ -71,10 +71,10 @@ def draw_row(
 
 
 def _show(axes: Axes, image: Pixels, caption: str = "") -> None:
-    """An image, with a line of text below."""
+    """An image, with a line of text below, in which $ is a letter as others."""
     axes.imshow(image)
     axes.set_axis_off()
-    axes.text(0.5, -0.02, caption, transform=axes.transAxes, ha="center", va="top", fontsize=8)
+    axes.text(0.5, -0.02, caption, transform=axes.transAxes, ha="center", va="top", fontsize=8, parse_math=False)
 
 
 def _truth(record: Record, image: Pixels, manifest: Manifest, track: Track) -> Pixels:

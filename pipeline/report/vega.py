@@ -129,9 +129,11 @@ def bar_chart(
     return Chart(title, _spec({"values": rows}, encoding=encoding, layer=layers), (), HEIGHT)
 
 
-def heat_chart(title: str, x: str, y: str, cells: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Chart | None:
-    """A square of cells: `row` and `column` (names), `share` in 0..1 for the color, `text` for the tooltip; a cell with
-    `pair` opens the images of it. None if there are no cells."""
+def heat_chart(
+    title: str, x: str, y: str, unit: str, cells: Sequence[Mapping[str, Any]], names: Sequence[str]
+) -> Chart | None:
+    """A square of cells: `row` and `column` (names), `share` in 0..1 for the color, `text` for the tooltip, how many of
+    `unit`; a cell with `pair` opens the images of it. None if there are no cells."""
     if not cells:
         return None
     height = CELL * max(4, len(names)) + LABELS
@@ -140,7 +142,7 @@ def heat_chart(title: str, x: str, y: str, cells: Sequence[Mapping[str, Any]], n
         "x": {"field": "column", **axis, "title": x, "axis": {"labelAngle": -45, "orient": "bottom"}},
         "y": {"field": "row", **axis, "title": y},
         "opacity": {"field": "share", "type": "quantitative", "scale": {"domain": [0, 1], "range": [0.04, 1]}},
-        "tooltip": [_tip("row", "nominal", y), _tip("column", "nominal", x), _tip("text", "nominal", "pixels")],
+        "tooltip": [_tip("row", "nominal", y), _tip("column", "nominal", x), _tip("text", "nominal", unit)],
     }
     mark = {"type": "rect", "color": css("after"), "cursor": "pointer", "stroke": "var(--grid)"}
     spec = _spec({"values": list(cells)}, encoding=encoding, mark=mark, height=height)

@@ -239,4 +239,4 @@ def test_few_files_are_tracked(finished: Checkout) -> None:
     for track in TRACKS:
         lock = YAML(typ="safe", pure=True).load(finished.file("dvc.lock").read_text())["stages"]
         outs = [out for stage in STAGES for out in lock[f"{stage}@{track}"]["outs"]]
-        assert sum(out.get("nfiles", 1) for out in outs) < 50
+        assert sum(out.get("nfiles", 1) for out in outs) < 60  # of which 8 are example images

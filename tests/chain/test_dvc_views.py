@@ -54,7 +54,7 @@ def test_metrics_are_one_table_of_few_columns(in_git: Checkout) -> None:
 def test_every_plot_is_drawn(in_git: Checkout) -> None:
     shown = json.loads(in_git.run("dvc", "plots", "show", "--json").stdout)
     assert "errors" not in shown
-    assert len(shown["data"]) == 6 + 2 * 8  # plots, and an image for each of 8 val images
+    assert len(shown["data"]) == 7 + 2 * 8  # plots, and an image for each of 8 val images
     in_git.run("python", "-m", "pipeline.dvc_plots")
     page = in_git.file("dvc_plots/index.html").read_text()
     assert page.count("vegaEmbed('#") == 6

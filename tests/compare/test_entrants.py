@@ -1,5 +1,6 @@
 """Runs in all the places where they may lie, and zips with truth."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from support.helpers import write_png
 from support.prediction import CLASSES
 
-from pipeline.compare.entrants import Choices, has_image, open_entrant, open_entrants, short_name
+from pipeline.compare.entrants import Choices, class_names_of, has_image, open_entrant, open_entrants, short_name
 from pipeline.core.archives import write_zip
 from pipeline.core.errors import PipelineError, ScoreError, SettingsError, StoreError
 from pipeline.core.files import read_json, write_json
@@ -90,6 +91,14 @@ def test_names_are_short_and_different(checkouts: Checkouts, monkeypatch: pytest
     assert [one.name for one in twice] == [f"{crf} (1)", f"{crf} (2)"]
     monkeypatch.chdir(crf)
     assert short_name(Path()) == short_name(Path("reports/track3")) == crf.name
+
+
+def test_classes_have_the_names_of_a_run_that_knows_them(checkouts: Checkouts) -> None:
+    """Before those of a zip, which are numbers."""
+    first, second = open_entrants([str(path) for path in checkouts["track1"]], Choices())
+    numbered = replace(first, pictures=None, class_names=("1", "2", "3"))
+    assert class_names_of([numbered, second]) == CLASSES
+    assert class_names_of([numbered, numbered]) == ("1", "2", "3")
 
 
 # --- zips -------------------------------------------------------------------------------------------------------------

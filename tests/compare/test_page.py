@@ -92,6 +92,32 @@ def test_without_pictures_there_are_numbers(compared: tuple[Comparison, list[Ent
     one_seen = make_gallery(comparison, [blind[0], entrants[1]], 5)
     assert [layer.name for layer in one_seen.layers] == ["image", "truth", "p1", "o1"]
     assert len(one_seen.items) == 5
+    assert one_seen.classes == entrants[1].class_names
+
+
+def test_labels_have_the_names_of_the_run_that_is_shown(checkouts: Checkouts) -> None:
+    """The first run has no folder data/, so that in Track 3 nobody knows its classes."""
+    entrants = open_entrants(
+        [f"{name}={path}" for name, path in zip("ab", checkouts["track3"], strict=True)], Choices()
+    )
+    blind = [replace(entrants[0], pictures=None, class_names=()), entrants[1]]
+    gallery = make_gallery(compare(blind), blind, 5)
+    assert {label for item in gallery.items for label in item.labels} <= set(range(len(gallery.classes)))
+    assert gallery.classes == ("ant", "bee", "cow")
+
+
+def test_a_name_stays_as_it_is_and_changes_are_no_errors(checkouts: Checkouts, tmp_path: Path) -> None:
+    entrants = open_entrants(
+        [f"{name}={path}" for name, path in zip("ab", checkouts["track3"], strict=True)], Choices()
+    )
+    write_page(tmp_path, compare(entrants), entrants, 8)
+    with opened(tmp_path / "index.html") as page:
+        assert page.locator("h1").inner_text() == "b against a"
+        assert page.locator('[data-tool="kind of error"]').count() == 0
+        assert (
+            page.locator(".chip.wrong").all_text_contents()
+            == page.locator(".chip", has_text="worse").all_text_contents()
+        )
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])

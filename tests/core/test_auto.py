@@ -50,6 +50,13 @@ def test_facts_are_of_split_train_and_of_the_kind_of_truth_of_val() -> None:
     assert not data_facts(from_rows(rows, ["x"], Path(), "labels")).boxes_only
 
 
+def test_an_image_that_cannot_be_read_has_no_size(tmp_path: Path) -> None:
+    (tmp_path / "b.jpg").write_text("no image", encoding="utf-8")
+    rows = [row("a", "train", (100, 50)), {**row("b", "train", (1, 1)), "width": None, "height": None}]
+    assert data_facts(from_rows(rows, ["x"], tmp_path, "labels")) == DataFacts(images=2, side=100, boxes_only=False)
+    assert data_facts(from_rows(rows[1:], ["x"], tmp_path, "labels")).side == TYPICAL.side
+
+
 def test_without_train_images_the_sizes_are_those_of_all() -> None:
     manifest = from_rows([row("a", "val", (100, 50))], ["x"], Path(), "labels")
     assert data_facts(manifest) == DataFacts(images=0, side=100, boxes_only=False)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from pipeline.core.errors import ScoreError
-from pipeline.evaluate.peak_iou import BLOCK, PeakIoU, count_scores
+from pipeline.evaluate.peak_iou import BLOCK, PeakIoU, compact, count_scores
 
 SCORE = np.array([[10, 20, 20, 0], [30, 20, 10, 0]], np.uint8)
 MASK = np.array([[0, 1, 1, 0], [1, 0, 0, 0]], bool)
@@ -301,13 +301,25 @@ def test_an_image_counted_once_can_be_added_to_another_state():
     ignored[0, :2] = True
     state, other = PeakIoU(), PeakIoU()
     state.accumulate(SCORE, MASK, "a", ignored)
-    counts = count_scores(SCORE, MASK, ignored, "a")
+    counts = compact(count_scores(SCORE, MASK, ignored, "a"))
     other.add(counts, "a")
     assert other.ignored_pixels == state.ignored_pixels == 2
     assert other.compute().iou == state.compute().iou
     assert other.image_counts().tolist() == state.image_counts().tolist()
     with pytest.raises(ScoreError, match="a: expected every image once"):
         other.add(counts, "a")
+
+
+def test_pooled_scores_need_no_counts_of_each_image():
+    kept, pooled = PeakIoU(), PeakIoU(per_image=False)
+    for state in (kept, pooled):
+        state.accumulate(SCORE, MASK, "a")
+    assert pooled.compute().iou == kept.compute().iou
+    assert (pooled.images, pooled.image_counts().shape) == (1, (0, 2, 256))
+    with pytest.raises(ScoreError, match="pooled ones alone"):
+        pooled.compute_mean()
+    with pytest.raises(ScoreError, match="a second time"):
+        pooled.accumulate(SCORE, MASK, "a")
 
 
 def test_the_mean_of_many_images_is_that_of_all_blocks():

@@ -1,6 +1,7 @@
 """A run, its submission and a folder of predictions give the same instances; a zip alone gives what it knows."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pipeline.core.archives import write_zip
 from pipeline.core.errors import DataError, SettingsError, StoreError, SubmissionError
 from pipeline.core.files import read_json, write_json
 from pipeline.core.images import decode_png, encode_png
+from pipeline.core.manifest import read_manifest, write_manifest
 from pipeline.export.images import ExportImage
 from pipeline.export.sources import Choices, Source, open_source
 from pipeline.predict import Predictor, predict_files
@@ -81,6 +83,19 @@ def test_a_given_threshold_and_a_least_area(runs: Runs, tmp_path: Path) -> None:
         open_source(runs["track1"].folder, Choices(threshold=3))
     with pytest.raises(SettingsError, match="threshold: expected none for track1"):
         open_source(alone(zip_of(runs["track1"]), tmp_path), Choices(threshold=3, track="track1"))
+
+
+def test_images_are_found_from_any_folder(runs: Runs, tmp_path: Path) -> None:
+    """A manifest names its root from the folder that the chain runs in."""
+    checkout = tmp_path / "checkout"
+    shutil.copytree(runs["track3"].folder.parents[1], checkout)
+    folder = checkout / "data" / "track3"
+    manifest = read_manifest(folder / "manifest")
+    write_manifest(folder / "manifest", replace(manifest, root=Path("images")))
+    for path in (folder, checkout / "submissions" / "track3.zip"):
+        for image in open_source(path).images:
+            assert image.file == checkout / "images" / f"{image.name}.png"
+            assert image.file_name == f"{image.name}.png"
 
 
 def test_a_split_without_predictions_is_named(runs: Runs) -> None:

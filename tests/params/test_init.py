@@ -13,7 +13,7 @@ from pipeline.core.manifest import from_rows
 from pipeline.core.settings import read_params
 from pipeline.params.check import check
 from pipeline.params.doubtful import Looked
-from pipeline.params.init import choose_tracks, follow, init, is_edited, main
+from pipeline.params.init import choose_tracks, follow, init, is_edited, main, report
 
 RECIPE = ROOT / "recipes" / "folder.yaml"
 
@@ -91,6 +91,7 @@ def test_the_command_says_what_it_found_and_what_to_do(
     assert any(line.startswith("  16 images (train ") and "['kind 0', 'kind 1']" in line for line in lines)
     assert "  neither masks nor boxes of the val images" in lines
     assert "  auto, by the images: extract: train_images 0, sizes [256]" in lines
+    assert "  auto, by the images: student: enabled false" in lines
     assert any(line.startswith("no val image has a mask or boxes") for line in lines)
     assert "lid run" in lines[-2]
     assert "lid predict data/track3" in lines[-1]
@@ -140,6 +141,15 @@ def test_broken_train_images_are_skipped_and_the_rule_is_told(photos: Path, tmp_
     manifest = init(photos, tmp_path / "params.yaml", RECIPE).manifest
     assert follow(manifest, Looked((), {"train": ["a"]}))["preprocess.on_bad_image"] == "skip"
     assert "preprocess.on_bad_image" not in follow(manifest, Looked((), {"val": ["a"]}))
+
+
+def test_a_file_that_is_no_image_is_named_and_the_params_file_is_written(photos: Path, tmp_path: Path) -> None:
+    broken = photos / "kind 0" / "broken.jpg"
+    broken.write_text("no image", encoding="utf-8")
+    out = tmp_path / "params.yaml"
+    lines = report(init(photos, out, RECIPE), out)
+    assert any(line.startswith(f"  broken: {broken}: expected an image") for line in lines)
+    assert out.is_file()
 
 
 def test_tracks_follow_the_labels() -> None:

@@ -82,12 +82,21 @@ def test_what_is_left_out_is_told(tmp_path: Path) -> None:
         "left out: 1 hidden files",
         "left out: 1 images outside class folders",
     )
+    (root / "cat/a.HEIC").write_bytes(b"")
+    (root / "cat/b.heic").write_bytes(b"")
+    (root / "cat/notes").write_bytes(b"")
+    assert "left out: 3 other files (.heic, no suffix; HEIC is not read: save it as JPEG)" in (
+        recognize(root, tmp_path / "out").notes
+    )
 
 
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (("1.jpg", "2.jpg"), r"expected one of index.csv of this project, COCO JSON, .*; found \['1.jpg', '2.jpg'\]"),
+        (
+            ("1.jpg", "2.jpg"),
+            r"expected a folder of images for each class, or index.csv .*; found \['1.jpg', '2.jpg'\]",
+        ),
         (("cat/1.jpg",), r"expected a folder of images for each of two classes or more, found \['cat'\] only"),
     ],
 )

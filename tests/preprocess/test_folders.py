@@ -10,6 +10,7 @@ from pipeline.preprocess.folders import (
     MOST_LINES,
     Problems,
     ProblemsError,
+    files_below,
     files_by_id,
     find_file,
     find_folder,
@@ -48,6 +49,19 @@ def test_of_two_folders_that_hold_an_id_the_first_wins(tmp_path: Path) -> None:
     touch(tmp_path, "first/1.JPEG", "second/1.JPEG", "second/2.JPEG", "second/._2.JPEG", "second/deeper/3.JPEG")
     found = files_by_id([tmp_path / "first", tmp_path / "absent", tmp_path / "second"])
     assert found == {"1": tmp_path / "first/1.JPEG", "2": tmp_path / "second/2.JPEG"}
+
+
+def test_images_below_a_folder_have_the_ids_of_class_folders(tmp_path: Path) -> None:
+    for name in ("1.jpg", "red admiral/1.jpg", "red admiral/may/2.PNG", "red admiral/notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert files_below(tmp_path) == {
+        "1": tmp_path / "1.jpg",
+        "red admiral__1": tmp_path / "red admiral/1.jpg",
+        "red admiral__may__2": tmp_path / "red admiral/may/2.PNG",
+    }
+    with pytest.raises(DataError, match="none: expected a folder of images, found none"):
+        files_below(tmp_path / "none")
 
 
 def test_masks_are_png_only_and_a_folder_without_one_is_refused(tmp_path: Path) -> None:

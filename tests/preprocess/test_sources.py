@@ -2,7 +2,7 @@
 
 import pytest
 from support.inspection import ids_by_split, inspected, labels_by_id, listed, preprocess_settings
-from support.trees import make_coco, make_cub, make_oxford_pet, make_pascal_voc, make_tiny_imagenet
+from support.trees import make_coco, make_cub, make_oxford_pet, make_pascal_voc, make_tiny_imagenet, make_wsol
 
 from pipeline.core.errors import DataError, SettingsError
 from pipeline.core.tracks import TRACKS
@@ -13,6 +13,7 @@ MAKERS = {
     "pascal_voc": make_pascal_voc,
     "cub": make_cub,
     "tiny_imagenet": make_tiny_imagenet,
+    "wsol": make_wsol,
     "coco": lambda root: make_coco(root, root / "cache"),
 }
 

@@ -185,6 +185,16 @@ def test_tables_sort_and_lead_to_images(opened: Any) -> None:
     assert len(_ids(opened)) == 10
 
 
+def test_a_link_to_a_class_shows_all_its_images_whatever_was_filtered(opened: Any) -> None:
+    _choose(opened, "split", "test")
+    opened.locator("input[type=search]").fill("no such image")
+    assert _ids(opened) == []
+    opened.locator("table.sortable").first.get_by_text("blue").click()
+    assert len(_ids(opened)) == 10
+    assert opened.locator('[data-tool="split"]').input_value() == ""
+    assert opened.locator("input[type=search]").input_value() == ""
+
+
 def test_charts_are_drawn(opened: Any) -> None:
     for chart in opened.locator(".drawing").all():
         chart.scroll_into_view_if_needed()

@@ -87,6 +87,7 @@ def test_confusion_has_a_cell_for_every_pair_that_occurs(results: Results) -> No
     chart = confusion_chart(results)
     assert chart is not None
     assert len(chart.spec["data"]["values"]) == len(results.confusion)
+    assert chart.spec["encoding"]["tooltip"][-1]["title"] == ("images" if results.localizes else "pixels")
 
 
 def test_phenomena_have_words_and_a_chart_each(make_run: Callable[..., MadeRun], tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Which images are shown: all scored ones, else evenly; then some of test."""
+"""Which images are shown: all scored ones, else evenly; then the others of val, and some of test."""
 
 import dataclasses
 
@@ -24,6 +24,15 @@ def test_too_many_scored_images_are_taken_evenly_by_rank(track3: Results) -> Non
 def test_images_without_a_score_are_not_ranked(track3: Results) -> None:
     rows = [{**row, "iou_after": ""} if row["id"] == "000" else row for row in track3.per_image]
     assert [row["id"] for row in ranked(rows)] == ["001", "002", "003", "004", "005"]
+
+
+def test_images_of_val_without_a_score_follow_the_scored_ones(track3: Results) -> None:
+    """As where some images of val have no mask."""
+    partly = dataclasses.replace(track3, per_image=[row for row in track3.per_image if row["id"] in ("001", "004")])
+    assert [record.id for record in chosen_records(partly, 100)] == [
+        "001", "004", "000", "002", "003", "005", "106", "107",
+    ]  # fmt: skip
+    assert [record.id for record in chosen_records(partly, 4)] == ["001", "004", "000", "005"]
 
 
 def test_without_scores_val_comes_first_and_test_fills_up(track3: Results) -> None:

@@ -1,15 +1,16 @@
 """Example images for `dvc plots`."""
 
 import dataclasses
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 from support.report_data import make_results
 
-from pipeline.report.examples import MOST, spaced, write_examples
+from pipeline.core.store import Store, finish, write_shard
+from pipeline.report.examples import MOST, write_examples
 from pipeline.report.strip import CELL
 
 
@@ -36,10 +37,40 @@ def test_without_scores_there_is_one_picture_that_says_so(tmp_path: Path) -> Non
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["none.png"]
 
 
-@pytest.mark.parametrize("count", [0, 1, MOST, MOST + 1, 1000])
-def test_never_more_than_a_few_and_always_the_first(count: int) -> None:
-    chosen = spaced([f"{n:04d}" for n in range(count)])
-    assert len(chosen) == min(count, len(chosen)) <= MOST
-    assert list(chosen[:1]) == ["0000"][:count]
-    steps = {int(b) - int(a) for a, b in pairwise(chosen)}
-    assert len(steps) <= 1
+def test_of_many_images_a_few_are_taken_the_first_and_the_last_among_them(tmp_path: Path) -> None:
+    results = make_results(tmp_path / "images", val=MOST + 3)
+    write_examples(results, tmp_path / "out")
+    scored = sorted(row["id"] for row in results.per_image)
+    names = sorted(path.stem for path in (tmp_path / "out").iterdir())
+    assert len(names) == MOST
+    assert (names[0], names[-1]) == (scored[0], scored[-1])
+
+
+def test_a_threshold_is_strict_where_the_scores_are_compared_so(tmp_path: Path) -> None:
+    """The prediction is 0 and 255: at t = 255 {score > t} is empty and has no border."""
+    results = make_results(tmp_path / "images", val=1)
+    for name, comparison in (("at_least", ">="), ("above", ">")):
+        metrics = {**results.metrics, "peak_threshold": 255, "comparison": comparison}
+        write_examples(dataclasses.replace(results, metrics=metrics), tmp_path / name)
+    with Image.open(tmp_path / "at_least" / "000.png") as border, Image.open(tmp_path / "above" / "000.png") as none:
+        assert np.any(np.array(border) != np.array(none))
+
+
+@pytest.mark.filterwarnings("error")
+def test_ids_are_text_in_any_script(tmp_path: Path) -> None:
+    """No formula, which $^$ would be a broken one of, and no warning of a font that lacks a letter."""
+    results = make_results(tmp_path / "images", val=1)
+    image_id = "$^$ \u8776"
+    (arrays,) = [results.refined.read("000")]
+    finish(tmp_path / "refined", [write_shard(tmp_path / "refined", 0, {image_id: dict(arrays)})], {})
+    ids = [image_id, *results.manifest.ids()[1:]]
+    place = results.manifest.table.schema.get_field_index("id")
+    table = results.manifest.table.set_column(place, "id", pa.array(ids))
+    renamed = dataclasses.replace(
+        results,
+        manifest=dataclasses.replace(results.manifest, table=table),
+        refined=Store(tmp_path / "refined"),
+        per_image=[{**results.per_image[0], "id": image_id}],
+    )
+    write_examples(renamed, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [f"{image_id}.png"]

@@ -30,6 +30,8 @@ def test_durations_are_those_that_were_measured(track3: Results) -> None:
         ("training the classifier", "2 min in 2 epochs"),
         ("training the student", "70 s in 1 epochs"),
     ]
+    frozen = dataclasses.replace(timed, params={"train": {"backbone": {"trained": False}}})
+    assert facts(frozen).durations[0][0] == "training the classifier, without its features"
 
 
 def test_rules_that_no_image_met_are_left_out(track3: Results) -> None:

@@ -111,6 +111,12 @@ def test_a_score_nobody_has_heard_of_is_in_the_table(track3: Results) -> None:
     assert ">0.123456<" in make_page(track3)
 
 
+@pytest.mark.parametrize(("comparison", "shown"), [(">=", "{score ≥ t}"), (">", "{score &gt; t}")])
+def test_the_page_says_on_which_side_of_a_threshold_equality_is(track3: Results, comparison: str, shown: str) -> None:
+    metrics = {**track3.metrics, "comparison": comparison}
+    assert f"Every threshold t calls {shown} foreground" in make_page(dataclasses.replace(track3, metrics=metrics))
+
+
 def test_equal_results_give_equal_bytes(results: Results) -> None:
     class_colors.cache_clear()
     first = make_page(results)

@@ -44,7 +44,7 @@ def test_the_verdict_says_what_follows(track3: Results) -> None:
         "The student changes the score of the first stage (0.688) by +0.125.",
         "The best published results of the challenge are 0.630 (2020), 0.697 (2021), but on another data set: these "
         "numbers are not to be compared with the ones above.",
-        "Of the 0.188 that the IoU lacks to 1, most (0.125) is lost to surplus pixels.",
+        "Of the 0.188 that the IoU lacks to 1, the largest part (0.125) is lost to surplus pixels.",
     ]
     assert [bar.name for bar in shown.bars][:3] == ["with CRF", "without CRF", "first stage"]
 

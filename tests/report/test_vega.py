@@ -13,7 +13,9 @@ CHARTS = [
     ),
     line_chart("t", "x", "y", [Line("a", [(0, 0.5), (1, 0.25)])], (0, 255), (0, 1)),
     bar_chart("t", "x", "y", [("1\n2 images", 0.5, (0.25, 0.75)), ("2\n1 image", 0.25, None)]),
-    heat_chart("t", "x", "y", [{"row": "a", "column": "b", "share": 0.5, "text": "3", "pair": [1, 2]}], ["a", "b"]),
+    heat_chart(
+        "t", "x", "y", "images", [{"row": "a", "column": "b", "share": 0.5, "text": "3", "pair": [1, 2]}], ["a", "b"]
+    ),
 ]
 
 
@@ -40,7 +42,7 @@ def test_lines_have_their_points_and_dots() -> None:
 def test_nothing_to_draw_is_no_chart() -> None:
     assert line_chart("t", "x", "y", [Line("a", [])]) is None
     assert bar_chart("t", "x", "y", []) is None
-    assert heat_chart("t", "x", "y", [], []) is None
+    assert heat_chart("t", "x", "y", "images", [], []) is None
     assert histogram_points([0.0, 1.0], [0]) == []
 
 

@@ -521,3 +521,44 @@ def _crowd(label_map: NDArray[np.uint8]) -> dict[str, Any]:
     left = width // 2 * height
     runs = {"counts": [0, left, width * height - left], "size": [height, width]}
     return {"iscrowd": 1, "area": left, "bbox": [0, 0, width // 2, height], "segmentation": runs}
+
+
+def make_wsol(root: Path, truth: str = "boxes", classes: int = 3, images: int = 6, seed: int = 0) -> Tree:
+    """The lists of wsolevaluation and their images: a box an image, or two masks and an ignored region for each."""
+    rng = np.random.default_rng(seed)
+    names = ["001.Auk", "002.Bunting", "003.Crow"][:classes]
+    source = {
+        "name": "wsol", "root": str(root / "images"), "metadata_root": str(root / "metadata"), "scored": "test",
+        "truth": truth, "mask_root": str(root / "masks"), "mask_cache": str(root / "cache"),
+    }  # fmt: skip
+    tree = Tree(source, {}, {}, names)
+    for official, split in (("train", "train"), ("test", "val"), ("val", "test")):
+        paths = [f"{names[n % classes]}/{official}_{n}.jpg" for n in range(images)]
+        located = []
+        for n, path in enumerate(paths):
+            rgb, label_map = draw_image(rng, (48, 32), [n % classes + 1])
+            write_image(root / "images" / path, rgb)
+            located += _located(root / "masks", path, label_map, truth)
+            if split != "test":
+                tree.labels[path.removesuffix(".jpg").replace("/", "__")] = [n % classes]
+        write_lines(root / f"metadata/{official}/image_ids.txt", paths)
+        write_lines(
+            root / f"metadata/{official}/class_labels.txt", [f"{path},{n % classes}" for n, path in enumerate(paths)]
+        )
+        if official != "train":
+            write_lines(root / f"metadata/{official}/localization.txt", located)
+        tree.ids[split] = [path.removesuffix(".jpg").replace("/", "__") for path in paths]
+    return tree
+
+
+def _located(masks: Path, path: str, label_map: NDArray[np.uint8], truth: str) -> list[str]:
+    if truth == "boxes":
+        return [f"{path},{','.join(map(str, box_of(label_map)))}"]
+    middle = label_map.shape[1] // 2
+    left, right, ignored = (np.where(label_map, 255, 0).astype(np.uint8) for _ in range(3))
+    left[:, middle:], right[:, :middle], ignored[:] = 0, 0, 0
+    ignored[0] = 255
+    stem = path.removesuffix(".jpg").replace("/", "_")
+    for name, mask in (("left", left), ("right", right), ("ignored", ignored)):
+        write_mask(masks / f"{stem}_{name}.png", mask)
+    return [f"{path},{stem}_left.png,{stem}_ignored.png", f"{path},{stem}_right.png,"]

@@ -16,7 +16,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pyarrow as pa
 
@@ -130,12 +130,29 @@ def find_images(root: Path, mask_root: Path | None = None) -> Found:
     left_out["images_outside_class_folders"] = len(every) - len(found.images)
     left_out["class_folders_without_images"] = len(_empty_class_folders(root, mask_root, found.images))
     if not found.classes:
-        counts = {rule.replace("_", " "): files for rule, files in sorted(left_out.items()) if files}
         raise DataError(
-            f"{root}: expected folders of images, one for each class, found none; left out: {counts or 'nothing'}; "
-            "sort the images into a folder for each class, or set preprocess.source.root to the folder above those"
+            f"{root}: expected folders of images, one for each class, found none; left out: "
+            f"{', '.join(describe_left_out(root, left_out)) or 'nothing'}; "
+            "sort the images into a folder for each class, or name the folder above those"
         )
     return found
+
+
+def describe_left_out(root: Path, left_out: Mapping[str, int]) -> list[str]:
+    """How many files were left out, by rule, for people; other files with their suffixes, the most frequent first."""
+    counts = [(rule, files) for rule, files in sorted(left_out.items()) if files]
+    return [
+        f"{files} {rule.replace('_', ' ')}" + (_of_suffixes(root) if rule == "other_files" else "")
+        for rule, files in counts
+    ]
+
+
+def _of_suffixes(root: Path) -> str:
+    names = [name for place, names in walk(root).items() if not _is_hidden(place.split("/")[0]) for name in names]
+    others = [name for name in names if not name.startswith(".") and not name.lower().endswith(SUFFIXES)]
+    suffixes = Counter(PurePath(name).suffix.lower() or "no suffix" for name in others)
+    hint = "; HEIC is not read: save it as JPEG" if suffixes.keys() & {".heic", ".heif"} else ""
+    return f" ({', '.join(name for name, _ in suffixes.most_common(4))}{hint})"
 
 
 def _places(

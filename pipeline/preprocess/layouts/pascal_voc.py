@@ -5,9 +5,13 @@
     <root>/VOCdevkit/VOC2012/SegmentationClass/<id>.png                palette; the index is the class id, 255 ignored
     <root>/VOCdevkit/VOC2012/ImageSets/Segmentation/{train,val}.txt    and test.txt with the test download
     <root>/VOCdevkit/VOC2012/ImageSets/Main/trainval.txt
+    <root>/VOCdevkit/VOC2012/ImageSets/Segmentation/train_aug.txt      a download of its own, perhaps trainaug.txt:
+                                                                       ids, or the paths of image and mask
 
 The class id is the rank of the name in alphabetical order, from 1.
-Source: Everingham et al., "The Pascal Visual Object Classes Challenge: A Retrospective", IJCV 2015
+`train_aug` is the list of 10,582 images of papers; their labels are those of the annotations, their masks are not read.
+Source: Everingham et al., "The Pascal Visual Object Classes Challenge: A Retrospective", IJCV 2015; the further images
+of train_aug: Hariharan et al., "Semantic Contours from Inverse Detectors", ICCV 2011
 """
 
 from collections.abc import Sequence
@@ -25,6 +29,11 @@ CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
+LISTS = {  # of `train`; the first file that is there
+    "segmentation": ("Segmentation/train.txt",),
+    "trainval": ("Main/trainval.txt",),
+    "train_aug": ("Segmentation/train_aug.txt", "Segmentation/trainaug.txt"),
+}
 HOMES = ("VOCdevkit/VOC2012/JPEGImages", "VOC2012/JPEGImages", "JPEGImages")
 
 
@@ -58,9 +67,9 @@ def _download(root: Path) -> None:
 
 
 def _splits(home: Path, source: PascalVocSource, problems: Problems) -> dict[Split, Sequence[str]]:
-    def read(name: str) -> tuple[str, ...]:
+    def read(*names: str) -> tuple[str, ...]:
         what = "an image list of Pascal VOC 2012"
-        return problems.attempt(lambda: read_ids(find_file(home / "ImageSets", (name,), what), problems)) or ()
+        return problems.attempt(lambda: read_ids(find_file(home / "ImageSets", names, what), problems)) or ()
 
     val: Sequence[str] = read("Segmentation/val.txt")
     held_out = set(val)
@@ -68,7 +77,7 @@ def _splits(home: Path, source: PascalVocSource, problems: Problems) -> dict[Spl
         test: Sequence[str] = read("Segmentation/test.txt")
     else:
         val, test = halves(val)
-    everything = read("Segmentation/train.txt" if source.train == "segmentation" else "Main/trainval.txt")
+    everything = read(*LISTS[source.train])
     return {"train": [image_id for image_id in everything if image_id not in held_out], "val": val, "test": test}
 
 

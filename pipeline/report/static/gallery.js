@@ -34,7 +34,7 @@ here, so that a threshold can be moved. */
     const options = { renderer: "svg", actions: false, ast: true };
     const { view } = await vegaEmbed(place, spec, options);
     view.addEventListener("click", (_event, item) => {
-      if (item?.datum?.pair) choosePair(item.datum.pair);
+      if (index && item?.datum?.pair) choosePair(item.datum.pair);
     });
   };
 
@@ -156,14 +156,14 @@ here, so that a threshold can be moved. */
   const labelsOf = (pixels, name) => {
     if (layers[name].kind !== "heat") return pixels[name];
     const least = thresholdOf(name) + (index.comparison === ">" ? 1 : 0);
-    return Uint8Array.from(pixels[name], (value) => (value >= least ? 1 : 0));
+    return pixels[name].map((value) => (value >= least ? 1 : 0));
   };
 
   /* Codes by pixel: 0 right background, then hit, missed, false, confused, ignored, in the order of `index.overlap`. */
   const overlapOf = (pixels, layer) => {
     const [truth, found] = [pixels[layer.truth], labelsOf(pixels, layer.of)];
     const place = Object.fromEntries(overlapNames.map((name, position) => [name, position + 1]));
-    return Uint8Array.from(found, (value, i) => {
+    return found.map((value, i) => {
       if (truth[i] === IGNORED) return place.ignored;
       if (truth[i] === value) return value ? place.hit : 0;
       if (!value) return place.missed;
@@ -184,20 +184,24 @@ here, so that a threshold can be moved. */
 
   const greyOf = (photo, i) => 0.299 * photo[4 * i] + 0.587 * photo[4 * i + 1] + 0.114 * photo[4 * i + 2];
 
-  const paintPixels = (pixels, colorAt) => {
-    const painted = new ImageData(pixels.width, pixels.height);
+  /* `channel` gives red, green and blue (c = 0, 1, 2) of pixel i, whose grey it gets: numbers, since an array for each
+     pixel takes longer than all else. */
+  const paintPixels = (pixels, channel) => {
+    const data = new Uint8ClampedArray(4 * pixels.width * pixels.height);
+    const photo = pixels[index.photo];
     for (let i = 0; i < pixels.width * pixels.height; i += 1) {
-      const color = colorAt(i);
-      for (let c = 0; c < 3; c += 1) painted.data[4 * i + c] = color[c];
-      painted.data[4 * i + 3] = 255;
+      const grey = greyOf(photo, i);
+      for (let c = 0; c < 3; c += 1) data[4 * i + c] = channel(i, c, grey);
+      data[4 * i + 3] = 255;
     }
-    return painted;
+    return new ImageData(data, pixels.width, pixels.height);
   };
 
-  const blend = (photo, i, color) => {
-    const grey = greyOf(photo, i);
-    return color ? color.map((part) => (1 - PAINT) * grey + PAINT * part) : [grey, grey, grey];
-  };
+  /* The colors of a table over the grey image; a value without a color leaves it. */
+  const paintValues = (pixels, values, table) => paintPixels(pixels, (i, c, grey) => {
+    const color = table[values[i]];
+    return color ? (1 - PAINT) * grey + PAINT * color[c] : grey;
+  });
 
   /* The border of a region, white inside and black outside: visible on any image. */
   const drawContour = (painted, labels, { width, height }) => {
@@ -213,21 +217,21 @@ here, so that a threshold can be moved. */
   const paintLayer = (pixels, layer) => {
     const photo = pixels[index.photo];
     if (layer.kind === "photo") return new ImageData(new Uint8ClampedArray(photo), pixels.width, pixels.height);
-    if (layer.kind === "heat") return paintPixels(pixels, (i) => blend(photo, i, heat[pixels[layer.name][i]]));
-    if (layer.kind === "labels") {
-      return paintPixels(pixels, (i) => blend(photo, i, pixels[layer.name][i] ? colors[pixels[layer.name][i]] : null));
-    }
+    const values = pixels[layer.name];
+    if (layer.kind === "heat") return paintValues(pixels, values, heat);
+    if (layer.kind === "labels") return paintValues(pixels, values, [null, ...colors.slice(1)]);
     if (layer.kind === "mask") {
-      return paintPixels(pixels, (i) => {
-        const value = pixels[layer.name][i];
-        if (value === IGNORED) return colors[IGNORED];
-        return value ? [...photo.slice(4 * i, 4 * i + 3)] : Array(3).fill(0.25 * greyOf(photo, i));
+      return paintPixels(pixels, (i, c, grey) => {
+        if (values[i] === IGNORED) return colors[IGNORED][c];
+        return values[i] ? photo[4 * i + c] : 0.25 * grey;
       });
     }
     const codes = overlapOf(pixels, layer);
-    new Set(codes).forEach((code) => code && occurring.add(overlapNames[code - 1]));
-    return paintPixels(pixels, (i) => blend(photo, i, codes[i] ? overlapColors[codes[i] - 1] : null));
+    overlapNames.forEach((name, position) => codes.includes(position + 1) && occurring.add(name));
+    return paintValues(pixels, codes, [null, ...overlapColors]);
   };
+
+  const followsThreshold = (layer) => layer.kind === "overlap" || Boolean(layer.contour);
 
   const draw = (canvas, pixels, layer) => {
     const painted = paintLayer(pixels, layer);
@@ -277,7 +281,7 @@ here, so that a threshold can be moved. */
         element("code", { textContent: item.id }),
         ...(index.splits.length > 1 ? [element("span", { className: "muted", textContent: item.split })] : []),
         ...classChips(item, "labels", "label"), ...classChips(item, "predicted", "predicted"),
-        ...item.kinds.map((kind) => element("span", { className: "chip wrong", textContent: index.kinds[kind] })),
+        ...item.kinds.map((kind) => element("span", { className: `chip ${kind === "better" ? "right" : "wrong"}`, textContent: index.kinds[kind] })),
         ...(item.text ? [element("span", { className: "muted", textContent: item.text })] : [])),
     };
   };
@@ -312,20 +316,25 @@ here, so that a threshold can be moved. */
 
     async show() {
       this.wanted = true;
-      try {
-        this.pixels ??= await loadItem(this.item);
-      } catch (error) {
-        this.node.append(element("p", { className: "problem", textContent: `No images: ${error.message}. The folder ${index.folder} must lie beside this page.` }));
-        return;
-      }
-      if (this.wanted) this.paint();
+      const pixels = this.pixels ?? await loadItem(this.item).catch((error) => this.tellProblem(error));
+      if (!pixels || !this.wanted) return; // it may have left the screen meanwhile
+      this.pixels = pixels;
+      this.paint();
     }
 
-    paint() {
+    tellProblem(error) {
+      if (this.node.querySelector(".problem")) return;
+      const textContent = `No images: ${error.message}. The folder ${index.folder} must lie beside this page.`;
+      this.node.append(element("p", { className: "problem", textContent }));
+    }
+
+    /* All layers, or some of them. */
+    paint(isWanted = () => true) {
       if (!this.pixels) return;
-      this.canvases.forEach(({ layer, canvas }) => draw(canvas, this.pixels, layer));
+      const known = occurring.size;
+      this.canvases.filter(({ layer }) => isWanted(layer)).forEach(({ layer, canvas }) => draw(canvas, this.pixels, layer));
       this.showValue();
-      showKeys();
+      if (occurring.size > known) showKeys();
     }
 
     showValue() {
@@ -386,7 +395,7 @@ here, so that a threshold can be moved. */
     byId("items").classList.toggle("single", state.view !== "");
     wanted = sorted(index.items.filter(isWanted));
     const all = index.items.length;
-    byId("found").textContent = wanted.length === all ? `${all} images` : `${wanted.length} of ${all} images`;
+    byId("found").textContent = `${wanted.length === all ? "" : `${wanted.length} of `}${all} image${all === 1 ? "" : "s"}`;
     if (state.pair) byId("found").append(" with pixels ", pairChip());
     occurring.clear();
     showKeys();
@@ -400,7 +409,14 @@ here, so that a threshold can be moved. */
       onclick: () => choosePair(null) });
   };
 
+  /* Before a link to a class or pair is followed: any other filter would hide some of its images. */
+  const clearFilters = () => {
+    Object.assign(state, { chosen: {}, text: "", pair: null });
+    document.querySelectorAll("#tools [data-filter]").forEach((tool) => { tool.value = ""; });
+  };
+
   const choosePair = (pair) => {
+    if (pair) clearFilters();
     state.pair = pair;
     showItems();
     if (pair) byId("gallery").scrollIntoView();
@@ -440,10 +456,14 @@ here, so that a threshold can be moved. */
     return element("label", {}, title, chooser);
   };
 
-  const filter = (title, name, options) => select(title, [["", "all"], ...options], (value) => {
-    state.chosen[name] = value;
-    showItems();
-  });
+  const filter = (title, name, options) => {
+    const label = select(title, [["", "all"], ...options], (value) => {
+      state.chosen[name] = value;
+      showItems();
+    });
+    label.querySelector("select").dataset.filter = name;
+    return label;
+  };
 
   const present = (key) => Object.keys(index[key] ?? {}).filter((name) => index.items.some((item) => item[key].includes(name)));
 
@@ -462,12 +482,13 @@ here, so that a threshold can be moved. */
       }),
     ];
     if (classes.length > 1) tools.push(filter("class", "class", classes));
-    if (kinds.length) tools.push(filter("kind of error", "kind", [...kinds, ["none", "none of these"]]));
+    if (kinds.length) tools.push(filter(index.kindsTitle, "kind", [...kinds, ["none", "none of these"]]));
     if (index.splits.length > 1) tools.push(filter("split", "split", index.splits.map((name) => [name, name])));
     const search = element("input", { type: "search", placeholder: "image id", oninput: () => {
       state.text = search.value;
       showItems();
     } });
+    search.dataset.filter = "id";
     tools.push(element("label", {}, "find", search));
     if (index.threshold !== null) tools.push(slider());
     byId("tools").append(...tools);
@@ -504,7 +525,7 @@ here, so that a threshold can be moved. */
     tellThreshold();
     cancelAnimationFrame(frame);
     frame = requestAnimationFrame(() => {
-      for (const node of byId("items").children) node.card.paint();
+      for (const node of byId("items").children) node.card.paint(followsThreshold);
       viewer.paint();
     });
   };
@@ -519,8 +540,8 @@ here, so that a threshold can be moved. */
       this.make();
       const box = byId("viewer");
       if (!box.open) box.showModal();
-      const pixels = await loadItem(item);
-      if (this.item === item) {
+      const pixels = await loadItem(item).catch(() => null); // the item on the page says what is missing
+      if (pixels && this.item === item) {
         this.pixels = pixels;
         this.paint();
       }
@@ -596,9 +617,9 @@ here, so that a threshold can be moved. */
   const chooseClass = (position) => {
     const chooser = document.querySelector('[data-tool="class"]');
     if (!chooser) return;
+    clearFilters();
     chooser.value = position;
     state.chosen.class = position;
-    state.pair = null;
     showItems();
   };
 

@@ -137,7 +137,7 @@ def test_two_files_of_one_id_are_named(two_classes):
 def test_folders_without_classes_are_refused(tmp_path):
     make(tmp_path / "flat", ["1.jpg", "2.jpg"])
     assert refused(tmp_path / "flat").startswith(
-        "expected folders of images, one for each class, found none; left out: {'images outside class folders': 2}"
+        "expected folders of images, one for each class, found none; left out: 2 images outside class folders; "
     )
     assert "no such folder" in refused(tmp_path / "none")
 

@@ -1,8 +1,9 @@
 """Pascal VOC 2012."""
 
 import numpy as np
+import pytest
 from support.inspection import ids_by_split, inspected, listed
-from support.trees import make_pascal_voc
+from support.trees import make_pascal_voc, write_lines
 
 from pipeline.core.truth import read_label_map
 
@@ -23,3 +24,12 @@ def test_half_of_val_and_all_of_trainval(tmp_path):
         "val": tree.ids["val"][0::2],
         "test": tree.ids["val"][1::2],
     }
+
+
+@pytest.mark.parametrize("name", ["train_aug.txt", "trainaug.txt"])
+def test_the_list_of_papers_in_either_form(tmp_path, name):
+    tree = make_pascal_voc(tmp_path)
+    wanted = [*tree.ids["train"], *tree.ids["more"]]
+    lines = [f"/JPEGImages/{wanted[0]}.jpg /SegmentationClassAug/{wanted[0]}.png", *wanted[1:]]
+    write_lines(tmp_path / "VOCdevkit/VOC2012/ImageSets/Segmentation" / name, lines)
+    assert ids_by_split(listed({**tree.source, "train": "train_aug"}))["train"] == wanted
