@@ -90,10 +90,6 @@ class Classifier(nn.Module):
 
         return run(images) if self.training else in_parts(run, images)
 
-    def of_head(self, features: Tensor) -> Tensor:
-        """The channels of the head. Shape: (N, C or more, h, w) to (N, C, h, w)"""
-        return features[:, : self.head.in_features]
-
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, 3, H, W), uint8 RGB, to logits (N, K), float32."""
         return self.logits(self.features(images))

@@ -112,5 +112,8 @@ def _few(manifest: Manifest) -> Iterator[str]:
 
 
 def _untrained(manifest: Manifest) -> Iterator[str]:
+    """What the chain refuses, and no file shows."""
     if untrained := classes_without_image(manifest):
         yield f"the run stops at classes without a train image, add some or take them out: {sample(untrained)}"
+    if len(set(manifest.select("train").labels())) == 1:
+        yield "the run stops, as all train images have the same labels: add images of something else"

@@ -62,6 +62,14 @@ def test_a_class_without_a_train_image_is_named(photos: Path) -> None:
     assert last == "the run stops at classes without a train image, add some or take them out: ['wolf']"
 
 
+def test_a_single_class_has_nothing_to_tell_apart(photos: Path) -> None:
+    shutil.rmtree(photos / "dog")
+    source = {"name": "image_folder", "root": str(photos), "mask_root": None, "masks": "auto",
+              "val_share": 0.2, "test_share": 0.0, "seed": 0}  # fmt: skip
+    last = look(listed(source), cut_boxes=False, jobs=1).lines[-1]
+    assert last == "the run stops, as all train images have the same labels: add images of something else"
+
+
 def test_of_many_images_some_are_decoded(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (photos / "dog/3.jpg").unlink()
     monkeypatch.setattr(doubtful, "MOST", 3)

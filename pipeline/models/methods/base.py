@@ -101,8 +101,8 @@ class TrainingMethod:
         return classifier.backbone_features(images)
 
     def head_features(self, classifier: "Classifier", features: Tensor) -> Tensor:
-        """What the head pools and weighs. Shape: (N, C or more, h, w) to (N, C, h, w), not negative"""
-        return classifier.of_head(features)
+        """What the head pools and weighs: the first C channels. Shape: (N, C or more, h, w) to (N, C, h, w)"""
+        return features[:, : classifier.head.in_features]
 
     def logits(self, classifier: "Classifier", features: Tensor) -> Tensor:
         """Class logits of features, in training and afterwards. Shapes: (N, C or more, h, w) to (N, K), float32"""
