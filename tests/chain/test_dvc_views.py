@@ -57,7 +57,7 @@ def test_every_plot_is_drawn(in_git: Checkout) -> None:
     assert len(shown["data"]) == 7 + 2 * 8  # plots, and an image for each of 8 val images
     in_git.run("python", "-m", "pipeline.dvc_plots")
     page = in_git.file("dvc_plots/index.html").read_text()
-    assert page.count("vegaEmbed('#") == 6
+    assert page.count("vegaEmbed('#") == 7
     assert '<script src="vega.js">' in page
     assert in_git.file("dvc_plots/vega.js").stat().st_size > 500_000
     assert tracked_changes(in_git) == ""
