@@ -163,7 +163,8 @@ def test_the_recipe_of_a_folder_runs_with_every_method_and_nothing_else_changed(
     """From images to scores, with the backbone trained and the defaults of the method; no student."""
     recipe = ROOT / "recipes" / "folder.yaml"
     source = {"preprocess.source.root": str(photographs), "preprocess.watch": str(photographs / "index.csv")}
-    changes = {"train.method": method, "train.backbone.trained": True, "student.enabled": False, **source}
+    alone = {f"{section}.jobs": 1 for section in ("preprocess", "refine", "evaluate")}  # processes keep their folder
+    changes = {"train.method": method, "train.backbone.trained": True, "student.enabled": False, **alone, **source}
     params, words = tmp_path / "params.yaml", ["--params", str(tmp_path / "params.yaml"), "--track", track]
     write_yaml(params, changed(read_params(recipe), track, changes, recipe))
     monkeypatch.chdir(tmp_path)
