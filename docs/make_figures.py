@@ -1,9 +1,9 @@
-"""Draw the pictures of docs/how/ from a finished run of the demo, of one image of Track 3.
+"""Draw the figures of docs/how/ from a finished run of the demo, of one image of Track 3.
 
     python docs/make_figures.py [--root .] [--student ROOT] [--out docs/images]
 
 The image is not chosen by hand: the landscape image of split val whose IoU is the median. `--student` is another
-run of the demo, with `tracks.track3.student.enabled: true`: it adds the picture of the student, of the median image of
+run of the demo, with `tracks.track3.student.enabled: true`: it adds the figure of the student, of the median image of
 that run.
 """
 
@@ -40,7 +40,7 @@ from pipeline.report.formatting import Row, read_rows
 
 TRACK = "track3"
 DATA, REPORTS = Path("data") / TRACK, Path("reports") / TRACK
-COLORS = 256  # of a picture: fewer bytes than all
+COLORS = 256  # of a figure: fewer bytes than all
 OUTLINE = "#56B4E9"
 ITERATIONS = (1, 3, 10)
 
@@ -50,7 +50,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Example:
-    """One image of a finished run, with all that the pictures need.
+    """One image of a finished run, with all that the figures need.
 
     Attributes:
         image: RGB. Shape: (H, W, 3)
@@ -137,7 +137,7 @@ def read_example() -> Example:
     )
 
 
-# --- the pictures -----------------------------------------------------------------------------------------------------
+# --- the figures -----------------------------------------------------------------------------------------------------
 
 
 def draw_pooling(example: Example) -> Figure:
@@ -285,7 +285,7 @@ def draw_student(example: Example) -> Figure:
     return figure
 
 
-PICTURES: dict[str, Callable[[Example], Figure]] = {
+FIGURES: dict[str, Callable[[Example], Figure]] = {
     "pooling": draw_pooling,
     "negative_weights": draw_negative_weights,
     "scale": draw_scale,
@@ -336,13 +336,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "images")
     args = parser.parse_args(arguments)
     out = args.out.resolve()
-    runs: list[tuple[Path, dict[str, Callable[[Example], Figure]]]] = [(args.root.resolve(), PICTURES)]
+    runs: list[tuple[Path, dict[str, Callable[[Example], Figure]]]] = [(args.root.resolve(), FIGURES)]
     if args.student:
         runs.append((args.student.resolve(), {"student": draw_student}))
-    for root, pictures in runs:
+    for root, figures in runs:
         os.chdir(root)  # the manifest's paths start there
         example = read_example()
-        for name, draw in pictures.items():
+        for name, draw in figures.items():
             data = to_png(draw(example))
             write_bytes(out / f"{name}.png", data)
             print(f"{out / name}.png: {len(data) // 1024} KB")

@@ -1,4 +1,4 @@
-"""Run examples/quickstart.ipynb and keep what it shows: text, and pictures of few colors.
+"""Run examples/quickstart.ipynb and keep what it shows: text, and figures of few colors.
 
 python docs/run_notebook.py
 """
@@ -13,7 +13,7 @@ from nbformat import NotebookNode
 from PIL import Image
 
 NOTEBOOK = Path(__file__).resolve().parent.parent / "examples" / "quickstart.ipynb"
-COLORS = 128  # of a picture
+COLORS = 128  # of a figure
 SECONDS = 600  # that a cell may take
 
 
@@ -26,7 +26,7 @@ def run(notebook: Path) -> NotebookNode:
 
 
 def tidy(notebook: NotebookNode) -> NotebookNode:
-    """Without times, warnings and descriptions of pictures: equal results give equal bytes."""
+    """Without times, warnings and descriptions of figures: equal results give equal bytes."""
     for cell in notebook.cells:
         cell.metadata.clear()
         if cell.cell_type == "code":
@@ -42,8 +42,8 @@ def tidy(notebook: NotebookNode) -> NotebookNode:
 def fewer_colors(png: str) -> str:
     """A PNG with a palette, in base64 as it came."""
     stream = io.BytesIO()
-    picture = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
-    picture.quantize(COLORS, dither=Image.Dither.NONE).save(stream, "PNG", optimize=True)
+    image = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
+    image.quantize(COLORS, dither=Image.Dither.NONE).save(stream, "PNG", optimize=True)
     return base64.b64encode(stream.getvalue()).decode()
 
 

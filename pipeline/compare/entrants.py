@@ -3,13 +3,14 @@
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.archives import archive_of
+from pipeline.core.archives import archive_of, file_version
 from pipeline.core.errors import SettingsError, StoreError
 from pipeline.core.files import read_json
 from pipeline.core.images import decode_png
@@ -47,7 +48,7 @@ class Choices:
     images: Path | None = None
 
 
-class Pictures(Protocol):
+class Images(Protocol):
     """Where images, truth and predictions are read to be shown."""
 
     @property
@@ -73,7 +74,7 @@ class Entrant:
         counts: of each, as submitted; see `ImageCounts.after`
         settings: which reading of the metrics ranks
         class_names: of the K classes
-        pictures: None where the folder that holds them is not there
+        images: None where the folder that holds them is not there
         about: what else is known: the split, metrics.json
     """
 
@@ -84,7 +85,7 @@ class Entrant:
     counts: NDArray[np.int32]
     settings: EvaluateSettings
     class_names: tuple[str, ...]
-    pictures: Pictures | None
+    images: Images | None
     about: Mapping[str, Any]
 
 
@@ -110,7 +111,7 @@ def open_entrants(given: list[str], choices: Choices) -> list[Entrant]:
 
 def class_names_of(entrants: Sequence[Entrant]) -> tuple[str, ...]:
     """The names of the K classes: of the first run that knows them, else of the first entrant, which may be numbers."""
-    named = [one for one in entrants if isinstance(one.pictures, RunPictures)]
+    named = [one for one in entrants if isinstance(one.images, RunImages)]
     return (named or entrants)[0].class_names
 
 
@@ -164,10 +165,10 @@ def _open_run(path: Path, name: str, choices: Choices) -> Entrant:
         )
     readings = {key: metrics[key] for key in ("comparison", "average", "classes") if metrics.get(key)}
     checkout = reports.parent.parent
-    pictures = RunPictures.of(checkout, track) if (checkout / "data" / track.name / "manifest").is_dir() else None
-    classes = pictures.class_names if pictures else _numbered(track, counts.after)
+    images = RunImages.of(checkout, track) if (checkout / "data" / track.name / "manifest").is_dir() else None
+    classes = images.class_names if images else _numbered(track, counts.after)
     return Entrant(
-        name, path, track, counts.ids, counts.after, replace(CHALLENGE, **readings), classes, pictures,
+        name, path, track, counts.ids, counts.after, replace(CHALLENGE, **readings), classes, images,
         {"split": "val", "metrics": metrics},
     )  # fmt: skip
 
@@ -194,7 +195,7 @@ def _numbered(track: Track, counts: NDArray[np.int32]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RunPictures:
+class RunImages:
     """Images, truth and predictions of split val, as a checkout holds them."""
 
     manifest: Manifest
@@ -203,7 +204,7 @@ class RunPictures:
     class_names: tuple[str, ...]
 
     @classmethod
-    def of(cls, checkout: Path, track: Track) -> "RunPictures | None":
+    def of(cls, checkout: Path, track: Track) -> "RunImages | None":
         """None where predictions are not there."""
         data = checkout / "data" / track.name
         try:
@@ -240,13 +241,13 @@ def _open_zip(path: Path, name: str, choices: Choices) -> Entrant:
     truth = read_truth(choices.truth, choices.masks, track, count)
     counts = count_submission(path, truth, track, choices.classes)
     names = tuple(str(number) for number in range(1, count + 1)) if track.task == "segmentation" else ("object",)
-    images = files_below(choices.images) if choices.images else {}
-    pictures = ZipPictures(path, truth, images, truth.mask_kind, names)
-    return Entrant(name, path, track, counts.ids, counts.after, CHALLENGE, names, pictures, {"split": "of the zip"})
+    files = files_below(choices.images) if choices.images else {}
+    images = ZipImages(path, truth, files, truth.mask_kind, names)
+    return Entrant(name, path, track, counts.ids, counts.after, CHALLENGE, names, images, {"split": "of the zip"})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ZipPictures:
+class ZipImages:
     """Predictions of a zip, truth of a folder, images of another one, if they are known."""
 
     path: Path
@@ -257,14 +258,20 @@ class ZipPictures:
 
     def prediction(self, image_id: str) -> Pixels:
         """As submitted. Shape: (H, W)"""
-        with zipfile.ZipFile(self.path) as archive:
-            return decode_png(read_member(archive, archive.getinfo(f"{image_id}.png")), image_id)
+        archive = _opened(self.path, file_version(self.path))
+        return decode_png(read_member(archive, archive.getinfo(f"{image_id}.png")), image_id)
 
     def record(self, image_id: str) -> Record:
         """The truth, and the image, which may be a path that leads nowhere."""
         height, width = self.prediction(image_id).shape
         record = self.truth.record(image_id, (height, width))
         return replace(record, file=self.images.get(image_id, Path(f"{image_id} (its image is not known)")))
+
+
+@lru_cache(maxsize=8)
+def _opened(path: Path, version: tuple[int, int] | None) -> zipfile.ZipFile:
+    """A zip, whose list of members is read once; another version is another zip."""
+    return zipfile.ZipFile(path)
 
 
 def has_image(record: Record) -> bool:

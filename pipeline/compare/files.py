@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.compare.numbers import Compared, Comparison, verdict
+from pipeline.compare.numbers import Compared, Comparison, known, verdict
 from pipeline.core.files import write_json, write_text
 from pipeline.evaluate.intervals import as_list
 from pipeline.evaluate.metrics import find
@@ -37,7 +37,7 @@ def as_json(comparison: Comparison, class_names: Sequence[str]) -> dict[str, Any
 
 
 def _run(one: Compared, class_names: Sequence[str]) -> dict[str, Any]:
-    classes = {name: _known(value) for name, value in zip(class_names, one.curve.tolist(), strict=False)}
+    classes = {name: known(value) for name, value in zip(class_names, one.curve.tolist(), strict=False)}
     return {
         "name": one.name,
         "path": one.path,
@@ -51,10 +51,6 @@ def _run(one: Compared, class_names: Sequence[str]) -> dict[str, Any]:
         "images_worse": one.worse,
         **({"class_iou": classes} if class_names else {}),
     }
-
-
-def _known(value: float) -> float | None:
-    return None if np.isnan(value) else value
 
 
 def write_files(out: Path, comparison: Comparison, class_names: Sequence[str]) -> None:

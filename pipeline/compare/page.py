@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from pipeline.compare.entrants import Entrant, class_names_of, has_image
 from pipeline.compare.files import most_changed
-from pipeline.compare.numbers import SAME, Compared, Comparison, verdict
+from pipeline.compare.numbers import SAME, Compared, Comparison, known, verdict
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import write_text
 from pipeline.core.images import read_rgb
 from pipeline.core.manifest import Record
 from pipeline.core.tracks import get_track
-from pipeline.core.truth import IGNORE_INDEX, read_foreground, read_label_map
+from pipeline.core.truth import read_foreground_map, read_label_map
 from pipeline.evaluate.intervals import Interval
 from pipeline.evaluate.metrics import find
 from pipeline.report.formatting import format_score, format_signed
@@ -29,7 +29,7 @@ PAGE = "index.html"
 WIDTH = 512  # pixels of an image's longer side on the page
 GRAY = 128  # where the image is not known
 KINDS = {"better": "better", "worse": "worse"}
-NO_PICTURES = "Without images: the folder data/ of the runs is not beside their reports, or no image could be read."
+NO_IMAGES = "Without images: the folder data/ of the runs is not beside their reports, or no image could be read."
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def page_values(comparison: Comparison, class_names: Sequence[str], gallery: Gal
         "first": runs[0].name,
         "shown": len(gallery.items),
         "gallery": gallery.index() if gallery.items else None,
-        "no_gallery": NO_PICTURES,
+        "no_gallery": NO_IMAGES,
     }  # fmt: skip
 
 
@@ -133,7 +133,7 @@ def class_table(comparison: Comparison, class_names: Sequence[str]) -> Table:
     ]  # fmt: skip
     rows = []
     for place, name in enumerate(("background", *class_names)):
-        values = [_known(one.curve[place]) for one in comparison.entrants]
+        values = [known(one.curve[place]) for one in comparison.entrants]
         if all(value is None for value in values):
             continue  # in no truth and no prediction
         change = None if values[0] is None or values[-1] is None else values[-1] - values[0]
@@ -142,10 +142,6 @@ def class_table(comparison: Comparison, class_names: Sequence[str]) -> Table:
         changed = Cell() if change is None else Cell(format_signed(change), change)
         rows.append([shown, Cell(value=values[-1], mark=values[0]), *scores, changed])
     return Table(columns, sorted(rows, key=lambda row: (row[-1].sort == "", row[-1].sort)))
-
-
-def _known(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
 
 
 # --- charts -----------------------------------------------------------------------------------------------------------
@@ -190,7 +186,7 @@ def make_gallery(comparison: Comparison, entrants: Sequence[Entrant], most: int)
 
     An entrant whose pixels are not known, or a single image that cannot be read, is left out.
     """
-    shown = [(place, one) for place, one in enumerate(entrants) if one.pictures is not None]
+    shown = [(place, one) for place, one in enumerate(entrants) if one.images is not None]
     items = []
     for place in most_changed(comparison)[:most] if shown else ():
         item = _item(comparison, place, shown)
@@ -227,17 +223,17 @@ def make_gallery(comparison: Comparison, entrants: Sequence[Entrant], most: int)
 
 def _item(comparison: Comparison, place: int, shown: Sequence[tuple[int, Entrant]]) -> Item | None:
     image_id, change = comparison.ids[place], float(comparison.changes[place])
-    pictures = shown[0][1].pictures
-    assert pictures is not None
+    images = shown[0][1].images
+    assert images is not None
     try:
-        record = pictures.record(image_id)
-        truth = _truth(record, pictures.mask_kind, comparison, len(pictures.class_names))
-        found = {f"p{n}": one.pictures.prediction(image_id) for n, one in shown if one.pictures is not None}
+        record = images.record(image_id)
+        truth = _truth(record, images.mask_kind, comparison, len(images.class_names))
+        found = {f"p{n}": one.images.prediction(image_id) for n, one in shown if one.images is not None}
         image = read_rgb(record.file) if has_image(record) else np.full((*truth.shape, 3), GRAY, np.uint8)
     except (PipelineError, StopIteration):
         return None
     height, width = truth.shape
-    ious = [_known(one.ious[place]) for one in comparison.entrants]
+    ious = [known(one.ious[place]) for one in comparison.entrants]
     size = shown_size(width, height, WIDTH)
     return Item(
         id=image_id,
@@ -258,5 +254,4 @@ def _item(comparison: Comparison, place: int, shown: Sequence[tuple[int, Entrant
 def _truth(record: Record, mask_kind: Any, comparison: Comparison, classes: int) -> NDArray[np.uint8]:
     if comparison.task == "segmentation":
         return read_label_map(record, mask_kind, classes)
-    mask, ignored = read_foreground(record, mask_kind)
-    return np.where(ignored, IGNORE_INDEX, mask).astype(np.uint8)
+    return read_foreground_map(record, mask_kind)

@@ -65,6 +65,12 @@ def read_foreground(record: Record, mask_kind: MaskKind) -> tuple[NDArray[np.boo
     return values > FOREGROUND_ABOVE, np.zeros(values.shape, np.bool_)
 
 
+def read_foreground_map(record: Record, mask_kind: MaskKind) -> NDArray[np.uint8]:
+    """`read_foreground` as one array: 1 on the foreground, 0 elsewhere, 255 where ignored. Shape: (H, W)"""
+    foreground, ignored = read_foreground(record, mask_kind)
+    return np.where(ignored, IGNORE_INDEX, foreground).astype(np.uint8)
+
+
 def read_label_map(record: Record, mask_kind: MaskKind, classes: int) -> NDArray[np.uint8]:
     """Read the class id of every pixel: 0 background, 1..K, 255 ignored.
 

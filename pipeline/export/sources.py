@@ -22,8 +22,8 @@ from pipeline.package.contents import Contents
 from pipeline.package.validate import find_problems, show_problems
 from pipeline.predict.files import REPORT, SCORES
 from pipeline.predict.paths import by_printable_name
-from pipeline.predict.run_folder import GIVEN, HALF, LABEL_MAP, Described, Stage, choose_threshold, describe_run
-from pipeline.preprocess.folders import files_by_id
+from pipeline.predict.run_folder import HALF, Described, Stage, choose_threshold, describe_run, settled_threshold
+from pipeline.preprocess.folders import files_below
 from pipeline.submission.check import CHALLENGE_CLASSES
 from pipeline.submission.score import ids_in
 
@@ -189,7 +189,7 @@ def _open_zip(path: Path, choices: Choices) -> Source:
         manifest = _records(run, ids)
         images: Iterable[ExportImage] = Details(run, threshold, choices.min_area).images(manifest, _members(path, ids))
     else:
-        threshold, rule = _zip_threshold(track, choices.threshold)
+        threshold, rule = settled_threshold(track, choices.threshold) or (HALF, OF_NO_RUN)
         images = _images_of_zip(path, ids, names, threshold, choices)
     return Source(path.name, track, names, threshold, rule, choices.min_area, len(ids), images)
 
@@ -257,20 +257,10 @@ def _members(path: Path, ids: Sequence[str]) -> Iterator[tuple[str, Pixels]]:
             yield image_id, decode_png(read_member(archive, archive.getinfo(f"{image_id}.png")), image_id)
 
 
-def _zip_threshold(track: Track, given: int | None) -> tuple[int | None, str]:
-    if track.task == "segmentation":
-        if given is not None:
-            raise SettingsError(f"threshold: expected none for {track.name}, whose predictions are label maps")
-        return None, LABEL_MAP
-    if given is not None and not 0 <= given <= 255:
-        raise SettingsError(f"threshold: expected a whole number in 0..255, got {given!r}")
-    return (HALF, OF_NO_RUN) if given is None else (given, GIVEN)
-
-
 def _images_of_zip(
     path: Path, ids: Sequence[str], names: Sequence[str], threshold: int | None, choices: Choices
 ) -> Iterator[ExportImage]:
-    files = files_by_id([choices.images]) if choices.images else {}
+    files = files_below(choices.images) if choices.images else {}
     certain = np.ones(len(names), np.float32)  # a zip holds no probabilities
     for image_id, pixels in _members(path, ids):
         file = files.get(image_id)
@@ -296,8 +286,7 @@ def _open_predicted(folder: Path, choices: Choices) -> Source:
             f"{folder / REPORT}: expected the list of `lid predict`, got another file ({error!r}); likely of an "
             "earlier version: predict again"
         ) from None
-    if choices.threshold is not None:
-        threshold, rule = _zip_threshold(track, choices.threshold)
+    threshold, rule = settled_threshold(track, choices.threshold) or (threshold, rule)
     images = _predicted_images(folder, entries, names, threshold, choices.min_area)
     return Source(str(folder), track, names, threshold, rule, choices.min_area, len(entries), images)
 

@@ -71,7 +71,7 @@ class Converted:
     notes: list[str] = field(default_factory=list)
 
 
-class Pictures:
+class ImageFiles:
     """The images below a folder, found by what annotations call them."""
 
     def __init__(self, folder: Path) -> None:
@@ -121,9 +121,9 @@ def from_coco(folder: Path) -> Converted | None:
     files = [path for path in sorted([*folder.glob("*.json"), *folder.glob("*/*.json")]) if _is_coco(path)]
     if not files:
         return None
-    pictures, problems, rows, missing = Pictures(folder), Problems(folder), list[Row](), list[str]()
+    image_files, problems, rows, missing = ImageFiles(folder), Problems(folder), list[Row](), list[str]()
     for path in files:
-        rows += _coco_rows(path, pictures, split_in(path, folder), problems, missing)
+        rows += _coco_rows(path, image_files, split_in(path, folder), problems, missing)
     problems.stop_if_any()
     names = ", ".join(path.relative_to(folder).as_posix() for path in files)
     return Converted(f"COCO JSON ({names})", rows, _missing_notes(missing))
@@ -138,14 +138,14 @@ def _is_coco(path: Path) -> bool:
 
 
 def _coco_rows(
-    path: Path, pictures: Pictures, split: Split | None, problems: Problems, missing: list[str]
+    path: Path, image_files: ImageFiles, split: Split | None, problems: Problems, missing: list[str]
 ) -> Iterator[Row]:
     content = read_content(path, ("categories", "images", "annotations"))
     truth = _coco_truth([each for each in content["annotations"] if isinstance(each, dict)])
     instances = Instances(path, truth, problems)
     files = {image["id"]: str(image["file_name"]) for image in content["images"] if image.get("id") in instances.ids}
     for number in instances.ids:
-        file, objects = pictures.find(files[number], path.parent), instances.annotations[number]
+        file, objects = image_files.find(files[number], path.parent), instances.annotations[number]
         if file is None:
             missing.append(files[number])
             continue
@@ -184,9 +184,9 @@ def from_voc(folder: Path) -> Converted | None:
              if name.lower().endswith(".xml") and not name.startswith(".")]  # fmt: skip
     if not files:
         return None
-    pictures, splits, rows, missing = Pictures(folder), _voc_splits(folder), list[Row](), list[str]()
+    image_files, splits, rows, missing = ImageFiles(folder), _voc_splits(folder), list[Row](), list[str]()
     for path in files:
-        file = pictures.find(path.stem, path.parent)
+        file = image_files.find(path.stem, path.parent)
         if file is None:
             missing.append(path.name)
             continue
@@ -217,18 +217,18 @@ def from_csv(folder: Path) -> Converted | None:
     Several labels in a cell are separated by `;` or `|`; several rows of an image are one image with all their labels
     and boxes.
     """
-    pictures, by_file, names, missing = Pictures(folder), dict[Path, Row](), list[str](), list[str]()
+    image_files, by_file, names, missing = ImageFiles(folder), dict[Path, Row](), list[str](), list[str]()
     for path in sorted([*folder.glob("*.csv"), *folder.glob("*/*.csv")]):
         table = _table(path)
         columns = _columns(table)
-        if columns is None or not _names_images(table, columns["image"], pictures, path):
+        if columns is None or not _names_images(table, columns["image"], image_files, path):
             continue
         names.append(f"{path.relative_to(folder)}: {columns['image']}, {columns['label']}")
         for cells in table:
-            _add_cells(cells, columns, path, pictures, by_file, missing, folder)
+            _add_cells(cells, columns, path, image_files, by_file, missing, folder)
     if not by_file:
         return None
-    unlisted = len(pictures.files) - len(by_file)
+    unlisted = len(image_files.files) - len(by_file)
     notes = [f"{unlisted} images that no row names are left out"] if unlisted > 0 else []
     return Converted(f"CSV with a column of labels ({'; '.join(names)})", [*by_file.values()],
                      [*_missing_notes(missing), *notes])  # fmt: skip
@@ -261,16 +261,16 @@ def _columns(table: Sequence[Mapping[str, str]]) -> dict[str, str] | None:
     return {"image": image, "label": label, **({"split": split} if split else {}), **sides}
 
 
-def _names_images(table: Sequence[Mapping[str, str]], column: str, pictures: Pictures, path: Path) -> bool:
+def _names_images(table: Sequence[Mapping[str, str]], column: str, image_files: ImageFiles, path: Path) -> bool:
     tried = [row[column] for row in table[:TRIED]]
-    return sum(pictures.find(name, path.parent) is not None for name in tried) >= FOUND * len(tried) > 0
+    return sum(image_files.find(name, path.parent) is not None for name in tried) >= FOUND * len(tried) > 0
 
 
 def _add_cells(
-    cells: Mapping[str, str], columns: Mapping[str, str], path: Path, pictures: Pictures,
+    cells: Mapping[str, str], columns: Mapping[str, str], path: Path, image_files: ImageFiles,
     by_file: dict[Path, Row], missing: list[str], folder: Path,
 ) -> None:  # fmt: skip
-    file = pictures.find(cells[columns["image"]], path.parent)
+    file = image_files.find(cells[columns["image"]], path.parent)
     if file is None:
         missing.append(cells[columns["image"]])
         return

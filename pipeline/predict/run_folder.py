@@ -200,6 +200,23 @@ def read_model(run: Run) -> Classifier:
     return classifier
 
 
+def settled_threshold(track: Track, given: int | None) -> tuple[int | None, str] | None:
+    """The threshold and its rule where no run is needed to say it: none of label maps, and a given one; else None.
+
+    Raises:
+        SettingsError: if the given one is no whole number in 0..255, or the track has none
+    """
+    if track.task == "segmentation":
+        if given is not None:
+            raise SettingsError(f"threshold: expected none for {track.name}, whose predictions are label maps")
+        return None, LABEL_MAP
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, int) or not 0 <= given <= 255:
+        raise SettingsError(f"threshold: expected a whole number in 0..255, got {given!r}")
+    return given, GIVEN
+
+
 def choose_threshold(run: Run | Described, given: int | None, stage: str = "auto") -> tuple[int | None, str]:
     """The threshold t of the mask {score >= t} of Track 3, and the rule that it was chosen by.
 
@@ -211,14 +228,8 @@ def choose_threshold(run: Run | Described, given: int | None, stage: str = "auto
         SettingsError: if the given one is no whole number in 0..255, or the track has none
         StoreError: naming the stage `evaluate`, if it has to run again
     """
-    if run.track.task == "segmentation":
-        if given is not None:
-            raise SettingsError(f"threshold: expected none for {run.track.name}, whose predictions are label maps")
-        return None, LABEL_MAP
-    if given is not None:
-        if isinstance(given, bool) or not isinstance(given, int) or not 0 <= given <= 255:
-            raise SettingsError(f"threshold: expected a whole number in 0..255, got {given!r}")
-        return given, GIVEN
+    if settled := settled_threshold(run.track, given):
+        return settled
     otherwise = ", or give a threshold"
     found = _read(run.folder, "evaluate", ("peak_threshold", "comparison"), otherwise)
     peak = found["peak_threshold"]

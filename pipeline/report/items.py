@@ -15,7 +15,7 @@ from pipeline.core.manifest import MaskKind, Record
 from pipeline.core.processes import in_processes
 from pipeline.core.store import open_store
 from pipeline.core.tracks import Track
-from pipeline.core.truth import BACKGROUND, IGNORE_INDEX, has_foreground, has_label_map, read_foreground, read_label_map
+from pipeline.core.truth import BACKGROUND, has_foreground, has_label_map, read_foreground_map, read_label_map
 from pipeline.evaluate.mean_iou import confusion_matrix
 from pipeline.evaluate.segmentation import classes_in
 from pipeline.report.choice import chosen_records
@@ -225,8 +225,7 @@ def _read_truth(plan: Plan, record: Record) -> Pixels | None:
         return read_label_map(record, plan.mask_kind, len(plan.classes)) if known else None
     if not has_foreground(record):
         return None
-    mask, ignored = read_foreground(record, plan.mask_kind)
-    return np.where(ignored, IGNORE_INDEX, mask).astype(np.uint8)
+    return read_foreground_map(record, plan.mask_kind)
 
 
 def _scores(row: Row | None) -> dict[str, float | None]:

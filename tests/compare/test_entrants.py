@@ -29,10 +29,10 @@ def test_a_run_is_found_from_any_of_its_folders(checkouts: Checkouts, track: str
     assert (found.track.name, found.ids, found.class_names) == (track, known.ids, CLASSES)
     np.testing.assert_array_equal(found.counts, known.after)
     assert found.settings.comparison == ">="
-    assert found.pictures is not None
+    assert found.images is not None
     stored = Store(root / "data" / track / "refined" / "val").read("val_3")["after"]
-    np.testing.assert_array_equal(found.pictures.prediction("val_3"), decode_png(stored, "val_3"))
-    record = found.pictures.record("val_3")
+    np.testing.assert_array_equal(found.images.prediction("val_3"), decode_png(stored, "val_3"))
+    record = found.images.record("val_3")
     assert has_image(record)
     assert read_rgb(record.file).shape == (33, 80, 3)
     assert record.mask is not None
@@ -45,16 +45,16 @@ def test_paths_of_a_run_do_not_depend_on_where_it_is_compared_from(
     root = checkouts["track3"][0]
     monkeypatch.chdir(root.parent)
     found = open_entrant(Path(root.name), "a", Choices())
-    assert found.pictures is not None
-    assert has_image(found.pictures.record("val_0"))
+    assert found.images is not None
+    assert has_image(found.images.record("val_0"))
 
 
-def test_a_run_without_its_data_has_no_pictures(checkouts: Checkouts, tmp_path: Path) -> None:
+def test_a_run_without_its_data_has_no_images(checkouts: Checkouts, tmp_path: Path) -> None:
     reports = tmp_path / "reports" / "track3"
     reports.mkdir(parents=True)
     for name in ("image_counts.npz", "metrics.json"):
         (reports / name).write_bytes((checkouts["track3"][0] / "reports" / "track3" / name).read_bytes())
-    assert open_entrant(tmp_path, "a", Choices()).pictures is None
+    assert open_entrant(tmp_path, "a", Choices()).images is None
 
 
 def test_what_is_no_run_is_named(checkouts: Checkouts, tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_names_are_short_and_different(checkouts: Checkouts, monkeypatch: pytest
 def test_classes_have_the_names_of_a_run_that_knows_them(checkouts: Checkouts) -> None:
     """Before those of a zip, which are numbers."""
     first, second = open_entrants([str(path) for path in checkouts["track1"]], Choices())
-    numbered = replace(first, pictures=None, class_names=("1", "2", "3"))
+    numbered = replace(first, images=None, class_names=("1", "2", "3"))
     assert class_names_of([numbered, second]) == CLASSES
     assert class_names_of([numbered, numbered]) == ("1", "2", "3")
 
@@ -122,10 +122,10 @@ def test_a_zip_is_counted_against_the_truth(zipped: Path) -> None:
     assert (found.ids, found.counts.shape) == (("a", "b"), (2, 2, 256))
     assert found.counts[0, 0, 127] == 2
     assert found.counts[0, 1, 0] == 4
-    assert found.pictures is not None
-    assert found.pictures.prediction("b").tolist() == [[0, 127, 127], [0, 0, 0]]
-    record = found.pictures.record("a")
-    assert (has_image(record), has_image(found.pictures.record("b"))) == (True, False)
+    assert found.images is not None
+    assert found.images.prediction("b").tolist() == [[0, 127, 127], [0, 0, 0]]
+    record = found.images.record("a")
+    assert (has_image(record), has_image(found.images.record("b"))) == (True, False)
     assert (record.mask, record.shape) == (zipped.parent / "masks" / "a.png", (2, 3))
 
 

@@ -84,9 +84,9 @@ def test_charts_hold_every_threshold_and_image(compared: tuple[Comparison, list[
         assert len(found[0].spec["data"]["values"]) == 512
 
 
-def test_without_pictures_there_are_numbers(compared: tuple[Comparison, list[Entrant]], tmp_path: Path) -> None:
+def test_without_images_there_are_numbers(compared: tuple[Comparison, list[Entrant]], tmp_path: Path) -> None:
     comparison, entrants = compared
-    blind = [replace(one, pictures=None) for one in entrants]
+    blind = [replace(one, images=None) for one in entrants]
     text = write_page(tmp_path, comparison, blind, 5).read_text(encoding="utf-8")
     assert "Without images: the folder data/ of the runs is not beside their reports" in text
     one_seen = make_gallery(comparison, [blind[0], entrants[1]], 5)
@@ -100,7 +100,7 @@ def test_labels_have_the_names_of_the_run_that_is_shown(checkouts: Checkouts) ->
     entrants = open_entrants(
         [f"{name}={path}" for name, path in zip("ab", checkouts["track3"], strict=True)], Choices()
     )
-    blind = [replace(entrants[0], pictures=None, class_names=()), entrants[1]]
+    blind = [replace(entrants[0], images=None, class_names=()), entrants[1]]
     gallery = make_gallery(compare(blind), blind, 5)
     assert {label for item in gallery.items for label in item.labels} <= set(range(len(gallery.classes)))
     assert gallery.classes == ("ant", "bee", "cow")

@@ -8,7 +8,7 @@ import pytest
 from pipeline.core.errors import DataError
 from pipeline.core.images import encode_png
 from pipeline.core.manifest import Record
-from pipeline.core.truth import has_foreground, has_label_map, read_foreground, read_label_map
+from pipeline.core.truth import has_foreground, has_label_map, read_foreground, read_foreground_map, read_label_map
 
 SHAPE = (3, 5)
 MASK = np.array([[0, 1, 2, 128, 129], [254, 255, 0, 0, 0], [0, 0, 0, 0, 3]], np.uint8)
@@ -37,6 +37,11 @@ def test_a_mask_of_labels_is_foreground_in_1_to_254_and_ignored_at_255(record):
     mask, ignored = read_foreground(record(MASK), "labels")
     assert np.argwhere(mask).tolist() == [[0, 1], [0, 2], [0, 3], [0, 4], [1, 0], [2, 4]]
     assert np.argwhere(ignored).tolist() == [[1, 1]]
+
+
+def test_foreground_and_ignored_pixels_are_one_array(record):
+    found = read_foreground_map(record(np.array([[0, 2, 255]], np.uint8), size=(3, 1)), "labels")
+    assert (found.dtype, found.tolist()) == (np.uint8, [[0, 1, 255]])
 
 
 def test_boxes_are_filled_with_inclusive_corners_and_cut_at_the_border(record):

@@ -13,7 +13,7 @@ from support.prediction import CLASSES, Finished
 from pipeline.core.archives import write_zip
 from pipeline.core.errors import DataError, SettingsError, StoreError, SubmissionError
 from pipeline.core.files import read_json, write_json
-from pipeline.core.images import decode_png, encode_png
+from pipeline.core.images import decode_png, encode_jpeg, encode_png
 from pipeline.core.manifest import read_manifest, write_manifest
 from pipeline.export.images import ExportImage
 from pipeline.export.sources import Choices, Source, open_source
@@ -140,6 +140,15 @@ def test_a_zip_with_what_else_is_known(runs: Runs, tmp_path: Path) -> None:
         open_source(copied, Choices(run=run.folder, track="track3"))
     with pytest.raises(DataError, match="expected one name: a score map does not say its class, got 3"):
         open_source(copied, Choices(track="track3", class_names=named))
+
+
+def test_the_images_of_a_zip_may_lie_in_class_folders(tmp_path: Path) -> None:
+    photo = tmp_path / "photos/big cat/1.jpg"
+    photo.parent.mkdir(parents=True)
+    photo.write_bytes(encode_jpeg(np.zeros((1, 2, 3), np.uint8)))
+    write_zip(tmp_path / "x.zip", [("big cat__1.png", encode_png(np.array([[0, 1]], np.uint8)))])
+    source = open_source(tmp_path / "x.zip", Choices(track="track1", classes=1, images=tmp_path / "photos"))
+    assert [image.file for image in source.images] == [photo]
 
 
 def test_zips_that_break_the_rules_are_refused(runs: Runs, tmp_path: Path) -> None:
