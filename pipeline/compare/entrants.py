@@ -102,13 +102,18 @@ def open_entrants(given: list[str], choices: Choices) -> list[Entrant]:
     """
     if len(given) < 2:
         raise SettingsError(f"expected at least two runs or zips to compare, got {given}")
-    named = [split_name(one) for one in given]
-    names = _distinct([name or short_name(path) for name, path in named], named)
-    found = [open_entrant(path, name, choices) for (_, path), name in zip(named, names, strict=True)]
+    found = [open_entrant(path, name, choices) for name, path in named_paths(given)]
     tracks = {one.name: one.track.name for one in found}
     if len(set(tracks.values())) > 1:
         raise SettingsError(f"expected runs of one track, got {tracks}; give --track")
     return found
+
+
+def named_paths(given: Sequence[str]) -> list[tuple[str, Path]]:
+    """Different names for paths, or for `NAME=PATH` those given."""
+    named = [split_name(one) for one in given]
+    names = _distinct([name or short_name(path) for name, path in named], named)
+    return [(name, path) for name, (_, path) in zip(names, named, strict=True)]
 
 
 def class_names_of(entrants: Sequence[Entrant]) -> tuple[str, ...]:
