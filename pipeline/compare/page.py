@@ -1,6 +1,6 @@
 """The page of a comparison: scores with intervals, curves, classes, and the images that changed most side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,9 @@ class Bar:
     color: str
 
 
-def write_page(out: Path, comparison: Comparison, entrants: Sequence[Entrant], most: int) -> Path:
+def write_page(
+    out: Path, comparison: Comparison, entrants: Sequence[Entrant], most: int, more: Mapping[str, Any] | None = None
+) -> Path:
     """Write `index.html` and its gallery beside it; the page comes last.
 
     Args:
@@ -51,9 +53,11 @@ def write_page(out: Path, comparison: Comparison, entrants: Sequence[Entrant], m
         comparison: of these entrants
         entrants: in the same order
         most: images in the gallery
+        more: values of the template in place of those of a comparison
     """
     gallery = make_gallery(comparison, entrants, most)
-    page = render_page("compare.html.j2", page_values(comparison, class_names_of(entrants), gallery), charts_used=True)
+    values = {**page_values(comparison, class_names_of(entrants), gallery), **(more or {})}
+    page = render_page("compare.html.j2", values, charts_used=True)
     write_gallery(out / FOLDER, gallery.items)
     write_text(out / PAGE, page)
     return out / PAGE
@@ -69,6 +73,7 @@ def page_values(comparison: Comparison, class_names: Sequence[str], gallery: Gal
         "notes": comparison.notes,
         "bars": [Bar(one.name, one.score, one.interval, color_of(place)) for place, one in enumerate(runs)],
         "verdicts": [*(verdict(comparison, place) for place in range(1, len(runs))), *comparison.choosing],
+        "members": None,  # of an ensemble
         "images": len(comparison.ids),
         "numbers": number_table(comparison),
         "charts": charts(comparison),

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pipeline.core.errors import ScoreError, StoreError, sample
 from pipeline.core.files import write_json, write_text
 from pipeline.core.images import decode_png
-from pipeline.core.manifest import Record, read_manifest
+from pipeline.core.manifest import Manifest, Record, read_manifest
 from pipeline.core.processes import in_processes
 from pipeline.core.progress import progress
 from pipeline.core.store import Store, open_store, submitted
@@ -23,7 +23,7 @@ from pipeline.core.tracks import Track
 from pipeline.evaluate.advice import advice
 from pipeline.evaluate.class_counts import scores_by_class_count
 from pipeline.evaluate.classification import Classification, check_prediction
-from pipeline.evaluate.image_counts import IMAGE_COUNTS, write_image_counts
+from pipeline.evaluate.image_counts import IMAGE_COUNTS, ImageCounts, write_image_counts
 from pipeline.evaluate.localization import LocalizationScorer
 from pipeline.evaluate.metrics import ranking, scores_for_dvc
 from pipeline.evaluate.scorer import Cell, Context, Prediction, Scorer
@@ -122,6 +122,22 @@ def evaluate(
     write_text(out_dir / PER_IMAGE, to_csv(_image_table(result.scorer, predicted, manifest.classes)))
     write_image_counts(out_dir / IMAGE_COUNTS, counts)
     return metrics
+
+
+def count_predictions(
+    manifest: Manifest, maps_store: Path, predictions: Path, settings: EvaluateSettings, track: Track
+) -> ImageCounts:
+    """The counts of stored predictions for split val, as `evaluate` leaves them in `image_counts.npz`.
+
+    Args:
+        manifest: with the rows and the truth of split val at least
+        maps_store, predictions: as `evaluate` has them; any of its two stores of predictions
+
+    Raises:
+        DataError, ScoreError, StoreError: as `evaluate`
+    """
+    plan = Plan(track, Context(settings, manifest.classes, manifest.mask_kind), maps_store, predictions)
+    return _score_all(plan, _with_predictions(list(manifest.select("val")), predictions)).scorer.image_counts()
 
 
 def describe_scores(metrics: Mapping[str, Any], track: Track) -> dict[str, Any]:
