@@ -19,6 +19,7 @@ from pipeline.core.auto import load_settled
 from pipeline.core.errors import run
 from pipeline.core.files import write_json
 from pipeline.core.manifest import SPLITS, Manifest, read_manifest
+from pipeline.core.parallel import use_workers
 from pipeline.core.scratch import open_scratch, rows_and_images
 from pipeline.core.settings import PARAMS, read_params, section
 from pipeline.core.stages import begin, counted
@@ -72,7 +73,8 @@ def _train(
     where = {"hardware": [hardware.device.type, hardware.precision]}
     sections = [asdict(settings), asdict(rule) if rule else {}, where]
     scratch = open_scratch(args.out, "student", sections, inputs, settings.save_interval)
-    found = student(manifest, paths, settings, track, hardware, scratch, classifier, limit, rule)
+    with use_workers(settings.parallel, settings.jobs):
+        found = student(manifest, paths, settings, track, hardware, scratch, classifier, limit, rule)
     scratch.end()
     return found
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import PipelineError
+from pipeline.core.parallel import missing_package
 from pipeline.models.settings import WHEELS, BackboneSettings
 from pipeline.preprocess.settings import PreprocessSettings
 from pipeline.student.settings import StudentSettings
@@ -70,8 +71,8 @@ def watch_mistakes(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def machine_mistakes(found: Mapping[str, Any]) -> Iterator[str]:
-    """A line for each file of weights, device or precision that this machine has not: asked before the first stage
-    alone, because later ones may run elsewhere."""
+    """A line for each file of weights, device, precision or engine of a cluster that this machine has not: asked before
+    the first stage alone, because later ones may run elsewhere."""
     sections = [(name, found[name]) for name in ("train", "extract", "student") if name in found]
     for name, settings in sections:
         if not getattr(settings, "enabled", True):
@@ -85,6 +86,10 @@ def machine_mistakes(found: Mapping[str, Any]) -> Iterator[str]:
             learning = bool(backbone and backbone.trained)
             for line in _raised(lambda: choose_hardware(settings.device, settings.precision, learning)):  # noqa: B023
                 yield f"{name}.{line}"
+    for name, settings in found.items():
+        parallel = getattr(settings, "parallel", None)
+        if parallel and getattr(settings, "enabled", True) and (missing := missing_package(parallel)):
+            yield f"{name}.{missing}"
 
 
 def _raised(call: Any) -> Iterator[str]:

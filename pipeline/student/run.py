@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
@@ -21,7 +22,7 @@ from pipeline.core.manifest import Manifest, Split, stored_shape
 from pipeline.core.processes import in_processes
 from pipeline.core.progress import progress
 from pipeline.core.scratch import Scratch
-from pipeline.core.store import Arrays, Store, divide, finish, read_shard, shard_bytes, write_shard
+from pipeline.core.store import Arrays, Store, divide, finish, read_once, read_shard, shard_bytes, write_shard
 from pipeline.core.tracks import Track
 from pipeline.extract.plan import Job
 from pipeline.models.backbones import normalization_of
@@ -31,7 +32,7 @@ from pipeline.student.fit import MakeFeatures, fit_student, keep_features
 from pipeline.student.network import StudentDesign, StudentNetwork, save_student
 from pipeline.student.outs import HISTORY, Paths, about_classes
 from pipeline.student.predict import as_probabilities, make_job, predict_jobs
-from pipeline.student.refine import Probabilities, refine_file
+from pipeline.student.refine import Probabilities, refine_stored
 from pipeline.student.settings import StudentSettings
 from pipeline.student.targets import TrainImages, choose_train_images, read_label_target, read_score
 from pipeline.student.views import PairDataset, Pixels
@@ -313,16 +314,20 @@ def _refined_chunk(
     part = scratch.find(name)
     if part is not None:
         return {job.id: read_shard(part, job.id) for job in jobs}
-    items = _refine_chunk(predict, jobs, settings)
+    scratch.folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=scratch.folder, prefix="chunk-") as folder:
+        items = _refine_chunk(predict, jobs, settings, Path(folder))
     scratch.keep(name, shard_bytes(items))
     return items
 
 
-def _refine_chunk(predict: Predict, jobs: Sequence[Job], settings: StudentSettings) -> dict[str, Arrays]:
-    """The probabilities on the device, then the CRF in processes."""
-    tasks = [(job.file, job.id, probabilities) for job, probabilities in predict(jobs)]
-    stored = in_processes(partial(refine_file, settings=settings), tasks, settings.jobs)
-    return {image_id: arrays for (_, image_id, _), arrays in zip(tasks, stored, strict=True)}
+def _refine_chunk(predict: Predict, jobs: Sequence[Job], settings: StudentSettings, folder: Path) -> dict[str, Arrays]:
+    """The probabilities on the device, then the CRF in processes; both hand arrays over as files in `folder`."""
+    found = {job.id: (job.file, probabilities) for job, probabilities in predict(jobs)}
+    write_shard(folder, 0, {image_id: asdict(probabilities) for image_id, (_, probabilities) in found.items()})
+    tasks = [(number, file, image_id) for number, (image_id, (file, _)) in enumerate(found.items(), start=1)]
+    shards = in_processes(partial(refine_stored, folder=folder, settings=settings), tasks, settings.jobs)
+    return {image_id: read_once(folder / file, image_id) for (_, _, image_id), file in zip(tasks, shards, strict=True)}
 
 
 def write_history(path: Path, trainings: Sequence[Training]) -> None:

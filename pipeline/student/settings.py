@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from pipeline.core.parallel import ParallelSettings
 from pipeline.core.settings import settings_class
 from pipeline.models.settings import BackboneSettings
 from pipeline.refine.settings import CrfSettings
@@ -94,6 +95,7 @@ class StudentSettings:
     shape: Literal["free", "box"]  # as refine.shape
     crf: CrfSettings  # on the student's probabilities
     jobs: Annotated[int, Field(ge=-1)]  # processes of the CRF; -1: all cores
+    parallel: ParallelSettings
     workers: Count  # processes that read images; 0: none
     save_interval: Annotated[float, Field(ge=0)]  # as train.save_interval
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import ScoreError, SubmissionError
 from pipeline.core.manifest import Record
+from pipeline.core.parallel import LOKY
 from pipeline.core.processes import in_processes
 from pipeline.core.progress import progress
 from pipeline.core.tracks import Track, get_track
@@ -30,7 +31,7 @@ from pipeline.submission.class_shift import shift_warning
 from pipeline.submission.truth import BOXES, Masks, Truth, read_truth
 
 CHALLENGE = EvaluateSettings(
-    comparison=">=", average="pooled", classes="with_background", box_iou=(0.3, 0.5, 0.7), jobs=-1
+    comparison=">=", average="pooled", classes="with_background", box_iou=(0.3, 0.5, 0.7), jobs=-1, parallel=LOKY
 )
 PIECES = 64  # of work, at most: each reads the list of all files in the zip once
 MOST_NAMED = 20  # ids without truth, or without prediction

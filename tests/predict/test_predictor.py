@@ -191,7 +191,7 @@ def test_other_settings_of_the_student_are_those_of_the_stage_too(
     jobs = [make_job(f"{n}", file, read_rgb(file).shape[:2], settings) for n, file in enumerate(files)]
     one_by_one = predictor(folder).predict_batch(files)
     for job, found in predict_jobs(network, jobs, settings, CPU):
-        expected = refine_file((job.file, job.id, as_probabilities(found, {}, (), settings)), settings)
+        expected = refine_file(job.file, job.id, as_probabilities(found, {}, (), settings), settings)
         np.testing.assert_array_equal(one_by_one[int(job.id)].prediction, decode_png(expected["after"], "after"))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.cluster import network
 from support.extraction import written
 from support.helpers import CPU, merge, recipe, refine_settings
 from support.student import CLASSES, COUNTS, SHAPE, Squares, make_squares, tiny_student, write_store
@@ -94,6 +95,18 @@ def test_every_val_and_test_image_is_predicted_at_its_size(
 def test_processes_change_no_byte(squares: Squares, start: str, tmp_path: Path) -> None:
     alone = results(run(squares, "track3", start, tmp_path / "alone")[1])
     assert results(run(squares, "track3", start, tmp_path / "apart", jobs=2, workers=1)[1]) == alone
+
+
+def test_workers_elsewhere_get_paths_and_return_file_names(
+    made: tuple[Squares, str], start: str, tmp_path: Path
+) -> None:
+    """Neither images nor what the network says of them are sent; the bytes are those of this process."""
+    squares, track = made
+    alone = results(run(squares, track, start, tmp_path / "alone")[1])
+    with network() as cluster:
+        assert results(run(squares, track, start, tmp_path / "apart")[1]) == alone
+    assert (cluster.tasks, cluster.sent) == (5, [])
+    assert list(tmp_path.rglob("chunk-*")) == []
 
 
 def test_two_runs_give_the_same_bytes(made: tuple[Squares, str], start: str, tmp_path: Path) -> None:

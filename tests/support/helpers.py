@@ -44,6 +44,7 @@ PINNED: Values = {  # what tests rely on, whatever the recipe is tuned to
     "preprocess": {
         "source": {"name": "folder", "root": "data/raw/folder", "masks": "auto"},
         "watch": "", "check": "decode", "on_bad_image": "error", "jobs": -1,
+        "parallel": {"backend": "loky", "address": ""},
     },
     "train": {
         "pooling": "tap", "tap_threshold": 0.05, "loss": "single_label", "label_choice": "rarest",
@@ -70,6 +71,7 @@ PINNED: Values = {  # what tests rely on, whatever the recipe is tuned to
         "crf": {"enabled": True, "backend": "auto", "scale": 1.0, "iterations": 10,
                 "gaussian": {"spatial_std": 3.0, "compat": 3.0},
                 "bilateral": {"spatial_std": 60.0, "color_std": 8.0, "compat": 6.0}},
+        "parallel": {"backend": "loky", "address": ""},
     },
     "student": {
         "enabled": False, "rounds": 1, "seed": 0, "decoder": {"name": "fpn", "width": 32, "dropout": 0.1},
