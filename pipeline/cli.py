@@ -58,6 +58,9 @@ PASSED = {
     "export": Passed("predictions in the formats of other tools: COCO, YOLO, VOC, CSV", "pipeline.export.command:main"),
     "init": Passed("look at a folder of images, and write a params file for it", "pipeline.params.init:main"),
     "ablate": Passed("what each part of the method contributes, on any recipe", "pipeline.experiments.ablation:main"),
+    "ladder": Passed(
+        "what each step of finished runs is worth, on a page with its cost", "pipeline.experiments.ladder:main"
+    ),
     "search": Passed(
         "better settings for the maps of a finished run, chosen by split val", "pipeline.experiments.search:main"
     ),
