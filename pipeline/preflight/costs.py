@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -129,17 +130,17 @@ def check_student_memory(context: Context, track: Track) -> Iterator[Row]:
 
 
 def check_durations(context: Context, track: Track) -> Iterator[Row]:
-    """A row for every stage, and their sum."""
+    """A row for every stage, and their sum: on one device, and with `--gpus` on several like it."""
     if (trial := context.trials.get(track.name)) is None:
         yield ok("not estimated: there was no complete trial")
         return
-    seconds = _by_stage(context, track, trial)
-    yield from (ok(f"about {tqdm.format_interval(duration)}", stage) for stage, duration in seconds.items())
-    total = sum(seconds.values())
-    text = f"about {tqdm.format_interval(total)}"
     hint = "a faster device, fewer epochs, or train.backbone.trained: false, which trains the head alone"
-    long = warn("all stages", f"expected at most {tqdm.format_interval(LONG)}, got {text}", hint)
-    yield long if total > LONG else ok(text, "all stages")
+    for gpus in dict.fromkeys((1, context.gpus)):
+        seconds, on = _by_stage(replace(context, gpus=gpus), track, trial), f" on {gpus} GPUs" if gpus > 1 else ""
+        yield from (ok(f"about {tqdm.format_interval(duration)}{on}", stage) for stage, duration in seconds.items())
+        text = f"about {tqdm.format_interval(total := sum(seconds.values()))}{on}"
+        long = warn("all stages", f"expected at most {tqdm.format_interval(LONG)}, got {text}", hint)
+        yield long if total > LONG else ok(text, "all stages")
 
 
 def processes(jobs: int) -> int:
@@ -147,9 +148,9 @@ def processes(jobs: int) -> int:
     return min(joblib.effective_n_jobs(jobs), joblib.cpu_count())
 
 
-def seconds_an_image(decode: float, device: float, workers: int) -> float:
-    """Seconds an image where `workers` processes read beside the device; with none, one waits for the other."""
-    return decode + device if workers == 0 else max(decode / processes(workers), device)
+def seconds_an_image(decode: float, device: float, workers: int, gpus: int = 1) -> float:
+    """Seconds an image where `workers` processes read beside each device; with none, one waits for the other."""
+    return (decode + device) / gpus if workers == 0 else max(decode / processes(workers * gpus), device / gpus)
 
 
 def _preprocess(context: Context, track: Track, trial: Trial) -> float:
@@ -161,11 +162,10 @@ def _preprocess(context: Context, track: Track, trial: Trial) -> float:
 
 def _train(context: Context, track: Track, trial: Trial) -> float:
     settings, images = context.get(track.name, TrainSettings), context.images(track.name)
-    cost = partial(seconds_an_image, trial.decode, workers=settings.workers)
+    cost = partial(seconds_an_image, trial.decode, workers=settings.workers, gpus=context.gpus)
     validate, seconds = images["val"] * cost(trial.validate), 0.0
     if settings.head_epochs or pools_once(settings):
-        # the head's own epochs take seconds, but every view passes the backbone once: forward only, and crops
-        forward = trial.validate * (settings.crop / settings.resize) ** 2
+        forward = trial.validate * (settings.crop / settings.resize) ** 2  # of crops; the head's epochs are short
         seconds += settings.views * images["train"] * cost(forward) + validate
     if not pools_once(settings):
         seconds += settings.epochs * (images["train"] * cost(trial.learn) + validate)
@@ -175,11 +175,11 @@ def _train(context: Context, track: Track, trial: Trial) -> float:
 def _student(context: Context, track: Track, trial: Trial) -> float:
     """Features of the views, if they are kept; the steps of all epochs; predictions; for a walk features once more."""
     settings, taught = context.get(track.name, StudentSettings), context.count_taught(track)
-    cost = partial(seconds_an_image, workers=settings.workers)
+    cost = partial(seconds_an_image, workers=settings.workers, gpus=context.gpus)
     pair = trial.decode + trial.score  # an image and its target
     features, learn = cost(pair, trial.student_features), settings.epochs * cost(pair, trial.student_learn)
     if settings.keeps_features:
-        learn = settings.views.count * features + settings.epochs * trial.student_learn
+        learn = settings.views.count * features + settings.epochs * trial.student_learn / context.gpus
     walk = walk_settings(settings).views.count * features if settings.random_walk.enabled else 0.0
     predict = cost(trial.decode, trial.student_predict) + trial.student_refine / processes(settings.jobs)
     return taught * (settings.rounds * learn + walk) + context.count_predicted(track) * predict
@@ -194,7 +194,7 @@ def _by_stage(context: Context, track: Track, trial: Trial) -> dict[str, float]:
     return {
         "preprocess": _preprocess(context, track, trial),
         "train": _train(context, track, trial),
-        "extract": extracted * seconds_an_image(trial.decode, trial.extract, extract.workers),
+        "extract": extracted * seconds_an_image(trial.decode, trial.extract, extract.workers, context.gpus),
         "refine": extracted * trial.refine / processes(refine.jobs),
         **({"student": _student(context, track, trial)} if enabled else {}),
         "evaluate": (12 if enabled else 6) * images["val"] * trial.score / jobs,  # of both stages

@@ -147,3 +147,30 @@ def test_a_student_adds_split_train_to_extract_and_refine_and_its_own_stage() ->
     assert anew["student"] == pytest.approx(train * 3 * (0.001 + 0.03) + predicted * 0.7)
     both = with_student("track3", trial, enabled=True, epochs=3, views={"count": 0}, random_walk=WALK)
     assert both["student"] == pytest.approx(anew["student"] + features + train * 0.7)
+
+
+def test_several_gpus_divide_what_the_network_does() -> None:
+    """Not the CRF, which the cores do; nor reading, where the cores are too few for it."""
+    context = Context(RECIPE, gpus=8)
+    context.settings = recipe_settings()
+    trial = Trial(decode=0.0, learn=0.08, validate=0.008, extract=0.04, refine=0.1, score=0.001)
+    context.trials["track3"] = trial
+    one, eight = (
+        costs._by_stage(replace(context, gpus=gpus), run.TRACKS["track3"], trial) for gpus in (1, context.gpus)
+    )
+    assert {stage: eight[stage] / one[stage] for stage in ("train", "extract", "refine")} == {
+        "train": pytest.approx(1 / 8), "extract": pytest.approx(1 / 8), "refine": 1.0,
+    }  # fmt: skip
+    rows = list(costs.check_durations(context, run.TRACKS["track3"]))
+    assert [row.where for row in rows] == [*one, "all stages", *eight, "all stages"]
+    assert [row.found.endswith(" on 8 GPUs") for row in rows] == [False] * (len(one) + 1) + [True] * (len(one) + 1)
+    assert len(list(costs.check_durations(replace(context, gpus=1), run.TRACKS["track3"]))) == len(one) + 1
+
+
+def test_the_slower_of_reading_and_computing_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(costs, "processes", lambda jobs: min(jobs, 16))
+    assert costs.seconds_an_image(0.5, 0.25, 2) == 0.25
+    assert costs.seconds_an_image(0.5, 0.25, 1) == 0.5
+    assert costs.seconds_an_image(0.5, 0.5, 2, gpus=4) == 0.125
+    assert costs.seconds_an_image(0.5, 0.5, 8, gpus=8) == 0.0625  # 64 processes are 16
+    assert costs.seconds_an_image(0.5, 0.25, 0, gpus=2) == 0.375
