@@ -53,6 +53,7 @@ PUBLISHED = {
     "extract.placement": "`grid`, as every CAM is resized",
     "extract.flip": "not stated",
     "extract.map": "`cam`",
+    "extract.map_levels": "`[]`",
     "extract.negative_weights": "NWC: `clamp`",
     "extract.classes": "not stated",
     "extract.max_classes": "1",

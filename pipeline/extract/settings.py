@@ -30,6 +30,9 @@ class ExtractSettings:
     ]  # place of the cells in the image: corrected by their measured offset; dividing it evenly
     flip: bool  # average with the mirrored image
     map: Literal["cam", "gradcam", "gradcam++", "layercam", "bagcams"]  # how features and head make a map
+    map_levels: tuple[
+        str, ...
+    ]  # earlier levels of the backbone whose maps are fused with the last one's, such as [auto]
     negative_weights: Literal["keep", "clamp"]  # of cam alone; clamp: NWC
     classes: Literal["prediction", "label"]  # label: where labels are known, else as for prediction
     max_classes: Annotated[int, Field(ge=1)]  # maps kept for one image, most probable first
@@ -43,3 +46,10 @@ class ExtractSettings:
     def __post_init__(self) -> None:
         if len(set(self.splits)) != len(self.splits) or len(set(self.sizes)) != len(self.sizes):
             raise ValueError(f"splits {list(self.splits)}, sizes {list(self.sizes)}: expected every entry once")
+        if len(set(self.map_levels)) != len(self.map_levels):
+            raise ValueError(f"map_levels {list(self.map_levels)}: expected every level once")
+        if self.map_levels and self.map in ("gradcam", "gradcam++"):
+            raise ValueError(
+                f"map is {self.map!r}, map_levels {list(self.map_levels)}: expected map_levels [], or map 'cam', "
+                "'layercam' or 'bagcams', which have a rule for earlier levels"
+            )

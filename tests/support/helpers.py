@@ -60,7 +60,7 @@ PINNED: Values = {  # what tests rely on, whatever the recipe is tuned to
     "extract": {
         "batch_size": 16, "splits": ["val", "test"], "resize": "long_side", "sizes": [320, 448],
         "placement": "receptive_field",
-        "flip": True, "map": "cam", "negative_weights": "clamp",
+        "flip": True, "map": "cam", "map_levels": [], "negative_weights": "clamp",
         "classes": "prediction", "max_classes": 1, "min_probability": 0.0,
         "scale": "percentile", "percentile": 90.0, "diagnostic_images": 6, "train_images": 0,
     },
