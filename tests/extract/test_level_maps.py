@@ -194,6 +194,21 @@ def test_every_layout_gives_a_finite_map_of_its_finest_level(name: Any, backbone
     np.testing.assert_allclose(alone[0], maps[1], atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["gradcam", "gradcam++", "layercam", "bagcams"])
+@pytest.mark.parametrize("backbone", [TRANSFORMER, SWIN])
+def test_transformers_have_the_maps_of_their_last_features(name: Any, backbone: str) -> None:
+    """Their features are what the head reads, so that every rule is that of a convolutional network."""
+    classifier, images = make(backbone), random_images(2, 3, 64, 96)
+    maps, wanted, _ = predict(classifier, [images], [(), ()], settings(map=name), CPU)
+    with torch.inference_mode():
+        features = classifier.features(images)
+        rule = make_map_rule(name, "keep", classifier.pool)
+        expected = rule(features, classifier.head.weight, torch.from_numpy(wanted))
+    assert (features == 0).any(), "after the ReLU"
+    np.testing.assert_allclose(maps, expected, atol=1e-5 * float(expected.max()))
+    assert 0 <= maps.min() < maps.max()
+
+
 def test_a_level_that_is_none_is_refused() -> None:
     classifier, images = make(RESIDUAL), random_images(2, 3, 64, 96)
     with pytest.raises(
