@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pipeline.core.errors import ScoreError, StoreError, sample
 from pipeline.core.files import write_json, write_text
 from pipeline.core.images import decode_png
-from pipeline.core.manifest import Record, read_manifest
+from pipeline.core.manifest import Manifest, Record, read_manifest
 from pipeline.core.processes import in_processes
 from pipeline.core.progress import progress
 from pipeline.core.store import Store, open_store, submitted
@@ -98,11 +98,11 @@ def evaluate(
     """
     manifest = read_manifest(manifest_path, ("val",))
     predictions = submitted(refined_store, student_store)
-    plan = Plan(track, Context(settings, manifest.classes, manifest.mask_kind), maps_store, predictions)
-    records = list(manifest)
-    predicted = _with_predictions(records, predictions)
+    predicted = _with_predictions(manifest, predictions)
+    context = Context(settings, manifest.classes, manifest.mask_kind, len(predicted))
+    plan = Plan(track, context, maps_store, predictions)
     result = _score_all(plan, predicted)
-    metrics = _metrics(result, records, predicted)
+    metrics = _metrics(result, manifest, predicted)
     if predictions != refined_store:
         first = _score_all(replace(plan, refined=refined_store), predicted)
         metrics["first_stage"] = _scores_alone(first.scorer.metrics())
@@ -148,31 +148,34 @@ def _scores_alone(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {**{name: metrics[name] for name in before}, "before_crf": before}
 
 
-def _with_predictions(records: Sequence[Record], refined_store: Path) -> Sequence[Record]:
-    """The records, or none of them if the store is empty (split val was not extracted)."""
+def _with_predictions(images: Manifest, refined_store: Path) -> Manifest:
+    """The images, or none of them if the store is empty (split val was not extracted)."""
     store = Store(refined_store)
     if not len(store):
-        return []
-    if missing := [record.id for record in records if record.id not in store]:
+        return images.part(0, 0)
+    if missing := [image_id for image_id in images.ids() if image_id not in store]:
         raise ScoreError(
-            f"{refined_store}: expected a prediction for each of {len(records)} val images, missing={sample(missing)}; "
+            f"{refined_store}: expected a prediction for each of {len(images)} val images, missing={sample(missing)}; "
             "likely made from another manifest"
         )
-    return records
+    return images
 
 
-def _score_all(plan: Plan, records: Sequence[Record]) -> Result:
-    chunks = [records[start : start + CHUNK] for start in range(0, len(records), CHUNK)]
+def _score_all(plan: Plan, images: Manifest) -> Result:
+    """Score in the order of the ids, in which counts of each image are wanted: they need not be moved."""
+    images = images.sorted()
+    starts = range(0, len(images), CHUNK)
+    if len(starts) == 1:  # starting processes would take longer than scoring
+        return score_images(plan, images)
     total = Result(plan.scorer(), Classification())
-    if len(chunks) == 1:  # starting processes would take longer than scoring
-        return score_images(plan, records)
+    chunks = (list(images.part(start, start + CHUNK)) for start in starts)
     parts = in_processes(partial(score_images, plan), chunks, plan.context.settings.jobs)
-    with progress(total=len(records), title="score") as bar:
-        for chunk, part in zip(chunks, parts, strict=True):
+    with progress(total=len(images), title="score") as bar:
+        for start, part in zip(starts, parts, strict=True):
             total.scorer.merge(part.scorer)
             total.classification.merge(part.classification)
             total.classes_from_labels += part.classes_from_labels
-            bar.update(len(chunk))
+            bar.update(min(CHUNK, len(images) - start))
     return total
 
 
@@ -229,7 +232,7 @@ def read_arrays(store: Store, image_id: str, names: Sequence[str]) -> dict[str, 
     return arrays
 
 
-def _metrics(result: Result, records: Sequence[Record], predicted: Sequence[Record]) -> dict[str, Any]:
+def _metrics(result: Result, records: Manifest, predicted: Manifest) -> dict[str, Any]:
     scores = result.scorer.metrics()
     note = result.scorer.note() if scores["images"] else _nothing_to_score(records, predicted)
     by_label = result.classes_from_labels
@@ -249,10 +252,10 @@ def _metrics(result: Result, records: Sequence[Record], predicted: Sequence[Reco
     }
 
 
-def _nothing_to_score(records: Sequence[Record], predicted: Sequence[Record]) -> str:
-    if not records:
+def _nothing_to_score(records: Manifest, predicted: Manifest) -> str:
+    if not len(records):
         return "nothing to score: the manifest has no val image"
-    if not predicted:
+    if not len(predicted):
         return (
             f"nothing to score: none of {len(records)} val images has a prediction; likely val is not among "
             "extract.splits"
