@@ -104,7 +104,7 @@ def test_workers_elsewhere_get_paths_and_return_file_names(
     squares, track = made
     alone = results(run(squares, track, start, tmp_path / "alone")[1])
     with network() as cluster:
-        assert results(run(squares, track, start, tmp_path / "apart")[1]) == alone
+        assert results(run(squares, track, start, tmp_path / "elsewhere" / "apart")[1]) == alone  # a scratch of its own
     assert (cluster.tasks, cluster.sent) == (5, [])
     assert list(tmp_path.rglob("chunk-*")) == []
 
