@@ -1,7 +1,7 @@
 """Which images train, which choose the epoch, and their targets."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +12,14 @@ from pipeline.core.errors import TrainError
 from pipeline.core.manifest import Files, Manifest
 from pipeline.train.data import Erased
 from pipeline.train.settings import TrainSettings
-from pipeline.train.targets import Targets, choose_held_out, make_targets, sampling_weights, several_labels
+from pipeline.train.targets import (
+    Targets,
+    choose_held_out,
+    class_weights,
+    make_targets,
+    sampling_weights,
+    several_labels,
+)
 
 Order = Callable[[int], NDArray[np.int64]]
 
@@ -39,7 +46,7 @@ def split_data(manifest: Manifest, settings: TrainSettings) -> TrainingData:
     """The images of the manifest as the settings use them.
 
     Raises:
-        TrainError: if there are no images to train on or to select by
+        TrainError: if there are no images to train on or to select by, or an unsure class is unknown
     """
     classes = len(manifest.classes)
     if classes == 1 and settings.loss == "single_label":
@@ -49,9 +56,12 @@ def split_data(manifest: Manifest, settings: TrainSettings) -> TrainingData:
         )
     train, val = _train_and_validation(manifest, settings)
     labels = train.labels()
+    targets = make_targets(labels, classes, settings)
+    if settings.loss == "multi_label":
+        targets = replace(targets, weights=class_weights(targets.values, manifest.classes, settings))
     return TrainingData(
         train_files=train.files(),
-        train=make_targets(labels, classes, settings),
+        train=targets,
         val_files=val.files(),
         val=_validation_targets(val, classes, settings),
         classes=classes,

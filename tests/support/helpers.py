@@ -47,7 +47,8 @@ PINNED: Values = {  # what tests rely on, whatever the recipe is tuned to
     },
     "train": {
         "pooling": "tap", "tap_threshold": 0.05, "loss": "single_label", "label_choice": "rarest",
-        "label_smoothing": 0.0,
+        "label_smoothing": 0.0, "class_weights": "none", "unsure_classes": {},
+        "asymmetric": {"gamma_positive": 0.0, "gamma_negative": 0.0, "margin": 0.0},
         "sampling": "uniform", "resize": 384, "crop": 336, "flip": True, "accumulation_steps": 1, "head_epochs": 0,
         "checkpoint": "val_accuracy", "seed": 0, "compile": "auto",
         "backbone": {"name": SMALL, "output_stride": 16, "weights": "wheel", "weights_from": None, "trained": False,
