@@ -116,6 +116,10 @@ MEANINGS = {
         "with `student.enabled`: how many labelled train images get maps and teach the student, at most, chosen by "
         "their ids; 0: all"
     ),
+    "extract.class_thresholds": (
+        "which probability a class needs to be in an image: `fixed`: `min_probability` of each stage; `train`, `val`: "
+        "a threshold of its own, by the labels of that split; [classes](classes.md)"
+    ),
     "extract.percentile": "with `scale: percentile`: which percentile becomes 1",
     "refine.exponent": (
         "power of the scaled map before the unary (the −log probability of each class at each pixel); below 1 raises "

@@ -14,7 +14,8 @@ from pipeline.extract.settings import ExtractSettings
 from pipeline.models.cell_offset import Offset
 from pipeline.models.classifier import Classifier
 
-View = tuple[Tensor, bool]  # features (N, C, h, w), and whether they are of the mirrored images
+# features (N, C, h, w), and whether they are of the mirrored images; None: of a crop, which says classes alone
+View = tuple[Tensor, bool | None]
 
 
 @torch.inference_mode()
@@ -36,7 +37,7 @@ def predict(
         wanted first; probabilities (N, K)
     """
     views = compute_views(classifier, scales, settings, hardware)
-    logits = mean_logits(classifier, views)
+    logits = class_logits(classifier, views, settings)
     wanted = wanted_classes(logits, labels, settings.max_classes)
     maps = raw_maps_of(classifier, views, wanted, settings).cpu().numpy()
     return maps, wanted.cpu().numpy(), classifier.probabilities(logits).cpu().numpy()
@@ -46,14 +47,16 @@ def predict(
 def compute_views(
     classifier: Classifier, scales: Sequence[Tensor], settings: ExtractSettings, hardware: Hardware
 ) -> list[View]:
-    """Features of a batch at every size, mirrored ones too where the settings want them."""
+    """Features of a batch at every size, mirrored ones too where the settings want them; then of its crops, if any."""
     count = len(scales[0])
+    sizes = len(scales) if settings.class_crops == "none" else len(settings.sizes)
     full = max(settings.batch_size, count) if hardware.wants_few_shapes else count
+    of_view: tuple[bool | None, ...] = (False, True) if settings.flip else (False,)
     with hardware.autocast():  # once for all views: on leaving it, the weights in half precision are forgotten
         return [
             (classifier.features(images.flip(3) if mirrored else images)[:count], mirrored)
-            for images in (fill_up(scale.to(hardware.device, non_blocking=True), full) for scale in scales)
-            for mirrored in ((False, True) if settings.flip else (False,))
+            for n, images in enumerate(fill_up(scale.to(hardware.device, non_blocking=True), full) for scale in scales)
+            for mirrored in (of_view if n < sizes else (None,))
         ]
 
 
@@ -69,8 +72,24 @@ def fill_up(images: Tensor, count: int) -> Tensor:
 
 @torch.inference_mode()
 def mean_logits(classifier: Classifier, views: Sequence[View]) -> Tensor:
-    """Logits of a batch, the mean over its views. Shape: (N, K), float32"""
-    return torch.stack([classifier.logits(features) for features, _ in views]).mean(dim=0)
+    """Logits of a batch, the mean over its views of whole images. Shape: (N, K), float32"""
+    whole = [features for features, mirrored in views if mirrored is not None]
+    return torch.stack([classifier.logits(features) for features in whole]).mean(dim=0)
+
+
+@torch.inference_mode()
+def class_logits(classifier: Classifier, views: Sequence[View], settings: ExtractSettings) -> Tensor:
+    """Logits of a batch that say which classes are there. Shape: (N, K), float32
+
+    Those of the whole images; where there are crops, the largest or the mean of these and those of each crop: an object
+    that is small in a wide image is large in one of its crops.
+    """
+    whole = mean_logits(classifier, views)
+    crops = [classifier.logits(features) for features, mirrored in views if mirrored is None]
+    if not crops:
+        return whole
+    every = torch.stack([whole, *crops])  # (1 + crops, N, K)
+    return every.amax(dim=0) if settings.class_crops == "max" else every.mean(dim=0)
 
 
 @torch.inference_mode()
@@ -80,6 +99,8 @@ def raw_maps_of(classifier: Classifier, views: Sequence[View], wanted: Tensor, s
     y, x = cell_offset(classifier, settings)
     maps, offsets = [], []
     for features, mirrored in views:
+        if mirrored is None:
+            continue
         cams = classifier.maps(features, wanted, cam)
         maps.append(cams.flip(3) if mirrored else cams)
         offsets.append((y, -x if mirrored else x))

@@ -106,6 +106,7 @@ class TrainSettings:
     class_weights: Literal["none", "balanced"]
     asymmetric: AsymmetricSettings
     unsure_classes: dict[str, Weight]
+    class_folds: Count  # multi_label: heads trained without one of so many parts of train, for thresholds; 0: none
     sampling: Literal["uniform", "class_balanced"]
     resize: Annotated[int, Field(ge=32)]  # pixels, both sides
     crop: Annotated[int, Field(ge=32)]  # pixels, both sides
@@ -143,6 +144,13 @@ class TrainSettings:
                 f"head_epochs is {self.head_epochs}, backbone.weights is 'none': expected 0, random features teach "
                 "nothing"
             )
+        if self.class_folds == 1:
+            raise ValueError("class_folds is 1: expected 0, or 2 and more, such as 5; one part is all images")
+        if self.class_folds and self.backbone.trained:
+            raise ValueError(
+                f"class_folds is {self.class_folds}, backbone.trained is true: expected 0, its features have seen "
+                "every train image; extract.class_thresholds 'val' needs no folds"
+            )
         if self.loss == "single_label":
             self._check_single_label()
         if self.loss == "multi_label" and self.label_smoothing:
@@ -156,6 +164,7 @@ class TrainSettings:
             "class_weights": (self.class_weights != "none", "'none'"),
             "asymmetric": (self.asymmetric.enabled, "0 for all three"),
             "unsure_classes": (bool(self.unsure_classes), "{}"),
+            "class_folds": (self.class_folds > 0, "0"),
         }
         for name, (is_set, expected) in read.items():
             if is_set:

@@ -1,6 +1,6 @@
 """Which images train, which choose the epoch, and their targets."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,6 +30,7 @@ class TrainingData:
 
     Attributes:
         unlabelled: train images without a label
+        ids: of the train images that have a target, where folds of them are wanted
         erased: regions of the train images that training does not see, by position in the manifest
     """
 
@@ -39,6 +40,7 @@ class TrainingData:
     val: Targets
     classes: int
     unlabelled: int
+    ids: Sequence[str] = ()
     erased: Erased | None = None
 
 
@@ -66,6 +68,7 @@ def split_data(manifest: Manifest, settings: TrainSettings) -> TrainingData:
         val=_validation_targets(val, classes, settings),
         classes=classes,
         unlabelled=sum(not row for row in labels),
+        ids=train.ids() if settings.class_folds else (),
     )
 
 

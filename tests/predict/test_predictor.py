@@ -266,6 +266,8 @@ def test_chosen_classes_keep_the_rules_of_extract(runs: Runs) -> None:
         assert found["maps"].ravel().tolist() == list(range(len(kept)))
         assert found["known"].tolist() == [False]
     assert keep_probable(arrays, replace(settings, max_classes=1))["classes"].tolist() == [2]
+    own = keep_probable(arrays, replace(settings, min_probability=0.35), np.array([0.25, 0.05, 0.5]))
+    assert (own["classes"].tolist(), own["present"].tolist()) == ([2, 0, 1], [0, 1])  # 2 misses its threshold
 
 
 def test_classes_that_cannot_be_chosen_are_named(runs: Runs, taught: Runs) -> None:

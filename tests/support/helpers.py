@@ -47,7 +47,7 @@ PINNED: Values = {  # what tests rely on, whatever the recipe is tuned to
     },
     "train": {
         "pooling": "tap", "tap_threshold": 0.05, "loss": "single_label", "label_choice": "rarest",
-        "label_smoothing": 0.0, "class_weights": "none", "unsure_classes": {},
+        "label_smoothing": 0.0, "class_weights": "none", "unsure_classes": {}, "class_folds": 0,
         "asymmetric": {"gamma_positive": 0.0, "gamma_negative": 0.0, "margin": 0.0},
         "sampling": "uniform", "resize": 384, "crop": 336, "flip": True, "accumulation_steps": 1, "head_epochs": 0,
         "checkpoint": "val_accuracy", "seed": 0, "compile": "auto",
@@ -63,6 +63,7 @@ PINNED: Values = {  # what tests rely on, whatever the recipe is tuned to
         "placement": "receptive_field",
         "flip": True, "map": "cam", "negative_weights": "clamp",
         "classes": "prediction", "max_classes": 1, "min_probability": 0.0,
+        "class_thresholds": "fixed", "min_first_probability": 0.0, "class_crops": "none",
         "scale": "percentile", "percentile": 90.0, "diagnostic_images": 6, "train_images": 0,
     },
     "refine": {
