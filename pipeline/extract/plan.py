@@ -69,6 +69,13 @@ def crop_side(settings: ExtractSettings, output_stride: int) -> int:
     return 0 if settings.class_crops == "none" else view_shape((1, 1), settings.sizes[0], "square", output_stride)[0]
 
 
+def network_shapes(shape: Shape, settings: ExtractSettings, output_stride: int) -> tuple[Shape, ...]:
+    """The shapes of all that passes the network for an image: its views, and its crops, if it has some."""
+    side = crop_side(settings, output_stride)
+    crops = len(square_crops(shape)) if side else 0
+    return (*view_shapes(shape, settings, output_stride), *[(side, side)] * crops)
+
+
 def view_shapes(
     shape: Shape, settings: ExtractSettings, output_stride: int, few_shapes: bool = False
 ) -> tuple[Shape, ...]:

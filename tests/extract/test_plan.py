@@ -8,7 +8,7 @@ import pytest
 from support.helpers import extract_settings, row
 
 from pipeline.core.manifest import Manifest, from_rows
-from pipeline.extract.plan import plan_shards, square_crops, view_shapes
+from pipeline.extract.plan import network_shapes, plan_shards, square_crops, view_shapes
 
 
 @pytest.mark.parametrize("shape", [(100, 100), (100, 101), (375, 500), (500, 333), (64, 1000), (3, 2)])
@@ -20,6 +20,12 @@ def test_crops_are_squares_that_cover_the_image_and_overlap_by_half(shape: tuple
     if crops:
         assert (starts[0], starts[-1] + side) == (0, max(shape))
         assert all(0 <= b - a <= side / 2 + 1 for a, b in itertools.pairwise(starts))
+
+
+def test_crops_pass_the_network_beside_the_views() -> None:
+    plain, cropped = (extract_settings(sizes=[64, 96], class_crops=how) for how in ("none", "mean"))
+    assert network_shapes((60, 80), plain, 16) == view_shapes((60, 80), plain, 16)
+    assert network_shapes((60, 80), cropped, 16) == (*view_shapes((60, 80), plain, 16), (64, 64), (64, 64))
 
 
 def test_images_share_a_batch_with_as_many_crops_alone(manifest: Manifest) -> None:
