@@ -96,7 +96,14 @@ MEANINGS = {
         "`held_out_loss`: by the loss of a tenth of the train images, which then do not train; or the last one"
     ),
     "train.label_smoothing": "share of the target that goes to all classes; `single_label` only",
-    "train.sampling": "`class_balanced`: classes are seen equally often",
+    "train.class_weights": (
+        "`multi_label`; `balanced`: a class that is there weighs (images without it) / (images with it), at most 10"
+    ),
+    "train.unsure_classes": (
+        "`multi_label`: classes that are often there without a label, such as `{person: 0.1}`: so much a missing label "
+        "weighs, 0 to 1; [classes](classes.md)"
+    ),
+    "train.sampling": ("`class_balanced`: classes are seen equally often: a class is drawn, then one of its images"),
     "train.epochs": "passes over the training images",
     "train.batch_size": "images",
     "train.optimizer.name": "Nesterov SGD or AdamW",
@@ -109,6 +116,10 @@ MEANINGS = {
     "extract.train_images": (
         "with `student.enabled`: how many labelled train images get maps and teach the student, at most, chosen by "
         "their ids; 0: all"
+    ),
+    "extract.class_thresholds": (
+        "which probability a class needs to be in an image: `fixed`: `min_probability` of each stage; `train`, `val`: "
+        "a threshold of its own, by the labels of that split; [classes](classes.md)"
     ),
     "extract.percentile": "with `scale: percentile`: which percentile becomes 1",
     "refine.exponent": (

@@ -25,11 +25,13 @@ class View:
     Attributes:
         features: Shape: (N, C or more, h, w)
         mirrored: whether they are of the mirrored images
+        is_crop: whether they are of a crop, which says classes alone and gives no map
         images: those, where maps of earlier levels are wanted. Shape: (N, 3, H, W), uint8
     """
 
     features: Tensor
     mirrored: bool
+    is_crop: bool = False
     images: Tensor | None = None
 
 
@@ -52,7 +54,7 @@ def predict(
         wanted first; probabilities (N, K)
     """
     views = compute_views(classifier, scales, settings, hardware)
-    logits = mean_logits(classifier, views)
+    logits = class_logits(classifier, views, settings)
     wanted = wanted_classes(logits, labels, settings.max_classes)
     maps = raw_maps_of(classifier, views, wanted, settings).cpu().numpy()
     return maps, wanted.cpu().numpy(), classifier.probabilities(logits).cpu().numpy()
@@ -62,17 +64,18 @@ def predict(
 def compute_views(
     classifier: Classifier, scales: Sequence[Tensor], settings: ExtractSettings, hardware: Hardware
 ) -> list[View]:
-    """Features of a batch at every size, mirrored ones too where the settings want them."""
+    """Features of a batch at every size, mirrored ones too where the settings want them; then of its crops, if any."""
     count = len(scales[0])
+    sizes = len(scales) if settings.class_crops == "none" else len(settings.sizes)
     full = max(settings.batch_size, count) if hardware.wants_few_shapes else count
     views = []
     with hardware.autocast():  # once for all views: on leaving it, the weights in half precision are forgotten
-        for scale in scales:
-            images = fill_up(scale.to(hardware.device, non_blocking=True), full)
-            for mirrored in (False, True) if settings.flip else (False,):
+        for number, scale in enumerate(scales):
+            images, is_crop = fill_up(scale.to(hardware.device, non_blocking=True), full), number >= sizes
+            for mirrored in (False, True) if settings.flip and not is_crop else (False,):
                 shown = images.flip(3) if mirrored else images
-                kept = shown[:count] if settings.map_levels else None
-                views.append(View(classifier.features(shown)[:count], mirrored, kept))
+                kept = shown[:count] if settings.map_levels and not is_crop else None
+                views.append(View(classifier.features(shown)[:count], mirrored, is_crop, kept))
     return views
 
 
@@ -88,8 +91,23 @@ def fill_up(images: Tensor, count: int) -> Tensor:
 
 @torch.inference_mode()
 def mean_logits(classifier: Classifier, views: Sequence[View]) -> Tensor:
-    """Logits of a batch, the mean over its views. Shape: (N, K), float32"""
-    return torch.stack([classifier.logits(view.features) for view in views]).mean(dim=0)
+    """Logits of a batch, the mean over its views of whole images. Shape: (N, K), float32"""
+    return torch.stack([classifier.logits(view.features) for view in views if not view.is_crop]).mean(dim=0)
+
+
+@torch.inference_mode()
+def class_logits(classifier: Classifier, views: Sequence[View], settings: ExtractSettings) -> Tensor:
+    """Logits of a batch that say which classes are there. Shape: (N, K), float32
+
+    Those of the whole images; where there are crops, the largest or the mean of these and those of each crop: an object
+    that is small in a wide image is large in one of its crops.
+    """
+    whole = mean_logits(classifier, views)
+    crops = [classifier.logits(view.features) for view in views if view.is_crop]
+    if not crops:
+        return whole
+    every = torch.stack([whole, *crops])  # (1 + crops, N, K)
+    return every.amax(dim=0) if settings.class_crops == "max" else every.mean(dim=0)
 
 
 @torch.inference_mode()
@@ -100,6 +118,7 @@ def raw_maps_of(classifier: Classifier, views: Sequence[View], wanted: Tensor, s
     only the offset of the last features is measured.
     """
     cam = make_map_rule(settings.map, settings.negative_weights, classifier.pool)
+    views = [view for view in views if not view.is_crop]
     maps = [classifier.maps(view.features, wanted, cam) for view in views]
     last = _mean_of(maps, views, cell_offset(classifier, settings))
     if not (settings.map_levels and classifier.method.reads_weights):

@@ -14,6 +14,7 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -33,6 +34,7 @@ from pipeline.extract.load import batches_of, load_batches
 from pipeline.extract.network import View, compute_views
 from pipeline.extract.plan import Job, count_test_labels, plan_shards
 from pipeline.extract.settings import ExtractSettings
+from pipeline.extract.thresholds import Thresholds
 from pipeline.models.classifier import Classifier, classifier_digest
 
 OTHER_IMAGES = ("splits", "train_images", "diagnostic_images")  # they decide which images have arrays, and change none
@@ -61,6 +63,7 @@ class Extraction:
     classifier: Classifier
     settings: ExtractSettings
     out: Path
+    thresholds: Thresholds | None = None  # with `class_thresholds`
 
 
 def extract(
@@ -102,7 +105,7 @@ def extract_together(
     hardware = choose_hardware(settings.device, settings.precision, learning=False)
     for one in extractions:
         one.classifier.to(hardware.device).eval()
-    stores = [MapStores(one.classifier, one.settings, hardware, one.out) for one in extractions]
+    stores = [MapStores(one.classifier, one.settings, hardware, one.out, one.thresholds) for one in extractions]
     stride, few_shapes = classifier.design.output_stride, hardware.wants_few_shapes
     shards = plan_shards(manifest, settings, stride, with_true, with_targets, few_shapes)
     with ThreadPoolExecutor() as pool, ThreadPoolExecutor(1) as writer:
@@ -251,7 +254,8 @@ def compute_batches(
 def _begin(batch: Sequence[Job], views: Sequence[View], one: Extraction) -> Callable[[], dict[str, Arrays]]:
     """Compute raw maps; what is returned waits for them and scales them, in any thread."""
     wait = to_memory(compute_raw(batch, views, one.classifier, one.settings))
-    return lambda: stored_arrays(wait(), one.settings)
+    thresholds = np.array(one.thresholds.values) if one.thresholds else None
+    return lambda: stored_arrays(wait(), one.settings, thresholds)
 
 
 def store_batch(waiting: Sequence[Waiting]) -> dict[int, dict[str, Arrays]]:
@@ -260,7 +264,12 @@ def store_batch(waiting: Sequence[Waiting]) -> dict[int, dict[str, Arrays]]:
 
 
 def describe_extraction(
-    counts: Counts, diagnostic_images: int, classes: Sequence[str], track: Track, settings: ExtractSettings
+    counts: Counts,
+    diagnostic_images: int,
+    classes: Sequence[str],
+    track: Track,
+    settings: ExtractSettings,
+    thresholds: Thresholds | None = None,
 ) -> dict[str, Any]:
     """Contents of `extract.json`: the counts, and what it takes to extract another image as these were."""
     return {
@@ -269,6 +278,7 @@ def describe_extraction(
         "track": track.name,
         "class_names": list(classes),
         "settings": asdict(settings),
+        **({"class_thresholds": asdict(thresholds)} if thresholds else {}),
     }
 
 
@@ -296,6 +306,7 @@ class MapStores:
     settings: ExtractSettings
     hardware: Hardware
     out: Path
+    thresholds: Thresholds | None = None
     kept: list[str] = field(default_factory=list)
     made: int = 0
     reused: int = 0
@@ -305,7 +316,8 @@ class MapStores:
         kept = decisive("extract", asdict(self.settings), *OTHER_IMAGES)
         where = [self.hardware.device.type, self.hardware.precision]
         model = classifier_digest(self.classifier)
-        self.finished = finished_of(self.out, settings=kept, model=model, hardware=where)
+        chosen = {"thresholds": self.thresholds.values} if self.thresholds else {}
+        self.finished = finished_of(self.out, settings=kept, model=model, hardware=where, **chosen)
 
     def _keys(self, part: Part) -> dict[str, str]:
         """What each image of a part is kept under."""

@@ -37,6 +37,10 @@ class ExtractSettings:
     classes: Literal["prediction", "label"]  # label: where labels are known, else as for prediction
     max_classes: Annotated[int, Field(ge=1)]  # maps kept for one image, most probable first
     min_probability: Annotated[float, Field(ge=0, le=1)]  # of the second map and further ones; the first is always kept
+    # fixed: min_probability of each stage; else a threshold for each class, by the labels of that split
+    class_thresholds: Literal["fixed", "train", "val"]
+    min_first_probability: Annotated[float, Field(ge=0, le=1)]  # an image whose best class has less has none; 0: never
+    class_crops: Literal["none", "max", "mean"]  # probabilities also from square crops of wide images, and how joined
     scale: Literal["max", "percentile"]  # MaS or PaS
     percentile: Annotated[float, Field(gt=0, le=100)]
     diagnostic_images: Annotated[

@@ -39,7 +39,7 @@ MOST_NAMED = 20  # ids without truth, or without prediction
 # keys of metrics.json that a zip says nothing about: another prediction of the same image, its probabilities, labels
 _UNKNOWN = {
     "before_crf", "peak_iou_gt_known", "pxap_gt_known", "top1_loc", "center_disc_top1_loc", "class_precision",
-    "class_recall", "top_class_everywhere_iou", "top_class_disc_iou", "images_with_boxes_without_label",
+    "class_recall", "class_f1", "top_class_everywhere_iou", "top_class_disc_iou", "images_with_boxes_without_label",
     "crf_gain_interval",
 }  # fmt: skip
 _BOX_NOTE = "gt_known_loc and max_box_acc_v2 take each submitted map as that of the true class"

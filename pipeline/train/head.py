@@ -123,7 +123,7 @@ def fit_head(
             features.val.float().split(VALIDATION_BATCH), data.val.values.split(VALIDATION_BATCH), strict=True
         )
 
-    criterion, images = make_criterion(settings), len(data.train.kept)
+    criterion, images = make_criterion(settings, data.train.weights), len(data.train.kept)
     in_float32 = Hardware(hardware.device, "fp32")  # the precision is the backbone's; logits are float32 everywhere
     task = Task(
         module=head,

@@ -61,7 +61,7 @@ def fit_network(
     classifier.backbone.requires_grad_(settings.backbone.trained)
     set_mode(classifier, settings)
     check_last_batch(classifier, classifier, images, settings.batch_size, settings.crop, "train")
-    loss = partial(classifier.loss, criterion=make_criterion(settings))
+    loss = partial(classifier.loss, criterion=make_criterion(settings, data.train.weights))
     is_compiled = compiles(settings, hardware, images) and classifier.method.compiles
     if settings.compile is True and not is_compiled:
         print(f"note: train.compile: true is not read with train.method {settings.method!r}, whose loss uses hooks")

@@ -17,8 +17,10 @@ from pipeline.core.manifest import Manifest
 from pipeline.core.scratch import Scratch
 from pipeline.models.cell_offset import FEWEST_CELLS, Offset, measure_offset
 from pipeline.models.classifier import Classifier, save_classifier
+from pipeline.models.folds import Folds, save_folds
 from pipeline.train.build import new_classifier, pools_once
 from pipeline.train.checkpoints import checkpoints_of
+from pipeline.train.folds import fit_folds
 from pipeline.train.head import fit_head, pool_views
 from pipeline.train.observers import make_loggers
 from pipeline.train.rounds import fit_rounds
@@ -52,6 +54,7 @@ class Fit:
     classifier: Classifier
     training: Training
     facts: Facts
+    folds: Folds | None = None  # with `class_folds`
 
 
 def fit(manifest: Manifest, settings: TrainSettings, logs: Path = Path("logs")) -> Fit:
@@ -93,7 +96,13 @@ def fit_together(
             f"train.method: expected one whose loss needs pooled features alone, in one round, got "
             f"{settings.method!r}; its runs cannot share them, train them one by one"
         )
+    if settings.class_folds and not pools_alone:
+        raise SettingsError(
+            f"train.class_folds: expected 0 with train.method {settings.method!r}, got {settings.class_folds}; folds "
+            "are trained on pooled features alone"
+        )
     loggers = make_loggers(settings.loggers, logs) if len(every) == 1 else []
+    folds: list[Folds | None] = [None] * len(every)
     if pools_alone:
         pooled = pool_views(first, [classifier.pool for classifier in classifiers], data, settings, hardware, scratch)
         heads = enumerate(zip(classifiers, pooled, strict=True))
@@ -101,6 +110,9 @@ def fit_together(
             fit_head(one.head, features, data, settings, hardware, loggers, checkpoints_of(scratch, f"head-{n}"))
             for n, (one, features) in heads
         ]
+        if settings.class_folds:
+            made = zip(classifiers, pooled, strict=True)
+            folds = [fit_folds(one.head, features, data, settings, hardware) for one, features in made]
     else:
         training, start = fit_rounds(first, data, settings, hardware, loggers, scratch)
         trainings = [training]
@@ -108,8 +120,8 @@ def fit_together(
     for classifier in classifiers:
         classifier.design = replace(classifier.eval().design, offset=offset)
     return [
-        Fit(classifier, training, describe(classifier, data, settings, hardware, start))
-        for classifier, training in zip(classifiers, trainings, strict=True)
+        Fit(classifier, training, describe(classifier, data, settings, hardware, start), of_folds)
+        for classifier, training, of_folds in zip(classifiers, trainings, folds, strict=True)
     ]
 
 
@@ -160,6 +172,8 @@ def describe(
 def save_fit(trained: Fit, model: Path, history: Path, report: Path) -> None:
     """Write the classifier, its history as a table, and the summary of the training."""
     save_classifier(trained.classifier, model)
+    if trained.folds is not None:
+        save_folds(trained.folds, model)
     rows = pd.DataFrame(history_rows(trained.training))
     write_text(history, rows.to_csv(index=False, lineterminator="\n"))
     facts = {name: value for name, value in asdict(trained.facts).items() if value is not None}

@@ -18,7 +18,7 @@ from pipeline.train.optimizer import make_optimizer, rate_factor
 from pipeline.train.settings import LoopSettings, TrainSettings
 from pipeline.train.state import Epoch, TrainState, Weights, zero_loss
 from pipeline.train.step import Batch, BatchLoss, check_finite, make_scaler, training_step
-from pipeline.train.targets import classification_loss, hits
+from pipeline.train.targets import ClassWeights, classification_loss, hits
 
 STEPS_BETWEEN_CHECKS = 50  # of the loss, which must be finite; reading it waits for the device
 
@@ -187,9 +187,15 @@ def new_state(module: nn.Module, images: int, settings: LoopSettings, hardware: 
     return TrainState(module, optimizer, schedule, make_scaler(hardware), zero_loss(hardware))
 
 
-def make_criterion(settings: TrainSettings) -> Criterion:
-    """The loss that the settings name, with their label smoothing."""
-    return partial(classification_loss, loss=settings.loss, label_smoothing=settings.label_smoothing)
+def make_criterion(settings: TrainSettings, weights: ClassWeights | None = None) -> Criterion:
+    """The loss that the settings name, with their label smoothing; of several labels, with the weights of classes."""
+    return partial(
+        classification_loss,
+        loss=settings.loss,
+        label_smoothing=settings.label_smoothing,
+        weights=weights,
+        asymmetric=settings.asymmetric,
+    )
 
 
 @torch.inference_mode()
@@ -198,7 +204,8 @@ def validate(
 ) -> Validation:
     """Mean loss per image over its labels, and the share of images whose most probable class is one of them.
 
-    With a single-label loss the labels of an image share its target equally. There is no label smoothing.
+    With a single-label loss the labels of an image share its target equally. There is no label smoothing, and no
+    class has a weight.
     """
     criterion = make_criterion(replace(settings, label_smoothing=0.0))
     losses, right, seen = 0.0, 0, 0

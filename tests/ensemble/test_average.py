@@ -57,6 +57,18 @@ def test_the_bounds_of_the_classes() -> None:
     assert average_maps([close, close], [1, 1], most=2, min_probability=0.1)["classes"].tolist() == [1, 0]
 
 
+def test_runs_vote_for_the_classes_that_they_have_found() -> None:
+    """Class 1 has a mean probability of 0.25, class 2 one of 0.375; the vote counts, and keeps the map of class 1."""
+    one, other = ({**run, "present": np.array(found, np.int32)} for run, found in ((ONE, [0, 1]), (OTHER, [0])))
+    tie = average_maps([one, other], [1, 1], most=3, min_probability=0.3)
+    assert (tie["classes"].tolist(), tie["present"].tolist()) == ([0, 2, 1], [0, 1])  # half is enough
+    less = average_maps([one, other], [1, 2], most=3, min_probability=0.9)
+    assert less["present"].tolist() == [0]
+    assert "present" not in average_maps([one, OTHER, OTHER], [1, 1, 1], most=3, min_probability=0.3)
+    empty = {**one, "present": np.zeros(0, np.int32)}
+    assert average_maps([empty, empty], [1, 1], most=3, min_probability=0.3)["present"].tolist() == []
+
+
 def test_a_class_without_any_map_is_not_chosen() -> None:
     """Though it is the most probable one in the mean."""
     first = stored([[[1.0]]], [0], [0.5, 0.0, 0.45])

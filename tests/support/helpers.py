@@ -48,7 +48,8 @@ PINNED: Values = {  # what tests rely on, whatever the recipe is tuned to
     },
     "train": {
         "pooling": "tap", "tap_threshold": 0.05, "loss": "single_label", "label_choice": "rarest",
-        "label_smoothing": 0.0,
+        "label_smoothing": 0.0, "class_weights": "none", "unsure_classes": {}, "class_folds": 0,
+        "asymmetric": {"gamma_positive": 0.0, "gamma_negative": 0.0, "margin": 0.0},
         "sampling": "uniform", "resize": 384, "crop": 336, "flip": True, "accumulation_steps": 1, "head_epochs": 0,
         "checkpoint": "val_accuracy", "seed": 0, "compile": "auto",
         "backbone": {"name": SMALL, "output_stride": 16, "weights": "wheel", "weights_from": None, "trained": False,
@@ -63,6 +64,7 @@ PINNED: Values = {  # what tests rely on, whatever the recipe is tuned to
         "placement": "receptive_field",
         "flip": True, "map": "cam", "map_levels": [], "negative_weights": "clamp",
         "classes": "prediction", "max_classes": 1, "min_probability": 0.0,
+        "class_thresholds": "fixed", "min_first_probability": 0.0, "class_crops": "none",
         "scale": "percentile", "percentile": 90.0, "diagnostic_images": 6, "train_images": 0,
     },
     "refine": {
