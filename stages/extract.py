@@ -8,15 +8,21 @@ if __name__ == "__main__":  # before libraries that take seconds to load
     from pipeline.core.signals import end_on_signals
 
     end_on_signals()
+    from pipeline.core.launch import launch
+
+    launch("extract")
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.core.auto import load_settled, settled_value
+from pipeline.core.device import choose_hardware
+from pipeline.core.distributed import process_group
 from pipeline.core.errors import run
 from pipeline.core.files import write_json
 from pipeline.core.manifest import read_manifest
+from pipeline.core.rank import this_rank
 from pipeline.core.settings import PARAMS
 from pipeline.core.stages import begin, counted, from_earlier
 from pipeline.core.tracks import TRACKS, get_track
@@ -45,7 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for path, settings, out in each
     ]
     enabled = settled_value(args.track, "student.enabled", args.params[0], manifest)
-    found = extract_together(manifest, extractions, with_true=track.task == "localization", with_targets=enabled)
+    hardware = choose_hardware(every[0].device, every[0].precision, learning=False)
+    with process_group(hardware.device):
+        found = extract_together(manifest, extractions, with_true=track.task == "localization", with_targets=enabled)
+    if this_rank().number:
+        return
     kept = {  # of one classifier once
         folder: keep_features(manifest, one.classifier, folder, one.settings, track)
         for folder, one in dict(zip(args.features, extractions, strict=True)).items()

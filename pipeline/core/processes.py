@@ -95,6 +95,15 @@ def _in_loky(
     )
 
 
+def jobs_of_rank(jobs: int) -> int:
+    """As many processes, where all cores are meant: those that one of several ranks on this machine has.
+
+    Ranks of Slurm have cores of their own; those of torchrun share them, and it says how many they are.
+    """
+    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, joblib.cpu_count() // ranks) if jobs == -1 and ranks > 1 else jobs
+
+
 def _cause(error: Exception) -> str:
     """The part of joblib's message that names exit codes."""
     return str(error).strip().rpartition("\n")[2]

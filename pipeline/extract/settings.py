@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from pipeline.core.launch import Launcher
 from pipeline.core.settings import settings_class
 
 
@@ -15,6 +16,7 @@ class ExtractSettings:
 
     device: str  # auto, cpu, cuda, cuda:1, mps
     precision: Literal["auto", "fp32", "bf16", "fp16"]
+    launcher: Launcher  # as train.launcher
     batch_size: Annotated[int, Field(ge=1)]
     workers: Annotated[int, Field(ge=0)]  # processes that read images; 0: none
     splits: Annotated[tuple[Literal["train", "val", "test"], ...], Field(min_length=1)]

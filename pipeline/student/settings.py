@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from pipeline.core.launch import Launcher
 from pipeline.core.parallel import ParallelSettings
 from pipeline.core.settings import settings_class
 from pipeline.models.settings import BackboneSettings
@@ -76,6 +77,7 @@ class StudentSettings:
     seed: Count
     device: str  # auto, cpu, cuda, cuda:1, mps
     precision: Literal["auto", "fp32", "bf16", "fp16"]
+    launcher: Launcher  # as train.launcher
     backbone: BackboneSettings  # the encoder
     decoder: DecoderSettings
     targets: TargetSettings

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 
 from pipeline.core.device import Hardware, choose_hardware
+from pipeline.core.distributed import is_first, world_size
 from pipeline.core.errors import SettingsError
 from pipeline.core.files import write_json, write_text
 from pipeline.core.images import read_rgb, resize_image
@@ -37,6 +38,7 @@ class Facts:
 
     device: str
     precision: str
+    world_size: int  # ranks that trained
     parameters: int
     output_stride: int  # pixels; of the backbone, whatever was asked for
     train_images: int
@@ -75,7 +77,7 @@ def fit_together(
 ) -> list[Fit]:
     """Train several heads on one frozen backbone, which differ in their pooling alone, each as `fit` would.
 
-    A single run may train its backbone, and is logged.
+    A single run may train its backbone, and is logged. Several ranks call this together and get the same weights.
 
     Args:
         scratch: where the training keeps its states, and goes on if it was stopped; None: nowhere
@@ -101,7 +103,7 @@ def fit_together(
             f"train.class_folds: expected 0 with train.method {settings.method!r}, got {settings.class_folds}; folds "
             "are trained on pooled features alone"
         )
-    loggers = make_loggers(settings.loggers, logs) if len(every) == 1 else []
+    loggers = make_loggers(settings.loggers, logs) if len(every) == 1 and is_first() else []
     folds: list[Folds | None] = [None] * len(every)
     if pools_alone:
         pooled = pool_views(first, [classifier.pool for classifier in classifiers], data, settings, hardware, scratch)
@@ -158,6 +160,7 @@ def describe(
     return Facts(
         device=str(hardware.device),
         precision=hardware.precision,
+        world_size=world_size(),
         parameters=classifier.parameter_count(),
         output_stride=classifier.design.output_stride,
         train_images=len(data.train.kept),

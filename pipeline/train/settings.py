@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Protocol
 
 from pydantic import Field
 
+from pipeline.core.launch import Launcher
 from pipeline.core.settings import settings_class
 from pipeline.models.settings import BackboneSettings, Pooling
 
@@ -92,6 +93,7 @@ class TrainSettings:
     parameter_limit: Count  # the challenge allows models under 150 million in all; 0: no limit
     device: str  # auto, cpu, cuda, cuda:1, mps
     precision: Literal["auto", "fp32", "bf16", "fp16"]
+    launcher: Launcher  # python: one process; torchrun …, srun …: one for each device
     backbone: BackboneSettings
     method: str  # the training method: baseline, acol, adl, ae, bas, cutmix, has; see docs/methods.md
     method_options: dict[str, bool | int | float | str]  # options of the method by name; {}: its defaults
@@ -118,6 +120,7 @@ class TrainSettings:
     views: AtLeastOne  # head alone: random views of each image whose features are computed once and kept
     batch_size: AtLeastOne
     accumulation_steps: AtLeastOne  # batches to one step: the effective batch is batch_size * accumulation_steps
+    sync_batch_norm: bool  # trained batch norms: statistics over the images of all ranks, on GPUs
     optimizer: OptimizerSettings
     schedule: ScheduleSettings
     # which epoch is kept: by split val, by the loss of a tenth of the train images that then do not train, or the last
@@ -134,6 +137,11 @@ class TrainSettings:
             raise ValueError(f"crop is {self.crop}: expected at most resize, {self.resize}")
         if self.backbone.output_stride > self.crop:
             raise ValueError(f"crop is {self.crop}: expected at least the output stride, {self.backbone.output_stride}")
+        if self.sync_batch_norm and self.backbone.batch_norm == "frozen":
+            raise ValueError(
+                "sync_batch_norm is true, backbone.batch_norm is 'frozen': expected false, frozen batch norms take no "
+                "statistics of a batch"
+            )
         if self.head_epochs and not self.backbone.trained:
             raise ValueError(
                 f"head_epochs is {self.head_epochs}, backbone.trained is false: expected 0, the head learns alone "

@@ -235,6 +235,12 @@ INSIDE: list[tuple[str, Changes, str]] = [
     ),
     (
         "train",
+        [("sync_batch_norm", True)],
+        "sync_batch_norm is true, backbone.batch_norm is 'frozen': expected false, frozen batch norms take no "
+        "statistics of a batch",
+    ),
+    (
+        "train",
         [("head_epochs", 5)],
         "head_epochs is 5, backbone.trained is false: expected 0, the head learns alone anyway",
     ),

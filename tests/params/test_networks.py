@@ -54,9 +54,10 @@ def test_an_unknown_option_of_a_method_is_found(tmp_path: Path) -> None:
 
 def test_files_and_devices_are_looked_for_before_the_first_stage(tmp_path: Path) -> None:
     weights = {"backbone": {"weights": "file", "weights_from": str(tmp_path / "none.pth")}}
-    lines = found(machine_mistakes, tmp_path, train=weights, extract={"device": "cuda:7"})
+    lines = found(machine_mistakes, tmp_path, train=weights, extract={"device": "cuda:7", "launcher": "srunn -n 2"})
     assert lines[0] == f"train.backbone.weights_from: expected a file of weights, found none at {tmp_path}/none.pth"
-    assert lines[1].startswith("extract.device: expected auto or a device of this machine, got 'cuda:7'")
+    assert lines[1] == "extract.launcher: expected a program on PATH, found none called 'srunn'"
+    assert lines[2].startswith("extract.device: expected auto or a device of this machine, got 'cuda:7'")
 
 
 def test_an_engine_that_is_not_installed_is_found_before_the_first_stage(
