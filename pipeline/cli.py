@@ -26,7 +26,7 @@ from pipeline.export import FORMAT_NAMES
 CHAIN = Path("dvc.yaml")
 PARAMS = Path("params.yaml")  # as in `pipeline.core.settings`, which loads a library
 OK, FINDING, WRONG_USAGE = 0, 1, 2
-GOING_ON = ("run", "report", "predict", "ablate", "search")  # commands that go on where they were stopped
+GOING_ON = ("run", "report", "predict", "ensemble", "ablate", "search")  # commands that go on where they were stopped
 EXAMPLES = """examples:
   lid run package@track3                                     the chain, as far as one submission
   lid predict data/track3 photos/ --out predicted            photographs, with a finished run
@@ -52,6 +52,9 @@ class Passed:
 
 PASSED = {
     "compare": Passed("two or more runs or zips on one page, on the same images", "pipeline.compare.command:main"),
+    "ensemble": Passed(
+        "several finished runs averaged: a submission, its scores, a page", "pipeline.ensemble.command:main"
+    ),
     "export": Passed("predictions in the formats of other tools: COCO, YOLO, VOC, CSV", "pipeline.export.command:main"),
     "init": Passed("look at a folder of images, and write a params file for it", "pipeline.params.init:main"),
     "ablate": Passed("what each part of the method contributes, on any recipe", "pipeline.experiments.ablation:main"),

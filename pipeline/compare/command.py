@@ -3,6 +3,7 @@
 examples:
   lid compare ../before . --out compared
   lid compare "no CRF=runs/a" "CRF=runs/b" --track track3 --out compared
+  lid compare data/track3:before_crf data/track3:refined data/track3:student --out compared
   lid compare mine.zip theirs.zip --truth masks/ --track track1 --classes 12 --images photos/ --out compared
 """
 
@@ -38,9 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "entrants", nargs="+", metavar="RUN|ZIP",
-        help="a checkout, its reports/<track> or data/<track>, or a zip; NAME=PATH gives it a name; the others are "
-        "compared with the first",
+        "entrants", nargs="+", metavar="RUN[:STEP]|ZIP",
+        help="a checkout, its reports/<track> or data/<track>, or a zip; behind a run :before_crf, :refined, "
+        ":student_before_crf or :student, one of its steps; NAME=PATH gives it a name; the others are compared with "
+        "the first",
     )  # fmt: skip
     parser.add_argument("--out", required=True, type=Path, help="folder for the page and its files")
     parser.add_argument("--track", choices=sorted(TRACKS), help="of zips, and of checkouts with both tracks")

@@ -10,14 +10,16 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.compare.steps import STEPS, Step, count_step, placed_manifest, split_step
 from pipeline.core.archives import archive_of, file_version
-from pipeline.core.errors import SettingsError, StoreError
+from pipeline.core.errors import SettingsError, StoreError, sample
 from pipeline.core.files import read_json
 from pipeline.core.images import decode_png
-from pipeline.core.manifest import Manifest, MaskKind, Record, read_manifest
-from pipeline.core.store import Store, submitted
+from pipeline.core.manifest import Manifest, MaskKind, Record
+from pipeline.core.store import Store
 from pipeline.core.tracks import TRACKS, Track, get_track
 from pipeline.evaluate.image_counts import IMAGE_COUNTS, read_image_counts
+from pipeline.evaluate.metrics import ranking
 from pipeline.evaluate.run import METRICS
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.package.container import read_member
@@ -71,7 +73,7 @@ class Entrant:
         path: as it was given
         track: whose task
         ids: of the scored images, in order
-        counts: of each, as submitted; see `ImageCounts.after`
+        counts: of each, as submitted, or of the step that is named; see `ImageCounts`
         settings: which reading of the metrics ranks
         class_names: of the K classes
         images: None where the folder that holds them is not there
@@ -100,13 +102,18 @@ def open_entrants(given: list[str], choices: Choices) -> list[Entrant]:
     """
     if len(given) < 2:
         raise SettingsError(f"expected at least two runs or zips to compare, got {given}")
-    named = [split_name(one) for one in given]
-    names = _distinct([name or short_name(path) for name, path in named], named)
-    found = [open_entrant(path, name, choices) for (_, path), name in zip(named, names, strict=True)]
+    found = [open_entrant(path, name, choices) for name, path in named_paths(given)]
     tracks = {one.name: one.track.name for one in found}
     if len(set(tracks.values())) > 1:
         raise SettingsError(f"expected runs of one track, got {tracks}; give --track")
     return found
+
+
+def named_paths(given: Sequence[str]) -> list[tuple[str, Path]]:
+    """Different names for paths, or for `NAME=PATH` those given."""
+    named = [split_name(one) for one in given]
+    names = _distinct([name or short_name(path) for name, path in named], named)
+    return [(name, path) for name, (_, path) in zip(names, named, strict=True)]
 
 
 def class_names_of(entrants: Sequence[Entrant]) -> tuple[str, ...]:
@@ -126,13 +133,17 @@ def split_name(given: str) -> tuple[str, Path]:
 
 
 def short_name(path: Path) -> str:
-    """What a path is called: a zip by its stem, a run by the folder of its checkout.
+    """What a path is called: a zip by its stem, a run by the folder of its checkout, a step by its label behind that.
 
     >>> short_name(Path("a/mine.zip")), short_name(Path("runs/b")), short_name(Path("/runs/c/reports/track3"))
     ('mine', 'b', 'c')
+    >>> short_name(Path("/runs/c/data/track3:before_crf"))
+    'c, before CRF'
     """
+    path, step = split_step(path)
     whole = path.absolute()
-    return (whole.parent.parent if path.name in TRACKS else whole).name.removesuffix(".zip")
+    name = (whole.parent.parent if path.name in TRACKS else whole).name.removesuffix(".zip")
+    return f"{name}, {step.label}" if step else name
 
 
 def _distinct(names: list[str], named: list[tuple[str, Path]]) -> list[str]:
@@ -154,31 +165,44 @@ def open_entrant(path: Path, name: str, choices: Choices) -> Entrant:
 # --- a run ------------------------------------------------------------------------------------------------------------
 
 
-def _open_run(path: Path, name: str, choices: Choices) -> Entrant:
-    reports = _reports_of(path, choices.track)
-    track = get_track(reports.name)
+def _open_run(given: Path, name: str, choices: Choices) -> Entrant:
+    path, step = split_step(given)
+    reports = reports_of(path, choices.track)
     metrics = read_json(reports / METRICS)
+    track = get_track(reports.name) if reports.name in TRACKS else _track_of(metrics, reports)
+    readings = {key: metrics[key] for key in ("comparison", "average", "classes") if metrics.get(key)}
+    settings = replace(CHALLENGE, **readings)
+    checkout = reports.parent.parent
+    data = checkout / "data" / track.name
     counts = read_image_counts(reports / IMAGE_COUNTS)
     if not counts.ids:
         raise StoreError(
             f"{reports}: expected scored images, found none: {metrics.get('note', 'split val has no truth')}"
         )
-    readings = {key: metrics[key] for key in ("comparison", "average", "classes") if metrics.get(key)}
-    checkout = reports.parent.parent
-    images = RunImages.of(checkout, track) if (checkout / "data" / track.name / "manifest").is_dir() else None
+    submitted = STEPS["student" if "first_stage" in metrics else "refined"]
+    step = step or submitted
+    if step.stage != submitted.stage:  # the counts beside the scores are of what is submitted
+        counts = count_step(data, step, track, settings)
+    images = RunImages.of(checkout, track, step) if (data / "manifest").is_dir() else None
     classes = images.class_names if images else _numbered(track, counts.after)
     return Entrant(
-        name, path, track, counts.ids, counts.after, replace(CHALLENGE, **readings), classes, images,
+        name, given, track, counts.ids, step.of(counts), settings, classes, images,
         {"split": "val", "metrics": metrics},
     )  # fmt: skip
 
 
-def _reports_of(path: Path, track: str | None) -> Path:
-    """The folder `reports/<track>` of a checkout, of itself, or of `data/<track>` beside it."""
+def reports_of(path: Path, track: str | None) -> Path:
+    """The folder `reports/<track>` of a checkout, of itself, or of `data/<track>` beside it; or any other folder with
+    the scores of a run, such as one below `scores/` of an ablation.
+
+    Raises:
+        StoreError: if there is none
+        SettingsError: if there are those of two tracks, and none is named
+    """
     names = [track] if track else sorted(TRACKS)
-    places = [path / "reports" / name for name in names]
+    places = [path, *(path / "reports" / name for name in names)]
     if path.name in TRACKS:
-        places += [path, path.absolute().parent.parent / "reports" / path.name]
+        places.append(path.absolute().parent.parent / "reports" / path.name)
     found = list(dict.fromkeys(place.absolute() for place in places if (place / IMAGE_COUNTS).is_file()))
     if not found:
         raise StoreError(
@@ -188,6 +212,14 @@ def _reports_of(path: Path, track: str | None) -> Path:
     if len(found) > 1:
         raise SettingsError(f"{path}: expected one track, found {[place.name for place in found]}; give --track")
     return found[0]
+
+
+def _track_of(metrics: Mapping[str, Any], reports: Path) -> Track:
+    """The track whose score ranks in a folder that does not have its name."""
+    for track in TRACKS.values():
+        if ranking(track.task).key in metrics:
+            return track
+    raise StoreError(f"{reports / METRICS}: expected the scores of a run, got keys {sample(sorted(metrics))}")
 
 
 def _numbered(track: Track, counts: NDArray[np.int32]) -> tuple[str, ...]:
@@ -200,34 +232,27 @@ class RunImages:
 
     manifest: Manifest
     store: Store
+    array: str
     mask_kind: MaskKind
     class_names: tuple[str, ...]
 
     @classmethod
-    def of(cls, checkout: Path, track: Track) -> "RunImages | None":
+    def of(cls, checkout: Path, track: Track, step: Step) -> "RunImages | None":
         """None where predictions are not there."""
         data = checkout / "data" / track.name
         try:
-            manifest = read_manifest(data / "manifest", ("val",))
-            store = Store(submitted(data / "refined" / "val", _if_there(data / "student" / "val")))
+            manifest, store = placed_manifest(data), Store(data / step.stage / "val")
         except StoreError:
             return None
-        placed = replace(
-            manifest, root=checkout / manifest.root, mask_root=checkout / (manifest.mask_root or manifest.root)
-        )
-        return cls(placed, store, manifest.mask_kind, manifest.classes)
+        return cls(manifest, store, step.array, manifest.mask_kind, manifest.classes)
 
     def prediction(self, image_id: str) -> Pixels:
-        """As submitted. Shape: (H, W)"""
-        return decode_png(self.store.read(image_id)["after"], image_id)
+        """As the step has it. Shape: (H, W)"""
+        return decode_png(self.store.read(image_id)[self.array], image_id)
 
     def record(self, image_id: str) -> Record:
         """The image and its truth."""
         return next(iter(self.manifest.with_ids([image_id])))
-
-
-def _if_there(store: Path) -> Path | None:
-    return store if (store / "index.json").is_file() else None
 
 
 # --- a zip ------------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """The page of a comparison: scores with intervals, curves, classes, and the images that changed most side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.compare.entrants import Entrant, class_names_of, has_image
 from pipeline.compare.files import most_changed
-from pipeline.compare.numbers import SAME, Compared, Comparison, known, verdict
+from pipeline.compare.numbers import SAME, Compared, Comparison, verdict
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import write_text
 from pipeline.core.images import read_rgb
@@ -18,6 +18,7 @@ from pipeline.core.manifest import Record
 from pipeline.core.tracks import get_track
 from pipeline.core.truth import read_foreground_map, read_label_map
 from pipeline.evaluate.intervals import Interval
+from pipeline.evaluate.mean_iou import known
 from pipeline.evaluate.metrics import find
 from pipeline.report.formatting import format_score, format_signed
 from pipeline.report.gallery import FOLDER, Gallery, Item, Layer, Sort, layer_uri, photo_uri, shown_size, write_gallery
@@ -42,7 +43,9 @@ class Bar:
     color: str
 
 
-def write_page(out: Path, comparison: Comparison, entrants: Sequence[Entrant], most: int) -> Path:
+def write_page(
+    out: Path, comparison: Comparison, entrants: Sequence[Entrant], most: int, more: Mapping[str, Any] | None = None
+) -> Path:
     """Write `index.html` and its gallery beside it; the page comes last.
 
     Args:
@@ -50,9 +53,11 @@ def write_page(out: Path, comparison: Comparison, entrants: Sequence[Entrant], m
         comparison: of these entrants
         entrants: in the same order
         most: images in the gallery
+        more: values of the template in place of those of a comparison
     """
     gallery = make_gallery(comparison, entrants, most)
-    page = render_page("compare.html.j2", page_values(comparison, class_names_of(entrants), gallery), charts_used=True)
+    values = {**page_values(comparison, class_names_of(entrants), gallery), **(more or {})}
+    page = render_page("compare.html.j2", values, charts_used=True)
     write_gallery(out / FOLDER, gallery.items)
     write_text(out / PAGE, page)
     return out / PAGE
@@ -68,6 +73,7 @@ def page_values(comparison: Comparison, class_names: Sequence[str], gallery: Gal
         "notes": comparison.notes,
         "bars": [Bar(one.name, one.score, one.interval, color_of(place)) for place, one in enumerate(runs)],
         "verdicts": [*(verdict(comparison, place) for place in range(1, len(runs))), *comparison.choosing],
+        "members": None,  # of an ensemble
         "images": len(comparison.ids),
         "numbers": number_table(comparison),
         "charts": charts(comparison),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from support.fixtures import single_thread
-from support.prediction import make_finished
+from support.prediction import make_checkout
 
 __all__ = ["single_thread"]
 
@@ -21,8 +21,4 @@ def checkouts(tmp_path_factory: pytest.TempPathFactory, single_thread: None) -> 
 
 def _checkout(factory: pytest.TempPathFactory, track: str, has_crf: bool) -> Path:
     root = factory.mktemp("with" if has_crf else "plain", numbered=True)
-    make_finished(root, track, refine={"crf": {"enabled": has_crf}})
-    (root / "reports").rename(root / "flat")
-    (root / "reports").mkdir()
-    (root / "flat").rename(root / "reports" / track)
-    return root
+    return make_checkout(root, track, refine={"crf": {"enabled": has_crf}})

@@ -85,6 +85,15 @@ def make_finished(root: Path, track: str, truth: bool = True, **changes: Any) ->
     return Finished(data, tuple(root / "images" / f"val_{n}.png" for n in range(len(SHAPES))))
 
 
+def make_checkout(root: Path, track: str, **changes: Any) -> Path:
+    """As `make_finished`, with the reports where a checkout has them."""
+    make_finished(root, track, **changes)
+    (root / "reports").rename(root / "flat")
+    (root / "reports").mkdir()
+    (root / "flat").rename(root / "reports" / track)
+    return root
+
+
 def _run_stages(root: Path, data: Path, track: str) -> None:
     common = ["--track", track, "--params", str(root / "params.yaml"), "--manifest", str(data / "manifest")]
     files = {

@@ -1,0 +1,78 @@
+"""The page of an ensemble: the best member first, the gain over it, and the numbers behind it."""
+
+import re
+from pathlib import Path
+
+import pytest
+from support.prediction import make_finished
+
+from pipeline.compare.entrants import Choices, open_entrant
+from pipeline.core.files import read_json, write_json
+from pipeline.core.tracks import get_track
+from pipeline.ensemble.members import open_members
+from pipeline.ensemble.page import as_lines, write_ensemble_page
+from pipeline.ensemble.run import Request, make_ensemble
+
+Checkouts = dict[str, tuple[Path, Path]]
+
+
+def requested(runs: list[Path], track: str, out: Path, of: str) -> Request:
+    members = open_members([f"{name}={run}" for name, run in zip("xyz", runs, strict=False)], track)
+    kind = "student" if of == "student" else "maps"
+    return Request(members, kind, get_track(track), out / "both.zip", out / "both", "val", 1_000_000, jobs=1)
+
+
+@pytest.mark.parametrize("track", ["track1", "track3"])
+@pytest.mark.parametrize("of", ["maps", "student"])
+def test_the_gain_is_over_the_best_member(
+    maps: Checkouts, students: Checkouts, tmp_path: Path, track: str, of: str
+) -> None:
+    runs = list((students if of == "student" else maps)[track])
+    request = requested(runs, track, tmp_path, of)
+    made = make_ensemble(request)
+    comparison = write_ensemble_page(request, made, most=3)
+    assert comparison is not None
+    key = "peak_iou" if track == "track3" else "mean_iou"
+    scores = {
+        name: read_json(run / "reports" / track / "metrics.json")[key] for name, run in zip("xy", runs, strict=True)
+    }
+    best, other, ensemble = comparison.entrants
+    assert (best.score, other.score) == (pytest.approx(max(scores.values())), pytest.approx(min(scores.values())))
+    assert scores[best.name] == max(scores.values())
+    assert (ensemble.name, ensemble.score) == ("ensemble", pytest.approx(made.metrics[key]))
+    assert ensemble.difference == pytest.approx(made.metrics[key] - max(scores.values()))
+    assert ensemble.difference_interval is not None
+    report = read_json(request.folder / "ensemble.json")
+    assert [one["name"] for one in report["scores"]] == [best.name, other.name, "ensemble"]
+    assert report["scores"] == read_json(request.folder / "compare.json")["runs"]
+    page = (request.folder / "index.html").read_text(encoding="utf-8")
+    assert "Members" in page
+    assert f"The first one, {best.name}, is the best member on these images" in page
+    assert re.search(r"together, of fewer than 1,000,000 that are allowed\.", page)
+    assert len(list((request.folder / "gallery").glob("*"))) > 0
+    lines = as_lines(comparison, made, request)
+    assert lines[-1] == f"{request.out}: checked, 8 predictions"
+    assert lines[-2] == str(request.folder / "index.html")
+
+
+def test_an_ensemble_is_compared_as_a_run(maps: Checkouts, tmp_path: Path) -> None:
+    request = requested(list(maps["track3"]), "track3", tmp_path, "maps")
+    made = make_ensemble(request)
+    found = open_entrant(request.folder, "a", Choices())
+    assert (found.track.name, len(found.ids), found.class_names) == ("track3", 8, ("ant", "bee", "cow"))
+    assert found.images is not None
+    assert found.images.record("val_0").file.is_file()
+    assert found.about["metrics"] == made.metrics
+
+
+def test_without_truth_there_is_no_page(tmp_path: Path, single_thread: None) -> None:
+    runs = []
+    for name in "ab":
+        data = make_finished(tmp_path / name, "track3", truth=False).folder
+        write_json(data / "train.json", {"parameters": 5})
+        runs.append(data)
+    request = requested(runs, "track3", tmp_path, "maps")
+    made = make_ensemble(request)
+    assert write_ensemble_page(request, made, most=3) is None
+    assert not (request.folder / "index.html").exists()
+    assert as_lines(None, made, request)[0].startswith("nothing to score: none of 8 val images has usable truth")
