@@ -65,6 +65,9 @@ PASSED = {
         "better settings for the maps of a finished run, chosen by split val", "pipeline.experiments.search:main"
     ),
     "numbers": Passed("the page of numbers, from records of finished runs", "pipeline.experiments.numbers:main"),
+    "plan": Passed(
+        "hours, disk, traffic and money of a run on machines that need not be here", "pipeline.plan.command:main"
+    ),
     "stages": Passed("the stages as plain commands, or as JSON, for other engines than DVC", "pipeline.chain:main"),
     "plots": Passed("curves, bars and images of one run or several, on a page", "pipeline.dvc_plots:main"),
     "clean": Passed("what stopped and earlier runs have kept: shown, and removed on demand", "pipeline.clean:main"),

@@ -6,7 +6,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import joblib
 import psutil
 from tqdm import tqdm
 
@@ -15,6 +14,7 @@ from pipeline.core.tracks import TRACKS, Track
 from pipeline.dvc_runs import copies_by_disk
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.extract.settings import ExtractSettings
+from pipeline.loads import Load, seconds_of, this_machine
 from pipeline.package.settings import PackageSettings
 from pipeline.preflight.context import Context, NotCheckedError, Trial
 from pipeline.preflight.findings import Row, fail, ok, warn
@@ -135,69 +135,71 @@ def check_durations(context: Context, track: Track) -> Iterator[Row]:
         yield ok("not estimated: there was no complete trial")
         return
     hint = "a faster device, fewer epochs, or train.backbone.trained: false, which trains the head alone"
+    work = loads(context, track, trial)
     for gpus in dict.fromkeys((1, context.gpus)):
-        seconds, on = _by_stage(replace(context, gpus=gpus), track, trial), f" on {gpus} GPUs" if gpus > 1 else ""
+        machine, on = replace(this_machine(), devices=gpus), f" on {gpus} GPUs" if gpus > 1 else ""
+        seconds = {stage: sum(seconds_of(load, machine) for load in parts) for stage, parts in work.items()}
         yield from (ok(f"about {tqdm.format_interval(duration)}{on}", stage) for stage, duration in seconds.items())
         text = f"about {tqdm.format_interval(total := sum(seconds.values()))}{on}"
         long = warn("all stages", f"expected at most {tqdm.format_interval(LONG)}, got {text}", hint)
         yield long if total > LONG else ok(text, "all stages")
 
 
-def processes(jobs: int) -> int:
-    """How many processes a setting `jobs` starts here; at most one a core."""
-    return min(joblib.effective_n_jobs(jobs), joblib.cpu_count())
-
-
-def seconds_an_image(decode: float, device: float, workers: int, gpus: int = 1) -> float:
-    """Seconds an image where `workers` processes read beside each device; with none, one waits for the other."""
-    return (decode + device) / gpus if workers == 0 else max(decode / processes(workers * gpus), device / gpus)
-
-
-def _preprocess(context: Context, track: Track, trial: Trial) -> float:
+def _preprocess(context: Context, track: Track, trial: Trial) -> list[Load]:
     settings, images = context.get(track.name, PreprocessSettings), context.images(track.name)
     file = {"list": 0.0, "header": trial.header, "decode": trial.header + trial.decode}[settings.check]
-    masks = images["val"] * trial.score if file else 0.0
-    return context.listings[track.name].seconds + (sum(images.values()) * file + masks) / processes(settings.jobs)
+    read = sum(images.values()) * (settings.check == "decode")
+    seconds = sum(images.values()) * file + (images["val"] * trial.score if file else 0.0)  # and the masks
+    return [Load(context.listings[track.name].seconds), Load(seconds, jobs=settings.jobs, images=read)]
 
 
-def _train(context: Context, track: Track, trial: Trial) -> float:
+def _train(context: Context, track: Track, trial: Trial) -> list[Load]:
     settings, images = context.get(track.name, TrainSettings), context.images(track.name)
-    cost = partial(seconds_an_image, trial.decode, workers=settings.workers, gpus=context.gpus)
-    validate, seconds = images["val"] * cost(trial.validate), 0.0
+
+    def read(count: float, device: float) -> Load:
+        return Load(count * trial.decode, count * device, settings.workers, count)
+
+    parts: list[Load] = []
     if settings.head_epochs or pools_once(settings):
-        forward = trial.validate * (settings.crop / settings.resize) ** 2  # of crops; the head's epochs are short
-        seconds += settings.views * images["train"] * cost(forward) + validate
+        # the head's own epochs take seconds, but every view passes the backbone once: forward only, and crops
+        forward = trial.validate * (settings.crop / settings.resize) ** 2
+        parts += [read(settings.views * images["train"], forward), read(images["val"], trial.validate)]
     if not pools_once(settings):
-        seconds += settings.epochs * (images["train"] * cost(trial.learn) + validate)
-    return seconds
+        learn, validate = settings.epochs * images["train"], settings.epochs * images["val"]
+        parts += [read(learn, trial.learn), read(validate, trial.validate)]
+    return parts
 
 
-def _student(context: Context, track: Track, trial: Trial) -> float:
+def _student(context: Context, track: Track, trial: Trial) -> list[Load]:
     """Features of the views, if they are kept; the steps of all epochs; predictions; for a walk features once more."""
     settings, taught = context.get(track.name, StudentSettings), context.count_taught(track)
-    cost = partial(seconds_an_image, workers=settings.workers, gpus=context.gpus)
+
+    def read(count: float, core: float, device: float) -> Load:
+        return Load(count * core, count * device, settings.workers, count if core else 0.0)
+
     pair = trial.decode + trial.score  # an image and its target
-    features, learn = cost(pair, trial.student_features), settings.epochs * cost(pair, trial.student_learn)
+    views, learn = 0, read(settings.rounds * settings.epochs * taught, pair, trial.student_learn)
     if settings.keeps_features:
-        learn = settings.views.count * features + settings.epochs * trial.student_learn / context.gpus
-    walk = walk_settings(settings).views.count * features if settings.random_walk.enabled else 0.0
-    predict = cost(trial.decode, trial.student_predict) + trial.student_refine / processes(settings.jobs)
-    return taught * (settings.rounds * learn + walk) + context.count_predicted(track) * predict
+        views, learn = settings.rounds * settings.views.count, replace(learn, core=0.0, images=0.0)
+    views += walk_settings(settings).views.count if settings.random_walk.enabled else 0
+    features, predicted = read(views * taught, pair, trial.student_features), context.count_predicted(track)
+    predict = read(predicted, trial.decode, trial.student_predict)
+    return [features, learn, predict, Load(predicted * trial.student_refine, jobs=settings.jobs, images=predicted)]
 
 
-def _by_stage(context: Context, track: Track, trial: Trial) -> dict[str, float]:
-    """Seconds of every stage; the short ones cost a multiple of reading one prediction."""
+def loads(context: Context, track: Track, trial: Trial) -> dict[str, list[Load]]:
+    """What every stage has to do; the short ones cost a multiple of reading one prediction."""
     enabled = context.get(track.name, StudentSettings).enabled
     extract, refine = context.get(track.name, ExtractSettings), context.get(track.name, RefineSettings)
     images, extracted = context.images(track.name), context.count_extracted(track)
-    jobs = processes(context.get(track.name, EvaluateSettings).jobs)
+    compared = (12 if enabled else 6) * images["val"]  # of both stages
     return {
         "preprocess": _preprocess(context, track, trial),
         "train": _train(context, track, trial),
-        "extract": extracted * seconds_an_image(trial.decode, trial.extract, extract.workers, context.gpus),
-        "refine": extracted * trial.refine / processes(refine.jobs),
+        "extract": [Load(extracted * trial.decode, extracted * trial.extract, extract.workers, extracted)],
+        "refine": [Load(extracted * trial.refine, jobs=refine.jobs, images=extracted)],
         **({"student": _student(context, track, trial)} if enabled else {}),
-        "evaluate": (12 if enabled else 6) * images["val"] * trial.score / jobs,  # of both stages
-        "package": 3 * images[context.get(track.name, PackageSettings).split] * trial.score,
-        "report": 10.0,
+        "evaluate": [Load(compared * trial.score, jobs=context.get(track.name, EvaluateSettings).jobs)],
+        "package": [Load(3 * images[context.get(track.name, PackageSettings).split] * trial.score)],
+        "report": [Load(10.0)],
     }
