@@ -6,9 +6,11 @@ workers died again and again, is an exception of its future.
 
 import os
 import signal
+import socket
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from typing import Protocol, TypeVar
+from urllib.parse import urlsplit
 
 from pipeline.core.errors import SettingsError
 
@@ -93,6 +95,7 @@ class RayCluster:
         local = {"num_cpus": jobs, "include_dashboard": False, "object_store_memory": OBJECT_STORE}
         handler = signal.getsignal(signal.SIGTERM)
         try:
+            _reach(address)
             ray.init(address or "local", logging_level="warning", **({} if address else local))
         except (OSError, RuntimeError, TimeoutError, ValueError) as error:
             raise _no_answer("ray", address, "a Ray cluster", error) from error
@@ -114,6 +117,18 @@ class RayCluster:
 def _call(call: Callable[[Task], Result], task: Task) -> Result:
     """What Ray runs: it sends a function to the workers once, so that this one is the same for all calls."""
     return call(task)
+
+
+def _reach(address: str) -> None:
+    """Try whether something listens at an address of Ray, which itself would try for many minutes.
+
+    Raises:
+        OSError: if nothing does
+        ValueError: if it is no address
+    """
+    parts = urlsplit(address if "://" in address else f"//{address}")
+    if parts.hostname and parts.port:  # else the local cluster, or `auto`
+        socket.create_connection((parts.hostname, parts.port), PATIENCE).close()
 
 
 def _no_answer(backend: str, address: str, expected: str, error: BaseException) -> SettingsError:
