@@ -20,11 +20,11 @@ from statistics import quantiles
 import numpy as np
 
 from benchmarks.samples import noisy_map, ratios
-from pipeline.core.errors import command
+from pipeline.core.errors import SettingsError, command
 from pipeline.core.files import sha256
 from pipeline.core.images import read_rgb
 from pipeline.core.manifest import Manifest, make_rows
-from pipeline.core.parallel import ParallelSettings, Workers, missing_package, working
+from pipeline.core.parallel import ParallelSettings, Workers, working
 from pipeline.core.processes import in_processes
 from pipeline.core.settings import load_section
 from pipeline.core.store import finish, write_shard
@@ -142,9 +142,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     settings = replace(load_section(RefineSettings, "tracks.track3.refine", PARAMS), jobs=args.jobs)
     parts = make_parts(args.folder, args.images, args.side)
-    workers = {engine: Workers(ParallelSettings(engine, ""), args.jobs) for engine in ENGINES if _is_there(engine)}
-    found = {engine: Times(start(one)) for engine, one in workers.items()}
-    same = True
+    workers, found, same = dict[str, Workers](), dict[str, Times](), True
+    for engine in ENGINES:
+        one = Workers(ParallelSettings(engine, ""), args.jobs)
+        try:
+            found[engine] = Times(start(one))
+            workers[engine] = one
+        except SettingsError as error:  # not installed, or the machine is too busy
+            print(f"left out: {error}", file=sys.stderr)
     for number in range(-1, args.turns):  # the first is not counted: code is compiled
         shift, digests = number % len(workers), set[str]()
         for engine in [*workers, *workers][shift : shift + len(workers)]:
@@ -162,13 +167,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{args.images} images, {args.jobs} workers, {args.turns} turns; predictions of all engines ", end="")
     print("are the same bytes" if same else "differ")
     return 0 if same else 1
-
-
-def _is_there(engine: str) -> bool:
-    missing = missing_package(ParallelSettings(engine, ""))
-    if missing:
-        print(f"left out: {missing}", file=sys.stderr)
-    return not missing
 
 
 if __name__ == "__main__":

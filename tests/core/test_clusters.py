@@ -110,6 +110,22 @@ def test_an_address_where_nothing_answers_is_named(backend: str, monkeypatch: py
         workers.cluster  # noqa: B018 (it connects)
 
 
+def test_a_local_cluster_that_does_not_start_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    distributed = pytest.importorskip("distributed")
+
+    def fail(**given: object) -> None:
+        raise RuntimeError("Cluster failed to start:\nno room")
+
+    monkeypatch.setattr(distributed, "LocalCluster", fail)
+    workers = Workers(ParallelSettings("dask", ""), 2)
+    expected = (
+        r"^parallel.backend: expected a local cluster of 'dask' to start, got RuntimeError: Cluster failed to "
+        r"start: no room; likely a machine that is too busy"
+    )
+    with pytest.raises(SettingsError, match=expected):
+        workers.cluster  # noqa: B018 (it connects)
+
+
 @pytest.mark.slow
 def test_workers_of_a_scheduler_that_runs_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Started in another folder, as docs/clusters.md says; they stay when the stage is done."""
