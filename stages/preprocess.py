@@ -38,10 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     begun = begin("preprocess", args.track)
     settings = load_section(PreprocessSettings, f"tracks.{args.track}.preprocess", args.params)
     track = get_track(args.track)
-    scratch = open_scratch(args.report, "preprocess", [asdict(settings)], [])
     packaged = section(read_params(args.params), f"tracks.{args.track}.package.split", args.params)
     with use_workers(settings.parallel, settings.jobs):
         listed = pack_drawn(list_images(settings.source, track, settings.jobs), settings.source, args.drawn)
+        scratch = open_scratch(args.report, "preprocess", [asdict(settings)], [])
         inspection = inspect(listed, settings, scratch, packaged)
     track.check_class_count(len(inspection.manifest.classes))
     write_manifest(args.manifest, inspection.manifest)

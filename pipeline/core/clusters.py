@@ -6,9 +6,11 @@ workers died again and again, is an exception of its future.
 
 import os
 import signal
+import socket
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from typing import Protocol, TypeVar
+from urllib.parse import urlsplit
 
 from pipeline.core.errors import SettingsError
 
@@ -52,11 +54,11 @@ class DaskCluster:
         self.deaths = (KilledWorker, CancelledError, CommClosedError)
         # memory without a limit, as processes have it: a worker that pauses for want of memory would wait forever
         local = {"n_workers": jobs, "threads_per_worker": 1, "memory_limit": 0, "dashboard_address": None}
-        self._local = None if address else LocalCluster(**local)
         try:
+            self._local = None if address else LocalCluster(**local)
             self._client = Client(address or self._local, timeout=PATIENCE, set_as_default=False)
             self._client.wait_for_workers(1, timeout=PATIENCE)
-        except (OSError, TimeoutError, ValueError) as error:
+        except (OSError, RuntimeError, TimeoutError, ValueError) as error:
             raise _no_answer("dask", address, "a scheduler with a worker", error) from error
         self._executor = self._client.get_executor(pure=False)
 
@@ -93,8 +95,9 @@ class RayCluster:
         local = {"num_cpus": jobs, "include_dashboard": False, "object_store_memory": OBJECT_STORE}
         handler = signal.getsignal(signal.SIGTERM)
         try:
+            _reach(address)
             ray.init(address or "local", logging_level="warning", **({} if address else local))
-        except (OSError, RuntimeError, TimeoutError, ValueError) as error:
+        except Exception as error:  # Ray raises this very class where a local cluster takes longer than 30 s to start
             raise _no_answer("ray", address, "a Ray cluster", error) from error
         finally:
             signal.signal(signal.SIGTERM, handler)  # Ray sets one of its own, which ends more slowly
@@ -116,9 +119,26 @@ def _call(call: Callable[[Task], Result], task: Task) -> Result:
     return call(task)
 
 
+def _reach(address: str) -> None:
+    """Try whether something listens at an address of Ray, which itself would try for many minutes.
+
+    Raises:
+        OSError: if nothing does
+        ValueError: if it is no address
+    """
+    parts = urlsplit(address if "://" in address else f"//{address}")
+    if parts.hostname and parts.port:  # else the local cluster, or `auto`
+        socket.create_connection((parts.hostname, parts.port), PATIENCE).close()
+
+
 def _no_answer(backend: str, address: str, expected: str, error: BaseException) -> SettingsError:
-    said = " ".join(str(error).split())
+    got = f"got {type(error).__name__}: {' '.join(str(error).split())}"
+    if not address:
+        return SettingsError(
+            f"parallel.backend: expected a local cluster of {backend!r} to start, {got}; likely a machine that is too "
+            "busy, or little memory: start the stage again, or use 'loky'"
+        )
     return SettingsError(
-        f"parallel.address: expected {expected} at {address or 'this machine'!r} within {PATIENCE} s, got "
-        f"{type(error).__name__}: {said}; likely the address, a firewall, or another version of {backend} there"
+        f"parallel.address: expected {expected} at {address!r} within {PATIENCE} s, {got}; likely another address, a "
+        f"firewall, or another version of {backend} there"
     )

@@ -5,7 +5,7 @@ tasks there. Elsewhere, and with the backend `loky`, tasks are done in processes
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -85,14 +85,19 @@ _active: ContextVar[Workers | None] = ContextVar("workers", default=None)
 
 @contextmanager
 def use_workers(settings: ParallelSettings, jobs: int) -> Iterator[Workers]:
-    """Send the tasks of `in_processes` to these workers, until the end of the block."""
-    workers = Workers(settings, jobs)
+    """Send the tasks of `in_processes` to these workers until the end of the block; a local cluster ends with it."""
+    with closing(Workers(settings, jobs)) as workers, working(workers):
+        yield workers
+
+
+@contextmanager
+def working(workers: Workers) -> Iterator[None]:
+    """As `use_workers`, with workers that go on afterwards."""
     token = _active.set(workers)
     try:
-        yield workers
+        yield
     finally:
         _active.reset(token)
-        workers.close()
 
 
 def active_workers() -> Workers | None:

@@ -1,6 +1,7 @@
 """Local clusters of Dask and Ray: the results of processes of this machine, also if a worker dies, and an end with the
 stage."""
 
+import json
 import os
 import signal
 import subprocess
@@ -16,11 +17,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import tasks
-from support.cluster import working
 
 from pipeline.core import clusters
 from pipeline.core.errors import DataError, SettingsError
-from pipeline.core.parallel import ParallelSettings, Workers, use_workers
+from pipeline.core.parallel import ParallelSettings, Workers, use_workers, working
 from pipeline.core.processes import ProcessError, in_processes
 
 BACKENDS = [
@@ -108,6 +108,54 @@ def test_an_address_where_nothing_answers_is_named(backend: str, monkeypatch: py
     workers = Workers(ParallelSettings(backend, address), 2)
     with pytest.raises(SettingsError, match=rf"parallel.address: expected a .* at '{address}' within 2 s, got "):
         workers.cluster  # noqa: B018 (it connects)
+
+
+def test_a_local_cluster_that_does_not_start_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    distributed = pytest.importorskip("distributed")
+
+    def fail(**given: object) -> None:
+        raise RuntimeError("Cluster failed to start:\nno room")
+
+    monkeypatch.setattr(distributed, "LocalCluster", fail)
+    workers = Workers(ParallelSettings("dask", ""), 2)
+    expected = (
+        r"^parallel.backend: expected a local cluster of 'dask' to start, got RuntimeError: Cluster failed to "
+        r"start: no room; likely a machine that is too busy"
+    )
+    with pytest.raises(SettingsError, match=expected):
+        workers.cluster  # noqa: B018 (it connects)
+
+
+@pytest.mark.slow
+def test_workers_of_a_scheduler_that_runs_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Started in another folder, as docs/clusters.md says; they stay when the stage is done."""
+    pytest.importorskip("distributed")
+    listed, home = tmp_path / "scheduler.json", tmp_path / "stage"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
+    dask = partial(subprocess.Popen, cwd="/", env=environment, stderr=subprocess.DEVNULL)
+    common = ["--scheduler-file", str(listed), "--no-dashboard"]
+    programs = [
+        dask([sys.executable, "-m", "dask", "scheduler", "--host", "127.0.0.1", "--port", "0", *common]),
+        dask([sys.executable, "-m", "dask", "worker", "--nworkers", "2", "--nthreads", "1", *common]),
+    ]
+    try:
+        while not listed.exists():
+            assert programs[0].poll() is None
+            time.sleep(0.1)
+        home.mkdir()
+        monkeypatch.chdir(home)
+        address = ParallelSettings("dask", json.loads(listed.read_text())["address"])
+        for _ in range(2):
+            with use_workers(address, 1) as workers:
+                assert list(in_processes(tasks.folder_of, [Path("data")] * 3, 1)) == [str(home / "data")] * 3
+            assert {process for _, process in workers.worked} <= {
+                child.pid for child in psutil.Process(programs[1].pid).children(recursive=True)
+            }
+        assert [program.poll() for program in programs] == [None, None]
+    finally:
+        for program in reversed(programs):
+            program.terminate()
+            program.wait(timeout=60)
 
 
 PROGRAM = """

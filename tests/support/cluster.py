@@ -1,4 +1,4 @@
-"""Workers without a cluster: threads of this process; and workers that several tests share."""
+"""Workers without a cluster: threads of this process."""
 
 import io
 import pickle
@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.core import parallel
-from pipeline.core.parallel import ParallelSettings, Workers
+from pipeline.core.parallel import ParallelSettings, Workers, working
 
 
 class WorkerDied(Exception):  # noqa: N818 (as the libraries name theirs)
@@ -72,16 +71,6 @@ class _Noting(pickle.Pickler):
         is_number = isinstance(value, bytes) and len(value) <= 8  # one of NumPy
         if isinstance(value, np.ndarray | bytes | bytearray) and not is_number:
             self.noted.append(value)
-
-
-@contextmanager
-def working(workers: Workers) -> Iterator[Workers]:
-    """As `use_workers`, with workers that go on afterwards."""
-    token = parallel._active.set(workers)
-    try:
-        yield workers
-    finally:
-        parallel._active.reset(token)
 
 
 @contextmanager
