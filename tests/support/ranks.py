@@ -26,16 +26,21 @@ from pipeline.student.run import Paths, student
 from pipeline.student.walked_targets import ScoreRule
 from pipeline.train.run import Fit, fit
 
-TRAINED: dict[str, Any] = {"backbone": {"trained": True, "batch_norm": "frozen"}, "epochs": 2}
+TRAINED: dict[str, Any] = {
+    "backbone": {"trained": True, "batch_norm": "frozen"},
+    "optimizer": {"learning_rate": 0.05},  # all layers move
+    "schedule": {"name": "constant", "warmup": 0.0},
+    "epochs": 2,
+}
 # 18 images: the last step of an epoch has 1, 2 or 3 of them, fewer than ranks
 WAYS: dict[str, dict[str, Any]] = {
     "head": {"views": 2, "epochs": 3, "batch_size": 4},
-    "network": {**TRAINED, "batch_size": 8, "optimizer": {"gradient_clip": 1.0}},
+    "network": {**TRAINED, "batch_size": 8, "optimizer": {"learning_rate": 0.05, "gradient_clip": 1.0}},
     "accumulated": {**TRAINED, "batch_size": 3, "accumulation_steps": 5, "optimizer": {"name": "adamw"}},
-    "last image": {**TRAINED, "batch_size": 17, "sampling": "class_balanced", "epochs": 1},
+    "last image": {**TRAINED, "batch_size": 17, "sampling": "class_balanced"},
     "cutmix": {**TRAINED, "method": "cutmix", "batch_size": 5, "accumulation_steps": 2},
-    "rounds": {**TRAINED, "method": "ae", "batch_size": 8, "epochs": 1},
-    "head first": {**TRAINED, "batch_size": 8, "head_epochs": 2, "epochs": 1},
+    "rounds": {**TRAINED, "method": "ae", "batch_size": 8},
+    "head first": {**TRAINED, "batch_size": 8, "head_epochs": 2},
 }
 
 

@@ -73,8 +73,8 @@ def test_one_process_has_the_batches_of_the_settings() -> None:
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_several_ranks_train_as_one_process(ranks: int, colors: Manifest, start: str, tmp_path: Path) -> None:
     """The gradient of a step is one sum of float32 values, in another order: each value of it moves by some 1e-7 of the
-    largest summand. With gradient descent, weights move by as little of what a training moves them, and losses, too.
-    AdamW divides a gradient by its own size, so that of a gradient near 0 the rounding is what remains.
+    largest summand, and so do weights and losses: by far less than a hundredth of what training moves them. AdamW
+    divides a gradient by its own size, so that of a gradient near 0 the rounding is what remains.
 
     The head on pooled features has the same bytes: a rank computes whole batches of features, and one trains.
     """
@@ -91,8 +91,9 @@ def test_several_ranks_train_as_one_process(ranks: int, colors: Manifest, start:
             assert (apart, history) == (0.0, rows(single))
             continue
         moved = max(float((expected[f"backbone.{key}"] - initial[key]).abs().max()) for key in initial)
-        assert moved > 1e-5
-        assert apart < moved * (0.05 if name == "accumulated" else 1e-3), (name, apart, moved)
+        print(f"{name}: {apart:.1e} apart, {moved:.1e} moved")
+        assert moved > 1e-4, name
+        assert apart < moved * (0.05 if name == "accumulated" else 0.01), name
         for one, other in zip(history, rows(single), strict=True):
             assert one["train_loss"] == pytest.approx(other["train_loss"], rel=1e-5), name
             assert one["val_loss"] == pytest.approx(other["val_loss"], rel=1e-5), name
