@@ -65,6 +65,7 @@ PASSED = {
         "better settings for the maps of a finished run, chosen by split val", "pipeline.experiments.search:main"
     ),
     "numbers": Passed("the page of numbers, from records of finished runs", "pipeline.experiments.numbers:main"),
+    "stages": Passed("the stages as plain commands, or as JSON, for other engines than DVC", "pipeline.chain:main"),
     "plots": Passed("curves, bars and images of one run or several, on a page", "pipeline.dvc_plots:main"),
     "clean": Passed("what stopped and earlier runs have kept: shown, and removed on demand", "pipeline.clean:main"),
     "migrate": Passed("a params file of an earlier version with the present keys", "pipeline.params.migrate:main"),

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.compare.numbers import Compared, Comparison, known, verdict
+from pipeline.compare.numbers import Compared, Comparison, verdict
 from pipeline.core.files import write_json, write_text
 from pipeline.evaluate.intervals import as_list
+from pipeline.evaluate.mean_iou import known
 from pipeline.evaluate.metrics import find
 
 JSON, TABLE = "compare.json", "images.csv"

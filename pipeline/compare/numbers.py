@@ -139,11 +139,6 @@ def compare(entrants: Sequence[Entrant]) -> Comparison:
     )
 
 
-def known(value: float) -> float | None:
-    """None for NaN: a class or an image without a score."""
-    return None if np.isnan(value) else float(value)
-
-
 def common_images(entrants: Sequence[Entrant]) -> tuple[tuple[str, ...], dict[str, int], list[str]]:
     """The ids that all have, sorted; how many of each are left out; and what to say of it.
 

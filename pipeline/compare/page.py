@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.compare.entrants import Entrant, class_names_of, has_image
 from pipeline.compare.files import most_changed
-from pipeline.compare.numbers import SAME, Compared, Comparison, known, verdict
+from pipeline.compare.numbers import SAME, Compared, Comparison, verdict
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import write_text
 from pipeline.core.images import read_rgb
@@ -18,6 +18,7 @@ from pipeline.core.manifest import Record
 from pipeline.core.tracks import get_track
 from pipeline.core.truth import read_foreground_map, read_label_map
 from pipeline.evaluate.intervals import Interval
+from pipeline.evaluate.mean_iou import known
 from pipeline.evaluate.metrics import find
 from pipeline.report.formatting import format_score, format_signed
 from pipeline.report.gallery import FOLDER, Gallery, Item, Layer, Sort, layer_uri, photo_uri, shown_size, write_gallery

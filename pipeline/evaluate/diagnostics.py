@@ -20,6 +20,7 @@ from pipeline.core.store import Store
 from pipeline.core.tracks import Track
 from pipeline.evaluate.diagnostics_sample import Example, choose_examples, read_truth, stored_maps
 from pipeline.evaluate.diagnostics_text import say
+from pipeline.evaluate.mean_iou import known
 from pipeline.evaluate.phenomena import (
     Array,
     Floats,
@@ -220,10 +221,6 @@ def _over_images(images: Sequence[Evidence] | Sequence[Maxima]) -> dict[str, Any
     return {name: describe([row[name] for row in rows]) for name in rows[0]}
 
 
-def _or_none(value: float) -> float | None:
-    return None if np.isnan(value) else value
-
-
 def _p1(sums: Sums) -> dict[str, Any]:
     """Area of the activated region against the weight, over all pairs of a class in the sample and a channel alive in
     it."""
@@ -234,8 +231,8 @@ def _p1(sums: Sums) -> dict[str, Any]:
     return {
         "pairs": len(area),
         "area_percentiles": {str(level): float(np.percentile(area, level)) for level in (10, 50, 90)},
-        "correlation_positive": _or_none(rank_correlation(area[positive], weight[positive])),
-        "correlation_magnitude": _or_none(rank_correlation(area, np.abs(weight))),
+        "correlation_positive": known(rank_correlation(area[positive], weight[positive])),
+        "correlation_magnitude": known(rank_correlation(area, np.abs(weight))),
         "bins": _bins(area, weight),
     }
 

@@ -118,6 +118,11 @@ def mean_of_present(values: NDArray[np.float64]) -> float:
     return math.fsum(present) / len(present) if present else math.nan
 
 
+def known(value: float) -> float | None:
+    """None for NaN: a class or an image without a score."""
+    return None if math.isnan(value) else float(value)
+
+
 def _present_counts(matrix: NDArray[np.int64]) -> NDArray[np.int32]:
     """Class id, pixels that are right, of the truth and of the prediction, of the P classes in either: (4, P)."""
     truth, predicted = matrix.sum(axis=1), matrix.sum(axis=0)

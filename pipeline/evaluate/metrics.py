@@ -126,6 +126,7 @@ NOTES = {  # everything else that `metrics.json` says, by key
     "note": "why scores are null",
     "before_crf": "the scores without the CRF",
     "first_stage": "the scores of the refined maps, where a student predicts; with `before_crf` of their own",
+    "by_class_count": "Track 1: the mean IoU of images with one class in the truth, with two, and so on",
     "pseudo_labels": "what the student learns from, against the truth of split train; never ranks or chooses anything",
 }
 

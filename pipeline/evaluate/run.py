@@ -21,6 +21,7 @@ from pipeline.core.progress import progress
 from pipeline.core.store import Store, open_store, submitted
 from pipeline.core.tracks import Track
 from pipeline.evaluate.advice import advice
+from pipeline.evaluate.class_counts import scores_by_class_count
 from pipeline.evaluate.classification import Classification, check_prediction
 from pipeline.evaluate.image_counts import IMAGE_COUNTS, ImageCounts, write_image_counts
 from pipeline.evaluate.localization import LocalizationScorer
@@ -103,9 +104,13 @@ def evaluate(
     predicted = _with_predictions(records, predictions)
     result = _score_all(plan, predicted)
     metrics = _metrics(result, records, predicted)
+    counts, first_counts = result.scorer.image_counts(), None
     if predictions != refined_store:
         first = _score_all(replace(plan, refined=refined_store), predicted)
         metrics["first_stage"] = _scores_alone(first.scorer.metrics())
+        first_counts = first.scorer.image_counts()
+    if track.task == "segmentation":
+        metrics["by_class_count"] = scores_by_class_count(counts, settings, first_counts)
     if pseudo_labels is not None:
         metrics["pseudo_labels"] = dict(pseudo_labels)
     if told := advice(metrics, ranking(track.task).key):
@@ -115,7 +120,7 @@ def evaluate(
     write_text(out_dir / TABLE, to_csv(result.scorer.table()))
     write_text(out_dir / CONFUSION, to_csv(result.scorer.confusion()))
     write_text(out_dir / PER_IMAGE, to_csv(_image_table(result.scorer, predicted, manifest.classes)))
-    write_image_counts(out_dir / IMAGE_COUNTS, result.scorer.image_counts())
+    write_image_counts(out_dir / IMAGE_COUNTS, counts)
     return metrics
 
 

@@ -13,7 +13,7 @@ from pipeline.evaluate.classification import ClassPresence
 from pipeline.evaluate.image_counts import ImageCounts, crf_intervals
 from pipeline.evaluate.intervals import as_list
 from pipeline.evaluate.losses import SEGMENTATION_LOSSES, near_border, segmentation_losses
-from pipeline.evaluate.mean_iou import MeanIoU, Segmentation, class_iou, confusion_matrix, image_mean_iou
+from pipeline.evaluate.mean_iou import MeanIoU, Segmentation, class_iou, confusion_matrix, image_mean_iou, known
 from pipeline.evaluate.scorer import Cell, Context, ImageRow, Prediction
 from pipeline.evaluate.settings import EvaluateSettings
 
@@ -144,7 +144,7 @@ class SegmentationScorer:
         rows: list[list[Cell]] = [["class_id", "name", "iou_before", "iou_after", "truth_pixels", "predicted_pixels"]]
         if not self.after.pixels:
             return rows
-        before, after = (_none_for_nan(class_iou(state.matrix)) for state in (self.before, self.after))
+        before, after = (map(known, class_iou(state.matrix).tolist()) for state in (self.before, self.after))
         truth, predicted = self.after.matrix.sum(axis=1).tolist(), self.after.matrix.sum(axis=0).tolist()
         columns = zip(range(len(self._names)), self._names, before, after, truth, predicted, strict=True)
         return rows + [list(row) for row in columns]
@@ -186,7 +186,3 @@ def classes_in(label_map: NDArray[np.uint8]) -> list[int]:
 def _foreground_share(matrix: NDArray[np.int64]) -> float | None:
     pixels = int(matrix.sum())
     return int(matrix[1:].sum()) / pixels if pixels else None
-
-
-def _none_for_nan(values: NDArray[np.float64]) -> list[float | None]:
-    return [None if np.isnan(value) else value for value in values.tolist()]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.evaluate.class_counts import count_classes
 from pipeline.evaluate.diagnostics_text import conclude
 from pipeline.evaluate.intervals import Score, Weights, interval, mean_iou_score, resampled_counts
 from pipeline.evaluate.peak_iou import LEVELS, iou_curve
@@ -68,7 +69,7 @@ def by_group(results: Results) -> Chart | None:
 
 
 def _class_groups(counts: NDArray[np.int32]) -> list[tuple[str, NDArray[np.bool_]]]:
-    classes = (counts[:, 1, 1:] > 0).sum(axis=1)
+    classes = count_classes(counts)
     return [(str(number), classes == number) for number in sorted(set(classes.tolist()))]
 
 
