@@ -58,12 +58,11 @@ def needed(context: Context, track: Track) -> dict[str, int]:
     png = context.trials.get(track.name, Trial()).prediction or PNG[track.task]
     certain = png if track.task == "segmentation" else 0  # how certain the foreground is, beside both predictions
     weights = 4 * context.student_parameters.get(track.name, 10_000_000)
-    of_student = weights + context.count_predicted(track) * (2 * png + certain + ENTRY)
     return {
         "maps": predicted * (2 * min(extract.max_classes, classes) * side**2 + 2 * classes + ENTRY),
         "features": 2 * CHANNELS * cells * min(extract.diagnostic_images, images["val"]),
         "predictions": int(predicted * (2 * png + ENTRY) + targets * certain),
-        **({"student": int(of_student)} if student.enabled else {}),
+        **({"student": weights + context.count_predicted(track) * (2 * png + certain + ENTRY)} if student.enabled else {}),
         "zip": int(images[package.split] * png),
         "model": 4 * context.parameters.get(track.name, 30_000_000),
         "manifest": ROW * sum(images.values()),
@@ -161,8 +160,7 @@ def _train(context: Context, track: Track, trial: Trial) -> list[Load]:
 
     parts: list[Load] = []
     if settings.head_epochs or pools_once(settings):
-        # the head's own epochs take seconds, but every view passes the backbone once: forward only, and crops
-        forward = trial.validate * (settings.crop / settings.resize) ** 2
+        forward = trial.validate * (settings.crop / settings.resize) ** 2  # of crops; the head's own epochs are short
         parts += [read(settings.views * images["train"], forward), read(images["val"], trial.validate)]
     if not pools_once(settings):
         learn, validate = settings.epochs * images["train"], settings.epochs * images["val"]
