@@ -57,12 +57,12 @@ def needed(context: Context, track: Track) -> dict[str, int]:
     side, cells = max(extract.sizes) // stride, (extract.sizes[0] // stride) ** 2
     png = context.trials.get(track.name, Trial()).prediction or PNG[track.task]
     pngs = 3 if track.task == "segmentation" else 2  # of both predictions, and how certain the foreground is
-    weights = 4 * context.student_parameters.get(track.name, 10_000_000)
+    model = 4 * context.student_parameters.get(track.name, 10_000_000)
     return {
         "maps": predicted * (2 * min(extract.max_classes, classes) * side**2 + 2 * classes + ENTRY),
         "features": 2 * CHANNELS * cells * min(extract.diagnostic_images, images["val"]),
         "predictions": int(predicted * (2 * png + ENTRY) + targets * (pngs - 2) * png),
-        **({"student": int(weights + context.count_predicted(track) * (pngs * png + ENTRY))} if student.enabled else {}),
+        **({"student": int(model + context.count_predicted(track) * (pngs * png + ENTRY))} if student.enabled else {}),
         "zip": int(images[package.split] * png),
         "model": 4 * context.parameters.get(track.name, 30_000_000),
         "manifest": ROW * sum(images.values()),
