@@ -37,7 +37,7 @@ class UnitCost:
 def read_unit_costs(changes: Mapping[str, float] | None = None) -> dict[str, UnitCost]:
     """The costs of unit_costs.yaml by key, some of them replaced.
 
-    Where `learn` is given alone, `learn_compiled` changes by the same factor: else it would say nothing of long trainings.
+    Where `learn` is given alone, `learn_compiled` changes by the same factor: long trainings would not see it else.
 
     Raises:
         SettingsError: if a key is unknown, or a value is not above 0
