@@ -60,24 +60,27 @@ def read_size(path: Path) -> tuple[int, int]:
     Raises:
         DataError: if the file is missing or no image, or has more than `MAX_PIXELS` pixels
     """
-    return _read_size_and_mode(path)[0]
+    with _open(path) as header:
+        return header.size
 
 
-def _read_size_and_mode(path: Path) -> tuple[tuple[int, int], str]:
-    (width, height), mode = _read_header(path)
+def _open(path: Path) -> Image.Image:
+    """An image of which nothing but the header is read yet; to be closed by the caller. Raises as `read_size`."""
+    image = _open_any(path)
+    width, height = image.size
     if width * height > MAX_PIXELS:
+        image.close()
         raise DataError(f"{path}: expected at most {MAX_PIXELS} pixels, got {width}x{height}")
-    return (width, height), mode
+    return image
 
 
-def _read_header(path: Path) -> tuple[tuple[int, int], str]:
+def _open_any(path: Path) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter(
                 "ignore", Image.DecompressionBombWarning
             )  # Pillow warns below our limit, and stops above it
-            with Image.open(opened(path)) as header:
-                return header.size, header.mode
+            return Image.open(opened(path))
     except FileNotFoundError:
         raise DataError(f"{path}: expected an image, found {_nothing(path)}") from None
     except Image.DecompressionBombError as error:
@@ -115,7 +118,8 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
     Raises:
         DataError: if the file is missing, broken or too large, or its levels have no common white
     """
-    _, mode = _read_size_and_mode(path)
+    with _open(path) as header:
+        mode = header.mode
     if mode in _NO_WHITE:
         raise DataError(
             f"{path}: expected levels of 8 or 16 bits, got {_NO_WHITE[mode]}; it has no common white: scale it to "
@@ -175,17 +179,25 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
     Raises:
         DataError: if the file is missing, broken, or has color channels
     """
-    read_size(path)
     try:
-        with Image.open(opened(path)) as image:
+        with _open(path) as image:
             if image.mode not in ("L", "P", "1"):
                 cause = _MASK_CAUSES.get(image.mode.partition(";")[0], "likely a colored copy for viewing")
                 raise DataError(
                     f"{path}: expected a mask with one 8-bit channel (mode L or P), got mode {image.mode}; {cause}"
                 )
-            return np.array(image.convert("L") if image.mode == "1" else image, dtype=np.uint8)
+            return stored_values(image.convert("L") if image.mode == "1" else image)
     except (OSError, ValueError, SyntaxError) as error:
         raise DataError(f"{path}: expected a mask, got a file that cannot be decoded ({error})") from None
+
+
+def stored_values(image: Image.Image) -> NDArray[np.uint8]:
+    """Decode an image of Pillow with one byte a pixel, mode L or P: levels, or indices of the palette. Shape: (H, W)
+
+    As `np.array(image)`, in four fifths of its time.
+    """
+    data = image.tobytes()  # decodes, which gives the final size
+    return np.frombuffer(data, np.uint8).reshape(image.height, image.width).copy()
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from pipeline.core.errors import DataError, sample, swap_hint
 from pipeline.core.images import read_mask
 from pipeline.core.manifest import MaskKind, Record, stored_shape
-from pipeline.core.pixel_counts import value_counts
 from pipeline.core.tracks import MOST_CLASSES
 
 BACKGROUND = 0
@@ -51,7 +50,7 @@ def read_foreground(record: Record, mask_kind: MaskKind) -> tuple[NDArray[np.boo
     if record.mask is None:
         filled = _fill_boxes(record)
         return filled, np.zeros_like(filled)
-    values = _read_mask(record.mask, record)
+    values = read_values(record.mask, record)
     if mask_kind == "labels":
         ignored = values == IGNORE_INDEX
         return (values != BACKGROUND) & ~ignored, ignored
@@ -94,12 +93,12 @@ def read_label_map(record: Record, mask_kind: MaskKind, classes: int) -> NDArray
         )
     if record.mask is None or mask_kind != "labels":
         return _label_foreground(record, mask_kind, classes)
-    values = _read_mask(record.mask, record)
-    counts = value_counts(values)
-    outside = (classes + 1 + np.flatnonzero(counts[classes + 1 : IGNORE_INDEX])).tolist()
-    if outside:
+    values = read_values(record.mask, record)
+    outside = (values > classes) & (values != IGNORE_INDEX)
+    if outside.any():
+        found = sample(np.unique(values[outside]).tolist())
         raise DataError(
-            f"{record.mask}: expected mask values 0..{classes} or {IGNORE_INDEX}, got {sample(outside)}; "
+            f"{record.mask}: expected mask values 0..{classes} or {IGNORE_INDEX}, got {found}; "
             "likely a mask of other classes, or set preprocess.source.masks to 'foreground'"
         )
     return values
@@ -116,7 +115,12 @@ def _label_foreground(record: Record, mask_kind: MaskKind, classes: int) -> NDAr
     return np.where(ignored, IGNORE_INDEX, label_map).astype(np.uint8)
 
 
-def _read_mask(path: Path, record: Record) -> NDArray[np.uint8]:
+def read_values(path: Path, record: Record) -> NDArray[np.uint8]:
+    """Read a mask of an image as it is stored, turned as the record says. Shape: (H, W)
+
+    Raises:
+        DataError: naming the file, if it cannot be read or has another size than the image
+    """
     values = record.turned(read_mask(path))
     height, width = stored_shape(record)
     if values.shape != (height, width):

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import ScoreError
+from pipeline.core.pixel_counts import pair_counts
 from pipeline.core.truth import BACKGROUND
 from pipeline.evaluate.mean_iou import Segmentation, compute_segmentation
 from pipeline.evaluate.peak_iou import PeakIoU
@@ -39,6 +40,12 @@ def center_disc(shape: tuple[int, int]) -> NDArray[np.uint8]:
     return disc
 
 
+@lru_cache(maxsize=4)
+def _disc_levels(shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """Which of the sizes of the disc is the smallest that holds a pixel; 0 is the largest one. Shape: (H, W)"""
+    return center_disc(shape) // np.uint8(256 // DISC_LEVELS)
+
+
 def all_foreground_iou(state: PeakIoU, average: str) -> float:
     """IoU of calling every pixel foreground: the foreground share, pooled or averaged over the images with foreground.
 
@@ -69,11 +76,8 @@ class BaselineLabelMaps:
             truth: class ids 0..K, 255 ignored. Shape: (H, W)
             class_id: of the class that is painted, 1..K
         """
-        level = center_disc((truth.shape[0], truth.shape[1])) // np.uint8(256 // DISC_LEVELS)
-        pairs = level.astype(np.uint16) * np.uint16(256) + truth  # of 16 bits, 255 (ignored) is cut off below
-        counts = np.bincount(pairs.ravel(), minlength=DISC_LEVELS * 256).reshape(DISC_LEVELS, 256)[
-            :, : self.classes + 1
-        ]
+        level = _disc_levels((truth.shape[0], truth.shape[1]))
+        counts = pair_counts(level, truth, (DISC_LEVELS, self.classes + 1))  # without 255, which is ignored
         inside = counts[::-1].cumsum(axis=0)[::-1]  # (levels, K + 1) pixels per true class in {level >= this}
         self.matrices[:, :, class_id] += inside
         self.matrices[:, :, BACKGROUND] += inside[0] - inside

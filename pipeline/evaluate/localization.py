@@ -70,7 +70,7 @@ class LocalizationScorer:
             DataError: if its truth cannot be read
             ScoreError: if the score maps do not fit it, or that of its label is missing
         """
-        mask, ignored = read_foreground(record, self.context.mask_kind)
+        mask, ignored = self.read_truth(record)
         counts = CountsOfMaps(mask, ignored, record.id)
         disc = center_disc((mask.shape[0], mask.shape[1]))
         for state, score in ((self.before, prediction.before), (self.after, prediction.after), (self.disc, disc)):
@@ -95,6 +95,10 @@ class LocalizationScorer:
             self.boxes_before.accumulate(before, record.boxes, record.id, prediction.top_is_right)
             self.boxes_after.accumulate(after, record.boxes, record.id, prediction.top_is_right)
             self.boxes_disc.accumulate(disc, record.boxes, record.id, prediction.top_is_right, is_nested=True)
+
+    def read_truth(self, record: Record) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """The foreground and the ignored pixels of an image, see `read_foreground`. Shapes: (H, W) and (H, W)"""
+        return read_foreground(record, self.context.mask_kind)
 
     def merge(self, other: "LocalizationScorer") -> None:
         """Add the images of another state."""

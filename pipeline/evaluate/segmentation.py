@@ -6,14 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.manifest import Record
-from pipeline.core.pixel_counts import value_counts
+from pipeline.core.pixel_counts import pair_counts, value_counts
 from pipeline.core.truth import BACKGROUND, IGNORE_INDEX, has_label_map, read_label_map
 from pipeline.evaluate.baselines import BaselineLabelMaps
 from pipeline.evaluate.classification import ClassPresence
 from pipeline.evaluate.image_counts import ImageCounts, crf_intervals
 from pipeline.evaluate.intervals import as_list
 from pipeline.evaluate.losses import SEGMENTATION_LOSSES, near_border, segmentation_losses
-from pipeline.evaluate.mean_iou import MeanIoU, Segmentation, class_iou, confusion_matrix, image_mean_iou, known
+from pipeline.evaluate.mean_iou import MeanIoU, Segmentation, class_iou, image_mean_iou, known
 from pipeline.evaluate.scorer import Cell, Context, ImageRow, Prediction
 from pipeline.evaluate.settings import EvaluateSettings
 
@@ -48,7 +48,7 @@ class SegmentationScorer:
         truth = read_label_map(record, self.context.mask_kind, self.after.classes)
         after = self.after.accumulate(truth, prediction.after, record.id)
         near = np.where(near_border(truth), truth, np.uint8(IGNORE_INDEX))
-        self.border += confusion_matrix(near, prediction.after, self.after.classes, record.id)
+        self.border += pair_counts(near, prediction.after, (len(self.border), len(self.border)))
         found = classes_in(prediction.after)
         if prediction.before is prediction.after:  # as in a submission: counted once
             before, found_before = after, found
@@ -62,10 +62,11 @@ class SegmentationScorer:
         self.presence_after.accumulate(found, record.labels)
         self.baselines.accumulate(truth, prediction.top + 1)
         self.truth_from_boxes += record.mask is None
+        iou = image_mean_iou(after)
         self._rows[record.id] = ImageRow(
             predicted=";".join(self.context.classes[index] for index in found),
-            iou_before=image_mean_iou(before),
-            iou_after=image_mean_iou(after),
+            iou_before=iou if before is after else image_mean_iou(before),
+            iou_after=iou,
             foreground_share=_foreground_share(after),
         )
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.core.images import MAX_PIXELS
+from pipeline.core.images import MAX_PIXELS, stored_values
 from pipeline.package.signatures import PNG, describe_start
 
 Size = tuple[int, int]  # (width, height)
@@ -145,4 +145,4 @@ def _show(kind: bytes) -> str:
 def decode(data: bytes) -> NDArray[np.uint8]:
     """Decode a PNG of which nothing is wrong, with another decoder than the one that writes ours. Shape: (H, W)"""
     with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-        return np.array(image, np.uint8)
+        return stored_values(image)

@@ -25,7 +25,7 @@ from pipeline.core.tracks import TRACKS, get_track
 from pipeline.package.container import container_problems, is_readable, member_problems, read_member
 from pipeline.package.contents import Contents, content_problems
 from pipeline.package.names import name_problems, sort_members
-from pipeline.package.png import Size, bytes_problem, chunk_problem, decode, header_problem
+from pipeline.package.png import SMALL_FILE, Size, bytes_problem, chunk_problem, decode, header_problem
 from pipeline.package.signatures import ENOUGH
 
 Expected = Mapping[str, Size | None]  # by image id; None where the size of the image is not known
@@ -192,6 +192,9 @@ def _decode_member(
 
 def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: Size | None) -> tuple[bytes, str | None]:
     """The bytes of a prediction; or the first ones and what is wrong with them, the rest is not unpacked."""
+    if info.file_size <= SMALL_FILE:  # harmless whatever it is
+        data = read_member(archive, info)
+        return data, header_problem(data, size) or bytes_problem(data, info.file_size)
     with archive.open(info) as stream:
         start = stream.read(ENOUGH)
     problem = header_problem(start, size) or bytes_problem(start, info.file_size)

@@ -15,6 +15,7 @@ from pipeline.core.manifest import Record
 from pipeline.core.processes import in_processes
 from pipeline.core.progress import progress
 from pipeline.core.tracks import Track, get_track
+from pipeline.core.truth import read_values
 from pipeline.evaluate.image_counts import ImageCounts
 from pipeline.evaluate.intervals import as_list, box_accuracy_score, interval
 from pipeline.evaluate.localization import LocalizationScorer
@@ -27,7 +28,7 @@ from pipeline.package.contents import Contents, content_problems, content_warnin
 from pipeline.package.validate import UNREADABLE, check_predictions, list_predictions, show_problems
 from pipeline.submission.check import CHALLENGE_CLASSES, largest_value
 from pipeline.submission.class_shift import shift_warning
-from pipeline.submission.truth import BOXES, Masks, Truth, read_truth
+from pipeline.submission.truth import BOXES, Masks, Truth, is_binary, read_truth
 
 CHALLENGE = EvaluateSettings(
     comparison=">=", average="pooled", classes="with_background", box_iou=(0.3, 0.5, 0.7), jobs=-1
@@ -99,9 +100,13 @@ def score_submission(
     (200, 0.667, 0.333)
     """
     task, count, path = get_track(track), CHALLENGE_CLASSES if classes is None else classes, Path(zip)
-    known = read_truth(Path(truth), masks, task, count)
+    known = read_truth(Path(truth), masks, task, count, assume=not partial)  # else some masks are not read here
     predicted = ids_in(path)
-    result = _score_zip(path, known, task, classes, predicted if partial else known.sizes.keys(), settings)
+    try:
+        result = _score_zip(path, known, task, classes, predicted if partial else known.sizes.keys(), settings)
+    except OtherMasksError:
+        known = read_truth(Path(truth), masks, task, count)
+        result = _score_zip(path, known, task, classes, known.sizes.keys(), settings)
     scorer, contents = result.scorer, result.contents
     warnings = [*content_problems(contents, task, path.name), *content_warnings(contents), *_truth_warnings(scorer)]
     return {**_scores(scorer, known), **_box_intervals(scorer), **_left_out(known, predicted), "warnings": warnings}
@@ -162,7 +167,30 @@ class Plan:
 
     def scorer(self) -> Scorer:
         """An empty scorer of the track's task."""
-        return (LocalizationScorer if self.track.task == "localization" else SegmentationScorer)(self.context)
+        if self.track.task == "segmentation":
+            return SegmentationScorer(self.context)
+        return (BinaryMasksScorer if self.truth.assumed else LocalizationScorer)(self.context)
+
+
+class OtherMasksError(Exception):
+    """A mask is none of 0 and 255, as was assumed by the first one: all of them have to be looked at first."""
+
+
+class BinaryMasksScorer(LocalizationScorer):
+    """Scores against foreground masks, and makes sure that each of them is one: every mask is decoded once."""
+
+    def read_truth(self, record: Record) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """As of every foreground mask.
+
+        Raises:
+            OtherMasksError: if a mask holds other values than 0 and 255
+        """
+        if record.mask is None:
+            return super().read_truth(record)
+        values = read_values(record.mask, record)
+        if not is_binary(values):
+            raise OtherMasksError(record.id)
+        return values > 0, np.zeros(values.shape, np.bool_)
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pipeline.core.errors import DataError, sample
 from pipeline.core.images import read_mask, read_size
@@ -32,6 +33,7 @@ class Truth:
         masks: by image id
         boxes: by image id; inclusive pixels
         mask_kind: how masks are to be read
+        assumed: whether the first mask alone says so: the others are still to be looked at
         sizes: (width, height) of each image by id; None where no mask says it
         labels: class indices of every image: known if there is one class only
         folder: named in messages
@@ -43,6 +45,7 @@ class Truth:
     sizes: Mapping[str, Size | None]
     labels: tuple[int, ...]
     folder: Path
+    assumed: bool = False
 
     def select(self, image_ids: Collection[str]) -> "Truth":
         """The truth of some images: small enough to travel to another process."""
@@ -63,7 +66,7 @@ class Truth:
         )
 
 
-def read_truth(folder: Path, masks: Masks, track: Track, classes: int) -> Truth:
+def read_truth(folder: Path, masks: Masks, track: Track, classes: int, *, assume: bool = False) -> Truth:
     """List the masks and read the boxes of a folder.
 
     `masks: auto` reads every mask once: if all together hold 0 and 255 only, they are foreground masks, else class ids,
@@ -73,6 +76,8 @@ def read_truth(folder: Path, masks: Masks, track: Track, classes: int) -> Truth:
         folder: `<id>.png`, and `boxes.csv` with the columns `id` and `boxes`
         masks: what the values of the masks mean
         classes: K
+        assume: in Track 3, whether a first mask that holds 0 and 255 may speak for all, for a caller that reads each
+            of them anyway and checks it, see `is_binary`
 
     Raises:
         DataError: if there is neither a mask nor a table, the table is no such table, or a mask cannot be read
@@ -85,8 +90,25 @@ def read_truth(folder: Path, masks: Masks, track: Track, classes: int) -> Truth:
     sizes: dict[str, Size | None] = dict.fromkeys(boxes)
     sizes |= {image_id: read_size(path) for image_id, path in paths.items()}
     sizes |= dict.fromkeys(image_id for image_id in SWAPPED_MASKS if image_id in sizes)  # either way is right
-    kind = _find_kind(paths, track, classes) if masks == "auto" else masks
-    return Truth(paths, boxes, kind, sizes, (0,) if classes == 1 else (), folder)
+    assumed = assume and masks == "auto" and track.task == "localization" and _first_has_both(paths)
+    kind = "foreground" if assumed else _find_kind(paths, track, classes) if masks == "auto" else masks
+    return Truth(paths, boxes, kind, sizes, (0,) if classes == 1 else (), folder, assumed)
+
+
+def is_binary(values: NDArray[np.uint8]) -> bool:
+    """Whether a mask holds nothing but 0 and 255.
+
+    >>> [is_binary(np.array([[0, other, 255]], np.uint8)) for other in (0, 1, 254, 255)]
+    [True, False, False, True]
+    """
+    return not (values + np.uint8(1) > 1).any()  # 255 + 1 is 0
+
+
+def _first_has_both(paths: Mapping[str, Path]) -> bool:
+    if not paths:
+        return False
+    values = read_mask(next(iter(paths.values())))
+    return is_binary(values) and bool(values.any())
 
 
 def _find_kind(paths: Mapping[str, Path], track: Track, classes: int) -> MaskKind:

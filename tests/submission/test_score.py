@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL.ImageFile import ImageFile
 from scipy import ndimage
 from sklearn.metrics import (
     accuracy_score,
@@ -25,6 +26,7 @@ from support.helpers import write_png
 from torchmetrics.functional.classification import binary_confusion_matrix, multiclass_confusion_matrix
 from torchvision.ops import box_iou
 
+from pipeline.core import images
 from pipeline.core.archives import write_zip
 from pipeline.core.errors import DataError, ScoreError, SubmissionError
 from pipeline.core.files import read_json
@@ -413,3 +415,29 @@ def test_the_problems_of_all_pieces_are_named(tmp_path: Path) -> None:
         score_submission(_zip(tmp_path / "a.zip", **predictions), truth, "track3")
     assert first in str(error.value)
     assert last in str(error.value)
+
+
+def test_each_foreground_mask_is_decoded_once_after_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[str] = []
+
+    def count(image: ImageFile) -> np.ndarray:
+        decoded.append(Path(image.filename).name)
+        return np.array(image)
+
+    monkeypatch.setattr(images, "stored_values", count)
+    truth = _truth(tmp_path / "truth", a=[[0, 255]], b=[[255, 0]], c=[[0, 0]])
+    scores = score_submission(_zip(tmp_path / "a.zip", a=[[1, 2]], b=[[3, 4]], c=[[5, 6]]), truth, "track3")
+    assert (scores["masks"], decoded) == ("foreground", ["a.png", "a.png", "b.png", "c.png"])
+
+
+@pytest.mark.parametrize(("other", "masks"), [(7, "labels"), (201, "foreground")])
+def test_a_last_mask_of_other_values_decides_for_all(other: int, masks: str, tmp_path: Path) -> None:
+    """Also in processes: the numbers are those of masks that are said to be of this kind."""
+    count = 2 * CHUNK + 1
+    truth = _truth(
+        tmp_path / "truth", **{f"{n:03d}": [[0, 255, 255 if n < count - 1 else other]] for n in range(count)}
+    )
+    zipped = _zip(tmp_path / "x.zip", **{f"{n:03d}": [[n, 200, 100]] for n in range(count)})
+    found = score_submission(zipped, truth, "track3")
+    assert found["masks"] == masks
+    assert found == score_submission(zipped, truth, "track3", masks=masks)  # type: ignore[arg-type]

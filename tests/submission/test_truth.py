@@ -37,6 +37,20 @@ def test_all_masks_together_say_what_they_are(values: list[int], track: str, kin
     assert _read(tmp_path, track, masks="labels").mask_kind == "labels"
 
 
+@pytest.mark.parametrize(
+    ("first", "track", "assumed"),
+    [([0, 255], "track3", True), ([0, 0], "track3", False), ([0, 1], "track3", False), ([0, 255], "track1", False)],
+)
+def test_a_first_mask_with_both_values_may_speak_for_all(
+    first: list[int], track: str, assumed: bool, tmp_path: Path
+) -> None:
+    write_png(tmp_path / "a.png", np.array([first], np.uint8))
+    write_png(tmp_path / "b.png", np.array([[0, 7]], np.uint8))
+    truth = read_truth(tmp_path, "auto", get_track(track), 200, assume=True)
+    assert (truth.assumed, truth.mask_kind) == (assumed, "foreground" if assumed else "labels")
+    assert not read_truth(tmp_path, "foreground", get_track(track), 200, assume=True).assumed
+
+
 def test_boxes_alone_and_beside_masks(tmp_path: Path) -> None:
     (tmp_path / "boxes.csv").write_text("id,boxes\na,0 0 1 2; 3 0 4 0\nb,\n")
     assert read_boxes(tmp_path / "boxes.csv") == {"a": ((0, 0, 1, 2), (3, 0, 4, 0))}
