@@ -146,6 +146,14 @@ class Manifest:
         """The rows where the boolean column `wanted` is true."""
         return replace(self, table=self.table.filter(wanted))
 
+    def part(self, start: int, end: int) -> "Manifest":
+        """The rows from one position up to another, which is not among them; nothing is copied."""
+        return replace(self, table=self.table.slice(start, max(end - start, 0)))
+
+    def sorted(self) -> "Manifest":
+        """The rows in the order of their ids, as Python sorts them."""
+        return replace(self, table=self.table.sort_by("id"))
+
     def with_ids(self, ids: Sequence[str]) -> "Manifest":
         """The rows of the given ids, in this table's order."""
         return self.keep(pc.is_in(self.table["id"], value_set=pa.array(ids, pa.string())))
@@ -163,7 +171,7 @@ class Manifest:
         return [tuple(labels or ()) for labels in self.table["labels"].to_pylist()]
 
     def __iter__(self) -> Iterator[Record]:
-        for batch in self.table.to_batches(max_chunksize=4096):
+        for batch in self.table.to_batches(max_chunksize=256):
             for row in batch.to_pylist():
                 yield self._record(row)
 

@@ -161,7 +161,8 @@ def draw_weights(images: int, resamples: int, generator: np.random.Generator) ->
     Returns:
         each row sums to N. Shape: (R, N)
     """
-    draws = generator.integers(images, size=(resamples, images)) + images * np.arange(resamples)[:, None]
+    draws = generator.integers(images, size=(resamples, images))
+    draws += images * np.arange(resamples)[:, None]
     return np.bincount(draws.ravel(), minlength=resamples * images).reshape(resamples, images)
 
 

@@ -48,9 +48,10 @@ class LocalizationScorer:
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self.before, self.after = PeakIoU(), PeakIoU()
-        self.disc = PeakIoU(per_image=context.settings.average == "mean")  # else its pooled peak alone is asked for
-        self.known_before, self.known_after = PeakIoU(), PeakIoU()  # of the true class's maps
+        self.before, self.after = PeakIoU(room=context.images), PeakIoU(room=context.images)
+        of_each = context.settings.average == "mean"  # else pooled peaks alone are asked for of these three
+        self.disc = PeakIoU(of_each)
+        self.known_before, self.known_after = PeakIoU(of_each), PeakIoU(of_each)  # of the true class's maps
         self.boxes_before = BoxAccuracy(context.settings.box_iou)
         self.boxes_after = BoxAccuracy(context.settings.box_iou)
         self.boxes_disc = BoxAccuracy(context.settings.box_iou)
@@ -157,19 +158,13 @@ class LocalizationScorer:
         return box_scores(state) or dict.fromkeys(BOX_SCORES if self.boxes_without_label else ())
 
     def _baselines(self) -> dict[str, Any]:
-        disc = {"peak_iou": self._disc_peak(), **box_scores(self.boxes_disc)}
+        disc = {"peak_iou": _ranked_peak(self.disc, self.context.settings), **box_scores(self.boxes_disc)}
         wanted = ("peak_iou", "gt_known_loc", "top1_loc", "max_box_acc_v2")
         average = self.context.settings.average
         return {
             "all_foreground_iou": all_foreground_iou(self.after, average) if self.after.has_foreground else None,
             **{f"center_disc_{name.removeprefix('peak_')}": disc[name] for name in wanted if name in disc},
         }
-
-    def _disc_peak(self) -> float | None:
-        if not self.disc.has_foreground:
-            return None
-        comparison = self.context.settings.comparison
-        return (self.disc.compute_mean(comparison) if self.disc.per_image else self.disc.compute(comparison)).iou
 
     def note(self) -> str | None:
         """Say so if there are masks but no foreground in them, or boxes but no labels."""
@@ -239,10 +234,18 @@ def peak_scores(state: PeakIoU, settings: EvaluateSettings) -> dict[str, float |
     }
 
 
-def known_scores(state: PeakIoU, settings: EvaluateSettings) -> dict[str, float | int | None]:
+def known_scores(state: PeakIoU, settings: EvaluateSettings) -> dict[str, float | None]:
     """Peak IoU and PxAP of the true class's maps; None without foreground, or where no label is known."""
-    scores = peak_scores(state, settings)
-    return {f"{name}_gt_known": scores[name] for name in ("peak_iou", "pxap")}
+    pxap = state.compute_pxap() if state.has_foreground else None
+    return {"peak_iou_gt_known": _ranked_peak(state, settings), "pxap_gt_known": pxap}
+
+
+def _ranked_peak(state: PeakIoU, settings: EvaluateSettings) -> float | None:
+    """The peak that ranks; None without foreground."""
+    if not state.has_foreground:
+        return None
+    compute = state.compute if settings.average == "pooled" else state.compute_mean
+    return compute(settings.comparison).iou
 
 
 BOX_SCORES = ("gt_known_loc", "gt_known_threshold", "top1_loc", "max_box_acc_v2")

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.evaluate.mean_iou import mean_of_present
-from pipeline.evaluate.peak_iou import Comparison, count_above
+from pipeline.evaluate.peak_iou import Comparison
 
 BORDER = 0.01  # of the image's diagonal: errors so near to a border of the truth are errors of the border
 LOCALIZATION_LOSSES = ("missed", "surplus")
@@ -118,12 +118,15 @@ def localization_losses(
     >>> localization_losses(counts, 100, ">=", "pooled")
     {'missed': 0.25, 'surplus': 0.25}
     """
-    scored = counts[counts[:, 0].any(axis=1)].astype(np.int64)
-    if not len(scored):
+    true = counts[:, 0].sum(axis=1, dtype=np.int64)  # (N,)
+    if not true.any():
         return dict.fromkeys(LOCALIZATION_LOSSES)
-    total = scored if average == "mean" else counts.astype(np.int64).sum(axis=0, keepdims=True)
-    above = count_above(total, comparison)[:, :, threshold]  # (N, 2): hits and surplus pixels
-    true = total[:, 0].sum(axis=1)
+    first = threshold if comparison == ">=" else threshold + 1
+    above = counts[:, :, first:].sum(axis=2, dtype=np.int64)  # (N, 2): hits and surplus pixels
+    if average == "pooled":
+        true, above = true.sum(keepdims=True), above.sum(axis=0, keepdims=True)
+    else:
+        true, above = true[true > 0], above[true > 0]
     union = true + above[:, 1]
     missed, surplus = (true - above[:, 0]) / union, above[:, 1] / union
     return {"missed": float(missed.mean()), "surplus": float(surplus.mean())}

@@ -5,8 +5,9 @@ merging in any order, from any number of processes, gives the same score bit for
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,8 @@ from pipeline.core.pixel_counts import pair_counts
 Comparison = Literal[">=", ">"]
 
 LEVELS = 256  # score values, and thresholds
-BLOCK = 1024  # images whose curves are computed together, in 64-bit numbers
+BLOCK = 256  # images whose curves are computed together, in 64-bit numbers
+ROWS = 64  # images whose counts are one piece of memory, where it is not known how many will come
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -160,15 +162,19 @@ class PeakIoU:
 
     Args:
         per_image: keep the counts of each image, 2 KiB, without which there are pooled scores alone
+        room: how many images will come, if that is known: their counts are one piece of memory from the beginning
     """
 
-    def __init__(self, per_image: bool = True) -> None:
+    def __init__(self, per_image: bool = True, room: int = 0) -> None:
         self.per_image = per_image
+        self.room = room
         self.inside = np.zeros(LEVELS, np.int64)  # pixels per score value, inside the masks
         self.outside = np.zeros(LEVELS, np.int64)  # the same, outside
         self.ignored_pixels = 0
         self._ids: set[str] = set()
         self._images: dict[str, NDArray[np.int32]] = {}  # id to inside and outside, (2, 256), if they are kept
+        self._pieces: list[NDArray[np.int32]] = []  # memory of the counts; rows in the order of `_images`
+        self._used = 0  # rows of the last piece
 
     def accumulate(
         self, score: NDArray[np.uint8], mask: NDArray[np.bool_], image_id: str, ignored: NDArray[np.bool_] | None = None
@@ -189,7 +195,20 @@ class PeakIoU:
         self.outside += counts.scored[1]
         self.ignored_pixels += counts.ignored
         if self.per_image:
-            self._images[image_id] = counts.scored
+            self._keep(image_id, counts.scored)
+
+    def _keep(self, image_id: str, scored: NDArray[np.int32]) -> None:
+        """Copy an image's counts into a larger piece of memory."""
+        if not self._pieces or self._used == len(self._pieces[-1]):
+            self._pieces.append(np.empty((ROWS if self._pieces else max(ROWS, self.room), 2, LEVELS), np.int32))
+            self._used = 0
+        row = self._pieces[-1][self._used]
+        row[:] = scored
+        self._images[image_id] = row
+        self._used += 1
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_pieces": [], "_used": 0}  # unused memory does not travel to another process
 
     def merge(self, other: "PeakIoU") -> None:
         """Add the images of another state.
@@ -203,7 +222,8 @@ class PeakIoU:
         self.outside += other.outside
         self.ignored_pixels += other.ignored_pixels
         self._ids |= other._ids
-        self._images.update(other._images)
+        for image_id, scored in other._images.items():
+            self._keep(image_id, scored)
 
     @property
     def images(self) -> int:
@@ -246,8 +266,10 @@ class PeakIoU:
         if not self.per_image:
             raise ScoreError("expected counts of each image, for a mean over images, got pooled ones alone")
         known = [counts for counts in self._images.values() if counts[0].any()]
-        blocks = (np.stack(known[start : start + BLOCK]).astype(np.int64) for start in range(0, len(known), BLOCK))
-        curves = np.concatenate([iou_curve(block[:, 0], block[:, 1], comparison) for block in blocks])  # (N, 256)
+        curves = np.empty((len(known), LEVELS))
+        for start in range(0, len(known), BLOCK):
+            block = np.stack(known[start : start + BLOCK]).astype(np.int64)
+            curves[start : start + BLOCK] = iou_curve(block[:, 0], block[:, 1], comparison)
         # one threshold at a time: all values as objects of Python would take 8 KB an image
         return find_peak(np.array([math.fsum(column.tolist()) / len(curves) for column in curves.T]))
 
@@ -263,11 +285,28 @@ class PeakIoU:
     def image_counts(self) -> NDArray[np.int32]:
         """Each image's pixels per score value, inside and outside the mask, in the order of the ids.
 
-        Of 32 bits, as they are kept: 2 KiB an image, 47 MB for the 23 151 of the challenge's Track 3.
+        They are not copied: where the images did not come in this order, they are moved once. Of 32 bits they are 2 KiB
+        an image, 47 MB for the 23 151 of the challenge's Track 3.
 
-        Shape: (N, 2, 256)
+        Returns:
+            read-only. Shape: (N, 2, 256)
         """
-        return np.array([self._images[image_id] for image_id in sorted(self._images)], np.int32).reshape(-1, 2, LEVELS)
+        ids = sorted(self._images)
+        if len(self._pieces) != 1 or list(self._images) != ids:
+            self._move(ids)
+        counts = self._pieces[0][: len(ids)]
+        counts.flags.writeable = False
+        return counts
+
+    def _move(self, ids: Sequence[str]) -> None:
+        """Bring the counts into one piece of memory, in the order of the ids."""
+        whole = np.empty((len(ids), 2, LEVELS), np.int32)
+        self._pieces = [whole]  # the others are free when the last of their rows has been moved
+        self._used = len(ids)
+        for row, image_id in zip(whole, ids, strict=True):
+            row[:] = self._images[image_id]
+            self._images[image_id] = row
+        self._images = {image_id: self._images[image_id] for image_id in ids}
 
     def image_iou(self, image_id: str, threshold: int, comparison: Comparison = ">=") -> float | None:
         """IoU of one image at one threshold; None without foreground.

@@ -99,11 +99,11 @@ def evaluate(
     """
     manifest = read_manifest(manifest_path, ("val",))
     predictions = submitted(refined_store, student_store)
-    plan = Plan(track, Context(settings, manifest.classes, manifest.mask_kind), maps_store, predictions)
-    records = list(manifest)
-    predicted = _with_predictions(records, predictions)
+    predicted = _with_predictions(manifest, predictions)
+    context = Context(settings, manifest.classes, manifest.mask_kind, len(predicted))
+    plan = Plan(track, context, maps_store, predictions)
     result = _score_all(plan, predicted)
-    metrics = _metrics(result, records, predicted)
+    metrics = _metrics(result, manifest, predicted)
     counts, first_counts = result.scorer.image_counts(), None
     if predictions != refined_store:
         first = _score_all(replace(plan, refined=refined_store), predicted)
@@ -169,31 +169,34 @@ def _scores_alone(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {**{name: metrics[name] for name in before}, "before_crf": before}
 
 
-def _with_predictions(records: Sequence[Record], refined_store: Path) -> Sequence[Record]:
-    """The records, or none of them if the store is empty (split val was not extracted)."""
+def _with_predictions(images: Manifest, refined_store: Path) -> Manifest:
+    """The images, or none of them if the store is empty (split val was not extracted)."""
     store = Store(refined_store)
     if not len(store):
-        return []
-    if missing := [record.id for record in records if record.id not in store]:
+        return images.part(0, 0)
+    if missing := [image_id for image_id in images.ids() if image_id not in store]:
         raise ScoreError(
-            f"{refined_store}: expected a prediction for each of {len(records)} val images, missing={sample(missing)}; "
+            f"{refined_store}: expected a prediction for each of {len(images)} val images, missing={sample(missing)}; "
             "likely made from another manifest"
         )
-    return records
+    return images
 
 
-def _score_all(plan: Plan, records: Sequence[Record]) -> Result:
-    chunks = [records[start : start + CHUNK] for start in range(0, len(records), CHUNK)]
+def _score_all(plan: Plan, images: Manifest) -> Result:
+    """Score in the order of the ids, in which counts of each image are wanted: they need not be moved."""
+    images = images.sorted()
+    starts = range(0, len(images), CHUNK)
+    if len(starts) == 1:  # starting processes would take longer than scoring
+        return score_images(plan, images)
     total = Result(plan.scorer(), Classification())
-    if len(chunks) == 1:  # starting processes would take longer than scoring
-        return score_images(plan, records)
+    chunks = (list(images.part(start, start + CHUNK)) for start in starts)
     parts = in_processes(partial(score_images, plan), chunks, plan.context.settings.jobs)
-    with progress(total=len(records), title="score") as bar:
-        for chunk, part in zip(chunks, parts, strict=True):
+    with progress(total=len(images), title="score") as bar:
+        for start, part in zip(starts, parts, strict=True):
             total.scorer.merge(part.scorer)
             total.classification.merge(part.classification)
             total.classes_from_labels += part.classes_from_labels
-            bar.update(len(chunk))
+            bar.update(min(CHUNK, len(images) - start))
     return total
 
 
@@ -250,7 +253,7 @@ def read_arrays(store: Store, image_id: str, names: Sequence[str]) -> dict[str, 
     return arrays
 
 
-def _metrics(result: Result, records: Sequence[Record], predicted: Sequence[Record]) -> dict[str, Any]:
+def _metrics(result: Result, records: Manifest, predicted: Manifest) -> dict[str, Any]:
     scores = result.scorer.metrics()
     note = result.scorer.note() if scores["images"] else _nothing_to_score(records, predicted)
     by_label = result.classes_from_labels
@@ -270,10 +273,10 @@ def _metrics(result: Result, records: Sequence[Record], predicted: Sequence[Reco
     }
 
 
-def _nothing_to_score(records: Sequence[Record], predicted: Sequence[Record]) -> str:
-    if not records:
+def _nothing_to_score(records: Manifest, predicted: Manifest) -> str:
+    if not len(records):
         return "nothing to score: the manifest has no val image"
-    if not predicted:
+    if not len(predicted):
         return (
             f"nothing to score: none of {len(records)} val images has a prediction; likely val is not among "
             "extract.splits"

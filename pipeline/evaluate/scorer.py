@@ -21,6 +21,7 @@ class Context:
     settings: EvaluateSettings
     classes: tuple[str, ...]  # K names
     mask_kind: MaskKind
+    images: int = 0  # at most so many will come; 0: not known
 
 
 @dataclass(frozen=True, slots=True, eq=False)

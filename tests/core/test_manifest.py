@@ -67,6 +67,14 @@ def test_iterating_meets_every_row_once_in_order(count: int) -> None:
     assert [record.id for record in from_rows(rows, CLASSES, Path(), "labels")] == [row["id"] for row in rows]
 
 
+def test_parts_in_the_order_of_the_ids() -> None:
+    names = ["b", "a10", "ä", "a9", "Z"]
+    rows = from_rows([{**ROWS[0], "id": name} for name in names], CLASSES, Path(), "labels")
+    assert rows.sorted().ids() == sorted(names) == ["Z", "a10", "a9", "b", "ä"]
+    assert [rows.part(start, start + 2).ids() for start in (0, 2, 4, 6)] == [["b", "a10"], ["ä", "a9"], ["Z"], []]
+    assert len(rows.part(0, 0)) == 0
+
+
 def test_what_is_written_comes_back(manifest: Manifest, tmp_path: Path) -> None:
     write_manifest(tmp_path / "new" / "manifest", manifest)
     back = read_manifest(tmp_path / "new" / "manifest")

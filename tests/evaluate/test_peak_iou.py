@@ -1,5 +1,6 @@
 """Peak IoU and PxAP against hand-computed values, plain loops over pixels, and the properties that define them."""
 
+import pickle
 from fractions import Fraction
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from pipeline.core.errors import ScoreError
-from pipeline.evaluate.peak_iou import BLOCK, PeakIoU, compact, count_scores
+from pipeline.evaluate.peak_iou import BLOCK, ROWS, PeakIoU, compact, count_scores
 
 SCORE = np.array([[10, 20, 20, 0], [30, 20, 10, 0]], np.uint8)
 MASK = np.array([[0, 1, 1, 0], [1, 0, 0, 0]], bool)
@@ -270,6 +271,28 @@ def test_counts_of_images_stand_in_the_order_of_the_ids():
     assert counts[1][:, 7].tolist() == [0, 3]
     assert counts.sum() == state.pixels
     assert PeakIoU().image_counts().shape == (0, 2, 256)
+
+
+@pytest.mark.parametrize("room", [0, 3, 3 * ROWS])
+@pytest.mark.parametrize("order", [1, -1])
+def test_counts_of_each_image_are_kept_once_whatever_their_order(room, order):
+    """Scored, merged, sent to another process, asked for and added to again."""
+    images = 2 * ROWS + 3
+    names = [f"{n:04d}" for n in range(images)][::order]
+    state, half = PeakIoU(room=room), images // 2
+    for n, image_id in enumerate(names[:half]):
+        state.accumulate(np.full((1, 1), int(image_id) % 256, np.uint8), np.array([[n % 2 == 0]]), image_id)
+    first = state.image_counts()
+    rest = PeakIoU()
+    for image_id in names[half:]:
+        rest.accumulate(np.full((1, 1), int(image_id) % 256, np.uint8), np.array([[True]]), image_id)
+    state.merge(pickle.loads(pickle.dumps(rest)))  # noqa: S301
+    counts = state.image_counts()
+    assert counts.argmax(axis=2).max(axis=1).tolist() == [n % 256 for n in range(images)]
+    assert first.tolist() == (counts[:half] if order == 1 else counts[-half:]).tolist()
+    assert all(np.shares_memory(row, state.image_counts()) for row in state._images.values())
+    assert not counts.flags.writeable
+    assert len(pickle.dumps(rest)) < 1.2 * rest.images * 2048  # bytes: no memory that is set aside
 
 
 def test_an_image_counts_once():

@@ -127,7 +127,7 @@ def test_a_store_of_another_stage_is_an_error(localization):
     localization.refined = localization.maps
     with pytest.raises(
         StoreError,
-        match=r"refined: one: expected the arrays \['before', 'after'\], missing=\['before', 'after'\]; likely",
+        match=r"refined: no_label: expected the arrays \['before', 'after'\], missing=\['before', 'after'\]; likely",
     ):
         localization.run()
 
