@@ -25,8 +25,7 @@ from pipeline.predict.instances import least_pixels
 from pipeline.predict.paths import by_printable_name
 from pipeline.predict.run_folder import HALF, Described, Stage, choose_threshold, describe_run, settled_threshold
 from pipeline.preprocess.folders import files_below
-from pipeline.submission.check import CHALLENGE_CLASSES
-from pipeline.submission.score import ids_in
+from pipeline.submission.check import CHALLENGE_CLASSES, ids_in
 
 OBJECT = "object"  # the class of a score map of which only the zip is known
 OF_NO_RUN = "half of 255: no threshold is known of a zip alone"
