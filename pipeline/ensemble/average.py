@@ -64,7 +64,7 @@ def average_maps(
         "predicted": np.array([_most_probable(means, int(stored[0]["predicted"][0]))], np.int32),
         "known": np.array(sorted(known)),
         **({} if voted is None else {"present": np.array([k for k in ordered if k in voted], np.int32)}),
-        **_label_maps(stored, weights, ordered[0], labels),
+        **_label_maps(stored, weights, means, ordered[0], labels),
     }
 
 
@@ -107,13 +107,20 @@ def _most_probable(means: NDArray[np.float16], first: int) -> int:
 
 
 def _label_maps(
-    stored: Sequence[Arrays], weights: Sequence[float], chosen: int, labels: Sequence[int]
+    stored: Sequence[Arrays], weights: Sequence[float], means: NDArray[np.float16], chosen: int, labels: Sequence[int]
 ) -> dict[str, NDArray[Any]]:
-    """The map of the true class for scoring, where the chosen one is another and a run has stored one."""
-    if len(labels) != 1 or chosen in labels or not any("label_maps" in one for one in stored):
+    """The map of the most probable label of those of which a run stores one, for scoring; none where a label is chosen."""
+    maps = {k: [_map_of_label(one, k, labels) for one in stored] for k in labels if chosen not in labels}
+    found = [k for k, of_runs in maps.items() if any(one is not None for one in of_runs)]
+    if not found:
         return {}
-    maps = [one["label_maps"][0] if "label_maps" in one else _map_of(one, labels[0]) for one in stored]
-    return {"label_maps": _mean_map(maps, weights)[None]}
+    return {"label_maps": _mean_map(maps[max(found, key=lambda k: means[k])], weights)[None]}
+
+
+def _map_of_label(stored: Arrays, k: int, labels: Sequence[int]) -> NDArray[np.float16] | None:
+    """The map of a label, if a run stores it: apart from the others that of the label that it finds most probable."""
+    apart = max(labels, key=lambda label: stored["probabilities"][label])
+    return stored["label_maps"][0] if "label_maps" in stored and k == apart else _map_of(stored, k)
 
 
 def average_scores(scores: Sequence[Pixels], weights: Sequence[float]) -> Pixels:

@@ -104,6 +104,21 @@ def test_the_map_of_the_true_class_is_kept_for_scoring() -> None:
     assert "label_maps" not in average_maps([second, second], [1, 1], most=1, min_probability=0.0, labels=(0,))
 
 
+def test_of_several_labels_the_most_probable_one_with_a_map_is_scored() -> None:
+    """Class 0 is chosen; the first run stores the map of label 2 apart, the second has that of label 1 for itself."""
+    first = stored([[[1.0]]], [0], [0.75, 0.0, 0.25], label_maps=np.array([[[0.25]]], np.float16))
+    second = stored([[[0.5]]], [1], [0.25, 0.5, 0.125])
+    apart = {**second, "classes": np.zeros(1, np.int32), "label_maps": np.array([[[0.75]]], np.float16)}
+    for runs, labels, expected in (
+        ([first, second], (1, 2), [[[0.5]]]),  # 0.25 for label 1, 0.1875 for label 2
+        ([first, first], (1, 2), [[[0.25]]]),
+        ([first, apart], (2, 1), [[[0.75]]]),
+    ):
+        found = average_maps(runs, [1, 1], most=1, min_probability=0.0, labels=labels)
+        assert (found["classes"].tolist(), found["label_maps"].tolist()) == ([0], expected)
+    assert "label_maps" not in average_maps([first, second], [1, 1], most=1, min_probability=0.0, labels=(0, 2))
+
+
 @given(
     st.integers(1, 4),
     st.integers(0, 2**32 - 1),
