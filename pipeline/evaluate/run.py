@@ -137,7 +137,7 @@ def count_predictions(
         DataError, ScoreError, StoreError: as `evaluate`
     """
     plan = Plan(track, Context(settings, manifest.classes, manifest.mask_kind), maps_store, predictions)
-    return _score_all(plan, _with_predictions(list(manifest.select("val")), predictions)).scorer.image_counts()
+    return _score_all(plan, _with_predictions(manifest.select("val"), predictions)).scorer.image_counts()
 
 
 def describe_scores(metrics: Mapping[str, Any], track: Track) -> dict[str, Any]:
