@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: help repro preflight test test-all coverage bench ablation methods search diagnostics numbers docs lint clean environment
+.PHONY: help repro preflight test test-all coverage bench ablation ladder methods search diagnostics numbers docs lint clean environment
 
 # everything from nothing to both submissions
 repro: environment
@@ -53,6 +53,11 @@ SEEDS ?= 0
 ablation: environment
 	$(BIN)/python -m pipeline.experiments.ablation --recipe $(RECIPE) --track $(TRACK) --seeds $(SEEDS) $(if $(GRID),--grid) \
 		$(foreach change,$(SET),--set '$(change)') $(if $(NAME),--name $(NAME)) $(OPTIONS)
+
+# what each step of finished runs is worth, in the folder ladder: STEPS="runs/cam:before_crf data/track3"
+STEPS ?= .
+ladder: environment
+	$(BIN)/python -m pipeline.experiments.ladder $(STEPS) --track $(TRACK) --out ladder $(OPTIONS)
 
 # the training methods side by side, on the butterflies and Tiny ImageNet: four trials for each, two seeds, split val;
 # hours. Stopped, it goes on where it was; OPTIONS="--only HaS,ADL --sets butterflies" and others

@@ -73,10 +73,10 @@ ANNOTATION = """<annotation>
 """
 
 
-def make_track3(root: Path) -> None:
-    """The CLS-LOC disk and the Track 3 download: 1.3 million empty files."""
+def make_track3(root: Path, train: int = COUNTS["track3"]["train"]) -> None:
+    """The CLS-LOC disk and the Track 3 download: 1.3 million empty files, `train` of them train images."""
     classes = cls_classes()
-    share, rest = divmod(COUNTS["track3"]["train"], len(classes))
+    share, rest = divmod(train, len(classes))
     for k, row in enumerate(classes):
         _touch(
             root / f"ILSVRC/Data/CLS-LOC/train/{row.wnid}", (f"{row.wnid}_{n}.JPEG" for n in range(share + (k < rest)))

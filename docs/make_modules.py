@@ -14,7 +14,7 @@ PAGE = ROOT / "docs" / "architecture.md"
 START, END = "<!-- modules: written by `python docs/make_modules.py` -->", "<!-- end of modules -->"
 ORDER = (
     "core", "models", "preprocess", "train", "extract", "refine", "student", "evaluate", "package", "report",
-    "predict", "submission", "export", "compare", "ensemble", "preflight", "experiments", "params",
+    "predict", "submission", "export", "compare", "ensemble", "preflight", "plan", "experiments", "params",
 )  # fmt: skip
 
 

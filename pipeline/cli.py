@@ -58,10 +58,16 @@ PASSED = {
     "export": Passed("predictions in the formats of other tools: COCO, YOLO, VOC, CSV", "pipeline.export.command:main"),
     "init": Passed("look at a folder of images, and write a params file for it", "pipeline.params.init:main"),
     "ablate": Passed("what each part of the method contributes, on any recipe", "pipeline.experiments.ablation:main"),
+    "ladder": Passed(
+        "what each step of finished runs is worth, on a page with its cost", "pipeline.experiments.ladder:main"
+    ),
     "search": Passed(
         "better settings for the maps of a finished run, chosen by split val", "pipeline.experiments.search:main"
     ),
     "numbers": Passed("the page of numbers, from records of finished runs", "pipeline.experiments.numbers:main"),
+    "plan": Passed(
+        "hours, disk, traffic and money of a run on machines that need not be here", "pipeline.plan.command:main"
+    ),
     "stages": Passed("the stages as plain commands, or as JSON, for other engines than DVC", "pipeline.chain:main"),
     "plots": Passed("curves, bars and images of one run or several, on a page", "pipeline.dvc_plots:main"),
     "clean": Passed("what stopped and earlier runs have kept: shown, and removed on demand", "pipeline.clean:main"),
@@ -233,7 +239,7 @@ def preflight(args: argparse.Namespace) -> Result:
         found = f"{type(error).__name__}: {error}; {hint}"
         raise SettingsError(f"expected to import all libraries, got {found}") from error
     minutes = 0.0 if args.no_trial else args.minutes
-    return run_checks(Context(args.params, minutes=minutes, sample=args.sample, seed=args.seed)), {}
+    return run_checks(Context(args.params, minutes=minutes, sample=args.sample, seed=args.seed, gpus=args.gpus)), {}
 
 
 # --- what they share --------------------------------------------------------------------------------------------------
@@ -450,6 +456,9 @@ def _add_preflight(commands: Any) -> None:
     parser.add_argument("--no-trial", action="store_true", help="no trial, hence no durations")
     parser.add_argument("--sample", type=int, default=150, help="images of each split that are decoded; default: 150")
     parser.add_argument("--seed", type=int, default=0, help="which images; default: 0")
+    parser.add_argument(
+        "--gpus", type=int, default=1, metavar="N", help="durations on N GPUs like this one, too; default: 1"
+    )
 
 
 def _add_report(commands: Any) -> None:

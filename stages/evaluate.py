@@ -19,6 +19,7 @@ from pipeline.core.auto import settled_value
 from pipeline.core.errors import run
 from pipeline.core.files import write_json
 from pipeline.core.manifest import read_manifest
+from pipeline.core.parallel import use_workers
 from pipeline.core.settings import PARAMS, load_section
 from pipeline.core.stages import begin
 from pipeline.core.tracks import TRACKS, Track, get_track
@@ -44,8 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     begun = begin("evaluate", args.track)
     track = get_track(args.track)
     settings = load_section(EvaluateSettings, f"tracks.{args.track}.evaluate", args.params)
-    pseudo_labels = _pseudo_labels(args, settings, track) if args.pseudo_labels else None
-    metrics = evaluate(args.manifest, args.maps, args.refined, args.out, settings, track, args.student, pseudo_labels)
+    with use_workers(settings.parallel, settings.jobs):
+        pseudo_labels = _pseudo_labels(args, settings, track) if args.pseudo_labels else None
+        metrics = evaluate(
+            args.manifest, args.maps, args.refined, args.out, settings, track, args.student, pseudo_labels
+        )
     write_diagnostics(args.manifest, args.features, args.maps, args.out / DIAGNOSTICS, track)
     if args.report:
         write_json(args.report, describe_scores(metrics, track))

@@ -8,21 +8,28 @@ if __name__ == "__main__":  # before libraries that take seconds to load
     from pipeline.core.signals import end_on_signals
 
     end_on_signals()
+    from pipeline.core.launch import launch
+
+    launch("extract")
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.core.auto import load_settled, settled_value
+from pipeline.core.device import choose_hardware
+from pipeline.core.distributed import process_group
 from pipeline.core.errors import run
 from pipeline.core.files import write_json
 from pipeline.core.manifest import read_manifest
+from pipeline.core.rank import this_rank
 from pipeline.core.settings import PARAMS
 from pipeline.core.stages import begin, counted, from_earlier
 from pipeline.core.tracks import TRACKS, get_track
 from pipeline.extract.features import keep_features
 from pipeline.extract.run import Extraction, describe_extraction, extract_together
 from pipeline.extract.settings import ExtractSettings
+from pipeline.extract.thresholds import thresholds_of
 from pipeline.models.classifier import load_classifier
 
 
@@ -39,18 +46,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     every = [load_settled(ExtractSettings, args.track, "extract", params, manifest) for params in args.params]
     models = {path: load_classifier(path) for path in dict.fromkeys(args.model)}
     each = zip(args.model, every, args.out, strict=True)
-    extractions = [Extraction(models[path], settings, out) for path, settings, out in each]
+    extractions = [
+        Extraction(models[path], settings, out, thresholds_of(manifest, models[path], path, settings))
+        for path, settings, out in each
+    ]
     enabled = settled_value(args.track, "student.enabled", args.params[0], manifest)
-    found = extract_together(manifest, extractions, with_true=track.task == "localization", with_targets=enabled)
+    hardware = choose_hardware(every[0].device, every[0].precision, learning=False)
+    with process_group(hardware.device):
+        found = extract_together(manifest, extractions, with_true=track.task == "localization", with_targets=enabled)
+    if this_rank().number:
+        return
     kept = {  # of one classifier once
         folder: keep_features(manifest, one.classifier, folder, one.settings, track)
         for folder, one in dict(zip(args.features, extractions, strict=True)).items()
     }
-    for counts, settings, folder, report in zip(found, every, args.features, args.report, strict=True):
-        write_json(report, describe_extraction(counts, kept[folder], manifest.classes, track, settings))
-    one = found[0]
-    made = f"{counted(one.maps, 'map')} of {counted(one.images, 'image')}{from_earlier(one.images_reused)}"
-    begun.end(f"{made}, on {one.device} in {one.precision}", *map(str, args.out))
+    for counts, one, folder, report in zip(found, extractions, args.features, args.report, strict=True):
+        about = describe_extraction(counts, kept[folder], manifest.classes, track, one.settings, one.thresholds)
+        write_json(report, about)
+    first = found[0]
+    made = f"{counted(first.maps, 'map')} of {counted(first.images, 'image')}{from_earlier(first.images_reused)}"
+    begun.end(f"{made}, on {first.device} in {first.precision}", *map(str, args.out))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from pathlib import Path
 from pipeline.core.errors import run
 from pipeline.core.files import write_json
 from pipeline.core.manifest import write_manifest
+from pipeline.core.parallel import use_workers
 from pipeline.core.scratch import open_scratch
 from pipeline.core.settings import PARAMS, load_section, read_params, section
 from pipeline.core.stages import begin
@@ -37,10 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     begun = begin("preprocess", args.track)
     settings = load_section(PreprocessSettings, f"tracks.{args.track}.preprocess", args.params)
     track = get_track(args.track)
-    listed = pack_drawn(list_images(settings.source, track, settings.jobs), settings.source, args.drawn)
-    scratch = open_scratch(args.report, "preprocess", [asdict(settings)], [])
     packaged = section(read_params(args.params), f"tracks.{args.track}.package.split", args.params)
-    inspection = inspect(listed, settings, scratch, packaged)
+    with use_workers(settings.parallel, settings.jobs):
+        listed = pack_drawn(list_images(settings.source, track, settings.jobs), settings.source, args.drawn)
+        scratch = open_scratch(args.report, "preprocess", [asdict(settings)], [])
+        inspection = inspect(listed, settings, scratch, packaged)
     track.check_class_count(len(inspection.manifest.classes))
     write_manifest(args.manifest, inspection.manifest)
     write_json(args.report, summarize(inspection))

@@ -17,6 +17,7 @@ from pipeline.core.auto import load_settled
 from pipeline.core.errors import run
 from pipeline.core.files import write_json
 from pipeline.core.manifest import read_manifest
+from pipeline.core.parallel import use_workers
 from pipeline.core.settings import PARAMS
 from pipeline.core.stages import begin, counted, from_earlier
 from pipeline.core.tracks import TRACKS, get_track
@@ -35,8 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     manifest = read_manifest(args.manifest, truth=False)
     settings = load_settled(RefineSettings, args.track, "refine", args.params, manifest)
     check_output(settings.output, get_track(args.track).outputs, args.track)
-    counts = refine(manifest, args.maps, args.out, settings)
-    write_json(args.report, {**asdict(counts), "settings": asdict(settings)})
+    with use_workers(settings.parallel, settings.jobs) as workers:
+        counts = refine(manifest, args.maps, args.out, settings)
+    write_json(args.report, {**asdict(counts), **workers.about(), "settings": asdict(settings)})
     crf = f"{counts.crf_iterations} iterations of the CRF" if counts.crf_iterations else "no CRF"
     begun.end(f"{counted(counts.images, 'image')}{from_earlier(counts.images_reused)}; {crf}", str(args.out))
 

@@ -8,6 +8,9 @@ if __name__ == "__main__":  # before libraries that take seconds to load
     from pipeline.core.signals import end_on_signals
 
     end_on_signals()
+    from pipeline.core.launch import launch
+
+    launch("student", switch="enabled")
 
 import argparse
 from collections.abc import Sequence
@@ -19,6 +22,8 @@ from pipeline.core.auto import load_settled
 from pipeline.core.errors import run
 from pipeline.core.files import write_json
 from pipeline.core.manifest import SPLITS, Manifest, read_manifest
+from pipeline.core.parallel import use_workers
+from pipeline.core.rank import this_rank
 from pipeline.core.scratch import open_scratch, rows_and_images
 from pipeline.core.settings import PARAMS, read_params, section
 from pipeline.core.stages import begin, counted
@@ -41,10 +46,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings = load_settled(StudentSettings, args.track, "student", args.params, manifest)
     track = get_track(args.track)
     if not settings.enabled:
+        if this_rank().number:
+            return
         write_json(args.report, leave_empty(manifest, paths, settings, track))
         begun.end("switched off: student.enabled is false")
         return
     found = _train(args, manifest, paths, settings, track)
+    if this_rank().number:
+        return
     write_json(args.report, found)
     told = f"learned from {counted(found['train_images'], 'image')}, loss {found['train_loss']:.3f}"
     begun.end(f"{told}; predicted {counted(found['images'], 'image')}", str(args.out))
@@ -58,6 +67,8 @@ def _train(
     Imported here: PyTorch and timm take seconds to load, which a run without a student need not pay.
     """
     from pipeline.core.device import choose_hardware
+    from pipeline.core.distributed import is_first, process_group
+    from pipeline.core.processes import jobs_of_rank
     from pipeline.models.classifier import load_classifier
     from pipeline.student.run import student
     from pipeline.student.walked_targets import ScoreRule
@@ -72,8 +83,10 @@ def _train(
     where = {"hardware": [hardware.device.type, hardware.precision]}
     sections = [asdict(settings), asdict(rule) if rule else {}, where]
     scratch = open_scratch(args.out, "student", sections, inputs, settings.save_interval)
-    found = student(manifest, paths, settings, track, hardware, scratch, classifier, limit, rule)
-    scratch.end()
+    with process_group(hardware.device), use_workers(settings.parallel, jobs_of_rank(settings.jobs)):
+        found = student(manifest, paths, settings, track, hardware, scratch, classifier, limit, rule)
+        if is_first():
+            scratch.end()
     return found
 
 

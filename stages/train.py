@@ -8,6 +8,9 @@ if __name__ == "__main__":  # before libraries that take seconds to load
     from pipeline.core.signals import end_on_signals
 
     end_on_signals()
+    from pipeline.core.launch import launch
+
+    launch("train")
 
 import argparse
 from collections.abc import Sequence
@@ -16,8 +19,10 @@ from pathlib import Path
 
 from pipeline.core.auto import load_settled
 from pipeline.core.device import choose_hardware
+from pipeline.core.distributed import process_group
 from pipeline.core.errors import run
 from pipeline.core.manifest import read_manifest
+from pipeline.core.rank import this_rank
 from pipeline.core.scratch import open_scratch, rows_and_images
 from pipeline.core.settings import PARAMS
 from pipeline.core.stages import begin
@@ -43,7 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sections = [*map(asdict, every), {"hardware": [hardware.device.type, hardware.precision]}]
     inputs = [*rows_and_images(args.manifest, ("train", "val")), *one.backbone.weight_files]
     scratch = open_scratch(args.model[0], "train", sections, inputs, one.save_interval)
-    trained = fit_together(manifest, every, args.logs, scratch)
+    with process_group(hardware.device):
+        trained = fit_together(manifest, every, args.logs, scratch)
+    if this_rank().number:
+        return
     for fitted, model, history, report in zip(trained, args.model, args.history, args.report, strict=True):
         save_fit(fitted, model, history, report)
     scratch.end()

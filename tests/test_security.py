@@ -34,8 +34,10 @@ CALLS = {
     "shutil.unpack_archive", "runpy.run_path",
 }  # fmt: skip
 METHODS = {"extractall", "extract", "to_pickle", "read_pickle"}
-NETWORK = {"urllib.request", "requests", "httpx", "socket", "ftplib", "http.client", "aiohttp", "huggingface_hub"}
+NETWORK = {"urllib.request", "requests", "httpx", "socket", "ftplib", "http.client", "aiohttp", "huggingface_hub",
+           "distributed", "ray"}  # fmt: skip
 FETCHERS = {  # what may use the network: for which setting
+    "pipeline/core/clusters.py": "parallel.backend: dask or ray",
     "pipeline/models/hub.py": "train.backbone.weights: hub, asked by preflight whether it can be reached",
     "pipeline/models/weights.py": "train.backbone.weights: hub",
     "pipeline/preprocess/layouts/oxford_pet.py": "preprocess.source.download",

@@ -8,6 +8,7 @@ import cv2
 import torch
 
 from pipeline.core.errors import SettingsError
+from pipeline.core.rank import Rank, this_rank
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -43,10 +44,12 @@ def choose_hardware(device: str, precision: str, learning: bool) -> Hardware:
     with bfloat16 instructions (AVX512-BF16, AMX) it is bf16 for the forward pass alone, several times faster than
     float32 when tried, and float32 for learning, where the depthwise backward pass was slower in bf16.
 
+    With several ranks on a machine, each has a GPU of its own: the one with its number there.
+
     Raises:
         SettingsError: if the device is unknown or not there, or cannot do the precision
     """
-    chosen = _device(device)
+    chosen = _of_rank(_device(device), this_rank())
     return Hardware(chosen, _auto_precision(chosen, learning) if precision == "auto" else _checked(precision, chosen))
 
 
@@ -62,6 +65,20 @@ def _device(name: str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise SettingsError(f"device: expected auto or a device of this machine, got {name!r} ({reason})") from None
     return device
+
+
+def _of_rank(device: torch.device, rank: Rank) -> torch.device:
+    """The device of one of several ranks, of which `device` is what all of them are given."""
+    if rank.size == 1 or device.type == "cpu":
+        return device
+    if device.type != "cuda" or device.index is not None:
+        raise SettingsError(f"device: expected auto, cpu or cuda with {rank.size} ranks, got {str(device)!r}")
+    if rank.local >= torch.cuda.device_count():
+        raise SettingsError(
+            f"device: expected a GPU for each rank of a machine, got {torch.cuda.device_count()} for rank "
+            f"{rank.number}, number {rank.local} there; start fewer, see `launcher`"
+        )
+    return torch.device("cuda", rank.local)
 
 
 def _auto_precision(device: torch.device, learning: bool) -> Precision:

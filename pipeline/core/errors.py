@@ -41,22 +41,34 @@ class SubmissionError(PipelineError):
     """A submission would be refused by the evaluation server."""
 
 
+class LostRankError(PipelineError):
+    """Another process of the same stage, a rank, has ended."""
+
+
 def run(main: Callable[[], None]) -> None:
     """Run a program; an error that this project raises on purpose ends it with one message, without a traceback.
 
     Ctrl-C and SIGTERM end it at once, see `end_on_signals`.
     """
-    from pipeline.core.signals import end_on_signals  # programs alone need it
+    from pipeline.core.rank import is_launched, tell_failure  # programs alone need them
+    from pipeline.core.signals import end_on_signals
 
     end_on_signals()
     try:
         main()
     except PipelineError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(tell_failure(error))
     except RuntimeError as error:  # raised wherever the program is when a process that reads images is killed
         if "DataLoader worker" not in str(error):
+            if is_launched():
+                tell_failure(error)
             raise
-        sys.exit(f"error: expected the processes that read images to live, got {error}; likely too little memory")
+        lost = f"expected the processes that read images to live, got {error}; likely too little memory"
+        sys.exit(tell_failure(PipelineError(lost)))
+    except Exception as error:
+        if is_launched():
+            tell_failure(error)
+        raise
 
 
 def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:

@@ -8,6 +8,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from pipeline.core.rank import this_rank
+
 EVERY = 30.0  # seconds between two lines
 COLUMNS = 80  # of a terminal that does not say how wide it is
 
@@ -29,7 +31,7 @@ def progress(
         unit: of what is counted, in the singular
         done: by an earlier run; the rate is that of this one
     """
-    if in_ci():
+    if _is_silent():
         return tqdm(items, total=total, initial=done, disable=True)
     if not sys.stderr.isatty():
         return _Lines(items, total=total, desc=title, unit=unit, initial=done, file=io.StringIO(), leave=False,
@@ -40,7 +42,7 @@ def progress(
 
 def note(bar: "tqdm[Any]", line: str) -> None:
     """Write a line beside the progress, above the bar; nothing in CI."""
-    if not in_ci():
+    if not _is_silent():
         bar.write(line, file=sys.stderr)
 
 
@@ -61,6 +63,11 @@ def line(title: str, unit: str, n: int, total: int | None, rate: float, postfix:
     parts += [f"{rate:.3g} {unit}s/s"] if rate else []
     parts += [f"{tqdm.format_interval((total - n) / rate)} to go"] if total is not None and rate else []
     return ", ".join(part for part in (*parts, postfix) if part)
+
+
+def _is_silent() -> bool:
+    """In CI, and in all ranks of a stage but the first."""
+    return in_ci() or this_rank().number > 0
 
 
 class _Lines(tqdm):  # type: ignore[type-arg]  # generic in its stubs alone

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.files import sha256, write_bytes
+from pipeline.core.rank import this_rank
 from pipeline.core.reuse import SCRATCH, code_digest, digest
 from pipeline.core.settings import decisive
 
@@ -110,7 +111,8 @@ def open_scratch(
     kept = [decisive(stage, section) for section in sections]
     fingerprint = digest([kept, [_content(path) for path in inputs], code_digest()])
     scratch = Scratch(home / fingerprint[:DIGITS], Interval(minutes))
-    others = [path for path in home.iterdir() if path != scratch.folder] if home.is_dir() else []
+    removes = home.is_dir() and this_rank().number == 0
+    others = [path for path in home.iterdir() if path != scratch.folder] if removes else []
     for other in others:
         shutil.rmtree(other, ignore_errors=True)
     if others:

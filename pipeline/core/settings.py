@@ -55,12 +55,12 @@ RENAMED = {
 }
 # keys of a section that change no result: DVC does not watch them, and a stage that was stopped goes on with others
 INDECISIVE: dict[str, tuple[str, ...]] = {
-    "preprocess": ("jobs",),
-    "train": ("device", "workers", "loggers", "save_interval"),
-    "extract": ("device", "workers"),
-    "refine": ("jobs",),
-    "student": ("device", "jobs", "workers", "save_interval"),
-    "evaluate": ("jobs",),
+    "preprocess": ("jobs", "parallel"),
+    "train": ("device", "launcher", "workers", "loggers", "save_interval"),
+    "extract": ("device", "launcher", "workers"),
+    "refine": ("jobs", "parallel"),
+    "student": ("device", "launcher", "jobs", "parallel", "workers", "save_interval"),
+    "evaluate": ("jobs", "parallel"),
 }
 MIGRATE = "`python -m pipeline.params.migrate FILE` rewrites files of earlier versions"
 

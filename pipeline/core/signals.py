@@ -17,9 +17,18 @@ def end_on_signals(goes_on: bool = True) -> None:
     The exit status is 128 and the number of the signal, as shells have it. Programs that load large libraries call this
     before: a signal that comes meanwhile would show where the interpreter was.
 
+    A rank that a launcher has started ends without a word, also while it waits for another one inside a library, where
+    no function of Python is called.
+
     Args:
         goes_on: whether the same command goes on where it was stopped
     """
+    from pipeline.core.rank import is_launched
+
+    if is_launched():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        return
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, partial(_end, os.getpid(), GOES_ON if goes_on else ""))
 

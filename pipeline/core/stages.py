@@ -1,16 +1,23 @@
-"""The stages of the chain, in order, and what each prints on stdout: a line at its start, at most three at its end."""
+"""The stages of the chain, in order, and what each prints on stdout: a line at its start, at most three at its end.
+
+In a run of the chain by DVC, `data/<track>/seconds.json` says how long each stage took when it last ran. It is no out:
+nothing depends on it, and where DVC restores outs it stays as it is.
+"""
 
 import os
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from tqdm import tqdm
 
+from pipeline.core.files import read_json, write_json
 from pipeline.core.progress import in_ci
 
 STAGES = ("preprocess", "train", "extract", "refine", "student", "evaluate", "package", "report")  # as in dvc.yaml
 RUNNING = "DVC_STAGE"  # DVC's variable: the name in the dvc.yaml that is run
 MOST_LINES = 3
+SECONDS = "seconds.json"  # by stage, below `data/<track>`
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +25,13 @@ class Begun:
     """A stage that runs.
 
     Attributes:
+        stage: its name
+        track: whose
         start: seconds of `time.monotonic`
     """
 
+    stage: str
+    track: str
     start: float
 
     def end(self, what: str, *more: str | None) -> None:
@@ -31,14 +42,32 @@ class Begun:
         Args:
             more: lines; None is left out
         """
-        told = [f"{what} ({tqdm.format_interval(time.monotonic() - self.start)})", *filter(None, more)]
+        seconds = time.monotonic() - self.start
+        if os.environ.get(RUNNING) == f"{self.stage}@{self.track}":  # not in an ablation, whose folders are others
+            record_seconds(Path("data", self.track), self.stage, seconds)
+        told = [f"{what} ({tqdm.format_interval(seconds)})", *filter(None, more)]
         print("\n".join(told[: 1 if in_ci() else MOST_LINES]), flush=True)
 
 
 def begin(stage: str, track: str) -> Begun:
     """Print that a stage begins, and return what prints its end."""
     print(heading(stage, track, os.environ.get(RUNNING)), flush=True)
-    return Begun(time.monotonic())
+    return Begun(stage, track, time.monotonic())
+
+
+def record_seconds(data: Path, stage: str, seconds: float) -> None:
+    """Write how long a stage took, beside those of the other stages of its track, which never run at the same time."""
+    write_json(data / SECONDS, {**read_seconds(data), stage: round(seconds, 1)})
+
+
+def read_seconds(data: Path) -> dict[str, float]:
+    """The seconds of the stages that have been recorded, by name.
+
+    Raises:
+        StoreError: if the file is damaged
+    """
+    path = data / SECONDS
+    return {stage: float(seconds) for stage, seconds in read_json(path).items()} if path.is_file() else {}
 
 
 def heading(stage: str, track: str, running: str | None = None) -> str:

@@ -9,7 +9,7 @@ An image's shard is decided by its id and, coarsely, by how many images there ar
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -57,9 +57,18 @@ def divide(ids: Sequence[str], at_least: int) -> list[list[str]]:
     return [shard for shard in shards if shard]
 
 
+def shard_name(number: int) -> str:
+    """The file of shard `number` of a store.
+
+    >>> shard_name(7)
+    'shard-00007.safetensors'
+    """
+    return f"shard-{number:05d}.safetensors"
+
+
 def write_shard(folder: Path, number: int, items: Mapping[str, Arrays]) -> Shard:
     """Write the arrays of some images as shard `number` of the store in `folder`, atomically."""
-    file = f"shard-{number:05d}.safetensors"
+    file = shard_name(number)
     return Shard(file, write_bytes(folder / file, shard_bytes(items)), tuple(items))
 
 
@@ -179,8 +188,19 @@ def read_shard(file: Path, image_id: str, expected: str = "") -> dict[str, NDArr
     Raises:
         StoreError: if the id is not in the shard, or the shard is damaged
     """
+    return _arrays(file, image_id, lambda: _open(file, expected))
+
+
+def read_once(file: Path, image_id: str) -> dict[str, NDArray[Any]]:
+    """As `read_shard`, of a shard that is then removed: it is not kept open."""
+    return _arrays(file, image_id, lambda: _open.__wrapped__(file, ""))
+
+
+def _arrays(
+    file: Path, image_id: str, opened: Callable[[], tuple[dict[str, list[str]], Any]]
+) -> dict[str, NDArray[Any]]:
     try:
-        names, handle = _open(file, expected)
+        names, handle = opened()
         return {name: handle.get_tensor(f"{image_id}/{name}") for name in names[image_id]}
     except (OSError, SafetensorError, KeyError) as error:
         raise StoreError(

@@ -28,7 +28,8 @@ def average_maps(
 
     Kept are the classes that `extract` would keep with P, of those of which a run stores a map: the most probable one,
     and all that reach `min_probability`, at most `most`; known labels are all kept. What is equal in all runs stays as
-    it is, bit by bit.
+    it is, bit by bit. Where the runs have decided which classes the image has (`present`), they vote: see
+    `voted_classes`.
 
     Args:
         stored: `maps`, `classes`, `probabilities`, `predicted`, `known` of each run, perhaps `label_maps`
@@ -50,8 +51,10 @@ def average_maps(
     )
     candidates = dict.fromkeys(int(k) for one in stored for k in one["classes"])
     ordered = sorted(candidates, key=lambda k: -means[k])  # stable: ties in the order of the first run
+    voted = voted_classes(stored, weights)
     if known == {False}:
-        reached = [k for k in ordered[1:most] if means[k] >= np.float16(min_probability)]  # as it is stored
+        least = np.float16(min_probability)  # as it is stored
+        reached = [k for k in ordered[1:most] if means[k] >= least or (voted and k in voted)]
         ordered = [ordered[0], *reached]
     maps = np.stack([_mean_map([_map_of(one, k) for one in stored], weights) for k in ordered])
     return {
@@ -60,8 +63,27 @@ def average_maps(
         "probabilities": means,
         "predicted": np.array([_most_probable(means, int(stored[0]["predicted"][0]))], np.int32),
         "known": np.array(sorted(known)),
-        **_label_maps(stored, weights, ordered[0], labels),
+        **({} if voted is None else {"present": np.array([k for k in ordered if k in voted], np.int32)}),
+        **_label_maps(stored, weights, means, ordered[0], labels),
     }
+
+
+def voted_classes(stored: Sequence[Arrays], weights: Sequence[float]) -> set[int] | None:
+    """The classes that an image has by half the weight or more of the runs that have decided; None if these are fewer
+    than half themselves, so that later stages decide.
+
+    >>> one, two = {"present": np.array([0, 2])}, {"present": np.array([0])}
+    >>> voted_classes([one, two, two], [1, 1, 1]), voted_classes([one, {}, {}], [1, 1, 1])
+    ({0}, None)
+    """
+    decided = [
+        (set(one["present"].tolist()), weight) for one, weight in zip(stored, weights, strict=True) if "present" in one
+    ]
+    half = sum(weight for _, weight in decided) / 2
+    if not decided or half < sum(weights) / 4:
+        return None
+    every = set().union(*(classes for classes, _ in decided))
+    return {k for k in every if sum(weight for classes, weight in decided if k in classes) >= half}
 
 
 def _map_of(stored: Arrays, k: int) -> NDArray[np.float16] | None:
@@ -85,13 +107,20 @@ def _most_probable(means: NDArray[np.float16], first: int) -> int:
 
 
 def _label_maps(
-    stored: Sequence[Arrays], weights: Sequence[float], chosen: int, labels: Sequence[int]
+    stored: Sequence[Arrays], weights: Sequence[float], means: NDArray[np.float16], chosen: int, labels: Sequence[int]
 ) -> dict[str, NDArray[Any]]:
-    """The map of the true class for scoring, where the chosen one is another and a run has stored one."""
-    if len(labels) != 1 or chosen in labels or not any("label_maps" in one for one in stored):
+    """The map of the most probable label of which a run stores one, for scoring; none where a label is chosen."""
+    maps = {k: [_map_of_label(one, k, labels) for one in stored] for k in labels if chosen not in labels}
+    found = [k for k, of_runs in maps.items() if any(one is not None for one in of_runs)]
+    if not found:
         return {}
-    maps = [one["label_maps"][0] if "label_maps" in one else _map_of(one, labels[0]) for one in stored]
-    return {"label_maps": _mean_map(maps, weights)[None]}
+    return {"label_maps": _mean_map(maps[max(found, key=lambda k: means[k])], weights)[None]}
+
+
+def _map_of_label(stored: Arrays, k: int, labels: Sequence[int]) -> NDArray[np.float16] | None:
+    """The map of a label, if a run stores it: apart from the others that of the label that it finds most probable."""
+    apart = max(labels, key=lambda label: stored["probabilities"][label])
+    return stored["label_maps"][0] if "label_maps" in stored and k == apart else _map_of(stored, k)
 
 
 def average_scores(scores: Sequence[Pixels], weights: Sequence[float]) -> Pixels:

@@ -167,7 +167,8 @@ def average_stores(request: Request, manifest: Manifest) -> None:
     for split in SPLITS:
         records = manifest.select(split)
         wanted = records.ids() if split in ("val", request.split) else []
-        labels = dict(zip(records.ids(), records.labels(), strict=True)) if split == "val" else {}
+        scored_by_label = split == "val" and request.track.task == "localization"
+        labels = dict(zip(records.ids(), records.labels(), strict=True)) if scored_by_label else {}
         for kind in kinds:
             ids = predicted_ids(request.members, kind, split, wanted)
             out = request.data / ("maps" if kind == "maps" else "refined") / split

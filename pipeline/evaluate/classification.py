@@ -85,3 +85,7 @@ class ClassPresence:
     def recall(self) -> float | None:
         """Share of the labels that are in the predictions; None if there are no labels."""
         return self.shared / self.labeled if self.labeled else None
+
+    def f1(self) -> float | None:
+        """The harmonic mean of precision and recall: 2 shared / (predicted + labeled); None if there are no labels."""
+        return 2 * self.shared / (self.predicted + self.labeled) if self.labeled else None

@@ -87,6 +87,7 @@ METRICS: tuple[Metric, ...] = (  # the first one of each task ranks
            "share of the predicted classes that are among the labels, over all images", in_ablation=True),
     Metric("class_recall", _SEG, "class recall",
            "share of the labels that are among the predicted classes, over all images", in_ablation=True),
+    Metric("class_f1", _SEG, "class F1", "harmonic mean of class precision and class recall"),
     Metric("classification_accuracy", ("localization", "segmentation"), "classification accuracy",
            "images whose most probable class is among the labels"),
 )  # fmt: skip

@@ -292,8 +292,8 @@ class PeakIoU:
             read-only. Shape: (N, 2, 256)
         """
         ids = sorted(self._images)
-        if len(self._pieces) != 1 or list(self._images) != ids:
-            self._move(ids)
+        if len(self._pieces) != 1 or self._used != len(ids) or list(self._images) != ids:
+            self._move(ids)  # rows that came from another process are not in a piece
         counts = self._pieces[0][: len(ids)]
         counts.flags.writeable = False
         return counts

@@ -136,8 +136,9 @@ def count_predictions(
     Raises:
         DataError, ScoreError, StoreError: as `evaluate`
     """
-    plan = Plan(track, Context(settings, manifest.classes, manifest.mask_kind), maps_store, predictions)
-    return _score_all(plan, _with_predictions(manifest.select("val"), predictions)).scorer.image_counts()
+    predicted = _with_predictions(manifest.select("val"), predictions)
+    context = Context(settings, manifest.classes, manifest.mask_kind, len(predicted))
+    return _score_all(Plan(track, context, maps_store, predictions), predicted).scorer.image_counts()
 
 
 def describe_scores(metrics: Mapping[str, Any], track: Track) -> dict[str, Any]:

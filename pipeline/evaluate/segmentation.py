@@ -102,7 +102,11 @@ class SegmentationScorer:
         }
 
     def _scores(self, state: MeanIoU, presence: ClassPresence) -> dict[str, Any]:
-        about = {"class_precision": presence.precision(), "class_recall": presence.recall()}
+        about = {
+            "class_precision": presence.precision(),
+            "class_recall": presence.recall(),
+            "class_f1": presence.f1(),
+        }
         if not state.pixels:
             return {**dict.fromkeys(_SCORES), **about, "classes_present": 0, "classes_absent": self._names}
         scores = state.compute()

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from pipeline.core.parallel import ParallelSettings
 from pipeline.core.settings import settings_class
 
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -20,6 +21,7 @@ class EvaluateSettings:
     classes: Literal["with_background", "foreground"]  # Track 1: which mean IoU is `mean_iou`; both are printed
     box_iou: Annotated[tuple[Share, ...], Field(min_length=1)]  # MaxBoxAccV2: the overlaps that are averaged
     jobs: Annotated[int, Field(ge=-1)]  # processes; -1: all cores
+    parallel: ParallelSettings
 
     def __post_init__(self) -> None:
         if self.jobs == 0:

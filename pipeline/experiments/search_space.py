@@ -118,6 +118,8 @@ def make_space(sections: Mapping[str, Any], track: Track, given: Mapping[str, An
         wanted = [float(level) if isinstance(here, float) else level for level in given.get(key, LEVELS[key])]
         if key == "refine.min_probability":  # maps of less probable classes were not kept
             wanted = [level for level in wanted if level >= sections["extract"]["min_probability"]]
+            if sections["extract"]["class_thresholds"] != "fixed":  # it is not read
+                wanted = []
         known = wanted if key in given and len(wanted) == 1 else [*wanted, *([] if here in wanted else [here])]
         start[key] = here if here in known else known[0]
         levels[key] = tuple(sorted(known) if _are_numbers(known) else known)

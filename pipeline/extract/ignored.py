@@ -1,7 +1,7 @@
 """Keys that a run sets and that its training method or its maps do not read: named once, never an error."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.extract.settings import ExtractSettings
 from pipeline.models.classifier import Classifier
@@ -14,7 +14,7 @@ def ignored_keys(classifier: Classifier, settings: ExtractSettings) -> list[str]
     """A line for each key of the section `extract` that is set and has no effect on the maps."""
     if not classifier.method.reads_weights:
         reader = f"train.method {classifier.design.method!r}, whose maps are not made with the weights of the head"
-        usual = {"map": "cam", "negative_weights": "keep"}
+        usual: dict[str, Any] = {"map": "cam", "map_levels": (), "negative_weights": "keep"}
     elif settings.map != "cam":
         reader, usual = f"extract.map {settings.map!r}, which does not clamp weights", {"negative_weights": "keep"}
     else:

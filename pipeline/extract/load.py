@@ -13,7 +13,7 @@ from pipeline.core.device import Hardware
 from pipeline.core.images import read_rgb, resize_image
 from pipeline.core.loader import BatchLoader
 from pipeline.extract.ahead import ahead
-from pipeline.extract.plan import Job
+from pipeline.extract.plan import Job, square_crops
 
 Loaded = tuple[list[Tensor], list[Job]]  # the N images of a batch at every size, (N, 3, h, w) each, and their jobs
 READY = 2  # batches that are read ahead
@@ -27,8 +27,14 @@ class _ViewDataset(Dataset[tuple[list[NDArray[np.uint8]], Job]]):
 
 
 def resize_to_views(image: NDArray[np.uint8], job: Job) -> list[NDArray[np.uint8]]:
-    """An image at the shape of each of its views. Shapes: (H, W, 3) to (h, w, 3) each"""
-    return [resize_image(image, shape) for shape in job.view_shapes]
+    """An image at the shape of each of its views, and its square crops, if it has some. Shapes: (H, W, 3) to (h, w, 3)
+    each"""
+    views = [resize_image(image, shape) for shape in job.view_shapes]
+    if job.crop_side:
+        square = (job.crop_side, job.crop_side)
+        boxes = square_crops((image.shape[0], image.shape[1]))
+        views += [resize_image(image[y : y + side, x : x + side], square) for y, x, side in boxes]
+    return views
 
 
 def stack_views(images: Sequence[Sequence[NDArray[np.uint8]]]) -> list[Tensor]:
@@ -49,10 +55,16 @@ def view_bytes(shapes: Sequence[tuple[int, int]]) -> int:
     return 3 * sum(height * width for height, width in shapes)
 
 
+def job_bytes(job: Job) -> int:
+    """Bytes of the views and crops of one image."""
+    crops = square_crops(job.shape) if job.crop_side else []
+    return view_bytes(job.view_shapes) + len(crops) * view_bytes([(job.crop_side, job.crop_side)])
+
+
 def batches_of(jobs: Sequence[Job], batch_size: int) -> list[list[Job]]:
     """The jobs of each batch: neighbors with views of one shape, at most `batch_size` of them."""
     batches: list[list[Job]] = []
-    for _, group in groupby(jobs, key=lambda job: job.view_shapes):
+    for _, group in groupby(jobs, key=lambda job: job.batch_key):
         same = list(group)
         batches += [same[start : start + batch_size] for start in range(0, len(same), batch_size)]
     return batches
@@ -70,7 +82,7 @@ def load_batches(
         _ViewDataset(),
         workers=workers,
         key=key,
-        batch_bytes=max((len(batch) * view_bytes(batch[0].view_shapes) for batch in batches), default=0),
+        batch_bytes=max((len(batch) * job_bytes(batch[0]) for batch in batches), default=0),
         batch_sampler=batches,  # jobs, not positions: nothing has to be listed
         collate_fn=_collate,
         pin_memory=hardware.pins_memory,

@@ -1,6 +1,7 @@
 """The network on a batch of images: features of every view, mean logits, raw maps of the wanted classes."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,11 +11,28 @@ from torch import Tensor
 from pipeline.core.device import Hardware
 from pipeline.extract.cam import mean_over_views
 from pipeline.extract.gradient_maps import make_map_rule
+from pipeline.extract.level_maps import LEVEL_RULES, fuse, level_maps
 from pipeline.extract.settings import ExtractSettings
 from pipeline.models.cell_offset import Offset
 from pipeline.models.classifier import Classifier
+from pipeline.models.inner import choose_level
 
-View = tuple[Tensor, bool]  # features (N, C, h, w), and whether they are of the mirrored images
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """A batch at one size, as the network has seen it.
+
+    Attributes:
+        features: Shape: (N, C or more, h, w)
+        mirrored: whether they are of the mirrored images
+        is_crop: whether they are of a crop, which says classes alone and gives no map
+        images: those, where maps of earlier levels are wanted. Shape: (N, 3, H, W), uint8
+    """
+
+    features: Tensor
+    mirrored: bool
+    is_crop: bool = False
+    images: Tensor | None = None
 
 
 @torch.inference_mode()
@@ -36,7 +54,7 @@ def predict(
         wanted first; probabilities (N, K)
     """
     views = compute_views(classifier, scales, settings, hardware)
-    logits = mean_logits(classifier, views)
+    logits = class_logits(classifier, views, settings)
     wanted = wanted_classes(logits, labels, settings.max_classes)
     maps = raw_maps_of(classifier, views, wanted, settings).cpu().numpy()
     return maps, wanted.cpu().numpy(), classifier.probabilities(logits).cpu().numpy()
@@ -46,15 +64,19 @@ def predict(
 def compute_views(
     classifier: Classifier, scales: Sequence[Tensor], settings: ExtractSettings, hardware: Hardware
 ) -> list[View]:
-    """Features of a batch at every size, mirrored ones too where the settings want them."""
+    """Features of a batch at every size, mirrored ones too where the settings want them; then of its crops, if any."""
     count = len(scales[0])
+    sizes = len(scales) if settings.class_crops == "none" else len(settings.sizes)
     full = max(settings.batch_size, count) if hardware.wants_few_shapes else count
+    views = []
     with hardware.autocast():  # once for all views: on leaving it, the weights in half precision are forgotten
-        return [
-            (classifier.features(images.flip(3) if mirrored else images)[:count], mirrored)
-            for images in (fill_up(scale.to(hardware.device, non_blocking=True), full) for scale in scales)
-            for mirrored in ((False, True) if settings.flip else (False,))
-        ]
+        for number, scale in enumerate(scales):
+            images, is_crop = fill_up(scale.to(hardware.device, non_blocking=True), full), number >= sizes
+            for mirrored in (False, True) if settings.flip and not is_crop else (False,):
+                shown = images.flip(3) if mirrored else images
+                kept = shown[:count] if settings.map_levels and not is_crop else None
+                views.append(View(classifier.features(shown)[:count], mirrored, is_crop, kept))
+    return views
 
 
 def fill_up(images: Tensor, count: int) -> Tensor:
@@ -69,21 +91,49 @@ def fill_up(images: Tensor, count: int) -> Tensor:
 
 @torch.inference_mode()
 def mean_logits(classifier: Classifier, views: Sequence[View]) -> Tensor:
-    """Logits of a batch, the mean over its views. Shape: (N, K), float32"""
-    return torch.stack([classifier.logits(features) for features, _ in views]).mean(dim=0)
+    """Logits of a batch, the mean over its views of whole images. Shape: (N, K), float32"""
+    return torch.stack([classifier.logits(view.features) for view in views if not view.is_crop]).mean(dim=0)
+
+
+@torch.inference_mode()
+def class_logits(classifier: Classifier, views: Sequence[View], settings: ExtractSettings) -> Tensor:
+    """Logits of a batch that say which classes are there. Shape: (N, K), float32
+
+    Those of the whole images; where there are crops, the largest or the mean of these and those of each crop: an object
+    that is small in a wide image is large in one of its crops.
+    """
+    whole = mean_logits(classifier, views)
+    crops = [classifier.logits(view.features) for view in views if view.is_crop]
+    if not crops:
+        return whole
+    every = torch.stack([whole, *crops])  # (1 + crops, N, K)
+    return every.amax(dim=0) if settings.class_crops == "max" else every.mean(dim=0)
 
 
 @torch.inference_mode()
 def raw_maps_of(classifier: Classifier, views: Sequence[View], wanted: Tensor, settings: ExtractSettings) -> Tensor:
-    """Raw maps of the wanted classes, the mean over views on the grid of the finest. Shapes: (N, P) to (N, P, h, w)"""
+    """Raw maps of the wanted classes, the mean over views on the grid of the finest. Shapes: (N, P) to (N, P, h, w)
+
+    With `map_levels` they are fused with those of earlier levels, whose cells divide the image evenly as far as known:
+    only the offset of the last features is measured.
+    """
     cam = make_map_rule(settings.map, settings.negative_weights, classifier.pool)
-    y, x = cell_offset(classifier, settings)
-    maps, offsets = [], []
-    for features, mirrored in views:
-        cams = classifier.maps(features, wanted, cam)
-        maps.append(cams.flip(3) if mirrored else cams)
-        offsets.append((y, -x if mirrored else x))
-    return mean_over_views(maps, offsets)
+    views = [view for view in views if not view.is_crop]
+    maps = [classifier.maps(view.features, wanted, cam) for view in views]
+    last = _mean_of(maps, views, cell_offset(classifier, settings))
+    if not (settings.map_levels and classifier.method.reads_weights):
+        return last
+    levels = [choose_level(classifier.backbone, name, "extract.map_levels") for name in settings.map_levels]
+    rule = LEVEL_RULES[settings.map]
+    each = [level_maps(classifier, view.images, wanted, levels, rule) for view in views if view.images is not None]
+    return fuse(last, [_mean_of(of_level, views, (0.0, 0.0)) for of_level in zip(*each, strict=True)])
+
+
+def _mean_of(maps: Sequence[Tensor], views: Sequence[View], offset: Offset) -> Tensor:
+    """The mean over views of maps with cells of this offset, mirrored ones mirrored back."""
+    y, x = offset
+    upright = [one.flip(3) if view.mirrored else one for one, view in zip(maps, views, strict=True)]
+    return mean_over_views(upright, [(y, -x if view.mirrored else x) for view in views])
 
 
 def cell_offset(classifier: Classifier, settings: ExtractSettings) -> Offset:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pipeline.core.manifest import SPLITS, Manifest, Record, Split, stored_shape
 from pipeline.core.store import divide
@@ -26,6 +27,53 @@ class Job:
     view_shapes: tuple[Shape, ...]
     labels: tuple[int, ...]
     true: tuple[int, ...] = ()  # its labels, where a map of one of them is stored for scoring, whatever is predicted
+    crop_side: int = 0  # pixels to which its square crops are resized, which say its classes; 0: it has none
+
+    @property
+    def batch_key(self) -> tuple[Any, ...]:
+        """Images with equal ones can share a batch."""
+        return self.view_shapes, len(square_crops(self.shape)) if self.crop_side else 0
+
+
+def square_crops(shape: Shape) -> list[tuple[int, int, int]]:
+    """Squares (y, x, side) along the longer side, as large as the shorter one; neighbors share half of it or more.
+
+    >>> square_crops((100, 100)), square_crops((100, 150)), square_crops((210, 100))
+    ([], [(0, 0, 100), (0, 50, 100)], [(0, 0, 100), (37, 0, 100), (73, 0, 100), (110, 0, 100)])
+    """
+    height, width = shape
+    side, rest = min(shape), abs(height - width)
+    if not rest:
+        return []
+    steps = math.ceil(2 * rest / side)
+    starts = [round(rest * step / steps) for step in range(steps + 1)]
+    return [(start, 0, side) if height > width else (0, start, side) for start in starts]
+
+
+def make_job(
+    record: Record,
+    shape: Shape,
+    settings: ExtractSettings,
+    output_stride: int,
+    labels: tuple[int, ...] = (),
+    true: tuple[int, ...] = (),
+    few_shapes: bool = False,
+) -> Job:
+    """An image of shape (H, W) as the settings want it extracted; `few_shapes` as in `view_shapes`."""
+    shapes = view_shapes(shape, settings, output_stride, few_shapes)
+    return Job(record.id, record.file, shape, shapes, labels, true, crop_side(settings, output_stride))
+
+
+def crop_side(settings: ExtractSettings, output_stride: int) -> int:
+    """The side to which crops are resized, that of a square at the first of `extract.sizes`; 0 without crops."""
+    return 0 if settings.class_crops == "none" else view_shape((1, 1), settings.sizes[0], "square", output_stride)[0]
+
+
+def network_shapes(shape: Shape, settings: ExtractSettings, output_stride: int) -> tuple[Shape, ...]:
+    """The shapes of all that passes the network for an image: its views, and its crops, if it has some."""
+    side = crop_side(settings, output_stride)
+    crops = len(square_crops(shape)) if side else 0
+    return (*view_shapes(shape, settings, output_stride), *[(side, side)] * crops)
 
 
 def view_shapes(
@@ -72,8 +120,8 @@ def plan_shards(
     for split in SPLITS:
         as_targets = with_targets and split == "train"
         wanted = split in settings.splits or as_targets
-        shapes = partial(view_shapes, settings=settings, output_stride=output_stride, few_shapes=few_shapes)
-        every = _jobs(manifest, split, settings, shapes, with_true, as_targets) if wanted else []
+        plan = partial(make_job, settings=settings, output_stride=output_stride, few_shapes=few_shapes)
+        every = _jobs(manifest, split, settings, plan, with_true, as_targets) if wanted else []
         jobs = {job.id: job for job in every}
         divided = divide(sorted(jobs), IMAGES_PER_SHARD)
         shards[split] = [by_shape(jobs[image_id] for image_id in ids) for ids in divided]
@@ -84,7 +132,7 @@ def _jobs(
     manifest: Manifest,
     split: Split,
     settings: ExtractSettings,
-    shapes: Callable[[Shape], tuple[Shape, ...]],
+    plan: Callable[..., Job],
     with_true: bool,
     as_targets: bool,
 ) -> Iterator[Job]:
@@ -92,9 +140,8 @@ def _jobs(
     by_label = as_targets or (settings.classes == "label" and split != "test")
     records: Iterable[Record] = manifest.select(split)
     for record in choose_targets(records, settings.train_images) if as_targets else records:
-        shape = stored_shape(record)
         true = record.labels if with_true and split == "val" else ()
-        yield Job(record.id, record.file, shape, shapes(shape), record.labels if by_label else (), true)
+        yield plan(record, stored_shape(record), labels=record.labels if by_label else (), true=true)
 
 
 def choose_targets(records: Iterable[Record], most: int) -> list[Record]:
@@ -110,7 +157,7 @@ def choose_targets(records: Iterable[Record], most: int) -> list[Record]:
 
 def by_shape(jobs: Iterable[Job]) -> list[Job]:
     """Images with views of one shape side by side, so that they can share a batch."""
-    return sorted(jobs, key=lambda job: (job.view_shapes, job.id))
+    return sorted(jobs, key=lambda job: (job.batch_key, job.id))
 
 
 def count_test_labels(manifest: Manifest, settings: ExtractSettings) -> int:

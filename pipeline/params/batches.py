@@ -7,7 +7,7 @@ from pipeline.core.errors import TrainError
 from pipeline.core.loader import shortage
 from pipeline.core.manifest import Manifest
 from pipeline.extract.load import view_bytes
-from pipeline.extract.plan import view_shapes
+from pipeline.extract.plan import network_shapes
 from pipeline.extract.settings import ExtractSettings
 from pipeline.models.classifier import Classifier
 from pipeline.student.settings import StudentSettings
@@ -32,7 +32,7 @@ def batch_mistakes(found: Mapping[str, Any], manifest: Manifest | None) -> Itera
         if manifest is not None:
             yield from _small(train, manifest)
     if isinstance(extract, ExtractSettings):
-        views = view_bytes(view_shapes(SHAPE, extract, 32))
+        views = view_bytes(network_shapes(SHAPE, extract, 32))
         yield from _short("extract", extract.workers, extract.batch_size * views)
     if isinstance(student, StudentSettings) and student.enabled:
         yield from _short("student", student.workers, 4 * student.batch_size * student.views.size**2)

@@ -144,6 +144,21 @@ def _contradictions(found: dict[str, Any], track: Track) -> list[str]:
             "train.loss: expected 'multi_label' with refine.output 'label_map', got 'single_label'; "
             "its probabilities add up to 1, so that two classes are never certain at once"
         )
+    if extract.class_thresholds != "fixed" and refine.output != "label_map":
+        lines.append(
+            f"extract.class_thresholds: expected 'fixed' with refine.output {refine.output!r}, got "
+            f"{extract.class_thresholds!r}; only label maps of several classes read thresholds"
+        )
+    if extract.class_thresholds == "train" and not train.class_folds:
+        lines.append(
+            "train.class_folds: expected 2 or more with extract.class_thresholds 'train', got 0; 5 trains five heads "
+            "more"
+        )
+    if extract.min_first_probability and refine.output == "score_map":
+        lines.append(
+            f"extract.min_first_probability: expected 0 with refine.output 'score_map', got "
+            f"{extract.min_first_probability}; a score map is of one class"
+        )
     if refine.output == "label_map" and refine.min_probability < extract.min_probability:
         lines.append(
             f"refine.min_probability: expected at least extract.min_probability, {extract.min_probability}, "

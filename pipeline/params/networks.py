@@ -8,11 +8,13 @@ where that does not find one.
 import importlib.util
 import re
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import PipelineError
+from pipeline.core.launch import command_of
+from pipeline.core.parallel import missing_package
 from pipeline.models.settings import WHEELS, BackboneSettings
 from pipeline.preprocess.settings import PreprocessSettings
 from pipeline.student.settings import StudentSettings
@@ -70,8 +72,8 @@ def watch_mistakes(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def machine_mistakes(found: Mapping[str, Any]) -> Iterator[str]:
-    """A line for each file of weights, device or precision that this machine has not: asked before the first stage
-    alone, because later ones may run elsewhere."""
+    """A line for each file of weights, launcher, device, precision or engine of a cluster that this machine has not:
+    asked before the first stage alone, because later ones may run elsewhere."""
     sections = [(name, found[name]) for name in ("train", "extract", "student") if name in found]
     for name, settings in sections:
         if not getattr(settings, "enabled", True):
@@ -79,12 +81,17 @@ def machine_mistakes(found: Mapping[str, Any]) -> Iterator[str]:
         backbone = getattr(settings, "backbone", None)
         if backbone and backbone.weights == "file" and not Path(backbone.weights_from).is_file():
             yield f"{name}.backbone.weights_from: expected a file of weights, found none at {backbone.weights_from}"
+        yield from _raised(partial(command_of, settings.launcher, [], f"{name}.launcher"))
         if settings.device not in ("auto", "cpu") or settings.precision == "fp16":
             from pipeline.core.device import choose_hardware
 
             learning = bool(backbone and backbone.trained)
             for line in _raised(lambda: choose_hardware(settings.device, settings.precision, learning)):  # noqa: B023
                 yield f"{name}.{line}"
+    for name, settings in found.items():
+        parallel = getattr(settings, "parallel", None)
+        if parallel and getattr(settings, "enabled", True) and (missing := missing_package(parallel)):
+            yield f"{name}.{missing}"
 
 
 def _raised(call: Any) -> Iterator[str]:

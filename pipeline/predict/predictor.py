@@ -14,10 +14,10 @@ from pipeline.core.device import choose_hardware
 from pipeline.core.store import Arrays
 from pipeline.core.truth import BACKGROUND
 from pipeline.export import MIN_AREA
-from pipeline.extract.arrays import image_arrays
+from pipeline.extract.arrays import image_arrays, present_arrays, probable_classes
 from pipeline.extract.load import batches_of, resize_to_views, stack_views
 from pipeline.extract.network import compute_views
-from pipeline.extract.plan import Job, by_shape, view_shapes
+from pipeline.extract.plan import Job, by_shape, crop_side, view_shapes
 from pipeline.extract.scale import raw_maps
 from pipeline.extract.settings import ExtractSettings
 from pipeline.predict.inputs import ImageLike, as_rgb
@@ -177,15 +177,16 @@ class Predictor:
     def job(self, name: str, shape: tuple[int, int]) -> Job:
         """An image of shape (H, W) as the stage `extract` plans it, without labels."""
         stride, few_shapes = self.classifier.design.output_stride, self.hardware.wants_few_shapes
-        return Job(name, Path(name), shape, view_shapes(shape, self.run.extract, stride, few_shapes), self.chosen)
+        shapes = view_shapes(shape, self.run.extract, stride, few_shapes)
+        return Job(name, Path(name), shape, shapes, self.chosen, crop_side=crop_side(self.run.extract, stride))
 
     def _extract(self, batch: Sequence[Job], pixels: dict[str, NDArray[np.uint8]]) -> dict[str, Arrays]:
         scales = stack_views([resize_to_views(pixels[job.id], job) for job in batch])
         views = compute_views(self.classifier, scales, self.run.extract, self.hardware)
-        arrays = image_arrays(batch, views, self.classifier, self.run.extract)
+        arrays = image_arrays(batch, views, self.classifier, self.run.extract, self.run.thresholds)
         if not self.chosen:
             return arrays
-        return {name: keep_probable(found, self.run.extract) for name, found in arrays.items()}
+        return {name: keep_probable(found, self.run.extract, self.run.thresholds) for name, found in arrays.items()}
 
     def _describe(self, arrays: Arrays, refined: Prediction) -> ImagePrediction:
         probabilities, classes = arrays["probabilities"].astype(np.float32), arrays["classes"]
@@ -212,17 +213,16 @@ class Predictor:
         )
 
 
-def keep_probable(arrays: Arrays, settings: ExtractSettings) -> Arrays:
+def keep_probable(arrays: Arrays, settings: ExtractSettings, thresholds: NDArray[np.float64] | None = None) -> Arrays:
     """Of the maps of chosen classes those that `extract` keeps where no label is known.
 
-    That is the most probable class and, up to `max_classes`, each that reaches `min_probability`.
+    That is the most probable class and, up to `max_classes`, each that reaches `min_probability` or its threshold.
     """
-    classes = arrays["classes"]  # the most probable first
-    kept = arrays["probabilities"][classes].astype(np.float32) >= settings.min_probability
-    kept[settings.max_classes :] = False
-    kept[0] = True
+    classes, probabilities = arrays["classes"], arrays["probabilities"].astype(np.float32)  # the most probable first
+    kept = probable_classes(classes, probabilities, settings, thresholds)
     named = {name: arrays[name][kept] for name in ("maps", "standard", "classes")}
-    return {**arrays, **named, "known": np.array([False])}
+    present = present_arrays(classes, probabilities, settings, thresholds)
+    return {**arrays, **named, **present, "known": np.array([False])}
 
 
 def only_chosen(mean: Tensor, arrays: Arrays, chosen: tuple[int, ...]) -> tuple[Tensor, Arrays]:

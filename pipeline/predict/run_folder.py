@@ -10,6 +10,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.core.errors import SettingsError, StoreError, sample
 from pipeline.core.files import read_json
 from pipeline.core.settings import build
@@ -62,6 +65,7 @@ class Run:
         class_names: the K classes, in the order of the logits
         extract, refine: settings of the two stages
         student: settings of the stage; None where it is switched off, and in runs of earlier versions
+        thresholds: of the classes, where `extract.class_thresholds` is not `fixed`. Shape: (K,)
     """
 
     folder: Path
@@ -70,6 +74,7 @@ class Run:
     extract: ExtractSettings
     refine: RefineSettings
     student: StudentSettings | None
+    thresholds: NDArray[np.float64] | None = None
 
     @property
     def has_student(self) -> bool:
@@ -105,6 +110,7 @@ def read_run(folder: Path) -> Run:
         _settings(ExtractSettings, extract, folder, "extract"),
         _settings(RefineSettings, refine, folder, "refine"),
         _read_student(folder),
+        _read_thresholds(extract, folder),
     )
     check_output(run.refine.output, run.track.outputs, run.track.name)
     return run
@@ -119,6 +125,24 @@ def _read_extract(folder: Path) -> Mapping[str, Any]:
             f"{folder / 'extract.json'}: expected a track among {sorted(TRACKS)}, got {extract['track']!r}"
         )
     return extract
+
+
+def _read_thresholds(extract: Mapping[str, Any], folder: Path) -> NDArray[np.float64] | None:
+    """The thresholds of the classes, if the run has some.
+
+    Raises:
+        StoreError: if they are missing, or not one probability for each class
+    """
+    if extract["settings"].get("class_thresholds", "fixed") == "fixed":
+        return None
+    path, values = folder / "extract.json", extract.get("class_thresholds", {}).get("values")
+    classes = len(extract["class_names"])
+    if not isinstance(values, list) or len(values) != classes or not all(0 <= value <= 1 for value in values):
+        raise StoreError(
+            f"{path}: class_thresholds.values: expected {classes} numbers in 0..1, one for each class, got "
+            f"{sample(values or [], 10)}; likely edited: run the stage `extract` again"
+        )
+    return np.array(values)
 
 
 def _read_student(folder: Path) -> StudentSettings | None:

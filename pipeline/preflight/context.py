@@ -58,6 +58,7 @@ class Context:
     minutes: float = 1.0  # about how long the trial takes; 0: no trial
     sample: int = 150  # images of each split that are decoded
     seed: int = 0  # which ones
+    gpus: int = 1  # like this one, over which training, extraction and the student are divided in the estimate
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)  # by track; sections without a mistake
     listings: dict[str, Listing] = field(default_factory=lambda: {track: Listing() for track in TRACKS})
     good: dict[str, list[Record]] = field(default_factory=dict)  # images that could be decoded

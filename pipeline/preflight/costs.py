@@ -2,10 +2,10 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import joblib
 import psutil
 from tqdm import tqdm
 
@@ -14,6 +14,7 @@ from pipeline.core.tracks import TRACKS, Track
 from pipeline.dvc_runs import copies_by_disk
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.extract.settings import ExtractSettings
+from pipeline.loads import Load, seconds_of, this_machine
 from pipeline.package.settings import PackageSettings
 from pipeline.preflight.context import Context, NotCheckedError, Trial
 from pipeline.preflight.findings import Row, fail, ok, warn
@@ -55,14 +56,13 @@ def needed(context: Context, track: Track) -> dict[str, int]:
     stride = context.strides.get(track.name) or train.backbone.output_stride
     side, cells = max(extract.sizes) // stride, (extract.sizes[0] // stride) ** 2
     png = context.trials.get(track.name, Trial()).prediction or PNG[track.task]
-    certain = png if track.task == "segmentation" else 0  # how certain the foreground is, beside both predictions
-    weights = 4 * context.student_parameters.get(track.name, 10_000_000)
-    of_student = weights + context.count_predicted(track) * (2 * png + certain + ENTRY)
+    pngs = 3 if track.task == "segmentation" else 2  # of both predictions, and how certain the foreground is
+    model = 4 * context.student_parameters.get(track.name, 10_000_000)
     return {
         "maps": predicted * (2 * min(extract.max_classes, classes) * side**2 + 2 * classes + ENTRY),
         "features": 2 * CHANNELS * cells * min(extract.diagnostic_images, images["val"]),
-        "predictions": int(predicted * (2 * png + ENTRY) + targets * certain),
-        **({"student": int(of_student)} if student.enabled else {}),
+        "predictions": int(predicted * (2 * png + ENTRY) + targets * (pngs - 2) * png),
+        **({"student": int(model + context.count_predicted(track) * (pngs * png + ENTRY))} if student.enabled else {}),
         "zip": int(images[package.split] * png),
         "model": 4 * context.parameters.get(track.name, 30_000_000),
         "manifest": ROW * sum(images.values()),
@@ -129,75 +129,75 @@ def check_student_memory(context: Context, track: Track) -> Iterator[Row]:
 
 
 def check_durations(context: Context, track: Track) -> Iterator[Row]:
-    """A row for every stage, and their sum."""
+    """A row for every stage, and their sum: on one device, and with `--gpus` on several like it."""
     if (trial := context.trials.get(track.name)) is None:
         yield ok("not estimated: there was no complete trial")
         return
-    seconds = _by_stage(context, track, trial)
-    yield from (ok(f"about {tqdm.format_interval(duration)}", stage) for stage, duration in seconds.items())
-    total = sum(seconds.values())
-    text = f"about {tqdm.format_interval(total)}"
     hint = "a faster device, fewer epochs, or train.backbone.trained: false, which trains the head alone"
-    long = warn("all stages", f"expected at most {tqdm.format_interval(LONG)}, got {text}", hint)
-    yield long if total > LONG else ok(text, "all stages")
+    work = loads(context, track, trial)
+    for gpus in dict.fromkeys((1, context.gpus)):
+        machine, on = replace(this_machine(), devices=gpus), f" on {gpus} GPUs" if gpus > 1 else ""
+        seconds = {stage: sum(seconds_of(load, machine) for load in parts) for stage, parts in work.items()}
+        yield from (ok(f"about {tqdm.format_interval(duration)}{on}", stage) for stage, duration in seconds.items())
+        text = f"about {tqdm.format_interval(total := sum(seconds.values()))}{on}"
+        long = warn("all stages", f"expected at most {tqdm.format_interval(LONG)}, got {text}", hint)
+        yield long if total > LONG else ok(text, "all stages")
 
 
-def processes(jobs: int) -> int:
-    """How many processes a setting `jobs` starts here; at most one a core."""
-    return min(joblib.effective_n_jobs(jobs), joblib.cpu_count())
-
-
-def seconds_an_image(decode: float, device: float, workers: int) -> float:
-    """Seconds an image where `workers` processes read beside the device; with none, one waits for the other."""
-    return decode + device if workers == 0 else max(decode / processes(workers), device)
-
-
-def _preprocess(context: Context, track: Track, trial: Trial) -> float:
+def _preprocess(context: Context, track: Track, trial: Trial) -> list[Load]:
     settings, images = context.get(track.name, PreprocessSettings), context.images(track.name)
     file = {"list": 0.0, "header": trial.header, "decode": trial.header + trial.decode}[settings.check]
-    masks = images["val"] * trial.score if file else 0.0
-    return context.listings[track.name].seconds + (sum(images.values()) * file + masks) / processes(settings.jobs)
+    read = sum(images.values()) * (settings.check == "decode")
+    seconds = sum(images.values()) * file + (images["val"] * trial.score if file else 0.0)  # and the masks
+    return [Load(context.listings[track.name].seconds), Load(seconds, jobs=settings.jobs, images=read)]
 
 
-def _train(context: Context, track: Track, trial: Trial) -> float:
+def _train(context: Context, track: Track, trial: Trial) -> list[Load]:
     settings, images = context.get(track.name, TrainSettings), context.images(track.name)
-    cost = partial(seconds_an_image, trial.decode, workers=settings.workers)
-    validate, seconds = images["val"] * cost(trial.validate), 0.0
+
+    def read(count: float, device: float) -> Load:
+        return Load(count * trial.decode, count * device, settings.workers, count)
+
+    parts: list[Load] = []
     if settings.head_epochs or pools_once(settings):
-        # the head's own epochs take seconds, but every view passes the backbone once: forward only, and crops
-        forward = trial.validate * (settings.crop / settings.resize) ** 2
-        seconds += settings.views * images["train"] * cost(forward) + validate
+        forward = trial.validate * (settings.crop / settings.resize) ** 2  # of crops; the head's own epochs are short
+        parts += [read(settings.views * images["train"], forward), read(images["val"], trial.validate)]
     if not pools_once(settings):
-        seconds += settings.epochs * (images["train"] * cost(trial.learn) + validate)
-    return seconds
+        learn, validate = settings.epochs * images["train"], settings.epochs * images["val"]
+        parts += [read(learn, trial.learn), read(validate, trial.validate)]
+    return parts
 
 
-def _student(context: Context, track: Track, trial: Trial) -> float:
+def _student(context: Context, track: Track, trial: Trial) -> list[Load]:
     """Features of the views, if they are kept; the steps of all epochs; predictions; for a walk features once more."""
     settings, taught = context.get(track.name, StudentSettings), context.count_taught(track)
-    cost = partial(seconds_an_image, workers=settings.workers)
+
+    def read(count: float, core: float, device: float) -> Load:
+        return Load(count * core, count * device, settings.workers, count if core else 0.0)
+
     pair = trial.decode + trial.score  # an image and its target
-    features, learn = cost(pair, trial.student_features), settings.epochs * cost(pair, trial.student_learn)
+    views, learn = 0, read(settings.rounds * settings.epochs * taught, pair, trial.student_learn)
     if settings.keeps_features:
-        learn = settings.views.count * features + settings.epochs * trial.student_learn
-    walk = walk_settings(settings).views.count * features if settings.random_walk.enabled else 0.0
-    predict = cost(trial.decode, trial.student_predict) + trial.student_refine / processes(settings.jobs)
-    return taught * (settings.rounds * learn + walk) + context.count_predicted(track) * predict
+        views, learn = settings.rounds * settings.views.count, replace(learn, core=0.0, images=0.0)
+    views += walk_settings(settings).views.count if settings.random_walk.enabled else 0
+    features, predicted = read(views * taught, pair, trial.student_features), context.count_predicted(track)
+    predict = read(predicted, trial.decode, trial.student_predict)
+    return [features, learn, predict, Load(predicted * trial.student_refine, jobs=settings.jobs, images=predicted)]
 
 
-def _by_stage(context: Context, track: Track, trial: Trial) -> dict[str, float]:
-    """Seconds of every stage; the short ones cost a multiple of reading one prediction."""
+def loads(context: Context, track: Track, trial: Trial) -> dict[str, list[Load]]:
+    """What every stage has to do; the short ones cost a multiple of reading one prediction."""
     enabled = context.get(track.name, StudentSettings).enabled
     extract, refine = context.get(track.name, ExtractSettings), context.get(track.name, RefineSettings)
     images, extracted = context.images(track.name), context.count_extracted(track)
-    jobs = processes(context.get(track.name, EvaluateSettings).jobs)
+    compared = (12 if enabled else 6) * images["val"]  # of both stages
     return {
         "preprocess": _preprocess(context, track, trial),
         "train": _train(context, track, trial),
-        "extract": extracted * seconds_an_image(trial.decode, trial.extract, extract.workers),
-        "refine": extracted * trial.refine / processes(refine.jobs),
+        "extract": [Load(extracted * trial.decode, extracted * trial.extract, extract.workers, extracted)],
+        "refine": [Load(extracted * trial.refine, jobs=refine.jobs, images=extracted)],
         **({"student": _student(context, track, trial)} if enabled else {}),
-        "evaluate": (12 if enabled else 6) * images["val"] * trial.score / jobs,  # of both stages
-        "package": 3 * images[context.get(track.name, PackageSettings).split] * trial.score,
-        "report": 10.0,
+        "evaluate": [Load(compared * trial.score, jobs=context.get(track.name, EvaluateSettings).jobs)],
+        "package": [Load(3 * images[context.get(track.name, PackageSettings).split] * trial.score)],
+        "report": [Load(10.0)],
     }

@@ -20,7 +20,7 @@ from pipeline.core.images import decode_png, encode_jpeg, encode_png, read_rgb
 from pipeline.core.stopwatch import mean_seconds
 from pipeline.core.tracks import Track
 from pipeline.extract.network import predict
-from pipeline.extract.plan import view_shapes
+from pipeline.extract.plan import network_shapes
 from pipeline.extract.settings import ExtractSettings
 from pipeline.models.classifier import Classifier
 from pipeline.params.batches import SHAPE
@@ -186,7 +186,7 @@ def _time_training(settings: TrainSettings, classifier: Classifier, trial: Trial
 
 def _time_extraction(settings: ExtractSettings, classifier: Classifier, trial: Trial, seconds: float) -> None:
     hardware, batch = _place(settings, classifier, False)
-    scales = [_images(batch, *shape) for shape in view_shapes(SHAPE, settings, classifier.design.output_stride)]
+    scales = [_images(batch, *shape) for shape in network_shapes(SHAPE, settings, classifier.design.output_stride)]
     call = partial(predict, classifier, scales, [()] * batch, settings, hardware)
     trial.extract = mean_seconds(call, seconds) / batch
 

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from pipeline.core.parallel import ParallelSettings
 from pipeline.core.settings import settings_class
 
 Count = Annotated[int, Field(ge=0)]
@@ -195,6 +196,7 @@ class PreprocessSettings:
         "error", "skip"
     ]  # skip: left out, counted and listed in preprocess.json; val and test always stop
     jobs: Annotated[int, Field(ge=-1)]  # processes; -1: all cores
+    parallel: ParallelSettings
 
     def __post_init__(self) -> None:
         if self.check == "list" and self.finds_mask_kind:

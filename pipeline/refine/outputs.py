@@ -29,6 +29,7 @@ class Evidence:
     classes: NDArray[np.int32]
     probabilities: NDArray[np.float32]
     known: bool = False  # the classes are the image's labels: all of them are present, however improbable
+    present: NDArray[np.int32] | None = None  # the classes that the image has, where the stage extract has decided it
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ def read_evidence(arrays: Arrays, shape: tuple[int, int]) -> Evidence:
         classes=classes,
         probabilities=arrays["probabilities"].astype(np.float32)[classes],
         known=bool(arrays.get("known", [False])[0]),
+        present=arrays.get("present"),
     )
 
 
@@ -132,13 +134,15 @@ def make_label_map(
 
     Args:
         min_probability: classes below it are left out, except the most probable; None keeps the most probable alone, as
-            the authors did
+            the authors did. Not read where `evidence.present` says which classes there are; without any, all is
+            background
         background_exponent: above 0, the score of the background depends on the pixel: see `class_probabilities`
         smooth: changes the probabilities before they are decoded and before the CRF
     """
-    kept = present_classes(
-        evidence.probabilities, 0.0 if evidence.known and min_probability is not None else min_probability
-    )
+    kept = decoded_classes(evidence, min_probability)
+    if not len(kept):
+        nothing = np.zeros(evidence.scaled.shape[1:], np.uint8)
+        return Prediction(nothing, nothing, nothing)
     probabilities = class_probabilities(evidence.scaled[kept], exponent, background, background_exponent)
     return decode_labels(probabilities if smooth is None else smooth(probabilities), evidence.classes[kept], refine)
 
@@ -215,6 +219,19 @@ def decode_labels(probabilities: NDArray[np.float32], classes: NDArray[np.int32]
     refined = probabilities if refine is None else refine(probabilities)
     after = before if refine is None else values[refined.argmax(axis=0)]
     return Prediction(before, after, score_to_uint8(np.clip(1 - refined[0], 0.0, 1.0)))
+
+
+def decoded_classes(evidence: Evidence, min_probability: float | None) -> NDArray[np.int64]:
+    """Positions of the classes of an image that are decoded. Shape: (P,)
+
+    Args:
+        min_probability: as in `make_label_map`
+    """
+    if evidence.present is not None:
+        present = np.flatnonzero(np.isin(evidence.classes, evidence.present))
+        return present if min_probability is not None else present[:1]
+    known = evidence.known and min_probability is not None
+    return present_classes(evidence.probabilities, 0.0 if known else min_probability)
 
 
 def present_classes(probabilities: NDArray[np.float32], min_probability: float | None) -> NDArray[np.int64]:

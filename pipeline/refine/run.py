@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 
 import cv2
-import joblib
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,6 +23,7 @@ from pipeline.core.archives import content_digest
 from pipeline.core.errors import MapError, StoreError, sample
 from pipeline.core.images import encode_png, read_rgb
 from pipeline.core.manifest import SPLITS, Manifest, Record, Split, stored_size
+from pipeline.core.parallel import worker_count
 from pipeline.core.processes import in_processes
 from pipeline.core.progress import progress
 from pipeline.core.reuse import Finished, arrays_digest, finished_of
@@ -97,7 +97,7 @@ def task_size(images: int, settings: RefineSettings) -> int:
     >>> [task_size(1210, SimpleNamespace(jobs=jobs, shard_size=1024)) for jobs in (2, 16, 64, 512)]
     [32, 9, 2, 1]
     """
-    return max(1, min(TASK, settings.shard_size, images // (TURNS * joblib.effective_n_jobs(settings.jobs))))
+    return max(1, min(TASK, settings.shard_size, images // (TURNS * worker_count(settings.jobs))))
 
 
 def _work(manifest: Manifest, store: Store) -> dict[Split, Work]:

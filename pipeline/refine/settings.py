@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from pipeline.core.parallel import ParallelSettings
 from pipeline.core.settings import settings_class
 from pipeline.core.tracks import Output
 
@@ -79,6 +80,7 @@ class RefineSettings:
     affinity: AffinitySettings
     crf: CrfSettings
     jobs: Annotated[int, Field(ge=-1)]  # processes; -1: all cores
+    parallel: ParallelSettings
     shard_size: Annotated[int, Field(ge=1)]  # images in one file, at least; at most 8 files a split
 
     def __post_init__(self) -> None:

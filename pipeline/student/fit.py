@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.core.device import Hardware
+from pipeline.core.distributed import deal, from_first, gather_dealt, is_first
 from pipeline.core.loader import BatchLoader
 from pipeline.core.progress import progress
 from pipeline.core.scratch import Scratch
@@ -27,8 +28,9 @@ from pipeline.train.checkpoints import checkpoints_of
 from pipeline.train.last_batch import check_last_batch
 from pipeline.train.observers import Observer, ProgressBar
 from pipeline.train.row_tensors import RowTensors
+from pipeline.train.sharding import shard
 from pipeline.train.step import Batch
-from pipeline.train.trainer import Task, Trainer, Training
+from pipeline.train.trainer import Task, Trainer, Training, run_by_first
 
 MakeDataset = Callable[[int], PairDataset]  # the views of an epoch
 MakeFeatures = Callable[[], Sequence[Tensor]]  # of all views, as `keep_features` has them
@@ -74,6 +76,8 @@ def fit_student(
 ) -> Training:
     """Train decoder, head and, where it is not frozen, the backbone; the network has the weights of the last epoch.
 
+    Several ranks share the images of each batch; where features are kept, they share the views, and one trains.
+
     Args:
         features: makes those of the views, if other trainings have them too; None: this one makes its own
         scratch: where the training keeps its states, and goes on if it was stopped; None: nowhere
@@ -85,8 +89,9 @@ def fit_student(
     is_label, images = network.design.outputs > 1, len(dataset(0))
     network.backbone.requires_grad_(settings.backbone.trained)
     set_mode(network, settings)
-    check_last_batch(network, network, images, settings.batch_size, settings.views.size, "student")
-    keeps = settings.keeps_features
+    keeps, sharding = settings.keeps_features, shard(images, settings)
+    ranks = 1 if keeps else sharding.ranks
+    check_last_batch(network, network, images, settings.batch_size, settings.views.size, "student", ranks)
     views = cache(partial(keep_views, network, dataset, settings, hardware, features))
     loss = label_loss if is_label else score_loss
 
@@ -95,8 +100,15 @@ def fit_student(
             yield from views().batches(images, settings, epoch, start)
             return
         order, _ = draw_views(images, settings, epoch)
-        for inputs, targets in load_pairs(dataset(epoch), order[start:].tolist(), settings, hardware):
-            yield inputs, make_cells(targets, is_label, settings)
+        parts = [sharding.own(batch) for batch in sharding.batches(start)]
+        drawn = [order[part.start : part.stop].tolist() for part in parts if part]
+        loaded = iter(load_pairs(dataset(epoch), drawn, settings, hardware))
+        for part in parts:
+            if part:
+                inputs, targets = next(loaded)
+                yield inputs, make_cells(targets, is_label, settings)
+            else:
+                yield torch.empty(0), torch.empty(0)
 
     def loss_of(inputs: Tensor, targets: Tensor) -> Tensor:
         logits = network.decode(views().at_on(inputs, hardware)) if keeps else network(inputs)
@@ -109,13 +121,16 @@ def fit_student(
         images=images,
         set_mode=lambda: set_mode(network, settings),
         validate=lambda epoch: (None, None),  # no image with truth has a part in it
+        sharding=None if keeps else sharding,
     )
     torch.manual_seed(settings.seed)
     observers = [ProgressBar(settings.epochs, images, reads=not keeps), *loggers]
     trainer = Trainer(task, settings, hardware, observers, checkpoints_of(scratch, name))
-    if keeps and not trainer.finished:
+    if not keeps:
+        return trainer.run()
+    if not from_first(trainer.finished):
         views()  # before the first step, which finds the network in its mode
-    return trainer.run()
+    return run_by_first(trainer)
 
 
 def set_mode(network: StudentNetwork, settings: StudentSettings) -> None:
@@ -151,6 +166,8 @@ def keep_views(
         features: makes those of the same views and weights, if there are some already; then only targets are read
     """
     made = features() if features else keep_features(network, dataset, settings, hardware)
+    if not is_first():  # which trains for all
+        return KeptViews(made, torch.empty(0))
     return KeptViews(made, keep_targets(dataset, network.design.outputs > 1, settings))
 
 
@@ -165,19 +182,27 @@ def keep_features(
     """Run the backbone once over all views; what an interval of the scratch folder has filled is kept there.
 
     Returns:
-        of each stride, view by view. Shape: (V * N, C, h, w) each, bfloat16
+        of each stride, view by view; on rank 0 alone. Shape: (V * N, C, h, w) each, bfloat16
     """
-    images = len(dataset(0))
-    rows = RowTensors(settings.views.count * images, scratch, "features")
+    images, size = len(dataset(0)), settings.batch_size
+    rows = RowTensors(settings.views.count * images, scratch if is_first() else None, "features")
+    done = from_first(rows.filled)
     network.eval()
+
+    def embed(view: int, batches: Sequence[range]) -> Iterator[list[Tensor]]:
+        own = [list(batches[number]) for number in deal(len(batches))]
+        for inputs, _ in load_pairs(dataset(view), own, settings, hardware):
+            with hardware.autocast():
+                levels = network.features(inputs.to(hardware.device, non_blocking=True))
+            yield [level.to("cpu", torch.bfloat16) for level in levels]
+
     with progress(total=rows.total, done=rows.filled, title="student, features", unit="view") as bar:
         for view in range(settings.views.count):
-            order = range(images)[max(0, rows.filled - view * images) :]
-            for inputs, _ in load_pairs(dataset(view), order, settings, hardware):
-                with hardware.autocast():
-                    levels = network.features(inputs.to(hardware.device, non_blocking=True))
-                rows.add([level.to("cpu", torch.bfloat16) for level in levels])
-                bar.update(len(inputs))
+            firsts = range(max(0, done - view * images), images, size)
+            batches = [range(first, min(first + size, images)) for first in firsts]
+            for levels in gather_dealt(embed(view, batches), [len(batch) for batch in batches]):
+                rows.add(levels)
+                bar.update(len(levels[0]))
     return rows.tensors
 
 
@@ -208,16 +233,15 @@ def view_bytes(network: StudentNetwork, settings: StudentSettings) -> int:
 
 
 def load_pairs(
-    dataset: PairDataset, order: Sequence[int], settings: StudentSettings, hardware: Hardware
+    dataset: PairDataset, batches: Sequence[Sequence[int]], settings: StudentSettings, hardware: Hardware
 ) -> BatchLoader:
-    """Batches of (images (N, 3, S, S), targets (N, S, S)), uint8, in the given order."""
+    """Batches of (images (N, 3, S, S), targets (N, S, S)), uint8, of the images at these positions."""
     return BatchLoader(
         dataset,
         workers=settings.workers,
         key="student.workers",
         batch_bytes=4 * settings.batch_size * settings.views.size**2,  # three levels and a target a pixel
-        batch_size=settings.batch_size,
-        sampler=list(order),
+        batch_sampler=batches,
         collate_fn=_collate,
         pin_memory=hardware.pins_memory,
         generator=torch.Generator(),  # else it draws from torch's own, on which dropout depends

@@ -76,20 +76,27 @@ def as_probabilities(
     """
     if len(found) == 1:
         return Probabilities(found.to(torch.float16).numpy(), NO_CLASSES)
-    return restrict(found, of_classifier(arrays), labels, settings)
+    present = arrays.get("present")
+    return restrict(found, of_classifier(arrays), labels, settings, None if present is None else present.tolist())
 
 
 def restrict(
-    probabilities: Tensor, of_classifier: NDArray[np.float32], labels: tuple[int, ...], settings: StudentSettings
+    probabilities: Tensor,
+    of_classifier: NDArray[np.float32],
+    labels: tuple[int, ...],
+    settings: StudentSettings,
+    present: Sequence[int] | None = None,
 ) -> Probabilities:
     """Track 1: the probabilities of the classes that may be in the image, adding up to 1 again.
 
     These are its labels, where they are known; else the most probable class of the classifier, all that it gives at
-    least `min_probability`, and all to which the network gives at least `min_share` of the pixels.
+    least `min_probability`, and all to which the network gives at least `min_share` of the pixels. Where the stage
+    extract has decided which classes the image has, these stand for what the classifier says.
 
     Args:
         probabilities: (K + 1, h, w)
         of_classifier: probability of each class. Shape: (K,)
+        present: the classes that the stage extract has found, perhaps none; None: it has not decided
     """
     if labels:
         allowed = np.zeros(len(of_classifier), bool)
@@ -97,10 +104,19 @@ def restrict(
     else:
         best = probabilities.argmax(dim=0)
         shares = torch.bincount(best.flatten(), minlength=len(probabilities))[1:].numpy() / best.numel()
-        allowed = (of_classifier >= settings.min_probability) | (shares >= settings.min_share)
+        if present is None:
+            allowed = of_classifier >= settings.min_probability
+            allowed[of_classifier.argmax()] = True
+        else:
+            allowed = np.isin(np.arange(len(of_classifier)), present)
+        allowed |= shares >= settings.min_share
+    is_empty = not allowed.any()
+    if is_empty:  # a class with probability 0 everywhere: without any, the maps would be those of Track 3
         allowed[of_classifier.argmax()] = True
     classes = np.flatnonzero(allowed).astype(np.int32)
     kept = probabilities[[0, *(classes + 1).tolist()]]
+    if is_empty:
+        kept[1:] = 0
     kept[0] += kept.sum(dim=0) < SMALLEST  # background where nothing that may be is probable at all
     return Probabilities((kept / kept.sum(dim=0)).to(torch.float16).numpy(), classes)
 

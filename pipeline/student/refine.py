@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import MapError
 from pipeline.core.images import read_rgb, resize, score_to_uint8
-from pipeline.core.store import Arrays
+from pipeline.core.store import Arrays, read_once, shard_name, write_shard
 from pipeline.refine.outputs import Prediction, decode_labels, in_shape, refine_score
 from pipeline.refine.run import as_arrays, crf_of, encode
 from pipeline.student.settings import StudentSettings
@@ -32,13 +32,27 @@ class Probabilities:
     classes: NDArray[np.int32]
 
 
-def refine_file(task: tuple[Path, str, Probabilities], settings: StudentSettings) -> Arrays:
+def refine_stored(task: tuple[int, Path, str], folder: Path, settings: StudentSettings) -> str:
+    """Refine one image: a task of a process. Arrays come and go in files, because a cluster would send them.
+
+    Args:
+        task: its number in the folder, from 1; the file of the image, and its id
+        folder: shard 0 has what the network says of the image
+
+    Returns:
+        the name of the shard with what `refine_file` returns
+    """
+    number, file, image_id = task
+    found = Probabilities(**read_once(folder / shard_name(0), image_id))
+    return write_shard(folder, number, {image_id: refine_file(file, image_id, found, settings)}).file
+
+
+def refine_file(file: Path, image_id: str, found: Probabilities, settings: StudentSettings) -> Arrays:
     """What is stored of one image: `before` and `after` as in `refine`, and `foreground` in Track 1.
 
     Args:
-        task: of a process: the file of an image, its id, and what the network says of it
+        found: what the network says of the image
     """
-    file, image_id, found = task
     cv2.setNumThreads(1)  # the processes are the parallelism
     prediction = refine_student(read_rgb(file), image_id, found, settings)
     stored = dict(as_arrays(prediction))

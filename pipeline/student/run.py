@@ -9,19 +9,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
 import torch
 
 from pipeline.core.device import Hardware
-from pipeline.core.errors import TrainError
+from pipeline.core.distributed import deal, is_first, wait, world_size
+from pipeline.core.errors import StoreError, TrainError
 from pipeline.core.files import write_text
 from pipeline.core.manifest import Manifest, Split, stored_shape
-from pipeline.core.processes import in_processes
+from pipeline.core.processes import in_processes, jobs_of_rank
 from pipeline.core.progress import progress
 from pipeline.core.scratch import Scratch
-from pipeline.core.store import Arrays, Store, divide, finish, read_shard, shard_bytes, write_shard
+from pipeline.core.store import Arrays, Store, divide, finish, read_once, read_shard, shard_bytes, write_shard
 from pipeline.core.tracks import Track
 from pipeline.extract.plan import Job
 from pipeline.models.backbones import normalization_of
@@ -31,7 +33,7 @@ from pipeline.student.fit import MakeFeatures, fit_student, keep_features
 from pipeline.student.network import StudentDesign, StudentNetwork, save_student
 from pipeline.student.outs import HISTORY, Paths, about_classes
 from pipeline.student.predict import as_probabilities, make_job, predict_jobs
-from pipeline.student.refine import Probabilities, refine_file
+from pipeline.student.refine import Probabilities, refine_stored
 from pipeline.student.settings import StudentSettings
 from pipeline.student.targets import TrainImages, choose_train_images, read_label_target, read_score
 from pipeline.student.views import PairDataset, Pixels
@@ -96,8 +98,9 @@ def student(
             )
         )
     del features  # gigabytes
-    save_student(network, paths.model)
-    write_history(paths.history, trainings)
+    if is_first():
+        save_student(network, paths.model)
+        write_history(paths.history, trainings)
     counts = {
         split: _predict_split(manifest, split, network, paths.maps, paths.out / split, settings, hardware, scratch)
         for split in PREDICTED
@@ -134,7 +137,8 @@ def _first_teacher(
     The walk uses the network's backbone and leaves the network as it is.
     """
     if not source.settings.random_walk.enabled:
-        finish(paths.walked, [], about_classes(manifest, class_agnostic=not source.is_label))
+        if is_first():
+            finish(paths.walked, [], about_classes(manifest, class_agnostic=not source.is_label))
         return source.teacher, {}
     assert rule is not None  # the stage script reads it
     settings = walk_settings(source.settings)
@@ -164,6 +168,7 @@ def _describe(
         "train_loss": last.best.train_loss,
         "device": str(hardware.device),
         "precision": hardware.precision,
+        "world_size": world_size(),
         "settings": asdict(source.settings),
     }
 
@@ -289,40 +294,64 @@ def _write_split(
     scratch: Scratch,
     class_agnostic: bool,
 ) -> None:
-    """Refine what is predicted of the wanted images, into a store; each chunk is kept as soon as it is refined."""
+    """Refine what is predicted of the wanted images, into a store; each chunk is kept as soon as it is refined.
+
+    Chunks are dealt to the ranks; rank 0 joins them when all are kept.
+    """
     records = {record.id: record for record in manifest.select(split)}
-    shards = []
+    shards = divide(wanted, IMAGES_PER_SHARD)
+    chunks = [chunk for number, ids in enumerate(shards) for chunk in _chunks(f"{out.name}-{number}", ids)]
     with progress(total=len(wanted), title=f"student, {split}") as bar:
-        for number, ids in enumerate(divide(wanted, IMAGES_PER_SHARD)):
-            items: dict[str, Arrays] = {}
-            for start in range(0, len(ids), CHUNK):
-                chunk = [
-                    make_job(image_id, records[image_id].file, stored_shape(records[image_id]), settings)
-                    for image_id in ids[start : start + CHUNK]
-                ]
-                items |= _refined_chunk(predict, chunk, settings, scratch, f"{out.name}-{number}-{start:09d}")
-                bar.update(len(chunk))
-            shards.append(write_shard(out, number, {image_id: items[image_id] for image_id in ids}))
-    finish(out, shards, about_classes(manifest, class_agnostic))
+        for place in deal(len(chunks)):
+            name, ids = chunks[place]
+            if scratch.find(name) is None:
+                shapes = {image_id: stored_shape(records[image_id]) for image_id in ids}
+                jobs = [make_job(image_id, records[image_id].file, shapes[image_id], settings) for image_id in ids]
+                scratch.folder.mkdir(parents=True, exist_ok=True)
+                with TemporaryDirectory(dir=scratch.folder, prefix="chunk-") as folder:
+                    items = _refine_chunk(predict, jobs, settings, Path(folder))
+                scratch.keep(name, shard_bytes(items))
+            bar.update(len(ids))
+    wait()
+    if is_first():
+        written = [
+            write_shard(out, number, _kept_items(scratch, _chunks(f"{out.name}-{number}", ids)))
+            for number, ids in enumerate(shards)
+        ]
+        finish(out, written, about_classes(manifest, class_agnostic))
+    wait()
 
 
-def _refined_chunk(
-    predict: Predict, jobs: Sequence[Job], settings: StudentSettings, scratch: Scratch, name: str
-) -> dict[str, Arrays]:
-    """The chunk that an earlier run has kept, or refined now and kept."""
-    part = scratch.find(name)
-    if part is not None:
-        return {job.id: read_shard(part, job.id) for job in jobs}
-    items = _refine_chunk(predict, jobs, settings)
-    scratch.keep(name, shard_bytes(items))
+def _chunks(name: str, ids: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
+    """The chunks of a shard, each with the name that it is kept under."""
+    for start in range(0, len(ids), CHUNK):
+        yield f"{name}-{start:09d}", ids[start : start + CHUNK]
+
+
+def _kept_items(scratch: Scratch, chunks: Iterable[tuple[str, Sequence[str]]]) -> dict[str, Arrays]:
+    """The arrays of the images of kept chunks, in their order.
+
+    Raises:
+        StoreError: if a chunk has gone that was kept
+    """
+    items: dict[str, Arrays] = {}
+    for name, ids in chunks:
+        part = scratch.find(name)
+        if part is None:
+            raise StoreError(
+                f"{scratch.folder}: expected the part {name}, found none; likely removed or damaged while the stage ran"
+            )
+        items |= {image_id: read_shard(part, image_id) for image_id in ids}
     return items
 
 
-def _refine_chunk(predict: Predict, jobs: Sequence[Job], settings: StudentSettings) -> dict[str, Arrays]:
-    """The probabilities on the device, then the CRF in processes."""
-    tasks = [(job.file, job.id, probabilities) for job, probabilities in predict(jobs)]
-    stored = in_processes(partial(refine_file, settings=settings), tasks, settings.jobs)
-    return {image_id: arrays for (_, image_id, _), arrays in zip(tasks, stored, strict=True)}
+def _refine_chunk(predict: Predict, jobs: Sequence[Job], settings: StudentSettings, folder: Path) -> dict[str, Arrays]:
+    """The probabilities on the device, then the CRF in processes; both hand arrays over as files in `folder`."""
+    found = {job.id: (job.file, probabilities) for job, probabilities in predict(jobs)}
+    write_shard(folder, 0, {image_id: asdict(probabilities) for image_id, (_, probabilities) in found.items()})
+    tasks = [(number, file, image_id) for number, (image_id, (file, _)) in enumerate(found.items(), start=1)]
+    shards = in_processes(partial(refine_stored, folder=folder, settings=settings), tasks, jobs_of_rank(settings.jobs))
+    return {image_id: read_once(folder / file, image_id) for (_, _, image_id), file in zip(tasks, shards, strict=True)}
 
 
 def write_history(path: Path, trainings: Sequence[Training]) -> None:

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from pipeline.core.launch import Launcher
+from pipeline.core.parallel import ParallelSettings
 from pipeline.core.settings import settings_class
 from pipeline.models.settings import BackboneSettings
 from pipeline.refine.settings import CrfSettings
@@ -75,6 +77,7 @@ class StudentSettings:
     seed: Count
     device: str  # auto, cpu, cuda, cuda:1, mps
     precision: Literal["auto", "fp32", "bf16", "fp16"]
+    launcher: Launcher  # as train.launcher
     backbone: BackboneSettings  # the encoder
     decoder: DecoderSettings
     targets: TargetSettings
@@ -94,6 +97,7 @@ class StudentSettings:
     shape: Literal["free", "box"]  # as refine.shape
     crf: CrfSettings  # on the student's probabilities
     jobs: Annotated[int, Field(ge=-1)]  # processes of the CRF; -1: all cores
+    parallel: ParallelSettings
     workers: Count  # processes that read images; 0: none
     save_interval: Annotated[float, Field(ge=0)]  # as train.save_interval
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.core.device import Hardware
+from pipeline.core.distributed import from_first
 from pipeline.core.scratch import Scratch
 from pipeline.core.store import Store
 from pipeline.extract.load import batches_of, load_batches
@@ -32,7 +33,7 @@ from pipeline.student.refine import Probabilities
 from pipeline.student.settings import StudentSettings
 from pipeline.train.checkpoints import checkpoints_of
 from pipeline.train.observers import ProgressBar
-from pipeline.train.trainer import Task, Trainer, Training
+from pipeline.train.trainer import Task, Trainer, Training, run_by_first
 
 Floats = NDArray[np.float32]
 Spread = Callable[[Floats], Floats]
@@ -105,9 +106,9 @@ def fit_affinity(
     )
     observers, checkpoints = [ProgressBar(settings.epochs, images)], checkpoints_of(scratch, "affinity")
     trainer = Trainer(task, settings, hardware, observers, checkpoints)
-    if not trainer.finished:
+    if not from_first(trainer.finished):
         views()  # before the bar of the training begins
-    return net, trainer.run()
+    return net, run_by_first(trainer)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import ScoreError, SubmissionError
 from pipeline.core.manifest import Record
+from pipeline.core.parallel import LOKY
 from pipeline.core.processes import in_processes
 from pipeline.core.progress import progress
 from pipeline.core.tracks import Track, get_track
@@ -29,14 +30,14 @@ from pipeline.submission.class_shift import shift_warning
 from pipeline.submission.truth import BOXES, Masks, Truth, is_binary, read_truth
 
 CHALLENGE = EvaluateSettings(
-    comparison=">=", average="pooled", classes="with_background", box_iou=(0.3, 0.5, 0.7), jobs=-1
+    comparison=">=", average="pooled", classes="with_background", box_iou=(0.3, 0.5, 0.7), jobs=-1, parallel=LOKY
 )
 PIECES = 64  # of work, at most: each reads the list of all files in the zip once
 MOST_NAMED = 20  # ids without truth, or without prediction
 # keys of metrics.json that a zip says nothing about: another prediction of the same image, its probabilities, labels
 _UNKNOWN = {
     "before_crf", "peak_iou_gt_known", "pxap_gt_known", "top1_loc", "center_disc_top1_loc", "class_precision",
-    "class_recall", "top_class_everywhere_iou", "top_class_disc_iou", "images_with_boxes_without_label",
+    "class_recall", "class_f1", "top_class_everywhere_iou", "top_class_disc_iou", "images_with_boxes_without_label",
     "crf_gain_interval",
 }  # fmt: skip
 _BOX_NOTE = "gt_known_loc and max_box_acc_v2 take each submitted map as that of the true class"

@@ -31,7 +31,7 @@ def untold_classifier(settings: TrainSettings, targets: Targets, classes: int, d
     classifier = make_classifier(settings, classes)
     if settings.loss == "multi_label":
         with torch.no_grad():
-            classifier.head.bias.copy_(log_odds(targets.values))
+            classifier.head.bias.copy_(log_odds(targets.values, targets.weights))
     return classifier.to(device)
 
 

@@ -4,6 +4,7 @@ import math
 import sys
 from dataclasses import dataclass
 
+from pipeline.core.distributed import is_first
 from pipeline.core.scratch import Scratch
 from pipeline.train.settings import LoopSettings
 from pipeline.train.state import TrainState
@@ -58,8 +59,8 @@ class Checkpoints:
 
 
 def checkpoints_of(scratch: Scratch | None, name: str) -> Checkpoints | None:
-    """The states of a training of a stage; None where the stage keeps nothing."""
-    return Checkpoints(scratch, name) if scratch is not None else None
+    """The states of a training of a stage; None where the stage keeps nothing, and in all ranks but the first."""
+    return Checkpoints(scratch, name) if scratch is not None and is_first() else None
 
 
 def describe(state: TrainState, settings: LoopSettings, images: int) -> str:

@@ -12,11 +12,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pipeline.core.device import Hardware
+from pipeline.core.distributed import deal
 from pipeline.core.images import read_rgb
 from pipeline.core.loader import BatchLoader
 from pipeline.models.regions import erase_cells
 from pipeline.train.augment import View
 from pipeline.train.settings import TrainSettings
+from pipeline.train.sharding import Sharding
 
 Item = tuple[NDArray[np.uint8], int]
 Draw = tuple[int, int, int]  # epoch, position of the image, how often the epoch has drawn it before
@@ -69,12 +71,25 @@ class Pass:
         epoch: of the views
         images: how many are drawn
         order: makes their positions when the turn of the pass comes. Shape: (images,)
+        sharding: of which each rank reads its part of every batch; None: whole batches are dealt to the ranks
     """
 
     dataset: int
     epoch: int
     images: int
     order: Callable[[], NDArray[np.int64]]
+    sharding: Sharding | None = None
+
+    def parts(self, start: int, batch_size: int) -> list[tuple[int, range]]:
+        """What this rank reads, from a place of the pass on: where each batch ends, and its images among them."""
+        if self.sharding is not None:
+            return [(batch.stop, self.sharding.own(batch)) for batch in self.sharding.batches(start)]
+        batches = self.batches(start, batch_size)
+        return [(batches[number].stop, batches[number]) for number in deal(len(batches))]
+
+    def batches(self, start: int, batch_size: int) -> list[range]:
+        """Whole batches, from a place of the pass on."""
+        return [range(first, min(first + batch_size, self.images)) for first in range(start, self.images, batch_size)]
 
 
 class ViewReader:
@@ -94,20 +109,29 @@ class ViewReader:
     def read(self, number: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of (images (N, 3, H, W) uint8, positions (N,)) of a pass, without its first `start` images.
 
-        Passes can be asked for in any order; one that does not follow the last begins with new processes.
+        A rank gets its part of each, which can be empty. Passes can be asked for in any order; one that does not follow
+        the last begins with new processes.
         """
-        images, size = self.passes[number].images, self.settings.batch_size
+        parts, following = self.passes[number].parts(start, self.settings.batch_size), (number + 1, 0)
         if self._place != (number, start):
             self._batches = iter(self._load(number, start))
-        self._place = (number + 1, 0) if start >= images else None
-        for first in range(start, images, size):
+        self._place = None if parts else following
+        for left, (stop, part) in zip(reversed(range(len(parts))), parts, strict=True):
             self._place = None
-            batch = next(self._batches)
+            batch = next(self._batches) if part else self._no_images()
             # noted before the batch is given: nobody asks for what follows the last one
-            self._place = (number, first + size) if first + size < images else (number + 1, 0)
+            self._place = (number, stop) if left else following
             if self._place[0] == len(self.passes):
                 self._batches = iter(())  # ends the processes
             yield batch
+
+    def batches(self, number: int, start: int = 0) -> list[int]:
+        """How many images each batch of a pass has that is dealt to the ranks, from a place of the pass on."""
+        return [len(batch) for batch in self.passes[number].batches(start, self.settings.batch_size)]
+
+    def _no_images(self) -> tuple[Tensor, Tensor]:
+        side = self.settings.crop
+        return torch.empty(0, 3, side, side, dtype=torch.uint8), torch.empty(0, dtype=torch.int64)
 
     def _load(self, number: int, start: int) -> BatchLoader:
         settings = self.settings
@@ -123,14 +147,14 @@ class ViewReader:
         )
 
     def _draws(self, number: int, start: int) -> Iterator[list[tuple[int, Draw]]]:
-        """What each batch consists of, from a place in the run to its end."""
-        size = self.settings.batch_size
+        """What each batch consists of that this rank reads, from a place in the run to its end."""
         for one in self.passes[number:]:
             order = one.order()
             draws = count_draws(order)
-            for first in range(start, len(order), size):
-                rows = zip(order[first : first + size].tolist(), draws[first : first + size].tolist(), strict=True)
-                yield [(one.dataset, (one.epoch, position, draw)) for position, draw in rows]
+            for _, part in one.parts(start, self.settings.batch_size):
+                rows = zip(order[part].tolist(), draws[part].tolist(), strict=True)
+                if part:
+                    yield [(one.dataset, (one.epoch, position, draw)) for position, draw in rows]
             start = 0
 
 

@@ -4,7 +4,7 @@ A frozen backbone gives the same features for the same view in every epoch. They
 of every image; the head is then trained on them in seconds.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.core.device import Hardware
+from pipeline.core.distributed import from_first, gather_dealt, is_first
 from pipeline.core.progress import progress
 from pipeline.core.scratch import Scratch
 from pipeline.models.classifier import Classifier
@@ -24,7 +25,7 @@ from pipeline.train.row_tensors import RowTensors
 from pipeline.train.settings import TrainSettings
 from pipeline.train.split import TrainingData, make_order
 from pipeline.train.step import Batch
-from pipeline.train.trainer import Task, Trainer, Training, make_criterion, validate
+from pipeline.train.trainer import Task, Trainer, Training, make_criterion, run_by_first, validate
 
 VALIDATION_BATCH = 1024  # pooled features, not images
 
@@ -50,7 +51,10 @@ def pool_views(
     hardware: Hardware,
     scratch: Scratch | None = None,
 ) -> list[PooledFeatures]:
-    """Run the backbone once over all views; pool its features with each of `pools`."""
+    """Run the backbone once over all views; pool its features with each of `pools`.
+
+    Several ranks share the batches; rank 0 alone gets the features, the same bytes that it would have made by itself.
+    """
     files, val_files = data.train_files.take(data.train.kept), data.val_files.take(data.val.kept)
     erased = data.erased.take(data.train.kept) if data.erased is not None else None
     train = ViewDataset(files, training_view(settings, classifier.method), settings.seed, erased)
@@ -58,14 +62,19 @@ def pool_views(
     passes = [Pass(0, view, len(train), partial(np.arange, len(train))) for view in range(settings.views)]
     passes.append(Pass(1, 0, len(val), partial(np.arange, len(val))))
     reader = ViewReader([train, val], passes, settings, hardware)
-    of_train = RowTensors(settings.views * len(train), scratch, "features-train")
-    of_val = RowTensors(len(val), scratch, "features-val")
+    kept = scratch if is_first() else None
+    of_train = RowTensors(settings.views * len(train), kept, "features-train")
+    of_val = RowTensors(len(val), kept, "features-val")
+    done, val_done = from_first((of_train.filled, of_val.filled))
+    pool_pass = partial(_pool_pass, classifier, pools, reader, hardware)
     for view in range(settings.views):
-        start = _start(of_train, view * len(train), len(train))
-        _pool_all(classifier, pools, reader.read(view, start), of_train, hardware, f"view {view + 1}")
+        start = min(max(0, done - view * len(train)), len(train))
+        pool_pass(view, start, of_train, f"view {view + 1}")
     of_train.keep()
-    _pool_all(classifier, pools, reader.read(settings.views, of_val.filled), of_val, hardware, "val")
+    pool_pass(settings.views, val_done, of_val, "val")
     of_val.keep()
+    if not is_first():
+        return [PooledFeatures(torch.empty(0), torch.empty(0)) for _ in pools]
     empty = torch.empty(0, classifier.head.in_features, dtype=torch.float16)  # where there are no val images
     return [
         PooledFeatures(rows.view(settings.views, len(train), -1), val_rows)
@@ -73,28 +82,30 @@ def pool_views(
     ]
 
 
-def _start(rows: RowTensors, first: int, count: int) -> int:
-    """How many of `count` rows from `first` on are filled."""
-    return min(max(0, rows.filled - first), count)
-
-
 @torch.inference_mode()
-def _pool_all(
+def _pool_pass(
     classifier: Classifier,
     pools: Sequence[nn.Module],
-    batches: Iterable[Batch],
-    pooled: RowTensors,
+    reader: ViewReader,
     hardware: Hardware,
+    number: int,
+    start: int,
+    pooled: RowTensors,
     title: str,
 ) -> None:
-    """Add the features of the images that lack them, pooled in each way: (N, C) each, float16."""
+    """Add the features of the images of a pass from `start` on, pooled in each way: (N, C) each, float16."""
     classifier.eval()
-    with progress(total=pooled.total, done=pooled.filled, title=f"features, {title}") as bar:
-        for images, _ in batches:
+
+    def pool_batches() -> Iterator[Sequence[Tensor]]:
+        for images, _ in reader.read(number, start):
             with hardware.autocast():
                 features = classifier.backbone_features(images.to(hardware.device, non_blocking=True))
-            pooled.add([pool(features).to("cpu", torch.float16) for pool in pools])
-            bar.update(len(images))
+            yield [pool(features).to("cpu", torch.float16) for pool in pools]
+
+    with progress(total=pooled.total, done=pooled.filled, title=f"features, {title}") as bar:
+        for rows in gather_dealt(pool_batches(), reader.batches(number, start)):
+            pooled.add(rows)
+            bar.update(len(rows[0]))
 
 
 def fit_head(
@@ -106,7 +117,10 @@ def fit_head(
     loggers: Sequence[Observer] = (),
     checkpoints: Checkpoints | None = None,
 ) -> Training:
-    """Train a head on pooled features; each epoch draws one view of each image."""
+    """Train a head on pooled features; each epoch draws one view of each image.
+
+    It takes seconds, so one of several ranks does it for all.
+    """
     make_epoch = make_order(data.train.values, settings)
 
     def train_batches(epoch: int, start: int) -> Iterator[Batch]:
@@ -123,7 +137,7 @@ def fit_head(
             features.val.float().split(VALIDATION_BATCH), data.val.values.split(VALIDATION_BATCH), strict=True
         )
 
-    criterion, images = make_criterion(settings), len(data.train.kept)
+    criterion, images = make_criterion(settings, data.train.weights), len(data.train.kept)
     in_float32 = Hardware(hardware.device, "fp32")  # the precision is the backbone's; logits are float32 everywhere
     task = Task(
         module=head,
@@ -133,4 +147,5 @@ def fit_head(
         set_mode=head.train,
         validate=lambda epoch: validate(head, val_batches(), settings, in_float32),
     )
-    return Trainer(task, settings, in_float32, [ProgressBar(settings.epochs, images), *loggers], checkpoints).run()
+    observers = [ProgressBar(settings.epochs, images), *loggers]
+    return run_by_first(Trainer(task, settings, in_float32, observers, checkpoints))

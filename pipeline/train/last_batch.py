@@ -21,7 +21,13 @@ def last_batch(images: int, batch_size: int) -> int:
 
 
 def check_last_batch(
-    network: nn.Module, call: Callable[[Tensor], object], images: int, batch_size: int, side: int, section: str
+    network: nn.Module,
+    call: Callable[[Tensor], object],
+    images: int,
+    batch_size: int,
+    side: int,
+    section: str,
+    ranks: int = 1,
 ) -> None:
     """Pass a batch of black images, as large as the last one, through a network in training mode.
 
@@ -33,11 +39,12 @@ def check_last_batch(
         call: images (N, 3, side, side), uint8, through the network
         images: of an epoch
         section: of the settings, named in errors
+        ranks: among which a batch is divided
 
     Raises:
         TrainError: naming the keys, if the last batch is too small
     """
-    count = last_batch(images, batch_size)
+    count = max(1, last_batch(images, batch_size) // ranks)
     if count > 1:
         return
     device = next(network.parameters()).device
@@ -47,10 +54,11 @@ def check_last_batch(
     except ValueError as error:
         if REFUSAL not in str(error):
             raise
+        among = f", each divided among {ranks} ranks" if ranks > 1 else ""
         raise TrainError(
             f"{section}.batch_size: expected a last batch of 2 images or more, got {count} of {images} images in "
-            f"batches of {batch_size}, with feature maps of one cell and {section}.backbone.batch_norm 'trained'; "
-            f"set batch_size to {_better(images, batch_size)}, batch_norm to frozen, or take larger crops"
+            f"batches of {batch_size}{among}, with feature maps of one cell and {section}.backbone.batch_norm "
+            f"'trained'; set batch_size to {_better(images, batch_size)}, batch_norm to frozen, or take larger crops"
         ) from None
 
 

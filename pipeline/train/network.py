@@ -10,13 +10,15 @@ the baseline, whatever the method.
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import count
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from timm.layers.norm_act import convert_sync_batchnorm
 
 from pipeline.core.device import Hardware
+from pipeline.core.distributed import gather_rows, world_size
+from pipeline.core.errors import SettingsError
 from pipeline.core.scratch import Scratch
 from pipeline.models.classifier import Classifier
 from pipeline.train.augment import plain_view, training_view
@@ -26,6 +28,7 @@ from pipeline.train.head import fit_head, pool_views
 from pipeline.train.last_batch import check_last_batch
 from pipeline.train.observers import Observer, ProgressBar
 from pipeline.train.settings import TrainSettings
+from pipeline.train.sharding import Sharding, shard
 from pipeline.train.split import Order, TrainingData, make_order
 from pipeline.train.step import Batch, compile_loss, compiles, set_mode
 from pipeline.train.targets import Targets, rows_of
@@ -46,13 +49,23 @@ def fit_network(
         TrainError: if the loss is no longer a finite number
     """
     start = _fit_head_first(classifier, data, settings, hardware, scratch) if settings.head_epochs else None
-    images, reader = len(data.train.kept), _make_reader(classifier, data, settings, hardware)
+    count, method = len(data.train.kept), classifier.method
+    synchronizes = settings.sync_batch_norm and world_size() > 1
+    sharding = shard(count, settings, whole_batches=method.changes_batches or synchronizes, meets=synchronizes)
+    reader = _make_reader(classifier, data, settings, hardware, sharding)
 
     def train_batches(epoch: int, start: int) -> Iterator[Batch]:
-        places = count(start, settings.batch_size)
-        for place, (inputs, drawn) in zip(places, reader.read(_number(epoch), start), strict=False):
-            random = np.random.default_rng((settings.seed, epoch, place, 2))  # not the numbers of views and order
-            yield classifier.method.change_batch(inputs, rows_of(data.train, drawn), data.classes, random)
+        batches = sharding.batches(start)
+        for batch, (inputs, drawn) in zip(batches, reader.read(_number(epoch), start), strict=True):
+            targets = rows_of(data.train, drawn)
+            if method.changes_batches:
+                random = np.random.default_rng((settings.seed, epoch, batch.start, 2))  # not those of views and order
+                parts = sharding.parts(batch)
+                images = gather_rows(inputs.permute(0, 2, 3, 1), parts).permute(0, 3, 1, 2)  # their layout in memory
+                mixed = method.change_batch(images, gather_rows(targets, parts), data.classes, random)
+                own = slice(sum(parts[: sharding.rank]), sum(parts[: sharding.rank + 1]))
+                inputs, targets = mixed[0][own], mixed[1][own]
+            yield inputs, targets
 
     def val_batches(epoch: int) -> Iterator[Batch]:
         for inputs, drawn in reader.read(_number(epoch) + 1):
@@ -60,25 +73,45 @@ def fit_network(
 
     classifier.backbone.requires_grad_(settings.backbone.trained)
     set_mode(classifier, settings)
-    check_last_batch(classifier, classifier, images, settings.batch_size, settings.crop, "train")
-    loss = partial(classifier.loss, criterion=make_criterion(settings))
-    is_compiled = compiles(settings, hardware, images) and classifier.method.compiles
+    ranks = 1 if synchronizes else sharding.ranks
+    check_last_batch(classifier, classifier, count, settings.batch_size, settings.crop, "train", ranks)
+    if synchronizes:
+        synchronize(classifier, hardware)
+    loss = partial(classifier.loss, criterion=make_criterion(settings, data.train.weights))
+    is_compiled = compiles(settings, hardware, count) and classifier.method.compiles
     if settings.compile is True and not is_compiled:
         print(f"note: train.compile: true is not read with train.method {settings.method!r}, whose loss uses hooks")
     task = Task(
         module=classifier,
-        loss=compile_loss(loss, settings.batch_size) if is_compiled else loss,
+        loss=compile_loss(loss, len(sharding.own(range(sharding.batch)))) if is_compiled else loss,
         train_batches=train_batches,
-        images=images,
+        images=count,
         set_mode=lambda: set_mode(classifier, settings),
-        validate=lambda epoch: validate(classifier, val_batches(epoch), settings, hardware),
+        validate=lambda epoch: validate(classifier, val_batches(epoch), settings, hardware, together=True),
+        sharding=sharding,
     )
     torch.manual_seed(settings.seed)
-    observers = [ProgressBar(settings.epochs, images, reads=True), *loggers]
+    observers = [ProgressBar(settings.epochs, count, reads=True), *loggers]
     return Trainer(task, settings, hardware, observers, checkpoints_of(scratch, "network")).run(), start
 
 
-def _make_reader(classifier: Classifier, data: TrainingData, settings: TrainSettings, hardware: Hardware) -> ViewReader:
+def synchronize(classifier: Classifier, hardware: Hardware) -> None:
+    """Let batch norms that are trained take their statistics over the images of all ranks.
+
+    Raises:
+        SettingsError: on a CPU, for which PyTorch has none
+    """
+    if hardware.device.type != "cuda":
+        raise SettingsError(
+            f"train.sync_batch_norm: expected false with several ranks on {hardware.device}, got true; PyTorch "
+            "synchronizes batch norms on GPUs alone"
+        )
+    convert_sync_batchnorm(classifier)  # type: ignore[no-untyped-call]  # timm's: its batch norms hold their activation
+
+
+def _make_reader(
+    classifier: Classifier, data: TrainingData, settings: TrainSettings, hardware: Hardware, sharding: Sharding
+) -> ViewReader:
     """Reads the epochs, and after each the validation images: two passes an epoch."""
     order = make_order(data.train.values, settings)
     train = ViewDataset(data.train_files, training_view(settings, classifier.method), settings.seed, data.erased)
@@ -87,7 +120,7 @@ def _make_reader(classifier: Classifier, data: TrainingData, settings: TrainSett
     passes = [
         one
         for epoch in range(1, settings.epochs + 1)
-        for one in (Pass(0, epoch, len(data.train.kept), partial(_drawn, data.train, order, epoch)), validation)
+        for one in (Pass(0, epoch, sharding.images, partial(_drawn, data.train, order, epoch), sharding), validation)
     ]
     return ViewReader([train, val], passes, settings, hardware)
 

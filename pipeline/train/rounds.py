@@ -1,13 +1,15 @@
 """One training, or several rounds: each sees the train images without the regions that were found before."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pipeline.core.device import Hardware
+from pipeline.core.distributed import from_first, gather_dealt, is_first
 from pipeline.core.scratch import Scratch
 from pipeline.models.classifier import Classifier
 from pipeline.models.methods.base import TrainingMethod
@@ -96,15 +98,21 @@ def find_regions(
     dataset = ViewDataset(data.train_files, plain_view(settings.resize), settings.seed, data.erased)
     kept = data.train.kept
     reader = ViewReader([dataset], [Pass(0, 0, len(kept), lambda: kept)], settings, hardware)
-    found = RowTensors(len(kept), scratch, "regions")
+    found = RowTensors(len(kept), scratch if is_first() else None, "regions")
+    start = from_first(found.filled)
     classifier.eval()
-    for images, positions in reader.read(0, found.filled):
-        targets = rows_of(data.train, positions).to(hardware.device)
-        with hardware.autocast():
-            features = classifier.backbone_features(images.to(hardware.device, non_blocking=True))
-        found.add([method.find_regions(classifier, features, targets).cpu()])
+
+    def find_batches() -> Iterator[Sequence[Tensor]]:
+        for images, positions in reader.read(0, start):
+            targets = rows_of(data.train, positions).to(hardware.device)
+            with hardware.autocast():
+                features = classifier.backbone_features(images.to(hardware.device, non_blocking=True))
+            yield [method.find_regions(classifier, features, targets).cpu()]
+
+    for rows in gather_dealt(find_batches(), reader.batches(0, start)):
+        found.add(rows)
     found.keep()
-    (cells,) = found.tensors
+    (cells,) = from_first(found.tensors)
     regions = np.zeros((len(data.train_files), *cells.shape[1:]), bool)
     regions[kept] = cells.numpy()
     return regions

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 
 from pipeline.core.device import Hardware, choose_hardware
+from pipeline.core.distributed import is_first, world_size
 from pipeline.core.errors import SettingsError
 from pipeline.core.files import write_json, write_text
 from pipeline.core.images import read_rgb, resize_image
@@ -17,8 +18,10 @@ from pipeline.core.manifest import Manifest
 from pipeline.core.scratch import Scratch
 from pipeline.models.cell_offset import FEWEST_CELLS, Offset, measure_offset
 from pipeline.models.classifier import Classifier, save_classifier
+from pipeline.models.folds import Folds, save_folds
 from pipeline.train.build import new_classifier, pools_once
 from pipeline.train.checkpoints import checkpoints_of
+from pipeline.train.folds import fit_folds
 from pipeline.train.head import fit_head, pool_views
 from pipeline.train.observers import make_loggers
 from pipeline.train.rounds import fit_rounds
@@ -35,6 +38,7 @@ class Facts:
 
     device: str
     precision: str
+    world_size: int  # ranks that trained
     parameters: int
     output_stride: int  # pixels; of the backbone, whatever was asked for
     train_images: int
@@ -52,6 +56,7 @@ class Fit:
     classifier: Classifier
     training: Training
     facts: Facts
+    folds: Folds | None = None  # with `class_folds`
 
 
 def fit(manifest: Manifest, settings: TrainSettings, logs: Path = Path("logs")) -> Fit:
@@ -72,7 +77,7 @@ def fit_together(
 ) -> list[Fit]:
     """Train several heads on one frozen backbone, which differ in their pooling alone, each as `fit` would.
 
-    A single run may train its backbone, and is logged.
+    A single run may train its backbone, and is logged. Several ranks call this together and get the same weights.
 
     Args:
         scratch: where the training keeps its states, and goes on if it was stopped; None: nowhere
@@ -93,7 +98,13 @@ def fit_together(
             f"train.method: expected one whose loss needs pooled features alone, in one round, got "
             f"{settings.method!r}; its runs cannot share them, train them one by one"
         )
-    loggers = make_loggers(settings.loggers, logs) if len(every) == 1 else []
+    if settings.class_folds and not pools_alone:
+        raise SettingsError(
+            f"train.class_folds: expected 0 with train.method {settings.method!r}, got {settings.class_folds}; folds "
+            "are trained on pooled features alone"
+        )
+    loggers = make_loggers(settings.loggers, logs) if len(every) == 1 and is_first() else []
+    folds: list[Folds | None] = [None] * len(every)
     if pools_alone:
         pooled = pool_views(first, [classifier.pool for classifier in classifiers], data, settings, hardware, scratch)
         heads = enumerate(zip(classifiers, pooled, strict=True))
@@ -101,6 +112,9 @@ def fit_together(
             fit_head(one.head, features, data, settings, hardware, loggers, checkpoints_of(scratch, f"head-{n}"))
             for n, (one, features) in heads
         ]
+        if settings.class_folds:
+            made = zip(classifiers, pooled, strict=True)
+            folds = [fit_folds(one.head, features, data, settings, hardware) for one, features in made]
     else:
         training, start = fit_rounds(first, data, settings, hardware, loggers, scratch)
         trainings = [training]
@@ -108,8 +122,8 @@ def fit_together(
     for classifier in classifiers:
         classifier.design = replace(classifier.eval().design, offset=offset)
     return [
-        Fit(classifier, training, describe(classifier, data, settings, hardware, start))
-        for classifier, training in zip(classifiers, trainings, strict=True)
+        Fit(classifier, training, describe(classifier, data, settings, hardware, start), of_folds)
+        for classifier, training, of_folds in zip(classifiers, trainings, folds, strict=True)
     ]
 
 
@@ -146,6 +160,7 @@ def describe(
     return Facts(
         device=str(hardware.device),
         precision=hardware.precision,
+        world_size=world_size(),
         parameters=classifier.parameter_count(),
         output_stride=classifier.design.output_stride,
         train_images=len(data.train.kept),
@@ -160,6 +175,8 @@ def describe(
 def save_fit(trained: Fit, model: Path, history: Path, report: Path) -> None:
     """Write the classifier, its history as a table, and the summary of the training."""
     save_classifier(trained.classifier, model)
+    if trained.folds is not None:
+        save_folds(trained.folds, model)
     rows = pd.DataFrame(history_rows(trained.training))
     write_text(history, rows.to_csv(index=False, lineterminator="\n"))
     facts = {name: value for name, value in asdict(trained.facts).items() if value is not None}

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Protocol
 
 from pydantic import Field
 
+from pipeline.core.launch import Launcher
 from pipeline.core.settings import settings_class
 from pipeline.models.settings import BackboneSettings, Pooling
 
@@ -13,6 +14,8 @@ NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 AtLeastOne = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
+Focus = Annotated[float, Field(ge=0, le=10)]
+Weight = Annotated[float, Field(ge=0, le=1)]
 
 
 @settings_class
@@ -42,6 +45,21 @@ class ScheduleSettings:
             raise ValueError(
                 "name is 'step', steps is empty: expected at least one share; without a step the name is 'constant'"
             )
+
+
+@settings_class
+@dataclass(frozen=True, slots=True)
+class AsymmetricSettings:
+    """The asymmetric loss; all 0: binary cross entropy."""
+
+    gamma_positive: Focus  # γ+: power of 1 - p before the loss of a class that is there
+    gamma_negative: Focus  # γ-: power of p before the loss of a class that is not; above 0: easy ones count less
+    margin: Share  # taken from p of a class that is not there: below it, nothing is lost
+
+    @property
+    def enabled(self) -> bool:
+        """Whether it differs from binary cross entropy."""
+        return bool(self.gamma_positive or self.gamma_negative or self.margin)
 
 
 class LoopSettings(Protocol):
@@ -75,6 +93,7 @@ class TrainSettings:
     parameter_limit: Count  # the challenge allows models under 150 million in all; 0: no limit
     device: str  # auto, cpu, cuda, cuda:1, mps
     precision: Literal["auto", "fp32", "bf16", "fp16"]
+    launcher: Launcher  # python: one process; torchrun …, srun …: one for each device
     backbone: BackboneSettings
     method: str  # the training method: baseline, acol, adl, ae, bas, cutmix, has; see docs/methods.md
     method_options: dict[str, bool | int | float | str]  # options of the method by name; {}: its defaults
@@ -85,6 +104,11 @@ class TrainSettings:
         "rarest", "most_frequent", "random"
     ]  # single_label: which of an image's several classes is kept
     label_smoothing: Share
+    # multi_label: what changes binary cross entropy; the last by name of a class: the weight of its missing label
+    class_weights: Literal["none", "balanced"]
+    asymmetric: AsymmetricSettings
+    unsure_classes: dict[str, Weight]
+    class_folds: Count  # multi_label: heads trained without one of so many parts of train, for thresholds; 0: none
     sampling: Literal["uniform", "class_balanced"]
     resize: Annotated[int, Field(ge=32)]  # pixels, both sides
     crop: Annotated[int, Field(ge=32)]  # pixels, both sides
@@ -96,6 +120,7 @@ class TrainSettings:
     views: AtLeastOne  # head alone: random views of each image whose features are computed once and kept
     batch_size: AtLeastOne
     accumulation_steps: AtLeastOne  # batches to one step: the effective batch is batch_size * accumulation_steps
+    sync_batch_norm: bool  # trained batch norms: statistics over the images of all ranks, on GPUs
     optimizer: OptimizerSettings
     schedule: ScheduleSettings
     # which epoch is kept: by split val, by the loss of a tenth of the train images that then do not train, or the last
@@ -112,6 +137,11 @@ class TrainSettings:
             raise ValueError(f"crop is {self.crop}: expected at most resize, {self.resize}")
         if self.backbone.output_stride > self.crop:
             raise ValueError(f"crop is {self.crop}: expected at least the output stride, {self.backbone.output_stride}")
+        if self.sync_batch_norm and self.backbone.batch_norm == "frozen":
+            raise ValueError(
+                "sync_batch_norm is true, backbone.batch_norm is 'frozen': expected false, frozen batch norms take no "
+                "statistics of a batch"
+            )
         if self.head_epochs and not self.backbone.trained:
             raise ValueError(
                 f"head_epochs is {self.head_epochs}, backbone.trained is false: expected 0, the head learns alone "
@@ -122,7 +152,30 @@ class TrainSettings:
                 f"head_epochs is {self.head_epochs}, backbone.weights is 'none': expected 0, random features teach "
                 "nothing"
             )
+        if self.class_folds == 1:
+            raise ValueError("class_folds is 1: expected 0, or 2 and more, such as 5; one part is all images")
+        if self.class_folds and self.backbone.trained:
+            raise ValueError(
+                f"class_folds is {self.class_folds}, backbone.trained is true: expected 0, its features have seen "
+                "every train image; extract.class_thresholds 'val' needs no folds"
+            )
+        if self.loss == "single_label":
+            self._check_single_label()
         if self.loss == "multi_label" and self.label_smoothing:
             raise ValueError(
                 "label_smoothing above 0 with loss 'multi_label': expected 0, it is defined for one label an image"
             )
+
+    def _check_single_label(self) -> None:
+        """Refuse what only the loss of several labels reads."""
+        read = {
+            "class_weights": (self.class_weights != "none", "'none'"),
+            "asymmetric": (self.asymmetric.enabled, "0 for all three"),
+            "unsure_classes": (bool(self.unsure_classes), "{}"),
+            "class_folds": (self.class_folds > 0, "0"),
+        }
+        for name, (is_set, expected) in read.items():
+            if is_set:
+                raise ValueError(
+                    f"{name} with loss 'single_label': expected {expected}, it is defined for a sigmoid of each class"
+                )

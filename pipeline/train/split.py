@@ -1,7 +1,7 @@
 """Which images train, which choose the epoch, and their targets."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +12,14 @@ from pipeline.core.errors import TrainError
 from pipeline.core.manifest import Files, Manifest
 from pipeline.train.data import Erased
 from pipeline.train.settings import TrainSettings
-from pipeline.train.targets import Targets, choose_held_out, make_targets, sampling_weights, several_labels
+from pipeline.train.targets import (
+    Targets,
+    choose_held_out,
+    class_weights,
+    make_targets,
+    sampling_weights,
+    several_labels,
+)
 
 Order = Callable[[int], NDArray[np.int64]]
 
@@ -23,6 +30,7 @@ class TrainingData:
 
     Attributes:
         unlabelled: train images without a label
+        ids: of the train images that have a target, where folds of them are wanted
         erased: regions of the train images that training does not see, by position in the manifest
     """
 
@@ -32,6 +40,7 @@ class TrainingData:
     val: Targets
     classes: int
     unlabelled: int
+    ids: Sequence[str] = ()
     erased: Erased | None = None
 
 
@@ -39,7 +48,7 @@ def split_data(manifest: Manifest, settings: TrainSettings) -> TrainingData:
     """The images of the manifest as the settings use them.
 
     Raises:
-        TrainError: if there are no images to train on or to select by
+        TrainError: if there are no images to train on or to select by, or an unsure class is unknown
     """
     classes = len(manifest.classes)
     if classes == 1 and settings.loss == "single_label":
@@ -49,13 +58,17 @@ def split_data(manifest: Manifest, settings: TrainSettings) -> TrainingData:
         )
     train, val = _train_and_validation(manifest, settings)
     labels = train.labels()
+    targets = make_targets(labels, classes, settings)
+    if settings.loss == "multi_label":
+        targets = replace(targets, weights=class_weights(targets.values, manifest.classes, settings))
     return TrainingData(
         train_files=train.files(),
-        train=make_targets(labels, classes, settings),
+        train=targets,
         val_files=val.files(),
         val=_validation_targets(val, classes, settings),
         classes=classes,
         unlabelled=sum(not row for row in labels),
+        ids=train.ids() if settings.class_folds else (),
     )
 
 

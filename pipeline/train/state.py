@@ -8,7 +8,7 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from pipeline.core.device import Hardware
@@ -102,15 +102,17 @@ class TrainState:
             StoreError: if the file is no such state, or of another module or optimizer
         """
         try:
-            with safe_open(path, framework="pt") as file:
-                values = json.loads((file.metadata() or {})["state"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-            self._take(tensors, values)
+            self.take(path.read_bytes())
         except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
             raise StoreError(
                 f"{path}: expected the state of this training, got {' '.join(str(error).split())}; likely of other "
                 "settings or another version: remove it to start anew"
             ) from error
+
+    def take(self, data: bytes) -> None:
+        """Take over what `to_bytes` made."""
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])  # as the format has it
+        self._take(safetensors.torch.load(data), json.loads(header["__metadata__"]["state"]))
 
     def _take(self, tensors: Weights, values: Mapping[str, Any]) -> None:
         self.module.load_state_dict(_with_prefix(tensors, MODULE))

@@ -15,11 +15,26 @@ from torch.nn import functional
 
 from pipeline.core.errors import TrainError
 from pipeline.models.classifier import Loss
-from pipeline.train.settings import TrainSettings
+from pipeline.train.settings import AsymmetricSettings, TrainSettings
 
 Labels = Sequence[tuple[int, ...]]
 ROWS_AT_ONCE = 4096
+MOST_WEIGHT = 10.0  # of `train.class_weights: balanced`: the loss of a rare class must not hide all others
+SMALLEST = 1e-8  # base of a power: with a base of 0, its gradient can be infinite
 HELD_OUT = 10  # with `train.checkpoint: held_out_loss`, one train image in so many
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClassWeights:
+    """Weights of the two terms of binary cross entropy, for each class. Shape: (K,) each, float32
+
+    Attributes:
+        present: of -log p, where the class is among the labels
+        absent: of -log (1 - p), where it is not
+    """
+
+    present: Tensor
+    absent: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +44,12 @@ class Targets:
     Attributes:
         kept: positions of the images that have a target
         values: class index, (M,) int64, for a single label; 0 or 1 for each class, (M, K) uint8, for several
+        weights: of the classes in the loss of training; None: all 1
     """
 
     kept: NDArray[np.int64]
     values: Tensor
+    weights: ClassWeights | None = None
 
 
 def rows_of(targets: Targets, positions: Tensor) -> Tensor:
@@ -92,11 +109,45 @@ def choose_labels(labels: Labels, choice: Literal["rarest", "most_frequent", "ra
     return np.array([min(row, key=lambda k: (sign * images[k], k)) for row in labels], dtype=np.int64)
 
 
+def class_weights(targets: Tensor, names: Sequence[str], settings: TrainSettings) -> ClassWeights | None:
+    """The weights of `train.class_weights` and `train.unsure_classes`; None where all of them are 1.
+
+    `balanced`: with n images of a class and m others, each counted by its weight, a present class weighs m / n, at most
+    `MOST_WEIGHT`: both terms then have the same sum over the weights. Probabilities rise with it, to those of a data
+    set in which the class is as frequent as that.
+
+    A missing label of an unsure class is weighted as the settings say. At 0 nothing speaks against that class any
+    more, and every image will be said to have it; a small weight leaves the bulk of the images that lack it in place.
+
+    Args:
+        targets: 0 or 1. Shape: (N, K)
+        names: of the K classes
+
+    Raises:
+        TrainError: naming an unsure class that the data set does not have
+
+    Source of a small weight of missing labels: Cole et al., "Multi-Label Learning from Single Positive Labels", CVPR
+    2021, section 4.2
+    """
+    if settings.class_weights == "none" and not settings.unsure_classes:
+        return None
+    if unknown := sorted(settings.unsure_classes.keys() - set(names)):
+        raise TrainError(f"train.unsure_classes: expected names of classes, such as {names[0]!r}, got {unknown}")
+    absent = torch.tensor([settings.unsure_classes.get(name, 1.0) for name in names], dtype=torch.float64)
+    present = torch.ones_like(absent)
+    if settings.class_weights == "balanced":
+        images = count_images(targets)
+        present = (absent * (len(targets) - images) / images.clamp(min=1)).clamp(max=MOST_WEIGHT)
+        present[present == 0] = 1.0  # nothing to balance with
+    return ClassWeights(present.float(), absent.float())
+
+
 def sampling_weights(targets: Tensor) -> NDArray[np.float64]:
     """How likely each image is drawn for classes to be seen equally often; the weights add up to 1. Shape: (N,)
 
-    The weight of an image is the mean of 1 / (images of the class) over its classes; an image without one gets the
-    smallest weight of the others.
+    As if a class were drawn first, each as likely, and then one of its images: the weight of an image is the sum of
+    1 / (images of the class) over its classes. An image without a class gets the smallest weight of the others.
+    Classes that share images with others are still seen more often than once in K.
     """
     if targets.ndim == 1:  # without the table (N, K), which takes 20 GB at the size of the challenge
         weights = 1 / torch.bincount(targets)[targets].double()
@@ -104,7 +155,7 @@ def sampling_weights(targets: Tensor) -> NDArray[np.float64]:
     share = 1 / count_images(targets).double().clamp(min=1)  # (K,)
     weights = torch.empty(len(targets), dtype=torch.float64)
     for part, rows in zip(targets.split(ROWS_AT_ONCE), weights.split(ROWS_AT_ONCE), strict=True):
-        rows.copy_(_mean_share(part.double(), share))
+        rows.copy_(part.double() @ share)
     weights[weights == 0] = weights[weights > 0].min() if (weights > 0).any() else 1.0
     return np.asarray((weights / weights.sum()).numpy(), dtype=np.float64)
 
@@ -120,12 +171,14 @@ def count_images(targets: Tensor) -> Tensor:
     return total
 
 
-def _mean_share(present: Tensor, share: Tensor) -> Tensor:
-    """The mean of `share` over the classes of each image, 0 without one. Shapes: (N, K), (K,) to (N,)"""
-    return (present * share).sum(dim=1) / present.sum(dim=1).clamp(min=1)
-
-
-def classification_loss(logits: Tensor, targets: Tensor, loss: Loss, label_smoothing: float = 0.0) -> Tensor:
+def classification_loss(
+    logits: Tensor,
+    targets: Tensor,
+    loss: Loss,
+    label_smoothing: float = 0.0,
+    weights: ClassWeights | None = None,
+    asymmetric: AsymmetricSettings | None = None,
+) -> Tensor:
     """Mean loss of a batch.
 
     `single_label`: cross entropy with a class index (N,), or with 0/1 rows (N, K) whose classes share the target
@@ -133,25 +186,62 @@ def classification_loss(logits: Tensor, targets: Tensor, loss: Loss, label_smoot
     `multi_label`: binary cross entropy with 0/1 rows (N, K), summed over classes. Its gradient at a logit is sigmoid -
     target, as it is softmax - target in cross entropy: both losses change the features on one scale, and a learning
     rate that fits one fits the other. The mean over classes would divide it by K, 200 in the challenge.
+
+    Args:
+        weights, asymmetric: what changes binary cross entropy; see `binary_terms`
     """
     if loss == "multi_label":
         rows = targets.to(logits.dtype)
-        return functional.binary_cross_entropy_with_logits(logits, rows, reduction="sum") / len(logits)
+        if weights is None and not (asymmetric and asymmetric.enabled):
+            return functional.binary_cross_entropy_with_logits(logits, rows, reduction="sum") / len(logits)
+        present, absent = binary_terms(logits, asymmetric)
+        if weights is not None:
+            present, absent = present * weights.present.to(present), absent * weights.absent.to(absent)
+        return (rows * present + (1 - rows) * absent).sum() / len(logits)
     shared = targets if targets.ndim == 1 else targets / targets.sum(dim=1, keepdim=True)
     return functional.cross_entropy(logits, shared, label_smoothing=label_smoothing)
 
 
-def log_odds(targets: Tensor) -> Tensor:
+def binary_terms(logits: Tensor, asymmetric: AsymmetricSettings | None) -> tuple[Tensor, Tensor]:
+    """The loss of each class if it is present, and if it is absent. Shapes: (N, K) to (N, K) each
+
+    With p = sigmoid(logit) these are -log p and -log (1 - p). The asymmetric loss has, with q = max(p - margin, 0),
+
+        (1 - p)^γ+ · (-log p)    and    q^γ- · (-log (1 - q))
+
+    so that the many absent classes that are no longer doubted lose nothing, and the few present ones are not drowned.
+
+    Source: Ridnik et al., "Asymmetric Loss For Multi-Label Classification", ICCV 2021, equations 4 to 7
+    """
+    present, absent = -functional.logsigmoid(logits), -functional.logsigmoid(-logits)
+    if asymmetric is None or not asymmetric.enabled:
+        return present, absent
+    p, shifted = logits.sigmoid(), (logits.sigmoid() - asymmetric.margin).clamp(min=0)
+    if asymmetric.margin:
+        absent = -torch.log1p(-shifted)
+    if asymmetric.gamma_positive:
+        present = present * (1 - p).clamp(min=SMALLEST) ** asymmetric.gamma_positive
+    if asymmetric.gamma_negative:
+        absent = absent * shifted.clamp(min=SMALLEST) ** asymmetric.gamma_negative
+    return present, absent
+
+
+def log_odds(targets: Tensor, weights: ClassWeights | None = None) -> Tensor:
     """Where the bias of each class starts with `multi_label`: log(f / (1 - f)), f its share of the images. Shape: (N,
     K) to (K,)
 
     From zeros, all K sigmoids would be one half, and K gradients of one half would change the features of all images
     in the same direction before the classes differ: with 200 classes the training of a whole network collapses. From
     the log odds, the first gradients are those of cross entropy, whose softmax starts at 1 / K. Half an image is added
-    to both sides, so that a class of no image, or of all, has finite odds.
+    to both sides, so that a class of no image, or of all, has finite odds. With weights, images count by theirs: the
+    weighted loss of the bias alone has its minimum there.
     """
-    share = (count_images(targets) + 0.5) / (len(targets) + 1)
-    return torch.log(share / (1 - share))
+    images = count_images(targets)
+    if weights is None:
+        share = (images + 0.5) / (len(targets) + 1)
+        return torch.log(share / (1 - share))
+    others = len(targets) - images
+    return torch.log((weights.present * images + 0.5) / (weights.absent * others + 0.5))
 
 
 def hits(logits: Tensor, targets: Tensor) -> Tensor:

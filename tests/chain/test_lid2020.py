@@ -247,6 +247,7 @@ def test_every_value_says_where_it_comes_from() -> None:
         "accumulation_steps: 3",
         "device: auto",
         "precision: auto",
+        "launcher: python",
         "workers: 8",
         "jobs: -1",
         "shard_size: 1024",

@@ -17,7 +17,7 @@ from pipeline.core.files import read_json
 from pipeline.core.manifest import Manifest
 from pipeline.core.settings import read_params, write_yaml
 from pipeline.extract.cam import class_activation_maps
-from pipeline.extract.network import raw_maps_of
+from pipeline.extract.network import View, raw_maps_of
 from pipeline.extract.scale import find_standard, scale_maps
 from pipeline.models.classifier import Classifier, load_classifier, save_classifier
 from pipeline.models.methods import method_names
@@ -123,7 +123,7 @@ def test_every_method_goes_with_tap_nwc_and_pas(method: str, name: str) -> None:
             logits.append(classifier.logits(features))
         for weights in ("keep", "clamp"):
             settings = extract_settings(negative_weights=weights, placement="grid")
-            maps[pooling, weights] = raw_maps_of(classifier, [(features, False)], wanted, settings)
+            maps[pooling, weights] = raw_maps_of(classifier, [View(features, False)], wanted, settings)
     assert not torch.equal(*logits)
     assert torch.equal(maps["tap", "keep"], maps["tap", "clamp"]) == (method == "bas")
     for raw in maps.values():

@@ -94,6 +94,7 @@ def clone(make_checkout: MakeCheckout, storage: tuple[str, Options]) -> Checkout
 def add(checkout: Checkout, storage: tuple[str, Options]) -> None:
     """Name the remote as the page does: its address in a file of the repository, keys and passwords beside it."""
     address, options = storage
+    checkout.file(".dvc/config.local").unlink(missing_ok=True)  # options of the remote of another test
     checkout.run("dvc", "remote", "add", "--quiet", "--force", "--default", "storage", address)
     for name, value in options.items():
         checkout.run("dvc", "remote", "modify", "--quiet", "--local", "storage", name, value)

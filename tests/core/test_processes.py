@@ -5,14 +5,20 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support import tasks
+from support.cluster import WorkerDied, threads
 
+from pipeline.core import processes
 from pipeline.core.errors import DataError
-from pipeline.core.processes import ATTEMPTS, ProcessError, in_processes
+from pipeline.core.processes import AHEAD, ATTEMPTS, ProcessError, in_processes
 
 
 def square(number: int) -> int:
@@ -121,3 +127,75 @@ def test_processes_end_with_a_program_that_was_killed(tmp_path: Path) -> None:
     running.kill()
     running.communicate(timeout=30)
     assert gone(children, 10)
+
+
+# --- workers of a cluster: here threads; of Dask and Ray in test_clusters.py ------------------------------------------
+
+
+@given(count=st.integers(0, 40), size=st.integers(1, 4), ordered=st.booleans())
+@settings(deadline=None, max_examples=30)
+def test_workers_do_each_task_once(count: int, size: int, ordered: bool) -> None:
+    with threads(size) as cluster:
+        found = list(in_processes(tasks.square, (number for number in range(count)), 1, ordered))
+    assert (found if ordered else sorted(found)) == [number**2 for number in range(count)]
+    assert cluster.most <= AHEAD * size
+
+
+def test_workers_get_tasks_as_they_are_needed() -> None:
+    """A million tasks need not be in memory, and one that is slow does not keep the others from beginning."""
+    asked: list[int] = []
+
+    def source() -> Iterator[int]:
+        for number in range(100):
+            asked.append(number)
+            yield number
+
+    with threads(2):
+        results = in_processes(tasks.square, source(), 1)
+        assert next(results) == 0
+        assert len(asked) <= AHEAD * 2
+        assert list(results) == [number**2 for number in range(1, 100)]
+    assert asked == list(range(100))
+
+
+def test_an_error_on_a_worker_is_the_error_of_the_caller() -> None:
+    with threads():
+        with pytest.raises(DataError, match=r"^number 3$"):
+            list(in_processes(tasks.refuse, range(6), 1))
+        with pytest.raises(ZeroDivisionError):
+            list(in_processes(tasks.divide, range(6), 1))
+
+
+def test_a_task_that_the_cluster_gave_up_ends_the_stage_with_the_cause() -> None:
+    def give_up(number: int) -> int:
+        raise WorkerDied("4 workers died\nwith task 7")
+
+    with threads(), pytest.raises(ProcessError, match=r"got WorkerDied: 4 workers died with task 7; likely killed bec"):
+        list(in_processes(give_up, range(6), 1))
+
+
+def test_a_worker_without_the_packages_is_refused() -> None:
+    def lack(number: int) -> int:
+        raise ModuleNotFoundError("No module named 'pipeline'")
+
+    with threads(), pytest.raises(ProcessError, match="expected workers with the packages of this environment, got: "):
+        list(in_processes(lack, range(6), 1))
+
+
+def test_a_worker_with_other_code_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = iter(["of the stage", *["of the worker"] * 9])
+    monkeypatch.setattr(processes, "code_digest", lambda: next(found))
+    with threads(), pytest.raises(ProcessError, match=r"worker \d+ on .*: expected the code and the library versions"):
+        list(in_processes(tasks.square, range(3), 1))
+
+
+def test_workers_work_in_the_folder_of_the_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = processes._run_there(tasks.folder_of, str(tmp_path), processes.code_digest(), Path("data"))
+    assert done[1] == str(tmp_path / "data")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    done = processes._run_there(tasks.folder_of, str(tmp_path), processes.code_digest(), Path("data"))
+    assert done[1] == str(tmp_path / "data")
+    _, _, error = processes._run_there(tasks.folder_of, "/no/such/folder", "", Path("data"))
+    assert "expected the folder of this stage, /no/such/folder, got No such file or directory" in str(error)

@@ -57,6 +57,18 @@ def test_the_bounds_of_the_classes() -> None:
     assert average_maps([close, close], [1, 1], most=2, min_probability=0.1)["classes"].tolist() == [1, 0]
 
 
+def test_runs_vote_for_the_classes_that_they_have_found() -> None:
+    """Class 1 has a mean probability of 0.25, class 2 one of 0.375; the vote counts, and keeps the map of class 1."""
+    one, other = ({**run, "present": np.array(found, np.int32)} for run, found in ((ONE, [0, 1]), (OTHER, [0])))
+    tie = average_maps([one, other], [1, 1], most=3, min_probability=0.3)
+    assert (tie["classes"].tolist(), tie["present"].tolist()) == ([0, 2, 1], [0, 1])  # half is enough
+    less = average_maps([one, other], [1, 2], most=3, min_probability=0.9)
+    assert less["present"].tolist() == [0]
+    assert "present" not in average_maps([one, OTHER, OTHER], [1, 1, 1], most=3, min_probability=0.3)
+    empty = {**one, "present": np.zeros(0, np.int32)}
+    assert average_maps([empty, empty], [1, 1], most=3, min_probability=0.3)["present"].tolist() == []
+
+
 def test_a_class_without_any_map_is_not_chosen() -> None:
     """Though it is the most probable one in the mean."""
     first = stored([[[1.0]]], [0], [0.5, 0.0, 0.45])
@@ -90,6 +102,21 @@ def test_the_map_of_the_true_class_is_kept_for_scoring() -> None:
     assert (found["classes"].tolist(), found["label_maps"].tolist()) == ([0], [[[0.5]]])
     assert "label_maps" not in average_maps([first, second], [1, 1], most=1, min_probability=0.0, labels=(0,))
     assert "label_maps" not in average_maps([second, second], [1, 1], most=1, min_probability=0.0, labels=(0,))
+
+
+def test_of_several_labels_the_most_probable_one_with_a_map_is_scored() -> None:
+    """Class 0 is chosen; the first run stores the map of label 2 apart, the second has that of label 1 for itself."""
+    first = stored([[[1.0]]], [0], [0.75, 0.0, 0.25], label_maps=np.array([[[0.25]]], np.float16))
+    second = stored([[[0.5]]], [1], [0.25, 0.5, 0.125])
+    apart = {**second, "classes": np.zeros(1, np.int32), "label_maps": np.array([[[0.75]]], np.float16)}
+    for runs, labels, expected in (
+        ([first, second], (1, 2), [[[0.5]]]),  # 0.25 for label 1, 0.1875 for label 2
+        ([first, first], (1, 2), [[[0.25]]]),
+        ([first, apart], (2, 1), [[[0.75]]]),
+    ):
+        found = average_maps(runs, [1, 1], most=1, min_probability=0.0, labels=labels)
+        assert (found["classes"].tolist(), found["label_maps"].tolist()) == ([0], expected)
+    assert "label_maps" not in average_maps([first, second], [1, 1], most=1, min_probability=0.0, labels=(0, 2))
 
 
 @given(

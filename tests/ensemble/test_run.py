@@ -66,12 +66,13 @@ def test_the_first_run_alone_is_itself_byte_for_byte(
         request = requested(runs, track, tmp_path, of, weights=[1.0, 0.0])
     made = make_ensemble(request)
     check_equal(own(request.folder, track, "refined"), own(runs[0], track, "student" if of == "student" else "refined"))
-    kept = {image_id: arrays["classes"].tolist() for image_id, arrays in own(runs[0], track, "maps").items()}
-    assert {
-        image_id: arrays["classes"].tolist() for image_id, arrays in own(request.folder, track, "maps").items()
-    } == kept
+    assert stored_classes(request.folder, track) == stored_classes(runs[0], track)
     metrics = read_json(runs[0] / "reports" / track / "metrics.json")
     skipped = {"first_stage", "advice", "before_crf"}
+    if of == "student" and track == "track1":  # its rows hold gains over the step before, which is another one here
+        skipped.add("by_class_count")
+        found, expected = ([row["mean_iou"] for row in one["by_class_count"]] for one in (made.metrics, metrics))
+        assert found == expected
     assert {key: made.metrics[key] for key in metrics.keys() - skipped} == {
         key: metrics[key] for key in metrics.keys() - skipped
     }

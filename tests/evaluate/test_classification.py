@@ -36,16 +36,17 @@ def test_accuracy_counts_labeled_images_only():
 
 def test_precision_and_recall_of_classes():
     state, other = ClassPresence(), ClassPresence()
-    assert (state.precision(), state.recall()) == (None, None)
+    assert (state.precision(), state.recall(), state.f1()) == (None, None, None)
     state.accumulate([0, 1], (1, 2, 3))  # 1 shared
     state.accumulate([4], ())  # no labels: does not count
     other.accumulate([], (5,))
     other.accumulate([2], (2,))  # 1 shared
     state.merge(other)
     assert (state.precision(), state.recall(), state.images) == (2 / 3, 2 / 5, 3)
+    assert state.f1() == 2 * 2 / (3 + 5) == pytest.approx(2 / (3 / 2 + 5 / 2))
 
 
 def test_an_empty_prediction_has_recall_but_no_precision():
     state = ClassPresence()
     state.accumulate([], (5,))
-    assert (state.precision(), state.recall()) == (None, 0.0)
+    assert (state.precision(), state.recall(), state.f1()) == (None, 0.0, 0.0)

@@ -295,6 +295,14 @@ def test_counts_of_each_image_are_kept_once_whatever_their_order(room, order):
     assert len(pickle.dumps(rest)) < 1.2 * rest.images * 2048  # bytes: no memory that is set aside
 
 
+def test_a_state_from_another_process_can_be_added_to():
+    state = PeakIoU()
+    state.accumulate(np.full((1, 1), 7, np.uint8), np.array([[True]]), "a")
+    state = pickle.loads(pickle.dumps(state))  # noqa: S301
+    state.accumulate(np.full((1, 1), 9, np.uint8), np.array([[True]]), "b")
+    assert state.image_counts().argmax(axis=2)[:, 0].tolist() == [7, 9]
+
+
 def test_an_image_counts_once():
     state = one(SCORE, MASK)
     with pytest.raises(ScoreError, match=r"^a: expected every image once, got it a second time$"):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from support.cluster import network
 from support.evaluation import CLASSES, png_array
 from support.helpers import row, write_png
 from support.student import write_store
@@ -215,6 +216,10 @@ def test_scores_equal_a_plain_loop_in_any_pieces(track: str, tmp_path: Path, mon
         assert found["after"]["mean_iou"] == pytest.approx(slow_mean_iou(maps, truths, sure))
     monkeypatch.setattr(module, "CHUNK", 1)
     assert score(tmp_path, track, images) == score(tmp_path, track, images, jobs=2) == found
+    with network() as cluster:
+        assert score(tmp_path, track, images) == found
+    assert cluster.tasks == 3
+    assert {array.dtype.kind for array in cluster.sent} <= {"i"}, "counters alone are sent"
     same = score(tmp_path, track, images, jobs=2, walked=images)  # a walk that changes nothing
     assert same == {**found, "walked": found["after"]}
 

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from support.cluster import network
 from support.evaluation import FILES, World, changed, image
 
 from pipeline.core.errors import DataError, ScoreError, StoreError
+from pipeline.core.manifest import read_manifest
 from pipeline.core.tracks import get_track
 from pipeline.evaluate import run as module
 from pipeline.evaluate.localization import BOX_SCORES
@@ -30,10 +32,17 @@ def test_pieces_and_processes_do_not_change_a_byte(kind, request, monkeypatch):
     monkeypatch.setattr(module, "CHUNK", 1)
     world.run(out="again")
     world.run(changed(jobs=2), out="apart")
+    with network() as cluster:
+        world.run(out="elsewhere")
+    assert cluster.tasks == len(list(read_manifest(world.folder / "manifest", ("val",))))
+    unsigned = [array for array in cluster.sent if array.dtype.kind != "i"]
+    assert {array.dtype.kind for array in unsigned} <= {"u"}, "counters alone are sent"
+    assert all(array.shape[-1] in (256, 256 // 8) for array in unsigned), "of 256 levels, or a bit for each"
     for name in FILES:
         first = (world.folder / "report" / name).read_bytes()
         assert first == (world.folder / "again" / name).read_bytes()
         assert first == (world.folder / "apart" / name).read_bytes()
+        assert first == (world.folder / "elsewhere" / name).read_bytes()
 
 
 @pytest.mark.parametrize(("track", "first"), [("track3", "threshold"), ("track1", "class_id")])

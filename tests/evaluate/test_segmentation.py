@@ -23,7 +23,7 @@ def test_segmentation_exact_values(segmentation):
     assert metrics["mean_accuracy"] == pytest.approx((4 / 5 + 1 + 1) / 3)
     assert (metrics["classes_present"], metrics["classes_absent"]) == (3, ["bee"])
     # classes predicted: ant | ant, cat; labels: ant | bee, cat
-    assert (metrics["class_precision"], metrics["class_recall"]) == (2 / 3, 2 / 3)
+    assert (metrics["class_precision"], metrics["class_recall"], metrics["class_f1"]) == (2 / 3, 2 / 3, 2 / 3)
     before = metrics["before_crf"]
     assert before["mean_iou"] == pytest.approx((0 + 2 / 6 + 2 / 3) / 3)
     assert (before["class_precision"], before["class_recall"]) == (1.0, 2 / 3)

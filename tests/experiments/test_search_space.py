@@ -50,6 +50,13 @@ def test_maps_of_classes_that_were_not_kept_are_not_asked_for():
     assert min(make_space(sections, get_track("track1"), {}).levels["refine.min_probability"]) == 0.3
 
 
+def test_a_probability_that_thresholds_of_classes_replace_is_not_searched():
+    sections = json.loads(json.dumps(recipe()["tracks"]["track1"]))
+    sections["extract"]["class_thresholds"] = "val"
+    space = make_space(sections, get_track("track1"), {})
+    assert space.levels["refine.min_probability"] == (sections["refine"]["min_probability"],)
+
+
 @pytest.mark.parametrize(("given", "message"), [
     ({"refine.exponents": [1]}, "expected one of"),
     ({key: [1] for key in LEVELS if key not in ONLY_SEGMENTATION}, "nothing to search"),

@@ -12,8 +12,9 @@ from pipeline.core.errors import MapError
 from pipeline.core.images import read_rgb, resize, resize_image
 from pipeline.core.manifest import Manifest, from_rows
 from pipeline.core.store import Store
+from pipeline.extract.arrays import present_arrays, probable_classes
 from pipeline.extract.network import predict
-from pipeline.extract.plan import plan_shards
+from pipeline.extract.plan import plan_shards, view_shape
 from pipeline.extract.run import extract
 
 
@@ -114,6 +115,69 @@ def test_further_classes_need_a_probability_the_first_does_not(manifest: Manifes
         assert one.read(image_id)["classes"].tolist() == arrays["classes"][:1].tolist()
         lengths.add(kept)
     assert lengths != {4}, "nothing was left out"
+
+
+THREE = np.array([0.3, 0.05, 0.6], np.float32)  # of classes 0, 1, 2; the most probable first: 2, 0, 1
+RANKED = np.array([2, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "changes", "present", "kept"),
+    [
+        (None, {}, None, [2, 0]),  # left to later stages
+        (None, {"min_first_probability": 0.6}, None, [2, 0]),
+        (None, {"min_first_probability": 0.7}, [], [2, 0]),  # none of these
+        ([0.4, 0.5, 0.5], {}, [2], [2, 0]),
+        ([0.25, 0.05, 0.7], {}, [0, 1], [2, 0, 1]),  # not the most probable, which misses its own
+        ([0.25, 0.05, 0.5], {"max_classes": 2}, [2, 0], [2, 0]),
+        ([0.9, 0.9, 0.9], {}, [2], [2, 0]),  # none reaches its own: the most probable
+        ([0.9, 0.9, 0.9], {"min_first_probability": 0.7}, [], [2, 0]),
+    ],
+)
+def test_which_classes_an_image_has(
+    thresholds: list[float] | None, changes: dict[str, float], present: list[int] | None, kept: list[int]
+) -> None:
+    wanted = extract_settings(**{"max_classes": 3, "min_probability": 0.2, **changes})
+    own = None if thresholds is None else np.array(thresholds, np.float32).astype(np.float64)
+    found = present_arrays(RANKED, THREE, wanted, own)
+    assert found.keys() == ({"present"} if present is not None else set())
+    assert present is None or found["present"].tolist() == present
+    assert RANKED[probable_classes(RANKED, THREE, wanted, own)].tolist() == kept
+
+
+def test_present_classes_are_stored_where_no_label_is_known(manifest: Manifest, tmp_path: Path) -> None:
+    classifier = make_tiny(classes=4)
+    wanted = extract_settings(max_classes=4, min_probability=0.0, min_first_probability=1.0)
+    assert set(SHAPES) == {record.id for record in manifest.select("val")}
+    extract(manifest, classifier, tmp_path / "none", wanted)
+    assert {len(arrays["present"]) for _, arrays in Store(tmp_path / "none").items()} == {0}
+    _, known = run(manifest, tmp_path / "known", classifier, classes="label", min_first_probability=1.0)
+    assert not any("present" in arrays for _, arrays in known.items())
+
+
+def test_crops_say_the_classes_and_change_no_map(manifest: Manifest, tmp_path: Path) -> None:
+    """From the images again: the square at each end and in the middle, beside the whole."""
+    classifier, options = make_tiny(classes=4), {"max_classes": 4, "min_probability": 0.0, "sizes": [64]}
+    _, plain = run(manifest, tmp_path / "none", classifier, **options)
+    _, largest = run(manifest, tmp_path / "max", classifier, class_crops="max", **options)
+    _, mean = run(manifest, tmp_path / "mean", classifier, class_crops="mean", **options)
+    image = read_rgb(manifest.root / "wide_a.png")  # 40 x 64
+    squares = [image[:, start : start + 40] for start in (0, 12, 24)]
+    views = [
+        resize_image(image, view_shape((40, 64), 64, "long_side", 16)),
+        *(resize_image(square, (64, 64)) for square in squares),
+    ]
+    with torch.inference_mode():
+        every = [torch.from_numpy(view).permute(2, 0, 1)[None] for view in views]
+        whole = (classifier(every[0]) + classifier(every[0].flip(3))) / 2  # the whole image is mirrored, too
+        logits = torch.stack([whole, *(classifier(square) for square in every[1:])])[:, 0]
+    for store, expected in ((largest, logits.amax(dim=0)), (mean, logits.mean(dim=0))):
+        found = store.read("wide_a")["probabilities"].astype(np.float32)
+        np.testing.assert_allclose(found, classifier.probabilities(expected[None])[0].numpy(), atol=2e-3)
+        with_crops, without = (np.argsort(one.read("wide_a")["classes"]) for one in (store, plain))
+        maps, before = store.read("wide_a")["maps"][with_crops], plain.read("wide_a")["maps"][without]
+        np.testing.assert_allclose(maps, before, atol=1e-3)
+    assert not np.array_equal(plain.read("wide_a")["probabilities"], mean.read("wide_a")["probabilities"])
 
 
 def test_a_map_that_is_no_number_names_its_image(manifest: Manifest, tmp_path: Path) -> None:

@@ -30,6 +30,13 @@ def test_keys_are_read_where_maps_are_made_with_weights(
     assert [line.split(":")[0] for line in lines] == [f"extract.{key}" for key in keys]
 
 
+def test_levels_are_not_read_where_maps_are_not_made_with_weights() -> None:
+    settings = extract_settings(map_levels=["auto"], negative_weights="keep")
+    (line,) = ignored_keys(make_tiny(method="bas"), settings)
+    assert line.startswith("extract.map_levels: ('auto',) is not read with train.method 'bas'")
+    assert not ignored_keys(make_tiny(), settings)
+
+
 def test_a_key_is_named_once(capsys: pytest.CaptureFixture[str]) -> None:
     one = Extraction(make_tiny(method="bas"), extract_settings(map="cam", negative_weights="clamp"), Path())
     tell_ignored([one, one])

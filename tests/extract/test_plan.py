@@ -1,5 +1,6 @@
 """Which images are extracted, in which shapes."""
 
+import itertools
 import math
 from typing import Any
 
@@ -7,7 +8,35 @@ import pytest
 from support.helpers import extract_settings, row
 
 from pipeline.core.manifest import Manifest, from_rows
-from pipeline.extract.plan import plan_shards, view_shapes
+from pipeline.extract.plan import network_shapes, plan_shards, square_crops, view_shapes
+
+
+@pytest.mark.parametrize("shape", [(100, 100), (100, 101), (375, 500), (500, 333), (64, 1000), (3, 2)])
+def test_crops_are_squares_that_cover_the_image_and_overlap_by_half(shape: tuple[int, int]) -> None:
+    crops, side, axis = square_crops(shape), min(shape), int(shape[1] > shape[0])
+    starts = [crop[axis] for crop in crops]
+    assert bool(crops) == (shape[0] != shape[1])
+    assert all(crop[2] == side and crop[1 - axis] == 0 for crop in crops)
+    if crops:
+        assert (starts[0], starts[-1] + side) == (0, max(shape))
+        assert all(0 <= b - a <= side / 2 + 1 for a, b in itertools.pairwise(starts))
+
+
+def test_crops_pass_the_network_beside_the_views() -> None:
+    plain, cropped = (extract_settings(sizes=[64, 96], class_crops=how) for how in ("none", "mean"))
+    assert network_shapes((60, 80), plain, 16) == view_shapes((60, 80), plain, 16)
+    assert network_shapes((60, 80), cropped, 16) == (*view_shapes((60, 80), plain, 16), (64, 64), (64, 64))
+
+
+def test_images_share_a_batch_with_as_many_crops_alone(manifest: Manifest) -> None:
+    plain = plan_shards(manifest, extract_settings(sizes=[64]), 16)
+    cropped = plan_shards(manifest, extract_settings(sizes=[64, 96], class_crops="max"), 16)
+    assert {job.crop_side for shard in plain["val"] for job in shard} == {0}
+    assert {job.crop_side for shard in cropped["val"] for job in shard} == {64}
+    keys = {job.id: job.batch_key for shard in cropped["val"] for job in shard}
+    assert keys["wide_a"] == keys["wide_b"] == keys["wide_c"]  # 40 x 64, and twice that
+    assert keys["wide_a"][1] == 3  # 24 beside a square of 40, in steps of 20 at most
+    assert keys["small"][1] == 3
 
 
 def test_sizes_that_no_stage_has_read_are_read_from_the_files(manifest: Manifest) -> None:

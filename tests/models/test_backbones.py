@@ -8,10 +8,11 @@ from support.helpers import SMALL, TINY, random_images
 from pipeline.core.errors import TrainError
 from pipeline.models.backbones import build_backbone, normalization, normalize, stride_of
 from pipeline.models.feature_map import count_channels
+from pipeline.models.settings import WHEELS
 
 
 @pytest.mark.parametrize("stride", [8, 16, 32])
-@pytest.mark.parametrize("name", [SMALL, TINY])
+@pytest.mark.parametrize("name", [TINY, *WHEELS])
 def test_the_output_stride_is_the_size_of_one_position(name: str, stride: int) -> None:
     backbone = build_backbone(name, stride)
     features = backbone(random_images(2, 3, 64, 96).float())

@@ -235,6 +235,12 @@ INSIDE: list[tuple[str, Changes, str]] = [
     ),
     (
         "train",
+        [("sync_batch_norm", True)],
+        "sync_batch_norm is true, backbone.batch_norm is 'frozen': expected false, frozen batch norms take no "
+        "statistics of a batch",
+    ),
+    (
+        "train",
         [("head_epochs", 5)],
         "head_epochs is 5, backbone.trained is false: expected 0, the head learns alone anyway",
     ),
@@ -244,6 +250,18 @@ INSIDE: list[tuple[str, Changes, str]] = [
         [("label_smoothing", 0.1)],
         "label_smoothing above 0 with loss 'multi_label': expected 0, it is defined for one label an image",
     ),
+    *[
+        (
+            "train",
+            [("loss", "single_label"), (key, value)],
+            f"{key} with loss 'single_label': expected {expected}, it is defined for a sigmoid of each class",
+        )
+        for key, value, expected in (
+            ("class_weights", "balanced", "'none'"),
+            ("asymmetric", {"gamma_positive": 0.0, "gamma_negative": 4.0, "margin": 0.0}, "0 for all three"),
+            ("unsure_classes", {"person": 0.1}, "{}"),
+        )
+    ],
     ("extract", [("splits", ["val", "val"])], "splits ['val', 'val'], sizes [320, 448]: expected every entry once"),
     ("extract", [("sizes", [320, 320])], "splits ['val', 'test'], sizes [320, 320]: expected every entry once"),
     (

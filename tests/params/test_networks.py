@@ -54,9 +54,22 @@ def test_an_unknown_option_of_a_method_is_found(tmp_path: Path) -> None:
 
 def test_files_and_devices_are_looked_for_before_the_first_stage(tmp_path: Path) -> None:
     weights = {"backbone": {"weights": "file", "weights_from": str(tmp_path / "none.pth")}}
-    lines = found(machine_mistakes, tmp_path, train=weights, extract={"device": "cuda:7"})
+    lines = found(machine_mistakes, tmp_path, train=weights, extract={"device": "cuda:7", "launcher": "srunn -n 2"})
     assert lines[0] == f"train.backbone.weights_from: expected a file of weights, found none at {tmp_path}/none.pth"
-    assert lines[1].startswith("extract.device: expected auto or a device of this machine, got 'cuda:7'")
+    assert lines[1] == "extract.launcher: expected a program on PATH, found none called 'srunn'"
+    assert lines[2].startswith("extract.device: expected auto or a device of this machine, got 'cuda:7'")
+
+
+def test_an_engine_that_is_not_installed_is_found_before_the_first_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.core.parallel.find_spec", lambda name: None if name in ("distributed", "ray") else 1)
+    dask, ray = ({"parallel": {"backend": backend, "address": ""}} for backend in ("dask", "ray"))
+    lines = found(machine_mistakes, tmp_path, refine=dask, student={"enabled": False, **ray}, evaluate=ray)
+    assert [line.partition(" expects ")[0] for line in lines] == [
+        "refine.parallel.backend: 'dask'", "evaluate.parallel.backend: 'ray'",
+    ]  # fmt: skip
+    assert "pip install '.[dask]'" in lines[0]
 
 
 def test_the_watched_file_is_looked_for_and_a_dead_link_named(tmp_path: Path) -> None:

@@ -69,6 +69,16 @@ def test_other_settings_are_those_of_the_stages_too(changes: dict, tmp_path: Pat
     assert_equals_the_stages(run, predictor(run))
 
 
+def test_thresholds_crops_and_images_without_a_class_are_those_of_the_stages(tmp_path: Path) -> None:
+    choice = {"class_thresholds": "val", "class_crops": "max", "min_first_probability": 0.9}
+    run = make_finished(tmp_path, "track1", extract=choice)
+    assert all("present" in arrays for _, arrays in run.maps.items())
+    assert_equals_the_stages(run, predictor(run))
+    found = predictor(run.copied(tmp_path / "copy"))
+    assert found.run.thresholds is not None
+    assert len(found.run.thresholds) == len(CLASSES)
+
+
 @pytest.mark.parametrize("track", TRACKS)
 def test_an_image_alone_is_what_it_is_in_a_batch_but_for_a_gray_level(runs: Runs, track: str) -> None:
     """Sums may be rounded in another order: 0 levels as measured here, 1 with EfficientNet-Lite0 on photographs."""
@@ -192,7 +202,7 @@ def test_other_settings_of_the_student_are_those_of_the_stage_too(
     jobs = [make_job(f"{n}", file, read_rgb(file).shape[:2], settings) for n, file in enumerate(files)]
     one_by_one = predictor(folder).predict_batch(files)
     for job, found in predict_jobs(network, jobs, settings, CPU):
-        expected = refine_file((job.file, job.id, as_probabilities(found, {}, (), settings)), settings)
+        expected = refine_file(job.file, job.id, as_probabilities(found, {}, (), settings), settings)
         np.testing.assert_array_equal(one_by_one[int(job.id)].prediction, decode_png(expected["after"], "after"))
 
 
@@ -267,6 +277,8 @@ def test_chosen_classes_keep_the_rules_of_extract(runs: Runs) -> None:
         assert found["maps"].ravel().tolist() == list(range(len(kept)))
         assert found["known"].tolist() == [False]
     assert keep_probable(arrays, replace(settings, max_classes=1))["classes"].tolist() == [2]
+    own = keep_probable(arrays, replace(settings, min_probability=0.35), np.array([0.25, 0.05, 0.5]))
+    assert (own["classes"].tolist(), own["present"].tolist()) == ([2, 0, 1], [0, 1])  # 2 misses its threshold
 
 
 def test_classes_that_cannot_be_chosen_are_named(runs: Runs, taught: Runs) -> None:

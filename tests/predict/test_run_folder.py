@@ -46,6 +46,20 @@ def test_an_old_run_names_the_stage_to_run_again(runs: Runs, stage: str, damage:
     assert ("settings.brand_new: expected no such key" in str(error.value)) == (damage == "other settings")
 
 
+def test_thresholds_of_classes_are_read_and_checked(runs: Runs, tmp_path: Path) -> None:
+    folder = runs["track1"].copied(tmp_path / "run")
+    assert read_run(folder).thresholds is None
+    calibrated = {**read_json(folder / "extract.json")["settings"], "class_thresholds": "val"}
+    edit(folder, "extract", settings=calibrated, class_thresholds={"values": [0.25, 0.5, 0.75]})
+    thresholds = read_run(folder).thresholds
+    assert thresholds is not None
+    assert thresholds.tolist() == [0.25, 0.5, 0.75]
+    for wrong in ({"values": [0.25, 0.5]}, {"values": [0.25, 0.5, 7]}, {}):
+        edit(folder, "extract", class_thresholds=wrong)
+        with pytest.raises(StoreError, match=r"class_thresholds\.values: expected 3 numbers in 0\.\.1"):
+            read_run(folder)
+
+
 def test_no_folder_no_track_and_a_mixture_of_runs_are_refused(runs: Runs, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="expected the folder of a finished run, such as data/track3, found none"):
         read_run(tmp_path / "nothing")

@@ -10,6 +10,7 @@ from support.helpers import merge
 from support.preflight import RECIPE, recipe_settings
 
 from pipeline.core.settings import build, read_params
+from pipeline.loads import Load, seconds_of, this_machine
 from pipeline.preflight import costs, model, run
 from pipeline.preflight.context import Context, Trial
 from pipeline.student.fit import view_bytes
@@ -81,19 +82,21 @@ def test_bytes_are_shown_for_people() -> None:
     assert (costs.size(1_234_000_000), costs.size(400_000)) == ("1.23GB", "400kB")
 
 
+def total(parts: list[Load]) -> float:
+    return sum(seconds_of(load, this_machine()) for load in parts)
+
+
 def test_durations_are_counts_times_costs() -> None:
-    assert costs.seconds_an_image(decode=0.01, device=0.002, workers=0) == pytest.approx(0.012)
-    assert costs.seconds_an_image(decode=0.01, device=0.02, workers=1) == pytest.approx(0.02)
     context = Context(RECIPE)
     context.settings = recipe_settings()
     context.trials["track3"] = Trial(learn=0.01, decode=0.0, validate=0.001)
-    seconds = costs._train(context, run.TRACKS["track3"], context.trials["track3"])
+    seconds = total(costs._train(context, run.TRACKS["track3"], context.trials["track3"]))
     assert seconds == pytest.approx(
         21 * (1_281_167 * 0.01 + 23_151 * 0.001)
     )  # the challenge's counts: nothing was listed
     settings = context.settings["track3"]["train"]
     context.settings["track3"]["train"] = replace(settings, head_epochs=5, views=2)
-    later = costs._train(context, run.TRACKS["track3"], context.trials["track3"])
+    later = total(costs._train(context, run.TRACKS["track3"], context.trials["track3"]))
     crops = 2 * 1_281_167 * (336 / 384) ** 2  # of two views; of val whole images, all forward only
     assert later - seconds == pytest.approx((crops + 23_151) * 0.001)
 
@@ -105,7 +108,7 @@ def test_a_frozen_backbone_runs_once_a_view_or_in_every_epoch_as_the_method_need
     settings = context.settings["track3"]["train"]
     frozen = replace(settings.backbone, trained=False, batch_norm="frozen")
     context.settings["track3"]["train"] = replace(settings, backbone=frozen, method=method, views=2, head_epochs=0)
-    seconds = costs._train(context, run.TRACKS["track3"], Trial(learn=0.01, decode=0.0, validate=0.001))
+    seconds = total(costs._train(context, run.TRACKS["track3"], Trial(learn=0.01, decode=0.0, validate=0.001)))
     pooled = 2 * 1_281_167 * (336 / 384) ** 2 * 0.001 + 23_151 * 0.001
     assert seconds == pytest.approx(steps * (1_281_167 * 0.01 + 23_151 * 0.001) if steps else pooled)
 
@@ -123,7 +126,7 @@ def with_student(track: str, trial: Trial, **changes: Any) -> dict[str, float]:
         context.settings[track][section] = replace(context.settings[track][section], **own)
     values = merge(read_params(RECIPE)["tracks"][track]["student"], {"jobs": 1, "workers": 0, **changes})
     context.settings[track]["student"] = build(StudentSettings, values, RECIPE, "student")
-    return costs._by_stage(context, run.TRACKS[track], trial)
+    return {stage: total(parts) for stage, parts in costs.loads(context, run.TRACKS[track], trial).items()}
 
 
 def test_a_student_adds_split_train_to_extract_and_refine_and_its_own_stage() -> None:
@@ -147,3 +150,23 @@ def test_a_student_adds_split_train_to_extract_and_refine_and_its_own_stage() ->
     assert anew["student"] == pytest.approx(train * 3 * (0.001 + 0.03) + predicted * 0.7)
     both = with_student("track3", trial, enabled=True, epochs=3, views={"count": 0}, random_walk=WALK)
     assert both["student"] == pytest.approx(anew["student"] + features + train * 0.7)
+
+
+def test_several_gpus_divide_what_the_network_does() -> None:
+    """Not the CRF, which the cores do; nor reading, where the cores are too few for it."""
+    context = Context(RECIPE, gpus=8)
+    context.settings = recipe_settings()
+    trial = Trial(decode=0.0, learn=0.08, validate=0.008, extract=0.04, refine=0.1, score=0.001)
+    context.trials["track3"] = trial
+    work, one_device = costs.loads(context, run.TRACKS["track3"], trial), costs.this_machine()
+    one, eight = (
+        {stage: sum(costs.seconds_of(load, machine) for load in parts) for stage, parts in work.items()}
+        for machine in (one_device, replace(one_device, devices=context.gpus))
+    )
+    assert {stage: eight[stage] / one[stage] for stage in ("train", "extract", "refine")} == {
+        "train": pytest.approx(1 / 8), "extract": pytest.approx(1 / 8), "refine": 1.0,
+    }  # fmt: skip
+    rows = list(costs.check_durations(context, run.TRACKS["track3"]))
+    assert [row.where for row in rows] == [*one, "all stages", *eight, "all stages"]
+    assert [row.found.endswith(" on 8 GPUs") for row in rows] == [False] * (len(one) + 1) + [True] * (len(one) + 1)
+    assert len(list(costs.check_durations(replace(context, gpus=1), run.TRACKS["track3"]))) == len(one) + 1

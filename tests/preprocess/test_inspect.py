@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 import pytest
+from support.cluster import network
 from support.inspection import inspected, listed, preprocess_settings
 from support.trees import write_image, write_mask
 
@@ -316,6 +317,16 @@ def test_what_a_stopped_stage_has_found_is_not_looked_at_again(folder, tmp_path,
     assert looked == ["c", "d", "e"]
     monkeypatch.setattr(module, "inspect_record", plain)
     assert found.manifest.table.equals(inspect(manifest, settings).manifest.table)
+
+
+def test_workers_elsewhere_get_paths_and_return_findings(folder, monkeypatch):
+    monkeypatch.setattr(module, "CHUNK", 2)
+    source = folder.source()
+    manifest, settings = listed(source), preprocess_settings(source, jobs=1)
+    alone = inspect(manifest, settings)
+    with network() as cluster:
+        assert inspect(manifest, settings).manifest.table.equals(alone.manifest.table)
+    assert (cluster.tasks, cluster.sent) == (3, [])
 
 
 # --- what would be found a day later ----------------------------------------------------------------------------------

@@ -46,6 +46,25 @@ def test_known_classes_are_all_there_however_improbable() -> None:
     ]  # ties go to the more probable class
 
 
+def test_what_extract_has_decided_is_decoded_whatever_is_probable() -> None:
+    settings = refine_settings(output="label_map", min_probability=0.4, background=0.45, exponent=1.0)
+    found = replace(evidence(), present=np.array([2, 0], np.int32))  # the classes of SECOND and THIRD
+    assert predict_image(found, settings, None).before.tolist() == [[1, 3, 1], [3, 1, 0]]
+    one = refine_settings(output="label_map_one_class", background=0.45, exponent=1.0)
+    assert predict_image(found, one, None).before.tolist() == [[1, 0, 1], [0, 1, 0]]  # the more probable of them
+
+
+@pytest.mark.parametrize("output", ["label_map", "label_map_one_class"])
+def test_an_image_without_a_class_is_background(output: str) -> None:
+    crf = Recorder()
+    found = predict_image(replace(evidence(), present=np.zeros(0, np.int32)), refine_settings(output=output), crf)
+    for pixels in (found.before, found.after, found.foreground):
+        assert pixels is not None
+        assert pixels.tolist() == [[0, 0, 0], [0, 0, 0]]
+        assert pixels.dtype == np.uint8
+    assert not crf.given.size  # nothing to refine
+
+
 class Recorder:
     """Stands for the CRF: keeps what it is given and predictions as told."""
 

@@ -1,5 +1,6 @@
 """The stage `refine` on tiny images: predictions at the image's size, the same however many processes make them."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -9,13 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.cluster import network
 from support.crf import refine_probabilities
 from support.extraction import written
 from support.helpers import color_image, refine_settings, row, write_png
+from support.tasks import refine_and_die_once
 
 from pipeline.core.errors import DataError, MapError, StoreError
 from pipeline.core.images import decode_png, read_rgb, resize
 from pipeline.core.manifest import Manifest, from_rows
+from pipeline.core.parallel import ParallelSettings, use_workers
 from pipeline.core.store import Arrays, Store, finish, write_shard
 from pipeline.refine import run as module
 from pipeline.refine.affinity import LocalAffinity
@@ -235,6 +239,43 @@ def test_processes_and_parts_change_nothing(made: tuple[Manifest, Path]) -> None
     for image_id, predictions in alone.items():
         other = shared.read(image_id)
         assert all(np.array_equal(values, other[name]) for name, values in predictions.items())
+
+
+def test_workers_elsewhere_get_paths_and_return_keys(made: tuple[Manifest, Path]) -> None:
+    """No image, map or prediction is sent; the bytes are those of this process."""
+    run(made, "alone", shard_size=1)
+    with network() as cluster:
+        counts, _ = run(made, "apart", shard_size=1)
+    assert (cluster.tasks, cluster.sent) == (3, [])
+    assert counts["images_reused"] == 0
+    assert written(made[1].parent / "alone") == written(made[1].parent / "apart")
+
+
+def test_other_workers_go_on_where_a_run_was_stopped(made: tuple[Manifest, Path]) -> None:
+    run(made, "out")
+    counts, _ = run(made, "out", parallel={"backend": "dask", "address": "tcp://head:8786"}, jobs=2)
+    assert counts["images_reused"] == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["dask", "ray"])
+def test_clusters_change_no_byte_also_if_a_worker_dies(
+    backend: str, made: tuple[Manifest, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip({"dask": "distributed", "ray": "ray"}[backend])
+    run(made, "alone", shard_size=1)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # Ray does not hand on where tests are imported from
+    with use_workers(ParallelSettings(backend, ""), 2) as workers:
+        run(made, "apart", shard_size=1)
+        assert workers.about()["engine"] == backend
+        assert 1 <= workers.about()["workers"] <= 2
+        monkeypatch.setattr(module, "_refine_task", refine_and_die_once)
+        shutil.rmtree(made[1].parent / "scratch")
+        run(made, "killed", shard_size=1)
+    assert (made[1].parent / "died").exists()
+    expected = written(made[1].parent / "alone")
+    assert written(made[1].parent / "apart") == expected
+    assert written(made[1].parent / "killed") == expected
 
 
 def test_twice_gives_the_same_bytes(made: tuple[Manifest, Path]) -> None:

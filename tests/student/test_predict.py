@@ -11,6 +11,7 @@ from support.student import new_student, tiny_student
 from torch import Tensor, nn
 
 from pipeline.student.predict import (
+    as_probabilities,
     make_job,
     mean_probabilities,
     of_classifier,
@@ -118,6 +119,33 @@ def test_classes_that_may_be(labels: tuple[int, ...], changes: dict[str, float],
     assert found.maps.dtype == np.float16
     kept = given[[0, *(k + 1 for k in expected)]]
     np.testing.assert_allclose(found.maps, kept / kept.sum(dim=0), rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("present", "changes", "expected"),
+    [
+        (
+            [2],
+            {"min_probability": 0.0, "min_share": 1.0},
+            [2],
+        ),  # not the most probable, nor all probable ones
+        ([2], {"min_probability": 0.0, "min_share": 0.2}, [0, 2]),  # the student may find others
+        ([], {"min_probability": 0.0, "min_share": 0.2}, [0]),
+    ],
+)
+def test_what_extract_has_decided_stands_for_the_classifier(
+    present: list[int], changes: dict[str, float], expected: list[int]
+) -> None:
+    given = probabilities_of(0, 0, 0, 0, 0, 0, 0, 1, 1, 3)
+    arrays = {"probabilities": CERTAIN.astype(np.float16), "present": np.array(present, np.int32)}
+    assert as_probabilities(given, arrays, (), student_settings(**changes)).classes.tolist() == expected
+    assert as_probabilities(given, arrays, (1,), student_settings(**changes)).classes.tolist() == [1]
+
+
+def test_an_image_without_any_class_is_background_everywhere() -> None:
+    found = restrict(probabilities_of(1, 2, 3), CERTAIN, (), student_settings(min_share=1.0), present=[])
+    assert found.maps.shape == (2, 1, 3)  # one map would be a foreground, as in Track 3
+    assert found.maps.tolist() == [[[1, 1, 1]], [[0, 0, 0]]]
 
 
 @pytest.mark.parametrize("logit", [-200.0, 0.0, 12.0, 16.0, 30.0, 200.0])

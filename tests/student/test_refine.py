@@ -75,7 +75,7 @@ def test_boxes_are_filled_where_they_are_asked_for() -> None:
 def test_what_is_stored_of_an_image(classes: Any, tmp_path: Path) -> None:
     file, settings = write_png(tmp_path / "a.png", color_image((200, 60, 30), 0, SHAPE)), student_settings()
     found = Probabilities(maps(1 + len(classes)), classes)
-    stored = refine_file((file, "a", found), settings)
+    stored = refine_file(file, "a", found, settings)
     expected = refine_student(color_image((200, 60, 30), 0, SHAPE), "a", found, settings)
     assert sorted(stored) == (["after", "before", "foreground"] if len(classes) else ["after", "before"])
     for name, data in stored.items():

@@ -1,15 +1,20 @@
 """The stage `student`: what it leaves, what it learns from, and what it never reads."""
 
 import csv
+import json
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from support.cluster import network
 from support.extraction import written
 from support.helpers import CPU, merge, recipe, refine_settings
-from support.student import CLASSES, COUNTS, SHAPE, Squares, make_squares, tiny_student, write_store
+from support.ranks import run_student, under_torchrun
+from support.student import CLASSES, COUNTS, SHAPE, Squares, make_squares, new_student, tiny_student, write_store
+from torch import Tensor
 
 from pipeline.core import images, truth
 from pipeline.core.errors import TrainError
@@ -94,6 +99,50 @@ def test_every_val_and_test_image_is_predicted_at_its_size(
 def test_processes_change_no_byte(squares: Squares, start: str, tmp_path: Path) -> None:
     alone = results(run(squares, "track3", start, tmp_path / "alone")[1])
     assert results(run(squares, "track3", start, tmp_path / "apart", jobs=2, workers=1)[1]) == alone
+
+
+def test_workers_elsewhere_get_paths_and_return_file_names(
+    made: tuple[Squares, str], start: str, tmp_path: Path
+) -> None:
+    """Neither images nor what the network says of them are sent; the bytes are those of this process."""
+    squares, track = made
+    alone = results(run(squares, track, start, tmp_path / "alone")[1])
+    with network() as cluster:
+        assert results(run(squares, track, start, tmp_path / "elsewhere" / "apart")[1]) == alone  # a scratch of its own
+    assert (cluster.tasks, cluster.sent) == (5, [])
+    assert list(tmp_path.rglob("chunk-*")) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trained", [False, True], ids=["frozen", "trained"])
+def test_two_ranks_learn_and_predict_as_one_process(
+    trained: bool, squares: Squares, start: str, tmp_path: Path
+) -> None:
+    """With a frozen backbone, ranks share whole batches of features, and one trains: the same bytes, random walk
+    included. A trained backbone gets the same sums in another order, where norms and dropout depend on no batch."""
+    backbone = {"trained": trained, "batch_norm": "frozen"}
+    options = {"views": {"count": 0}, "decoder": {"dropout": 0.0}} if trained else {**WALK, "rounds": 2}
+    changes = merge(FAST, {"backbone": backbone, **options})
+    write_manifest(tmp_path / "manifest", squares.manifest)
+    out, alone = tmp_path / "two" / "student", tmp_path / "one" / "student"
+    words = [str(tmp_path / "manifest"), str(squares.paths.maps.parent), start, str(out), json.dumps(changes)]
+    under_torchrun(2, "student", *words)
+    run_student(squares.manifest, squares.paths.maps.parent, alone, start, changes)
+    found, expected = written(out), written(alone)
+    assert found.keys() == expected.keys()
+    if not trained:
+        apart = [name for name, data in expected.items() if found[name] != data]
+        assert apart == ["history.csv"], "which holds seconds"
+        return
+    ours, theirs = (load_student(one / "model").state_dict() for one in (out, alone))
+    moved = max(float((theirs[name] - value).abs().max()) for name, value in new_weights(start, changes).items())
+    assert moved > 1e-4
+    assert max(float((ours[name] - value).abs().max()) for name, value in theirs.items()) < 0.05 * moved
+
+
+def new_weights(start: str, changes: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The weights of a network of Track 3 before it is trained."""
+    return new_student(tiny_student(start, **changes)).state_dict()
 
 
 def test_two_runs_give_the_same_bytes(made: tuple[Squares, str], start: str, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from support.helpers import write_png
 
 from pipeline.core.images import encode_png
 from pipeline.core.manifest import MaskKind, from_rows, write_manifest
+from pipeline.core.parallel import LOKY
 from pipeline.core.store import finish, write_shard
 from pipeline.core.tracks import get_track
 from pipeline.evaluate.run import evaluate
@@ -21,7 +22,7 @@ from pipeline.evaluate.settings import EvaluateSettings
 
 CLASSES = ("ant", "bee", "cat")
 SETTINGS = EvaluateSettings(
-    comparison=">=", average="pooled", classes="with_background", box_iou=(0.3, 0.5, 0.7), jobs=1
+    comparison=">=", average="pooled", classes="with_background", box_iou=(0.3, 0.5, 0.7), jobs=1, parallel=LOKY
 )
 FILES = ["confusion.csv", "image_counts.npz", "metrics.json", "per_image.csv", "scores.json", "table.csv"]
 

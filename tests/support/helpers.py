@@ -44,10 +44,12 @@ PINNED: Values = {  # what tests rely on, whatever the recipe is tuned to
     "preprocess": {
         "source": {"name": "folder", "root": "data/raw/folder", "masks": "auto"},
         "watch": "", "check": "decode", "on_bad_image": "error", "jobs": -1,
+        "parallel": {"backend": "loky", "address": ""},
     },
     "train": {
         "pooling": "tap", "tap_threshold": 0.05, "loss": "single_label", "label_choice": "rarest",
-        "label_smoothing": 0.0,
+        "label_smoothing": 0.0, "class_weights": "none", "unsure_classes": {}, "class_folds": 0,
+        "asymmetric": {"gamma_positive": 0.0, "gamma_negative": 0.0, "margin": 0.0},
         "sampling": "uniform", "resize": 384, "crop": 336, "flip": True, "accumulation_steps": 1, "head_epochs": 0,
         "checkpoint": "val_accuracy", "seed": 0, "compile": "auto",
         "backbone": {"name": SMALL, "output_stride": 16, "weights": "wheel", "weights_from": None, "trained": False,
@@ -60,8 +62,9 @@ PINNED: Values = {  # what tests rely on, whatever the recipe is tuned to
     "extract": {
         "batch_size": 16, "splits": ["val", "test"], "resize": "long_side", "sizes": [320, 448],
         "placement": "receptive_field",
-        "flip": True, "map": "cam", "negative_weights": "clamp",
+        "flip": True, "map": "cam", "map_levels": [], "negative_weights": "clamp",
         "classes": "prediction", "max_classes": 1, "min_probability": 0.0,
+        "class_thresholds": "fixed", "min_first_probability": 0.0, "class_crops": "none",
         "scale": "percentile", "percentile": 90.0, "diagnostic_images": 6, "train_images": 0,
     },
     "refine": {
@@ -70,6 +73,7 @@ PINNED: Values = {  # what tests rely on, whatever the recipe is tuned to
         "crf": {"enabled": True, "backend": "auto", "scale": 1.0, "iterations": 10,
                 "gaussian": {"spatial_std": 3.0, "compat": 3.0},
                 "bilateral": {"spatial_std": 60.0, "color_std": 8.0, "compat": 6.0}},
+        "parallel": {"backend": "loky", "address": ""},
     },
     "student": {
         "enabled": False, "rounds": 1, "seed": 0, "decoder": {"name": "fpn", "width": 32, "dropout": 0.1},

@@ -14,8 +14,9 @@ from pipeline.preprocess.sources import list_images
 
 def preprocess_settings(source: Mapping[str, Any], **changes: Any) -> PreprocessSettings:
     """Settings of the stage with a source, one process, every pixel decoded, and `changes`."""
-    values = {"source": dict(source), "watch": "", "check": "decode", "on_bad_image": "error", "jobs": 1, **changes}
-    return build(PreprocessSettings, values, Path("params.yaml"), "preprocess")
+    values = {"source": dict(source), "watch": "", "check": "decode", "on_bad_image": "error", "jobs": 1}
+    values["parallel"] = {"backend": "loky", "address": ""}
+    return build(PreprocessSettings, {**values, **changes}, Path("params.yaml"), "preprocess")
 
 
 def listed(source: Mapping[str, Any], track: str = "track3") -> Manifest:

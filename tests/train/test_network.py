@@ -58,7 +58,9 @@ def test_images_and_targets_stay_together(
 
     def see(task: Task, *rest: Any) -> None:
         held_out: list[Iterable[Batch]] = []
-        monkeypatch.setattr("pipeline.train.network.validate", lambda logits, batches, *rest: held_out.append(batches))
+        monkeypatch.setattr(
+            "pipeline.train.network.validate", lambda logits, batches, *rest, **_: held_out.append(batches)
+        )
         task.validate(1)
         for batches in (task.train_batches(1, 0), task.train_batches(2, 0), *held_out):
             pairs = [pair for inputs, targets in batches for pair in zip(inputs, targets, strict=True)]

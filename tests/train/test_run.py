@@ -32,6 +32,7 @@ def test_a_frozen_backbone_with_imagenet_weights_tells_colors_apart(colors: Mani
     assert trained.training.history[-1].train_loss < 0.3 * trained.training.history[0].train_loss
     assert asdict(trained.facts) == {
         "device": "cpu",
+        "world_size": 1,
         "precision": "fp32",
         "parameters": trained.classifier.parameter_count(),
         "output_stride": 16,

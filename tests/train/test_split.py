@@ -51,12 +51,12 @@ def test_a_balanced_epoch_draws_classes_equally_often() -> None:
 
 
 def test_a_balanced_epoch_of_several_labels_follows_the_weights() -> None:
-    """Three images of class 0 alone, one of class 0 and 1: weights 1/4 each, and (1/4 + 1) / 2."""
+    """Three images of class 0 alone, one of class 0 and 1: weights 1/4 each, and 1/4 + 1."""
     targets = several_labels([(0,), (0,), (0,), (0, 1)], 2)
     settings = train_settings(sampling="class_balanced", loss="multi_label")
     order = make_order(targets, settings)
     drawn = np.concatenate([order(epoch) for epoch in range(1000)])
-    expected = 4000 * (5 / 8) / (5 / 8 + 3 / 4)  # 1818, standard deviation 31
+    expected = 4000 * (5 / 4) / (5 / 4 + 3 / 4)  # 2500, standard deviation 31
     assert abs((drawn == 3).sum() - expected) < 160
 
 

@@ -5,13 +5,17 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.helpers import train_settings
 
 from pipeline.core.errors import TrainError
+from pipeline.train.settings import AsymmetricSettings
 from pipeline.train.targets import (
     ROWS_AT_ONCE,
     choose_held_out,
     choose_labels,
+    class_weights,
     classification_loss,
     hits,
     log_odds,
@@ -79,8 +83,8 @@ def test_sampling_weights_of_single_labels() -> None:
 
 def test_sampling_weights_of_several_labels() -> None:
     rows = several_labels([(0, 1), (0,), (0,), ()], 3)
-    # class 0 in 3 images, class 1 in 1, class 2 in none: (1/3 + 1) / 2, 1/3, 1/3, and the smallest for the empty one
-    unscaled = np.array([2 / 3, 1 / 3, 1 / 3, 1 / 3])
+    # class 0 in 3 images, class 1 in 1, class 2 in none: 1/3 + 1, 1/3, 1/3, and the smallest for the empty one
+    unscaled = np.array([4 / 3, 1 / 3, 1 / 3, 1 / 3])
     np.testing.assert_allclose(sampling_weights(rows), unscaled / unscaled.sum())
 
 
@@ -92,10 +96,20 @@ def test_sampling_weights_of_many_rows_are_those_of_the_whole_table() -> None:
     """More rows than are converted at once; the formula over all of them."""
     rows = torch.from_numpy(np.random.default_rng(0).random((2 * ROWS_AT_ONCE + 3, 5)) < 0.3).to(torch.uint8)
     present = rows.numpy().astype(float)
-    mean = (present / present.sum(axis=0)).sum(axis=1) / np.maximum(present.sum(axis=1), 1)
-    mean[mean == 0] = mean[mean > 0].min()
+    total = (present / present.sum(axis=0)).sum(axis=1)
+    total[total == 0] = total[total > 0].min()
     assert (present.sum(axis=1) == 0).any()
-    np.testing.assert_allclose(sampling_weights(rows), mean / mean.sum(), rtol=1e-12)
+    np.testing.assert_allclose(sampling_weights(rows), total / total.sum(), rtol=1e-12)
+
+
+def test_sampling_weights_draw_a_class_and_then_one_of_its_images() -> None:
+    """The chance of each image, added up over both draws."""
+    labels = [(0,), (0, 1), (0,), (2, 1), (0, 2), (2,)]
+    chance = np.zeros(len(labels))
+    for k in range(3):
+        images = [n for n, row in enumerate(labels) if k in row]
+        chance[images] += 1 / 3 / len(images)
+    np.testing.assert_allclose(sampling_weights(several_labels(labels, 3)), chance)
 
 
 LOGITS = torch.tensor([[1.0, 2.0, 0.0], [0.0, 0.0, 3.0]])
@@ -138,6 +152,98 @@ def test_binary_cross_entropy_by_hand() -> None:
     ]
     # summed over three classes, the mean over two images
     assert classification_loss(LOGITS, rows, "multi_label").item() == pytest.approx(sum(terms) / 2, rel=1e-6)
+
+
+def asymmetric(positive: float = 0.0, negative: float = 0.0, margin: float = 0.0) -> AsymmetricSettings:
+    return AsymmetricSettings(positive, negative, margin)
+
+
+@pytest.mark.parametrize(
+    "loss", [asymmetric(1.0, 4.0, 0.05), asymmetric(0.0, 2.0, 0.0), asymmetric(0.0, 0.0, 0.3), asymmetric(2.5)]
+)
+def test_asymmetric_loss_by_hand(loss: AsymmetricSettings) -> None:
+    rows = torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
+    total = 0.0
+    for logits, row in zip(LOGITS.tolist(), rows.tolist(), strict=True):
+        for x, y in zip(logits, row, strict=True):
+            p = 1 / (1 + math.exp(-x))
+            q = max(p - loss.margin, 0.0)
+            if y:
+                total -= (1 - p) ** loss.gamma_positive * math.log(p)
+            else:
+                total -= q**loss.gamma_negative * math.log(1 - q)
+    found = classification_loss(LOGITS, rows, "multi_label", asymmetric=loss).item()
+    assert found == pytest.approx(total / 2, rel=1e-5)
+
+
+def test_an_absent_class_below_the_margin_loses_nothing() -> None:
+    logits = torch.tensor([[math.log(0.04 / 0.96)]], requires_grad=True)  # p = 0.04
+    loss = classification_loss(logits, torch.zeros(1, 1), "multi_label", asymmetric=asymmetric(0.0, 4.0, 0.05))
+    loss.backward()
+    assert loss.item() == 0.0
+    assert logits.grad is not None
+    assert logits.grad.item() == 0.0
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.floats(-120, 120), st.booleans(), st.floats(0, 5), st.floats(0, 5), st.sampled_from([0.0, 0.05, 0.5]))
+def test_the_asymmetric_loss_is_finite_and_never_above_binary_cross_entropy(
+    logit: float, present: bool, positive: float, negative: float, margin: float
+) -> None:
+    logits, rows = torch.tensor([[logit]], requires_grad=True), torch.tensor([[float(present)]])
+    loss = classification_loss(logits, rows, "multi_label", asymmetric=asymmetric(positive, negative, margin))
+    loss.backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+    plain = classification_loss(logits, rows, "multi_label").item()
+    assert 0 <= loss.item() <= plain * (1 + 1e-5) + 1e-6
+
+
+def test_weights_of_classes_by_hand() -> None:
+    """Class 0 in 1 of 5 images, class 1 in 4, class 2 in none; a missing label of class 0 counts a half."""
+    rows = several_labels([(0, 1), (1,), (1,), (1,), ()], 3)
+    wanted = train_settings(loss="multi_label", class_weights="balanced", unsure_classes={"a": 0.5})
+    weights = class_weights(rows, "abc", wanted)
+    assert weights is not None
+    assert weights.absent.tolist() == [0.5, 1.0, 1.0]
+    assert weights.present.tolist() == [0.5 * 4 / 1, 1 / 4, 5 / 1]  # at least one image is counted
+    # -log p is log 2 everywhere: of image 0, 2 + 1/4 of the present ones and 1 of the absent class 2
+    loss = classification_loss(torch.zeros(1, 3), rows[:1], "multi_label", weights=weights)
+    assert loss.item() == pytest.approx(math.log(2) * (2 + 0.25 + 1), rel=1e-6)
+
+
+def test_classes_of_all_images_or_none_are_not_balanced_with_nothing() -> None:
+    rows = several_labels([(0,), (0,)], 2)
+    weights = class_weights(rows, "ab", train_settings(loss="multi_label", class_weights="balanced"))
+    assert weights is not None
+    assert weights.present.tolist() == [1.0, 2.0]
+
+
+def test_without_weights_nothing_is_weighted_and_unknown_names_are_refused() -> None:
+    rows = several_labels([(0,), ()], 1)
+    assert class_weights(rows, ["cat"], train_settings(loss="multi_label")) is None
+    with pytest.raises(TrainError, match=r"expected names of classes, such as 'cat', got \['dog'\]"):
+        class_weights(rows, ["cat"], train_settings(loss="multi_label", unsure_classes={"dog": 0.5}))
+
+
+def test_a_missing_label_of_weight_0_changes_nothing() -> None:
+    wanted = train_settings(loss="multi_label", unsure_classes={"a": 0.0})
+    weights = class_weights(several_labels([(0,), (1,)], 2), "ab", wanted)
+    logits = torch.tensor([[3.0, 1.0]], requires_grad=True)
+    classification_loss(logits, torch.tensor([[0, 1]]), "multi_label", weights=weights).backward()
+    assert logits.grad is not None
+    assert logits.grad[0, 0].item() == 0.0
+    assert logits.grad[0, 1].item() == pytest.approx(1 / (1 + math.exp(-1)) - 1, rel=1e-5)
+
+
+def test_the_weighted_bias_starts_where_its_loss_has_its_minimum() -> None:
+    rows = several_labels([(0,)] * 30 + [()] * 970 + [(1,)] * 200, 2)
+    weights = class_weights(rows, "ab", train_settings(loss="multi_label", class_weights="balanced"))
+    bias = log_odds(rows, weights).float().requires_grad_()
+    classification_loss(bias.expand(len(rows), 2), rows, "multi_label", weights=weights).backward()
+    assert bias.grad is not None
+    assert bias.grad.abs().max() < 1e-3  # half an image is added on both sides
+    assert log_odds(rows, weights)[0].item() == pytest.approx(math.log(300.5 / 1170.5))  # weight 10, the largest
 
 
 @pytest.mark.parametrize("classes", [2, 12, 200])

@@ -32,6 +32,11 @@ class TrainingMethod:
         return True
 
     @property
+    def changes_batches(self) -> bool:
+        """Whether `change_batch` does anything. If it does, several ranks exchange the images of each batch."""
+        return False
+
+    @property
     def compiles(self) -> bool:
         """Whether the loss can be compiled; else `train.compile` is not read."""
         return True

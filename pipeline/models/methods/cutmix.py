@@ -35,6 +35,10 @@ class Method(TrainingMethod):
     def uses_pooled_features(self) -> bool:
         return self.probability == 0
 
+    @property
+    def changes_batches(self) -> bool:
+        return self.probability > 0
+
     def change_batch(
         self, images: Tensor, targets: Tensor, classes: int, random: np.random.Generator
     ) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from support.helpers import extract_settings, make_tiny, random_features, random
 from torch import Tensor
 
 from pipeline.extract.cam import class_activation_maps
-from pipeline.extract.network import raw_maps_of
+from pipeline.extract.network import View, raw_maps_of
 from pipeline.models.classifier import Classifier
 from pipeline.models.methods.acol import HEAD, Branch, Method
 from pipeline.train.targets import classification_loss
@@ -104,7 +104,7 @@ def test_maps_are_the_larger_of_both_branches_scaled(width: int, name: str) -> N
     features = random_features(2, classifier.head.in_features, 5, 6)
     wanted = torch.tensor([[0, 2], [1, 0]])
     extract = extract_settings(placement="grid", negative_weights="clamp")
-    found = raw_maps_of(classifier, [(features, False)], wanted, extract)
+    found = raw_maps_of(classifier, [View(features, False)], wanted, extract)
 
     def unit(values: Tensor) -> Tensor:
         return (values - values.min()) / (values.max() - values.min())

@@ -10,7 +10,7 @@ from support.training import quick
 from torch import Tensor
 
 from pipeline.core.manifest import Manifest
-from pipeline.extract.network import raw_maps_of
+from pipeline.extract.network import View, raw_maps_of
 from pipeline.models.classifier import Classifier
 from pipeline.models.methods.ae import Method, Round
 from pipeline.train.run import fit
@@ -80,7 +80,7 @@ def test_features_and_maps_of_all_rounds(name: str, rounds: int) -> None:
             expected.append(part)
         torch.testing.assert_close(features, torch.cat(expected, dim=1), atol=1e-4, rtol=1e-4)
         extract = extract_settings(placement="grid", negative_weights="clamp")
-        found = raw_maps_of(classifier, [(features, False)], wanted, extract)
+        found = raw_maps_of(classifier, [View(features, False)], wanted, extract)
     heads = [one.head.weight.detach() for one in (classifier, *classifier.extra.values())]  # type: ignore[union-attr]
     for n, p in ((0, 0), (0, 1), (1, 0), (1, 1)):
         each = []

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.core.errors import TrainError
-from pipeline.extract.network import raw_maps_of
+from pipeline.extract.network import View, raw_maps_of
 from pipeline.models.classifier import Classifier
 from pipeline.models.inner import changed, choose_level
 from pipeline.models.methods.bas import GENERATOR, background_ratio
@@ -130,7 +130,7 @@ def test_the_map_is_the_generator_s_and_logits_are_the_head_s(name: str) -> None
     classifier, wanted = make(name), torch.tensor([[0, 2], [1, 0]])
     with torch.inference_mode():
         features = classifier.features(IMAGES)
-        found = raw_maps_of(classifier, [(features, False)], wanted, extract_settings(placement="grid"))
+        found = raw_maps_of(classifier, [View(features, False)], wanted, extract_settings(placement="grid"))
         maps = classifier.extra[GENERATOR](inner_of(classifier)).sigmoid()
         plain = classifier.backbone_features(IMAGES)
         assert torch.equal(classifier.logits(features), classifier.logits(plain))

@@ -12,7 +12,7 @@ from support.training import equal, quick
 from pipeline.core.errors import TrainError
 from pipeline.core.manifest import Manifest
 from pipeline.extract.cam import class_activation_maps
-from pipeline.extract.network import raw_maps_of
+from pipeline.extract.network import View, raw_maps_of
 from pipeline.models import methods
 from pipeline.models.classifier import Classifier, load_classifier
 from pipeline.models.methods import make_method, method_names
@@ -80,7 +80,7 @@ def test_a_method_with_a_second_head(trained: bool, colors: Manifest, start: str
 
     features, wanted = random_features(2, 96, 5, 7), torch.tensor([[0, 2], [1, 0]])
     extract = extract_settings(negative_weights="clamp", placement="grid")
-    found = raw_maps_of(classifier, [(features, False)], wanted, extract)
+    found = raw_maps_of(classifier, [View(features, False)], wanted, extract)
     mixed = torch.einsum("dc,nchw->ndhw", classifier.extra["mix"].weight[:, :, 0, 0], features)
     mixed = (mixed + classifier.extra["mix"].bias[:, None, None]).relu()
     for n, k in ((0, 0), (0, 1), (1, 0)):

@@ -1,0 +1,117 @@
+"""What each step of the method is worth: scores, gains over the step before with paired intervals, and seconds.
+
+    lid ladder cam:before_crf nwc:before_crf . --track track3 --out ladder
+    lid ladder runs/a/data/track3 both=submissions/both --out ladder
+
+Steps are given in their order, by finished runs: a checkout, its `data/<track>`, the scores of a row of an ablation, or
+the folder of an ensemble. A run stands for all its steps, without the CRF, with it, and by its student; with a step
+behind a colon (`:before_crf`, `:refined`, `:student_before_crf`, `:student`) for that one. Nothing is trained or
+predicted. In the folder: `ladder.md`, `ladder.csv`, `ladder.svg`.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+from pipeline.compare.entrants import Choices, Entrant, open_entrant, reports_of, split_name
+from pipeline.compare.numbers import align, common_images, compare
+from pipeline.compare.steps import split_step, steps_of
+from pipeline.core.errors import SettingsError, command
+from pipeline.core.tracks import TRACKS
+from pipeline.experiments.ladder_page import Ladder, Rated, write_ladder
+from pipeline.experiments.ladder_steps import About, about_step, difference_of
+
+FEWEST = 2
+
+
+@command
+def main(arguments: Sequence[str] | None = None) -> int:
+    args = _parse(arguments)
+    ladder = make_ladder(args.steps, args.track)
+    write_ladder(args.out, ladder)
+    print("\n".join([*ladder.lines(), str(args.out / "ladder.md")]))
+    return 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("steps", nargs="+", metavar="RUN[:STEP]", help="in their order; NAME=PATH gives a name")
+    parser.add_argument("--track", choices=sorted(TRACKS), help="of checkouts with finished runs of both")
+    parser.add_argument("--out", type=Path, default=Path("ladder"), help="folder of the page; default: ladder")
+    return parser.parse_args(arguments)
+
+
+def make_ladder(given: Sequence[str], track: str | None = None) -> Ladder:
+    """The steps of finished runs, scored on the images that all have.
+
+    Raises:
+        SettingsError: if there are less than two steps, or they are of two tracks
+        StoreError: if one is no finished run
+        ScoreError: if they have no image in common, or another truth
+    """
+    steps = [step for name, path in map(split_name, given) for step in expand(name, path, track)]
+    if len(steps) < FEWEST:
+        raise SettingsError(f"expected at least two steps, got {[str(path) for _, path in steps]}")
+    entrants = [open_entrant(path, "", Choices(track)) for _, path in steps]
+    if len({one.track.name for one in entrants}) > 1:
+        raise SettingsError(f"expected steps of one track, got {[one.track.name for one in entrants]}")
+    abouts = [about_step(path, one.track) for (_, path), one in zip(steps, entrants, strict=True)]
+    return rate(_named(entrants, [name for name, _ in steps], abouts), abouts)
+
+
+def expand(name: str, path: Path, track: str | None) -> list[tuple[str, Path]]:
+    """A run without a step as all its steps; what has no stored predictions as it is.
+
+    Names of several steps have the label of the step behind them.
+    """
+    run, step = split_step(path)
+    if step is not None or (run / "ensemble.json").is_file():
+        return [(name, path)]
+    reports = reports_of(run, track)
+    data = reports.parent.parent / "data" / reports.name
+    found = steps_of(data)
+    if not found:
+        return [(name, path)]
+    return [(f"{name}, {one.label}" if name else "", Path(f"{data}:{one.key}")) for one in found]
+
+
+def _named(entrants: Sequence[Entrant], names: Sequence[str], abouts: Sequence[About]) -> list[Entrant]:
+    """Names where none was given: what a step adds to the one before. The first reading of the score is that of all."""
+    before: Sequence[About | None] = [None, *abouts[:-1]]
+    found = [
+        name or difference_of(previous, about) for name, previous, about in zip(names, before, abouts, strict=True)
+    ]
+    return [
+        replace(one, name=name if found.count(name) == 1 else f"{name} ({place})", settings=entrants[0].settings)
+        for place, (one, name) in enumerate(zip(entrants, found, strict=True), start=1)
+    ]
+
+
+def rate(entrants: Sequence[Entrant], abouts: Sequence[About]) -> Ladder:
+    """Score every step, and its gain over the step before on the same resamples of images."""
+    ids, _, notes = common_images(entrants)
+    aligned = [align(one, ids) for one in entrants]
+    whole = compare(aligned)
+    pairs = [None, *(compare(pair).entrants[1] for pair in pairwise(aligned))]
+    rated = [
+        Rated(
+            name=one.name,
+            path=one.path,
+            score=one.score,
+            interval=one.interval,
+            gain=pair.difference if pair else None,
+            gain_interval=pair.difference_interval if pair else None,
+            better=pair.better if pair else 0,
+            worse=pair.worse if pair else 0,
+            cost=about.cost,
+        )
+        for one, pair, about in zip(whole.entrants, pairs, abouts, strict=True)
+    ]
+    return Ladder(whole.track, whole.metric, len(ids), rated, (*notes, *whole.choosing))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
