@@ -1,9 +1,9 @@
 """The stage `refine` with the workers of each engine, side by side, on rendered images:
 
-    python -m benchmarks.clusters FOLDER [--images 512] [--turns 16] [--side 192] [--jobs 2]
+    python -m benchmarks.clusters FOLDER [--images 512] [--turns 8] [--side 160] [--jobs 2]
 
-All engines start their workers first. Then they take turns: in each, every engine refines the same images anew, an
-eighth of all, in an order that changes. Prints how long the workers took to start, what a turn takes as a multiple of
+All engines start their workers first. Then they take turns: in each, every engine refines the same half of the images
+anew, in an order that changes. Prints how long the workers took to start, what a turn takes as a multiple of
 that of loky in the same turn, and all turns together with the start. What the engines have made is compared byte by
 byte. Processes of an engine that wait for their turn go on to look for messages, which slows down all of them alike.
 """
@@ -34,7 +34,7 @@ from pipeline.refine.settings import RefineSettings
 
 ENGINES = ("loky", "dask", "ray")
 PARAMS = Path(__file__).resolve().parent.parent / "params.yaml"
-PARTS = 8  # of the images; one for each turn, then again
+PARTS = 2  # of the images; one for each turn, then again
 CELLS = 16  # pixels on a side of the images that one cell of a map covers
 
 
@@ -137,7 +137,7 @@ def table(found: Mapping[str, Times]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    for name, default in (("--images", 512), ("--turns", 16), ("--side", 192), ("--jobs", 2)):
+    for name, default in (("--images", 512), ("--turns", 8), ("--side", 160), ("--jobs", 2)):
         parser.add_argument(name, type=int, default=default)
     args = parser.parse_args(arguments)
     settings = replace(load_section(RefineSettings, "tracks.track3.refine", PARAMS), jobs=args.jobs)

@@ -78,7 +78,7 @@ def load_run(path: str | Path, **options: Any) -> "Predictor":
 
     Args:
         path: `data/<track>`, what the stages left, or a copy of it elsewhere
-        options: of `Predictor`: device, precision, threshold, stage, classes
+        options: of `Predictor`: device, precision, threshold, stage, classes, min_area
 
     Raises:
         PipelineError: as `Predictor`: if the folder is no finished run

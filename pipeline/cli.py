@@ -21,7 +21,7 @@ from pipeline.core.files import unused
 from pipeline.core.signals import end_on_signals
 from pipeline.core.tracks import TRACKS
 from pipeline.dvc_runs import INTERRUPTED, dvc
-from pipeline.export import FORMAT_NAMES
+from pipeline.export import AREA_HELP, FORMAT_NAMES, MIN_AREA
 
 CHAIN = Path("dvc.yaml")
 PARAMS = Path("params.yaml")  # as in `pipeline.core.settings`, which loads a library
@@ -169,12 +169,16 @@ def predict(args: argparse.Namespace) -> Result:
 
     predictor = load_run(
         args.run, device=args.device, precision=args.precision, threshold=args.threshold, stage=args.stage,
-        classes=args.classes,
+        classes=args.classes, min_area=args.min_area,
     )  # fmt: skip
     summary = predict_files(predictor, args.paths, args.out, args.shown)
     for path, reason in summary.skipped.items():
         print(f"skipped {path}: {reason}", file=sys.stderr)
     _say(args, f"{summary.images} images, {len(summary.skipped)} skipped: {summary.page or args.out}")
+    if summary.left_out:
+        _say(
+            args, f"{summary.left_out} specks of the masks are too small to be instances (--min-area {args.min_area:g})"
+        )
     exported = _export_predicted(args) if args.format else {}
     return OK if summary.images else FINDING, asdict(summary) | exported
 
@@ -384,7 +388,9 @@ def _add_predict(commands: Any) -> None:
     parser.add_argument(
         "--format", action="append", choices=FORMAT_NAMES, help="what `lid export` would write, too; once for each"
     )
-    parser.add_argument("--min-area", type=int, default=1, metavar="PIXELS", help="of an instance in these formats")
+    parser.add_argument(
+        "--min-area", type=float, default=MIN_AREA, metavar="AREA", help=f"{AREA_HELP}; default: {MIN_AREA}"
+    )
     parser.add_argument(
         "--shown", type=int, default=1000, metavar="N", help="images on the page, 0: no page; default: 1000"
     )

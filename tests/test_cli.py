@@ -193,6 +193,7 @@ class Summary:
     skipped: dict[str, str]
     report: Path
     page: Path | None = None
+    left_out: int = 0
 
 
 @pytest.fixture
@@ -223,13 +224,14 @@ def test_predict_hands_on_what_it_is_given(predict: Callable[[Summary], list[Any
     calls = predict(Summary(2, {"c.jpg": "no image"}, Path("out/predictions.json")))
     words = ["predict", "data/track3", "a.jpg", "photos", "--out", "out", "--threshold", "7", "--device", "cpu"]
     assert cli.main([*words, "--json"]) == 0
+    options = {"precision": "auto", "stage": "auto", "classes": None, "min_area": 0.0005}
     assert calls == [
-        (Path("data/track3"), {"device": "cpu", "precision": "auto", "threshold": 7, "stage": "auto", "classes": None}),
+        (Path("data/track3"), {"device": "cpu", "threshold": 7, **options}),
         ("predictor", [Path("a.jpg"), Path("photos")], Path("out"), 1000),
     ]
     captured = capsys.readouterr()
     assert json.loads(captured.out) == {
-        "images": 2, "skipped": {"c.jpg": "no image"}, "report": "out/predictions.json", "page": None
+        "images": 2, "skipped": {"c.jpg": "no image"}, "report": "out/predictions.json", "page": None, "left_out": 0
     }  # fmt: skip
     assert captured.err == "skipped c.jpg: no image\n"
 
@@ -241,6 +243,16 @@ def test_predict_with_the_first_stage_alone(predict: Callable[[Summary], list[An
     with pytest.raises(SystemExit):
         cli.main(["predict", "data/track3", "a.jpg", "--out", "out", "--stage", "second"])
     assert "invalid choice: 'second'" in capsys.readouterr().err
+
+
+def test_predict_says_how_many_specks_are_no_instances(
+    predict: Callable[[Summary], list[Any]], capsys: Capture
+) -> None:
+    calls = predict(Summary(1, {}, Path("out/predictions.json"), left_out=193))
+    assert cli.main(["predict", "data/track3", "a.jpg", "--out", "out", "--min-area", "30"]) == 0
+    assert calls[0][1]["min_area"] == 30
+    told = "1 images, 0 skipped: out\n193 specks of the masks are too small to be instances (--min-area 30)\n"
+    assert capsys.readouterr().out == told
 
 
 def test_predict_without_any_image_is_a_finding(predict: Callable[[Summary], list[Any]], capsys: Capture) -> None:

@@ -6,6 +6,7 @@ calls in the same order. If one of them has ended, the others end, too.
 
 import os
 import pickle
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -51,10 +52,22 @@ def process_group(device: torch.device) -> Iterator[None]:
 
 
 def _name_meeting_place() -> None:
-    """Where rank 0 is found, which torchrun says and srun does not."""
-    os.environ.setdefault("MASTER_ADDR", os.environ.get("SLURM_LAUNCH_NODE_IPADDR", "127.0.0.1"))
+    """Where rank 0 is found, which torchrun says and srun does not: on the first machine of the step.
+
+    `srun` itself may run elsewhere, as on the login node in `salloc`.
+    """
+    os.environ.setdefault("MASTER_ADDR", first_host(os.environ.get("SLURM_STEP_NODELIST", "127.0.0.1")))
     job = int(os.environ.get("SLURM_JOB_ID", "0"))
     os.environ.setdefault("MASTER_PORT", str(FIRST_PORT + job % PORTS))
+
+
+def first_host(hosts: str) -> str:
+    """The first of the machines in a list of Slurm.
+
+    >>> first_host("gpu[01-04,07],big3"), first_host("rack[1-2]n[3-4]"), first_host("a,b")
+    ('gpu01', 'rack1n3', 'a')
+    """
+    return re.sub(r"\[(\d+)[^\]]*\]", r"\1", hosts).partition(",")[0]
 
 
 def world_size() -> int:

@@ -94,11 +94,11 @@ def run_of(row: Row, trial: Mapping[str, Any], name: str, seed: int, brief: Mapp
     return Run(row.title, name, seed, {**BUDGET, **SETS[name], **method, **row.parts, **trial, **brief})
 
 
-def search_runs(rows: tuple[Row, ...], seed: int, brief: Mapping[str, Any]) -> Iterator[tuple[Row, int, Run]]:
-    """Every trial of every row, with its number."""
+def search_runs(rows: tuple[Row, ...], seed: int, brief: Mapping[str, Any]) -> Iterator[tuple[Row, Run]]:
+    """Every trial of every row, in order."""
     for row in rows:
-        for number, trial in enumerate(row.trials):
-            yield row, number, run_of(row, trial, SEARCHED, seed, brief)
+        for trial in row.trials:
+            yield row, run_of(row, trial, SEARCHED, seed, brief)
 
 
 def choose(scores: Mapping[str, list[float]]) -> dict[str, int]:

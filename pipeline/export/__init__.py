@@ -12,4 +12,6 @@
 One 8-connected component of the mask of a class is one instance: touching objects of a class are one.
 """
 
+MIN_AREA = 0.0005  # of an instance, as a share of its image: 94 of 500 x 375 pixels; smaller ones are specks of a mask
+AREA_HELP = "least area of an instance: pixels, or below 1 a share of its image; 0: every speck"
 FORMAT_NAMES = ("coco", "yolo", "voc", "csv")  # nothing is imported here: `lid export --help` comes at once

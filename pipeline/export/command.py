@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.core.manifest import SPLITS
 from pipeline.core.tracks import TRACKS
-from pipeline.export import FORMAT_NAMES
+from pipeline.export import AREA_HELP, FORMAT_NAMES
 
 if TYPE_CHECKING:
     from pipeline.export.formats import Exported
@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--format", action="append", required=True, choices=FORMAT_NAMES, help="once for each format")
     parser.add_argument("--out", required=True, type=Path, help="folder; the formats are folders in it")
     parser.add_argument("--threshold", type=int, help="Track 3: score from which a pixel is foreground, 0..255")
-    parser.add_argument("--min-area", type=int, default=1, metavar="PIXELS", help="of an instance; default: 1, all")
+    parser.add_argument("--min-area", type=float, metavar="AREA", help=f"{AREA_HELP}; default: 0")
     parser.add_argument("--copy-images", action="store_true", help="copy the images into each folder, too")
     parser.add_argument("--split", choices=SPLITS, help="of a run; default: the split of its submission")
     parser.add_argument("--stage", choices=("auto", "first"), default="auto", help="of a run, as in lid predict")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.predict.instances import Instance, instances_of_labels, instances_of_scores
+from pipeline.predict.instances import Instance, instances_of_labels, instances_of_scores, large_enough
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +46,7 @@ def localized(
     threshold: int,
     class_index: int,
     class_names: Sequence[str],
-    min_area: int = 1,
+    min_area: float = 0,
 ) -> ExportImage:
     """Track 3: the components of {score >= threshold}, all of one class; their score is the mean inside, over 255.
 
@@ -56,7 +56,7 @@ def localized(
         threshold: 0..256; 256 selects nothing
         class_index: of the image
         class_names: of all K classes
-        min_area: pixels that an instance has at least
+        min_area: of an instance, see `least_pixels`
     """
     found = instances_of_scores(score, score >= threshold, class_index, class_names)
     return _image(named, score.shape, [replace(one, score=one.score / 255) for one in found], min_area)
@@ -67,7 +67,7 @@ def segmented(
     label_map: NDArray[np.uint8],
     probabilities: NDArray[np.float32],
     class_names: Sequence[str],
-    min_area: int = 1,
+    min_area: float = 0,
 ) -> ExportImage:
     """Track 1: the components of each class; their score is the probability of the class in the image.
 
@@ -76,11 +76,11 @@ def segmented(
         label_map: 0..K. Shape: (H, W)
         probabilities: of each class, in [0, 1]. Shape: (K,)
         class_names: of the K classes
-        min_area: pixels that an instance has at least
+        min_area: of an instance, see `least_pixels`
     """
     return _image(named, label_map.shape, instances_of_labels(label_map, probabilities, class_names), min_area)
 
 
-def _image(named: Named, shape: tuple[int, int], found: Sequence[Instance], min_area: int) -> ExportImage:
-    kept = tuple(one for one in found if one.area >= min_area)
-    return ExportImage(named.name, named.file_name, named.file, shape, kept, len(found) - len(kept))
+def _image(named: Named, shape: tuple[int, int], found: Sequence[Instance], min_area: float) -> ExportImage:
+    kept, left_out = large_enough(found, min_area, shape)
+    return ExportImage(named.name, named.file_name, named.file, shape, kept, left_out)

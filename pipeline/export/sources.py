@@ -21,11 +21,11 @@ from pipeline.package.container import read_member
 from pipeline.package.contents import Contents
 from pipeline.package.validate import find_problems, show_problems
 from pipeline.predict.files import REPORT, SCORES
+from pipeline.predict.instances import least_pixels
 from pipeline.predict.paths import by_printable_name
 from pipeline.predict.run_folder import HALF, Described, Stage, choose_threshold, describe_run, settled_threshold
 from pipeline.preprocess.folders import files_below
-from pipeline.submission.check import CHALLENGE_CLASSES
-from pipeline.submission.score import ids_in
+from pipeline.submission.check import CHALLENGE_CLASSES, ids_in
 
 OBJECT = "object"  # the class of a score map of which only the zip is known
 OF_NO_RUN = "half of 255: no threshold is known of a zip alone"
@@ -40,7 +40,8 @@ class Choices:
 
     Attributes:
         threshold: Track 3: of the masks, 0..255; None: the best one of the run where it is known, else 128
-        min_area: pixels that an instance has at least; 1 leaves nothing out
+        min_area: of an instance, pixels, or below 1 a share of its image; None: that of the call of `lid predict`, else
+            0, which leaves nothing out
         split: of a run: whose images; None: those of its submission, else val
         stage: of a run: auto, the student where there is one; first, the refined maps
         track: of a zip without a run
@@ -51,7 +52,7 @@ class Choices:
     """
 
     threshold: int | None = None
-    min_area: int = 1
+    min_area: float | None = None
     split: Split | None = None
     stage: Stage = "auto"
     track: str | None = None
@@ -59,6 +60,11 @@ class Choices:
     class_names: Path | None = None
     classes: int | None = None
     images: Path | None = None
+
+    @property
+    def least(self) -> float:
+        """The least area, where nothing else says one."""
+        return self.min_area or 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,7 +77,7 @@ class Source:
         class_names: of the K classes
         threshold: of the masks in Track 3; None in Track 1
         threshold_rule: how it was chosen
-        min_area: pixels that an instance has at least
+        min_area: of an instance, see `least_pixels`
         count: how many images there are
         images: in the order of their names, each made when it is asked for; once only
     """
@@ -81,7 +87,7 @@ class Source:
     class_names: tuple[str, ...]
     threshold: int | None
     threshold_rule: str
-    min_area: int
+    min_area: float
     count: int
     images: Iterable[ExportImage]
 
@@ -93,8 +99,7 @@ def open_source(path: Path, choices: Choices | None = None) -> Source:
         PipelineError: if there are none, or a choice does not fit them
     """
     chosen = Choices() if choices is None else choices
-    if chosen.min_area < 1:
-        raise SettingsError(f"min_area: expected at least 1 pixel, got {chosen.min_area}")
+    least_pixels(chosen.least, (1, 1))  # raises what is wrong with it before anything is read
     if path.is_file():
         return _open_zip(path, chosen)
     if (path / REPORT).is_file():
@@ -112,11 +117,11 @@ def _open_run(folder: Path, choices: Choices) -> Source:
     store = _stored(folder, split, choices.stage)
     manifest = _sorted(_manifest(folder, (split,)).with_ids(store.ids))
     threshold, rule = choose_threshold(run, choices.threshold, choices.stage)
-    details = Details(run, threshold, choices.min_area)
+    details = Details(run, threshold, choices.least)
     pixels = ((record.id, decode_png(store.read(record.id)["after"], record.id)) for record in manifest)
     title = f"{folder}, split {split}"
     return Source(
-        title, run.track, run.class_names, threshold, rule, choices.min_area, len(manifest),
+        title, run.track, run.class_names, threshold, rule, choices.least, len(manifest),
         details.images(manifest, pixels),
     )  # fmt: skip
 
@@ -159,7 +164,7 @@ class Details:
 
     run: Described
     threshold: int | None
-    min_area: int
+    min_area: float
 
     def images(self, manifest: Manifest, pixels: Iterable[tuple[str, Pixels]]) -> Iterator[ExportImage]:
         """The images of a manifest, whose pixels come in the same order."""
@@ -187,11 +192,11 @@ def _open_zip(path: Path, choices: Choices) -> Source:
     if run:
         threshold, rule = choose_threshold(run, choices.threshold, choices.stage)
         manifest = _records(run, ids)
-        images: Iterable[ExportImage] = Details(run, threshold, choices.min_area).images(manifest, _members(path, ids))
+        images: Iterable[ExportImage] = Details(run, threshold, choices.least).images(manifest, _members(path, ids))
     else:
         threshold, rule = settled_threshold(track, choices.threshold) or (HALF, OF_NO_RUN)
         images = _images_of_zip(path, ids, names, threshold, choices)
-    return Source(path.name, track, names, threshold, rule, choices.min_area, len(ids), images)
+    return Source(path.name, track, names, threshold, rule, choices.least, len(ids), images)
 
 
 def _run_beside(path: Path) -> Path | None:
@@ -266,9 +271,9 @@ def _images_of_zip(
         file = files.get(image_id)
         named = Named(image_id, file.name if file else image_id + UNKNOWN_SUFFIX, file)
         if threshold is None:
-            yield segmented(named, pixels, certain, names, choices.min_area)
+            yield segmented(named, pixels, certain, names, choices.least)
         else:
-            yield localized(named, pixels, threshold, 0, names, choices.min_area)
+            yield localized(named, pixels, threshold, 0, names, choices.least)
 
 
 # --- a folder of `lid predict` ----------------------------------------------------------------------------------------
@@ -287,12 +292,13 @@ def _open_predicted(folder: Path, choices: Choices) -> Source:
             "earlier version: predict again"
         ) from None
     threshold, rule = settled_threshold(track, choices.threshold) or (threshold, rule)
-    images = _predicted_images(folder, entries, names, threshold, choices.min_area)
-    return Source(str(folder), track, names, threshold, rule, choices.min_area, len(entries), images)
+    least = report.get("min_area", 0) if choices.min_area is None else choices.min_area
+    images = _predicted_images(folder, entries, names, threshold, least)
+    return Source(str(folder), track, names, threshold, rule, least, len(entries), images)
 
 
 def _predicted_images(
-    folder: Path, entries: Sequence[Mapping[str, Any]], names: Sequence[str], threshold: int | None, min_area: int
+    folder: Path, entries: Sequence[Mapping[str, Any]], names: Sequence[str], threshold: int | None, min_area: float
 ) -> Iterator[ExportImage]:
     written = by_printable_name(folder / SCORES, ".png")
     for entry in entries:

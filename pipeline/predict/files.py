@@ -46,6 +46,7 @@ class Summary:
     Attributes:
         images: predicted images
         instances: of all of them
+        left_out: components of their masks that were smaller than the least area of an instance
         stage: which one made the predictions: student or first
         skipped: why an input was not predicted, by its path
         report: the list of all, `predictions.json`
@@ -54,6 +55,7 @@ class Summary:
 
     images: int
     instances: int
+    left_out: int
     stage: Made
     skipped: Mapping[str, str]
     report: Path
@@ -69,7 +71,7 @@ def predict_files(
     - `scores/<name>.png`: Track 3 the score map, 0..255; Track 1 the label map, class ids 0..K
     - `overlays/<name>.jpg`: Track 3 the score over the image and the boxes; Track 1 the classes over the image
     - `predictions.json`: which stage predicted; for each image its file, name, size, classes with probabilities,
-      threshold, and instances with boxes; then what was skipped, and totals
+      threshold, instances with boxes, and how many were too small to be one; then what was skipped, and totals
     - `index.html` and `gallery/`: all of it to look at, in a browser
 
     `<name>` is the stem of the file, numbered where two files have the same (`output_names`). Images are decoded batch
@@ -137,6 +139,7 @@ def _open_scratch(predictor: Predictor, jobs: Sequence[Job], names: Mapping[str,
         "stage": predictor.stage,
         "threshold": predictor.threshold,
         "classes": predictor.chosen,
+        "min_area": predictor.min_area,
         "hardware": where,
     }
     images = [[printable(job.id), names[job.id], file_version(job.file)] for job in jobs]
@@ -265,6 +268,7 @@ def _describe(file: str, name: str, prediction: ImagePrediction) -> dict[str, An
             }
             for one in prediction.instances
         ],
+        "left_out": prediction.left_out,
     }
 
 
@@ -281,16 +285,18 @@ def _finish(
     skipped = {printable(file): reason for file, reason in skipped.items()}
     images = [entries[file] for file in sorted(entries)]
     instances = sum(len(entry["instances"]) for entry in images)
+    left_out = sum(entry["left_out"] for entry in images)
     report = {
         "track": predictor.track,
         "class_names": list(predictor.class_names),
         "stage": predictor.stage,
         "threshold": predictor.threshold,
         "threshold_rule": predictor.threshold_rule,
+        "min_area": predictor.min_area,
         "images": images,
         "skipped": [{"file": file, "reason": skipped[file]} for file in sorted(skipped)],
-        "totals": {"images": len(images), "skipped": len(skipped), "instances": instances},
+        "totals": {"images": len(images), "skipped": len(skipped), "instances": instances, "left_out": left_out},
     }
     write_json(out / REPORT, report)
     page = write_page(out, report, out / SCORES, shown) if shown else None
-    return Summary(len(images), instances, predictor.stage, dict(skipped), out / REPORT, page)
+    return Summary(len(images), instances, left_out, predictor.stage, dict(skipped), out / REPORT, page)

@@ -1,5 +1,6 @@
 """Connected components of a prediction, each with its class, score, box and mask."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -7,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core.errors import SettingsError
 from pipeline.core.manifest import Box
 from pipeline.core.truth import BACKGROUND
 
@@ -78,6 +80,35 @@ def components(mask: Mask) -> Iterator[tuple[Box, int, Mask]]:
     for part in range(1, count):
         x, y, width, height, area = stats[part].tolist()
         yield (x, y, x + width - 1, y + height - 1), area, parts[y : y + height, x : x + width] == part
+
+
+def least_pixels(min_area: float, shape: tuple[int, int]) -> float:
+    """How many pixels an instance has at least: below 1 `min_area` is a share of the image's pixels, else pixels.
+
+    Args:
+        min_area: 0 leaves nothing out
+        shape: of the image, (H, W)
+
+    Raises:
+        SettingsError: if it is negative, no number or infinite
+
+    >>> least_pixels(0.0005, (375, 500)), least_pixels(30, (375, 500)), least_pixels(0, (375, 500))
+    (93.75, 30, 0)
+    """
+    if not 0 <= min_area < math.inf:
+        raise SettingsError(
+            f"min_area: expected pixels, or below 1 a share of the image, 0 for every instance, got {min_area}"
+        )
+    return min_area * shape[0] * shape[1] if min_area < 1 else min_area
+
+
+def large_enough(
+    found: Sequence[Instance], min_area: float, shape: tuple[int, int]
+) -> tuple[tuple[Instance, ...], int]:
+    """The instances of an image with area >= `least_pixels`, in their order, and how many are left out."""
+    least = least_pixels(min_area, shape)
+    kept = tuple(one for one in found if one.area >= least)
+    return kept, len(found) - len(kept)
 
 
 def _largest_first(found: Sequence[Instance]) -> tuple[Instance, ...]:

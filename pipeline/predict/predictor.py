@@ -13,6 +13,7 @@ from torch import Tensor
 from pipeline.core.device import choose_hardware
 from pipeline.core.store import Arrays
 from pipeline.core.truth import BACKGROUND
+from pipeline.export import MIN_AREA
 from pipeline.extract.arrays import image_arrays, present_arrays, probable_classes
 from pipeline.extract.load import batches_of, resize_to_views, stack_views
 from pipeline.extract.network import compute_views
@@ -20,7 +21,13 @@ from pipeline.extract.plan import Job, by_shape, crop_side, view_shapes
 from pipeline.extract.scale import raw_maps
 from pipeline.extract.settings import ExtractSettings
 from pipeline.predict.inputs import ImageLike, as_rgb
-from pipeline.predict.instances import Instance, instances_of_labels, instances_of_scores
+from pipeline.predict.instances import (
+    Instance,
+    instances_of_labels,
+    instances_of_scores,
+    large_enough,
+    least_pixels,
+)
 from pipeline.predict.run_folder import (
     Made,
     Run,
@@ -52,7 +59,8 @@ class ImagePrediction:
         before: the prediction without the CRF. Shape: (H, W), uint8
         prediction: with it, as a submission has it: Track 3 scores 0..255, Track 1 class ids 0..K. Shape: (H, W), uint8
         mask: Track 3: prediction >= threshold; Track 1: prediction > 0. Shape: (H, W)
-        instances: connected components of the mask, in Track 1 of each class, the largest first
+        instances: connected components of the mask, in Track 1 of each class, the largest first; without small ones
+        left_out: how many components were smaller than the least area of an instance
         threshold: of the mask in Track 3; None in Track 1
         stage: which one made the prediction: the student, or the first one from the maps alone
     """
@@ -66,6 +74,7 @@ class ImagePrediction:
     prediction: NDArray[np.uint8]
     mask: NDArray[np.bool_]
     instances: tuple[Instance, ...]
+    left_out: int
     threshold: int | None
     stage: Made
 
@@ -98,6 +107,8 @@ class Predictor:
         stage: auto: the student where the run has one; first: the refined maps, whether it has one or not
         classes: names of those that count, as if the run knew no others: the most probable of them always gets a map,
             in Track 1 each other one that is probable enough, too; None: all
+        min_area: of an instance, pixels, or below 1 a share of its image; 0 keeps every speck of a mask. Masks keep all
+            their pixels
 
     Attributes:
         track: track1 or track3
@@ -106,10 +117,11 @@ class Predictor:
         threshold_rule: how it was chosen, for people to read
         stage: which one makes the predictions, student or first
         chosen: indices of the classes that count; empty: all
+        min_area: of an instance
 
     Raises:
         StoreError: naming the stage to run again, if the folder lacks something
-        SettingsError: if the device, the precision, the threshold, the stage or a class cannot be used
+        SettingsError: if the device, the precision, the threshold, the stage, a class or the least area cannot be used
     """
 
     def __init__(
@@ -120,7 +132,10 @@ class Predictor:
         threshold: int | None = None,
         stage: Stage = "auto",
         classes: Sequence[str] | None = None,
+        min_area: float = MIN_AREA,
     ) -> None:
+        least_pixels(min_area, (1, 1))  # raises what is wrong with it
+        self.min_area = min_area
         self.run = read_run(Path(run))
         self.track: str = self.run.track.name
         self.class_names = self.run.class_names
@@ -177,10 +192,11 @@ class Predictor:
         probabilities, classes = arrays["probabilities"].astype(np.float32), arrays["classes"]
         if self.threshold is None:
             mask = refined.after > BACKGROUND
-            instances = instances_of_labels(refined.after, probabilities, self.class_names)
+            found = instances_of_labels(refined.after, probabilities, self.class_names)
         else:
             mask = refined.after >= self.threshold
-            instances = instances_of_scores(refined.after, mask, int(classes[0]), self.class_names)
+            found = instances_of_scores(refined.after, mask, int(classes[0]), self.class_names)
+        instances, left_out = large_enough(found, self.min_area, (mask.shape[0], mask.shape[1]))
         return ImagePrediction(
             probabilities=probabilities,
             class_names=self.class_names,
@@ -191,6 +207,7 @@ class Predictor:
             prediction=refined.after,
             mask=mask,
             instances=instances,
+            left_out=left_out,
             threshold=self.threshold,
             stage=self.stage,
         )

@@ -1,6 +1,7 @@
 """Check a submission without a manifest: against a list of ids, the images themselves, or both."""
 
-from collections.abc import Iterable
+import zipfile
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,12 @@ from typing import Any
 from pipeline.core.errors import DataError, SettingsError, sample
 from pipeline.core.images import read_size
 from pipeline.core.tracks import Track, get_track
+from pipeline.package.container import container_problems
 from pipeline.package.contents import Contents, content_problems, content_warnings
 from pipeline.package.png import Size
 from pipeline.package.record import Record, compare_record
-from pipeline.package.validate import find_problems
-from pipeline.preprocess.folders import JPEG_SUFFIXES, MASK_SUFFIXES, Problems, only_images, stem, walk
+from pipeline.package.validate import UNREADABLE, find_problems
+from pipeline.preprocess.folders import JPEG_SUFFIXES, MASK_SUFFIXES, Problems, files_below, only_images, stem, walk
 from pipeline.preprocess.id_lists import read_ids
 
 CHALLENGE_CLASSES = 200  # of Track 1; the values of a label map are 0..200
@@ -60,7 +62,8 @@ def check_submission(
         track: `track1` or `track3`
         ids: path of a text file, one id a line (the rest of a line is ignored), or the ids
         images: folder whose images are predicted, folders in it included: ids are the stems of `.jpg`, `.jpeg` and
-            `.png` files, sizes come from their headers. A PNG beside a JPEG of the same id is its mask, and no image
+            `.png` files, sizes come from their headers. A PNG beside a JPEG of the same id is its mask, and no image.
+            Where the zip or `ids` have ids of class folders, `class__stem`, so have the images
         classes: K, largest value of a label map in Track 1; None: 200, as in the challenge. Track 3 has no use for it
 
     Returns:
@@ -91,7 +94,7 @@ def inspect_submission(
 ) -> Checked:
     """`check_submission` with the counts of what the predictions hold; arguments and errors as there."""
     task, path = get_track(track), Path(zip)
-    expected = expected_predictions(ids, images)
+    expected = expected_predictions(ids, images, ids_in(path))
     contents = Contents()
     problems = list(find_problems(path, expected, largest_value(task, classes), contents))
     compared = compare_record(path, task)
@@ -121,14 +124,20 @@ def largest_value(track: Track, classes: int | None) -> int:
     return track.largest_value(count)
 
 
-def expected_predictions(ids: Ids | None, images: str | Path | None) -> dict[str, Size | None]:
-    """(width, height) of each prediction by image id, None where only the id is known; errors as `check_submission`."""
+def expected_predictions(
+    ids: Ids | None, images: str | Path | None, predicted: Collection[str] = ()
+) -> dict[str, Size | None]:
+    """(width, height) of each prediction by image id, None where only the id is known; errors as `check_submission`.
+
+    Args:
+        predicted: ids of the zip: they and `ids` tell whether ids are stems or those of class folders
+    """
     if ids is None and images is None:
         raise SettingsError("expected ids, images, or both, got neither: they say which predictions have to be there")
     listed = None if ids is None else _listed(ids)
     if images is None:
         return dict.fromkeys(listed or ())
-    files = image_files(Path(images))
+    files = _image_files(Path(images), [*(listed or ()), *predicted])
     missing = [image_id for image_id in listed or () if image_id not in files]
     if missing:
         raise DataError(
@@ -136,6 +145,18 @@ def expected_predictions(ids: Ids | None, images: str | Path | None) -> dict[str
             "likely the folder of another split"
         )
     return {image_id: read_size(files[image_id]) for image_id in (files if listed is None else listed)}
+
+
+def ids_in(path: Path) -> list[str]:
+    """The ids of a zip's predictions; none of a file that is no ordinary zip, which the check then describes."""
+    try:
+        if any(container_problems(path, path.name)):
+            return []
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except UNREADABLE:
+        return []
+    return [name.removesuffix(".png") for name in names if name.endswith(".png")]
 
 
 def _listed(ids: Ids) -> tuple[str, ...]:
@@ -154,6 +175,14 @@ def _listed(ids: Ids) -> tuple[str, ...]:
     if twice or not found:
         raise DataError(f"ids: expected different ids, got {f'some twice: {sample(twice)}' if twice else 'none'}")
     return found
+
+
+def _image_files(folder: Path, wanted: Iterable[str]) -> dict[str, Path]:
+    """`image_files`; by the ids of class folders, `class__stem`, if any wanted id is one."""
+    below = files_below(folder)
+    if any("__" in image_id and image_id in below for image_id in wanted):
+        return dict(sorted(below.items()))
+    return image_files(folder)
 
 
 def image_files(folder: Path) -> dict[str, Path]:

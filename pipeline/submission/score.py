@@ -1,6 +1,5 @@
 """Score a submission made anywhere: with the functions of the stage `evaluate`, against a folder of masks or boxes."""
 
-import zipfile
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,10 +23,9 @@ from pipeline.evaluate.run import CHUNK
 from pipeline.evaluate.scorer import Context, Prediction, Scorer
 from pipeline.evaluate.segmentation import SegmentationScorer
 from pipeline.evaluate.settings import EvaluateSettings
-from pipeline.package.container import container_problems
 from pipeline.package.contents import Contents, content_problems, content_warnings
-from pipeline.package.validate import UNREADABLE, check_predictions, list_predictions, show_problems
-from pipeline.submission.check import CHALLENGE_CLASSES, largest_value
+from pipeline.package.validate import check_predictions, list_predictions, show_problems
+from pipeline.submission.check import CHALLENGE_CLASSES, ids_in, largest_value
 from pipeline.submission.class_shift import shift_warning
 from pipeline.submission.truth import BOXES, Masks, Truth, is_binary, read_truth
 
@@ -139,18 +137,6 @@ def _score_zip(
     if problems:
         raise SubmissionError(show_problems(problems))
     return result
-
-
-def ids_in(path: Path) -> list[str]:
-    """The ids of a zip's predictions; none of a file that is no ordinary zip, which the check then describes."""
-    try:
-        if any(container_problems(path, path.name)):
-            return []
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except UNREADABLE:
-        return []
-    return [name.removesuffix(".png") for name in names if name.endswith(".png")]
 
 
 # --- images to scores -------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pipeline.core.device import Hardware
+from pipeline.core.distributed import is_first
 from pipeline.core.errors import TrainError
 from pipeline.models.folds import Folds, fold_of
 from pipeline.train.head import PooledFeatures, fit_head
@@ -28,6 +29,7 @@ def fit_folds(
 
     Args:
         head: only its shape and device count
+        features: of all images; several ranks call this together, and rank 0 alone has some
 
     Raises:
         TrainError: if there is no image in a fold
@@ -60,6 +62,6 @@ def _fit_without(
     with torch.no_grad():
         one.weight.zero_()
         one.bias.copy_(log_odds(values, data.train.weights))
-    part = PooledFeatures(features.train[:, kept], features.val)
+    part = replace(features, train=features.train[:, kept]) if is_first() else features  # others have no features
     fit_head(one, part, replace(data, train=targets), settings, hardware)
     return one

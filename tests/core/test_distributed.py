@@ -71,14 +71,15 @@ def test_a_lost_connection_is_said_so() -> None:
         raise RuntimeError("Connection closed by peer\nand a long trace")
 
 
-def test_the_port_under_slurm_is_that_of_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_under_slurm_rank_0_is_on_the_first_machine_of_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.setenv(name, "")  # so that it is removed in the end
         monkeypatch.delenv(name)
     monkeypatch.setenv("SLURM_JOB_ID", "123456")
-    monkeypatch.setenv("SLURM_LAUNCH_NODE_IPADDR", "10.0.0.7")
+    monkeypatch.setenv("SLURM_LAUNCH_NODE_IPADDR", "10.0.0.7")  # of srun: a login node in salloc
+    monkeypatch.setenv("SLURM_STEP_NODELIST", "gpu[03-04,07]")
     distributed._name_meeting_place()
-    assert (os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]) == ("10.0.0.7", "23456")
+    assert (os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]) == ("gpu03", "23456")
 
 
 FAILS = """

@@ -49,6 +49,7 @@ def test_predict_writes_the_formats_beside_its_masks(
     found = json.loads(capsys.readouterr().out)
     assert (found["images"], found["exported"]["images"]) == (3, 3)
     assert found["exported"]["instances"] == found["instances"] == len(read_rows(tmp_path / "csv/instances.csv"))
+    assert found["exported"]["left_out"] == found["left_out"]
     assert {row["class"] for row in read_rows(tmp_path / "csv/instances.csv")} == {"cow"}
     for n in range(3):
         assert (

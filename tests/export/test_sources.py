@@ -44,12 +44,17 @@ def test_a_run_its_zip_and_predictions_of_its_images_are_the_same(runs: Runs, tr
     assert sum(len(instances) for _, _, instances in known) >= 8
     assert contents(open_source(zip_of(run))) == known
     predict_files(Predictor(run.folder, device="cpu", precision="fp32"), run.images, tmp_path)
-    predicted = contents(open_source(tmp_path))
+    predicted = contents(open_source(tmp_path, Choices(min_area=0)))
     assert [name for name, _, _ in predicted] == [name for name, _, _ in known]
     for (_, shape, found), (_, wanted, expected) in zip(predicted, known, strict=True):
         assert shape == wanted
         assert [(one[0], *one[2:]) for one in found] == [(one[0], *one[2:]) for one in expected]
         assert [one[1] for one in found] == pytest.approx([one[1] for one in expected], abs=0.002)
+    listed = {entry["name"]: entry for entry in read_json(tmp_path / "predictions.json")["images"]}
+    assert any(entry["left_out"] for entry in listed.values())
+    for image in open_source(tmp_path).images:  # with the least area of the call
+        assert [list(one.box) for one in image.instances] == [one["box"] for one in listed[image.name]["instances"]]
+        assert image.left_out == listed[image.name]["left_out"]
 
 
 def test_the_pixels_are_those_of_the_stored_prediction(runs: Runs) -> None:
@@ -77,8 +82,8 @@ def test_a_given_threshold_and_a_least_area(runs: Runs, tmp_path: Path) -> None:
     large = open_source(run.folder, Choices(threshold=0, min_area=64 * 48 + 1))
     left = {image.name: image.left_out for image in large.images}
     assert set(left.values()) == {0, 1}
-    with pytest.raises(SettingsError, match="min_area: expected at least 1 pixel, got 0"):
-        open_source(run.folder, Choices(min_area=0))
+    with pytest.raises(SettingsError, match=r"min_area: expected pixels, or below 1 a share of the image, .* got -1"):
+        open_source(run.folder, Choices(min_area=-1))
     with pytest.raises(SettingsError, match="threshold: expected none for track1"):
         open_source(runs["track1"].folder, Choices(threshold=3))
     with pytest.raises(SettingsError, match="threshold: expected none for track1"):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.predict.instances import components, instances_of_labels, instances_of_scores
+from pipeline.core.errors import SettingsError
+from pipeline.predict.instances import components, instances_of_labels, instances_of_scores, large_enough, least_pixels
 
 NAMES = ("ant", "bee", "cow")
 
@@ -62,3 +63,22 @@ def test_instances_of_a_label_map_are_of_one_class_each() -> None:
         assert one.mask.shape == label_map.shape
         assert (label_map[one.mask] == one.class_id).all()
     assert instances_of_labels(np.zeros((2, 3), np.uint8), np.zeros(3, np.float32), NAMES) == ()
+
+
+@pytest.mark.parametrize(
+    ("min_area", "areas", "left_out"),
+    [(0, [6, 2, 1], 0), (1, [6, 2, 1], 0), (2, [6, 2], 1), (2 / 40, [6, 2], 1), (0.051, [6], 2), (7, [], 3)],
+)
+def test_small_instances_are_left_out_by_pixels_or_by_share(min_area: float, areas: list[int], left_out: int) -> None:
+    """On 40 pixels; below 1 the least area is a share of them, and an instance of just this area stays."""
+    mask = np.zeros((4, 10), np.bool_)
+    mask[:2, :3], mask[0, 5:7], mask[3, 9] = True, True, True
+    found = instances_of_scores(mask.astype(np.uint8), mask, 0, NAMES)
+    kept, count = large_enough(found, min_area, (4, 10))
+    assert ([one.area for one in kept], count) == (areas, left_out)
+
+
+@pytest.mark.parametrize("wrong", [-1, -0.1, float("nan"), float("inf")])
+def test_a_least_area_that_is_none(wrong: float) -> None:
+    with pytest.raises(SettingsError, match="min_area: expected pixels, or below 1 a share of the image"):
+        least_pixels(wrong, (4, 10))

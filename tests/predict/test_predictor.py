@@ -106,8 +106,9 @@ def test_order_and_kind_of_the_images_change_nothing(runs: Runs) -> None:
 
 @pytest.mark.parametrize("track", TRACKS)
 def test_mask_and_instances_are_read_off_the_prediction(runs: Runs, track: str) -> None:
-    found = predictor(runs[track], **({"threshold": 90} if track == "track3" else {}))
+    found = predictor(runs[track], min_area=0, **({"threshold": 90} if track == "track3" else {}))
     one = found.predict(runs[track].images[0])
+    assert one.left_out == 0
     assert one.threshold == found.threshold
     expected = one.prediction >= 90 if track == "track3" else one.prediction > 0
     np.testing.assert_array_equal(one.mask, expected)

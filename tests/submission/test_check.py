@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.faults import AGAINST_TRUTH, FAULTS, Fault, check
+from support.helpers import write_png
 from support.submission import GOOD, SIZES
 
 from pipeline.core.archives import write_zip
@@ -182,3 +183,18 @@ def test_two_images_with_one_id_are_named(images: Path) -> None:
 def test_a_folder_without_images(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"expected images \(.jpg, .jpeg or .png\), found none"):
         image_files(tmp_path)
+
+
+def test_images_of_class_folders_have_the_ids_of_the_source(tmp_path: Path) -> None:
+    """Two images of one stem in two folders; the zip, or the list, tells that ids name the folder, too."""
+    for place, width in (("cat", 3), ("dog/small", 4)):
+        (tmp_path / "photos" / place).mkdir(parents=True)
+        write_png(tmp_path / "photos" / place / "1.png", np.zeros((2, width, 3), np.uint8))
+    sizes = {"cat__1": (3, 2), "dog__small__1": (4, 2)}
+    assert expected_predictions(None, tmp_path / "photos", list(sizes)) == sizes
+    assert expected_predictions(["cat__1"], tmp_path / "photos") == {"cat__1": (3, 2)}
+    with pytest.raises(DataError, match="expected every image id once"):
+        expected_predictions(None, tmp_path / "photos", ["1"])
+    scores = {name: np.arange(width * height, dtype=np.uint8) for name, (width, height) in sizes.items()}
+    write_zip(tmp_path / "x.zip", [(f"{name}.png", encode_png(scores[name].reshape(2, -1))) for name in sizes])
+    assert check_submission(tmp_path / "x.zip", "track3", images=tmp_path / "photos") == []

@@ -17,6 +17,7 @@ import torch
 from support.helpers import CPU, ROOT, refine_settings
 from support.student import tiny_student
 from support.training import quick
+from torch import Tensor
 
 from pipeline.core.distributed import is_first, process_group
 from pipeline.core.manifest import Manifest, read_manifest
@@ -35,6 +36,7 @@ TRAINED: dict[str, Any] = {
 # 18 images: the last step of an epoch has 1, 2 or 3 of them, fewer than ranks
 WAYS: dict[str, dict[str, Any]] = {
     "head": {"views": 2, "epochs": 3, "batch_size": 4},
+    "folds": {"views": 2, "epochs": 3, "loss": "multi_label", "class_folds": 2},
     "network": {**TRAINED, "batch_size": 8, "optimizer": {"learning_rate": 0.05, "gradient_clip": 1.0}},
     "accumulated": {**TRAINED, "batch_size": 3, "accumulation_steps": 5, "optimizer": {"name": "adamw"}},
     "last image": {**TRAINED, "batch_size": 17, "sampling": "class_balanced"},
@@ -63,10 +65,16 @@ def rows(trained: Fit) -> list[dict[str, Any]]:
     return [{k: v for k, v in asdict(row).items() if k not in clock} for row in trained.training.history]
 
 
+def weights_of(trained: Fit) -> dict[str, Tensor]:
+    """Those of the classifier, and of the heads of folds, if there are some."""
+    folds = {"folds.weight": trained.folds.weight, "folds.bias": trained.folds.bias} if trained.folds else {}
+    return {**trained.classifier.state_dict(), **folds}
+
+
 def write_all(trained: Mapping[str, Fit], out: Path) -> None:
     """Weights, history and number of ranks of each training."""
     for name, one in trained.items():
-        weights = {key: value.contiguous() for key, value in one.classifier.state_dict().items()}
+        weights = {key: value.contiguous() for key, value in weights_of(one).items()}
         safetensors.torch.save_file(weights, out / name)
         (out / f"{name}.json").write_text(json.dumps([rows(one), one.facts.world_size]))
 
