@@ -1,7 +1,7 @@
 """The stages of dvc.yaml without DVC: what each one runs, reads and writes, as plain commands or as JSON.
 
 examples:
-  lid stages --track track3 | bash          one track, from nothing to its submission
+  lid stages --track track3 > chain.sh && bash chain.sh    one track, from nothing to its submission
   lid stages refine@track3                  the commands of one stage
   lid stages --json                         commands, inputs, params and outputs, for another engine
 

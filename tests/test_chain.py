@@ -118,7 +118,7 @@ def test_the_jobs_of_slurm_wait_for_the_stage_before(tmp_path: Path) -> None:
     """The block of the page, with a program `sbatch` that notes its arguments and runs one task of the array."""
     page = (ROOT / "docs/without_dvc.md").read_text(encoding="utf-8")
     (block,) = [block for block in re.findall(r"```sh\n(.+?)```", page, flags=re.DOTALL) if "sbatch" in block]
-    (tmp_path / "sbatch").write_text('#!/bin/sh\necho "$@" >> calls\nwc -l < calls | tr -d " "\n')
+    (tmp_path / "sbatch").write_text('#!/bin/sh\necho "$@" | xargs >> calls\nwc -l < calls | tr -d " "\n')
     (tmp_path / "sbatch").chmod(0o755)
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     subprocess.run(["bash", "-e"], input=block, cwd=tmp_path, env=environment, text=True, check=True)
@@ -128,6 +128,6 @@ def test_the_jobs_of_slurm_wait_for_the_stage_before(tmp_path: Path) -> None:
             stage.name.partition("@")[0] for stage in chain.read_stages(ROOT / "dvc.yaml", ROOT / "params.yaml")
         )
     )
-    assert [re.findall(r"lid stages (\w+)@track", call) for call in calls] == [[name] for name in names]
+    assert [re.findall(r"name=(\w+)@track", call) for call in calls] == [[name] for name in names]
     assert [re.findall(r"aftercorr:(\d+)", call) for call in calls] == [[], *([str(n)] for n in range(1, len(names)))]
     assert all("--array=1,3" in call for call in calls)

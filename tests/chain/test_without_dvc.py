@@ -45,7 +45,7 @@ def test_plain_commands_give_the_bytes_of_dvc(finished: Checkout, make_checkout:
     checkout = make_checkout()
     shutil.rmtree(checkout.file(".dvc"))
     for track in TRACKS:
-        done = checkout.run("bash", "-c", f"set -o pipefail; lid stages --track {track} | bash")
+        done = checkout.run("bash", "-c", f"lid stages --track {track} > {track}.sh && bash {track}.sh")
         assert [line for line in done.stdout.splitlines() if ", stage " in line] == [
             f"{track}, stage {number} of 8: {stage}" for number, stage in enumerate(STAGES, 1)
         ]
