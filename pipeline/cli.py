@@ -238,6 +238,8 @@ def preflight(args: argparse.Namespace) -> Result:
         hint = "pip install --constraint constraints.txt --editable ."
         found = f"{type(error).__name__}: {error}; {hint}"
         raise SettingsError(f"expected to import all libraries, got {found}") from error
+    if args.gpus < 1:
+        raise SettingsError(f"--gpus: expected at least 1, got {args.gpus}")
     minutes = 0.0 if args.no_trial else args.minutes
     return run_checks(Context(args.params, minutes=minutes, sample=args.sample, seed=args.seed, gpus=args.gpus)), {}
 

@@ -46,13 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     every = [load_settled(ExtractSettings, args.track, "extract", params, manifest) for params in args.params]
     models = {path: load_classifier(path) for path in dict.fromkeys(args.model)}
     each = zip(args.model, every, args.out, strict=True)
-    extractions = [
-        Extraction(models[path], settings, out, thresholds_of(manifest, models[path], path, settings))
-        for path, settings, out in each
-    ]
     enabled = settled_value(args.track, "student.enabled", args.params[0], manifest)
     hardware = choose_hardware(every[0].device, every[0].precision, learning=False)
     with process_group(hardware.device):
+        extractions = [
+            Extraction(models[path], settings, out, thresholds_of(manifest, models[path], path, settings))
+            for path, settings, out in each
+        ]
         found = extract_together(manifest, extractions, with_true=track.task == "localization", with_targets=enabled)
     if this_rank().number:
         return

@@ -170,6 +170,8 @@ def _open_run(given: Path, name: str, choices: Choices) -> Entrant:
     reports = reports_of(path, choices.track)
     metrics = read_json(reports / METRICS)
     track = get_track(reports.name) if reports.name in TRACKS else _track_of(metrics, reports)
+    if choices.track not in (None, track.name):
+        raise SettingsError(f"{path}: expected a run of {choices.track}, got one of {track.name}")
     readings = {key: metrics[key] for key in ("comparison", "average", "classes") if metrics.get(key)}
     settings = replace(CHALLENGE, **readings)
     checkout = reports.parent.parent

@@ -64,9 +64,9 @@ def tell_failure(error: Exception) -> int | str:
     if not isinstance(error, LostRankError):
         rank = this_rank()
         text = str(error) if isinstance(error, PipelineError) else f"{type(error).__name__}: {error}"
-        path = Path(os.environ[MESSAGES]) / str(rank.number)
-        path.parent.mkdir(parents=True, exist_ok=True)  # on another machine, where only its log has the message
-        path.write_text(f"rank {rank.number} of {rank.size}: {text}", encoding="utf-8")
+        folder = Path(os.environ[MESSAGES])
+        if folder.is_dir():  # else on another machine, where only its log has the message
+            (folder / str(rank.number)).write_text(f"rank {rank.number} of {rank.size}: {text}", encoding="utf-8")
         if not isinstance(error, PipelineError):
             return 1  # its traceback is shown
         print(f"rank {rank.number} of {rank.size}: {text}", file=sys.stderr)

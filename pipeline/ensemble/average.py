@@ -109,7 +109,7 @@ def _most_probable(means: NDArray[np.float16], first: int) -> int:
 def _label_maps(
     stored: Sequence[Arrays], weights: Sequence[float], means: NDArray[np.float16], chosen: int, labels: Sequence[int]
 ) -> dict[str, NDArray[Any]]:
-    """The map of the most probable label of which a run stores one, for scoring; none where a label is chosen."""
+    """For scoring, where no label is chosen: the map of the most probable label of those of which a run stores one."""
     maps = {k: [_map_of_label(one, k, labels) for one in stored] for k in labels if chosen not in labels}
     found = [k for k, of_runs in maps.items() if any(one is not None for one in of_runs)]
     if not found:

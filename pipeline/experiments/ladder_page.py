@@ -13,7 +13,7 @@ from pipeline.evaluate.intervals import Interval, show_interval
 from pipeline.evaluate.metrics import Metric, find
 from pipeline.evaluate.run import to_csv
 from pipeline.evaluate.scorer import Cell
-from pipeline.experiments.ladder_steps import Cost
+from pipeline.experiments.ladder_steps import STAGES_OF, Cost
 from pipeline.report.figures import COLORS, new_axes, to_svg
 from pipeline.report.formatting import markdown_table
 
@@ -131,7 +131,7 @@ def csv_rows(ladder: Ladder) -> Iterator[list[Cell]]:
 
 def _stages() -> tuple[str, ...]:
     """Those whose seconds count: what follows costs little."""
-    return STAGES[: STAGES.index("student") + 1]
+    return STAGES_OF["student"]
 
 
 def _columns() -> list[str]:

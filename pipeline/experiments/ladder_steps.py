@@ -9,15 +9,18 @@ from pipeline.compare.entrants import reports_of, short_name
 from pipeline.compare.steps import STEPS, Step, has_predictions, split_step
 from pipeline.core.errors import StoreError
 from pipeline.core.files import read_json
-from pipeline.core.stages import read_seconds
+from pipeline.core.stages import STAGES, read_seconds
 from pipeline.core.tracks import Track
 from pipeline.report.formatting import NONE, get, number, read_rows
 
-STAGES_OF = {  # that make a step; the first one of a store writes what is before the CRF, too
-    "before_crf": ("preprocess", "train", "extract"),
-    "refined": ("preprocess", "train", "extract", "refine"),
-    "student_before_crf": ("preprocess", "train", "extract", "refine", "student"),
-    "student": ("preprocess", "train", "extract", "refine", "student"),
+STAGES_OF = {  # up to the last one that a step needs
+    step: STAGES[: STAGES.index(last) + 1]
+    for step, last in (
+        ("before_crf", "extract"),
+        ("refined", "refine"),
+        ("student_before_crf", "student"),
+        ("student", "student"),
+    )
 }
 HISTORIES = {"train": "history.csv", "student": "student/history.csv"}  # seconds of epochs, below `data/<track>`
 ENSEMBLE = "ensemble.json"

@@ -31,6 +31,7 @@ from pipeline.experiments.search_space import Point, recipe_keys
 from pipeline.extract.rescale import check_scale, rescale
 from pipeline.extract.run import extract
 from pipeline.extract.settings import ExtractSettings
+from pipeline.extract.thresholds import thresholds_of
 from pipeline.models.classifier import load_classifier
 from pipeline.params.changes import changed
 from pipeline.params.check import check_values
@@ -118,8 +119,11 @@ class Scoring:
             return self.data / MAPS
 
         def make(out: Path) -> None:
-            with_true = self.track.task == "localization"
-            extract(images, load_classifier(self.data / "model"), out, replace(wanted, splits=("val",)), with_true)
+            with_true, model = self.track.task == "localization", self.data / "model"
+            classifier = load_classifier(model)
+            labelled = read_manifest(self.data / "manifest", ("train", "val"), truth=False)
+            thresholds = thresholds_of(labelled, classifier, model, wanted)
+            extract(images, classifier, out, replace(wanted, splits=("val",)), with_true, thresholds=thresholds)
 
         return make_once(self._folder("extracted", wanted), make) / "val"
 

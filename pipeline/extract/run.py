@@ -59,12 +59,24 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """One way to make maps of the features: a head, its settings, and where the maps go."""
+    """One way to make maps of the features: a head, its settings, and where the maps go.
+
+    Raises:
+        MapError: if `thresholds` lacks what `class_thresholds` asks for
+    """
 
     classifier: Classifier
     settings: ExtractSettings
     out: Path
     thresholds: Thresholds | None = None  # with `class_thresholds`
+
+    def __post_init__(self) -> None:
+        source = self.thresholds.source if self.thresholds else "fixed"
+        if source != self.settings.class_thresholds:
+            raise MapError(
+                f"extract.class_thresholds is {self.settings.class_thresholds!r}: expected thresholds of this source, "
+                f"got {source!r}"
+            )
 
 
 def extract(
@@ -74,6 +86,7 @@ def extract(
     settings: ExtractSettings,
     with_true: bool = False,
     with_targets: bool = False,
+    thresholds: Thresholds | None = None,
 ) -> Counts:
     """Write the maps of all images as a store for each split, those of unwanted splits empty.
 
@@ -83,12 +96,14 @@ def extract(
     Args:
         with_true: whether maps of the labels of val images are stored beside those of other classes, for scoring
         with_targets: whether split train is wanted as targets of the student: its labelled images, by their labels
+        thresholds: what `thresholds_of` gives for the settings
 
     Raises:
-        MapError: naming the image whose map is not finite
+        MapError: naming the image whose map is not finite; or if `thresholds` are not those of the settings
         DataError: naming an image that cannot be read
     """
-    (counts,) = extract_together(manifest, [Extraction(classifier, settings, out)], with_true, with_targets)
+    one = Extraction(classifier, settings, out, thresholds)
+    (counts,) = extract_together(manifest, [one], with_true, with_targets)
     return counts
 
 

@@ -5,6 +5,7 @@ come from heads that were trained without them, in folds; those of val images fr
 """
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.device import choose_hardware
+from pipeline.core.distributed import deal, from_first, gather, world_size
 from pipeline.core.errors import MapError
 from pipeline.core.manifest import Manifest, Record, stored_shape
 from pipeline.core.progress import progress
@@ -120,6 +122,8 @@ def thresholds_of(
 ) -> Thresholds | None:
     """The thresholds that `extract.class_thresholds` asks for; None for `fixed`.
 
+    Several ranks call this together, share the images, and get the same thresholds: maps are kept under them.
+
     Args:
         model: folder of the classifier, with the heads of the folds
 
@@ -141,12 +145,13 @@ def thresholds_of(
         raise MapError(f"extract.class_thresholds: {source!r} needs labelled images in split {source}, found none")
     probabilities = np.zeros((len(images), len(manifest.classes)))
     place = {record.id: n for n, record in enumerate(images)}
-    for image_id, row in _probabilities(images, classifier, folds, settings):
-        probabilities[place[image_id]] = row
+    for found in gather(list(_probabilities(images, classifier, folds, settings))):
+        for image_id, row in found:
+            probabilities[place[image_id]] = row
     present = np.zeros(probabilities.shape, bool)
     for n, record in enumerate(images):
         present[n, list(record.labels)] = True
-    return choose_thresholds(probabilities, present, source)
+    return from_first(choose_thresholds(probabilities, present, source))
 
 
 def choose_images(records: Iterable[Record], every: bool) -> list[Record]:
@@ -165,21 +170,19 @@ def choose_images(records: Iterable[Record], every: bool) -> list[Record]:
 def _probabilities(
     images: Sequence[Record], classifier: Classifier, folds: Folds | None, settings: ExtractSettings
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """The class probabilities of each image, as the stage finds them; with folds by the head that has not seen it."""
+    """The class probabilities of the images that this rank computes, as the stage finds them; with folds by the head
+    that has not seen the image."""
     hardware = choose_hardware(settings.device, settings.precision, learning=False)
     classifier.to(hardware.device).eval()
     head, own = classifier.head, {name: value.clone() for name, value in classifier.head.state_dict().items()}
-    few_shapes, stride = hardware.wants_few_shapes, classifier.design.output_stride
     try:
-        with progress(total=len(images), title="thresholds") as bar:
+        with progress(total=math.ceil(len(images) / world_size()), title="thresholds") as bar:
             for number in range(folds.count if folds else 1):
                 part = [one for one in images if not folds or fold_of(one.id, folds.count, folds.seed) == number]
                 if folds:
                     head.load_state_dict({"weight": folds.weight[number], "bias": folds.bias[number]})
-                jobs: list[Job] = by_shape(
-                    make_job(one, stored_shape(one), settings, stride, few_shapes=few_shapes) for one in part
-                )
-                for scales, batch in load_batches(batches_of(jobs, settings.batch_size), settings.workers, hardware):
+                batches = _own_batches(part, settings, classifier.design.output_stride, hardware.wants_few_shapes)
+                for scales, batch in load_batches(batches, settings.workers, hardware):
                     views = compute_views(classifier, scales, settings, hardware)
                     logits = class_logits(classifier, views, settings)
                     yield from zip(
@@ -188,3 +191,12 @@ def _probabilities(
                     bar.update(len(batch))
     finally:
         head.load_state_dict(own)
+
+
+def _own_batches(
+    images: Sequence[Record], settings: ExtractSettings, output_stride: int, few_shapes: bool
+) -> list[list[Job]]:
+    """The batches of some images that are dealt to this rank."""
+    jobs = by_shape(make_job(one, stored_shape(one), settings, output_stride, few_shapes=few_shapes) for one in images)
+    batches = batches_of(jobs, settings.batch_size)
+    return [batches[number] for number in deal(len(batches))]

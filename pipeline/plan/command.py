@@ -3,7 +3,7 @@
 examples:
   lid plan --params recipes/lid2020.yaml
   lid plan --params recipes/lid2020.yaml --gpus 8 --gpu-cores 128 --nodes 16 --cores 16 --price 3 --node-price 0.5
-  lid plan --params recipes/folder.yaml --train 9000 --val 1000 --test 1000 --cost learn=300 --json
+  lid plan --params recipes/folder.yaml --train 9000 --val 1000 --test 1000 --cost forward=900 --json
 
 No image is opened. Costs of one image are in pipeline/plan/unit_costs.yaml, those of a GPU from an H200; the command
 `lid preflight` measures this machine instead. An hour is one of machines that nothing else keeps busy.
@@ -127,7 +127,9 @@ def _parser() -> argparse.ArgumentParser:
             f"--{split}", type=_whole, metavar="N", help=f"images of split {split}; default: known ones"
         )
     parser.add_argument("--gpus", type=partial(_whole, least=1), default=1, metavar="N", help="default: 1")
-    parser.add_argument("--gpu-cores", type=_whole, metavar="N", help="cores beside them; default: 16 a GPU")
+    parser.add_argument(
+        "--gpu-cores", type=partial(_whole, least=1), metavar="N", help="cores beside them; default: 16 a GPU"
+    )
     parser.add_argument(
         "--nodes", type=_whole, default=1, metavar="N", help="machines for the other stages; 0: none; default: 1"
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.core.errors import SettingsError
 from pipeline.core.settings import read_params
-from pipeline.extract.plan import view_shapes
+from pipeline.extract.plan import network_shapes
 from pipeline.extract.settings import ExtractSettings
 from pipeline.params.batches import SHAPE
 from pipeline.preflight.context import Trial
@@ -37,21 +37,30 @@ class UnitCost:
 def read_unit_costs(changes: Mapping[str, float] | None = None) -> dict[str, UnitCost]:
     """The costs of unit_costs.yaml by key, some of them replaced.
 
+    Where `learn` is given alone, `learn_compiled` changes by the same factor: long trainings would not see it else.
+
     Raises:
         SettingsError: if a key is unknown, or a value is not above 0
     """
-    found = {key: UnitCost(**entry) for key, entry in read_params(FILE).items()}
-    for key, value in (changes or {}).items():
+    known, given = {key: UnitCost(**entry) for key, entry in read_params(FILE).items()}, changes or {}
+    found = dict(known)
+    for key, value in given.items():
         if key not in found:
             raise SettingsError(f"--cost: expected one of {', '.join(found)}, got {key!r}")
         if not value > 0 or (found[key].unit == "share" and value > 1):
             raise SettingsError(f"--cost {key}: expected a value above 0, of a share at most 1, got {value}")
         found[key] = UnitCost(value, found[key].unit, "given")
+    if "learn" in given and "learn_compiled" not in given:
+        gain = known["learn_compiled"].value / known["learn"].value
+        found["learn_compiled"] = UnitCost(gain * given["learn"], known["learn"].unit, f"given learn, times {gain:.2f}")
     return found
 
 
 def trial_of(costs: Mapping[str, UnitCost], sections: Mapping[str, Any], train_images: int) -> Trial:
     """Seconds of every step of one image at the sizes of a recipe, as a preflight measures them.
+
+    A step of the student on features that are kept takes less than a forward pass, which stands for it. What
+    `extract.map_levels` adds is not counted.
 
     Args:
         sections: settings of one track by section
@@ -80,6 +89,6 @@ def trial_of(costs: Mapping[str, UnitCost], sections: Mapping[str, Any], train_i
 
 
 def _pixels(settings: ExtractSettings, stride: int) -> int:
-    """Pixels of all views of an image of the usual size."""
-    shapes = view_shapes(SHAPE, settings, stride, few_shapes=True)
-    return (1 + settings.flip) * sum(height * width for height, width in shapes)
+    """Pixels of all views of an image of the usual size, and of its crops, which are not mirrored."""
+    areas = [height * width for height, width in network_shapes(SHAPE, settings, stride)]
+    return (1 + settings.flip) * sum(areas[: len(settings.sizes)]) + sum(areas[len(settings.sizes) :])

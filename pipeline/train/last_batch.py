@@ -58,21 +58,24 @@ def check_last_batch(
         raise TrainError(
             f"{section}.batch_size: expected a last batch of 2 images or more, got {count} of {images} images in "
             f"batches of {batch_size}{among}, with feature maps of one cell and {section}.backbone.batch_norm "
-            f"'trained'; set batch_size to {_better(images, batch_size)}, batch_norm to frozen, or take larger crops"
+            f"'trained'; set batch_size to {_better(images, batch_size, ranks)}, batch_norm to frozen, or take larger "
+            "crops"
         ) from None
 
 
-def _better(images: int, batch_size: int) -> int:
-    """The nearest smaller batch size with a last batch of 2 or more; else the nearest larger one."""
+def _better(images: int, batch_size: int, ranks: int = 1) -> int:
+    """The nearest smaller batch size whose last batch has 2 images or more for each rank; else the nearest larger
+    one."""
     sizes = [*range(batch_size - 1, 1, -1), *range(batch_size + 1, max(images, 2) + 1)]
-    return next((size for size in sizes if last_batch(images, size) > 1), batch_size)
+    return next((size for size in sizes if last_batch(images, size) // ranks > 1), batch_size)
 
 
 @contextmanager
 def _unchanged(network: nn.Module) -> Iterator[None]:
     """Bring buffers, such as the statistics of batch norms, and random numbers back to what they were."""
     before = {name: value.clone() for name, value in network.named_buffers()}
-    with torch.random.fork_rng():
+    device = next(network.parameters()).device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):  # else of all GPUs, with a warning
         try:
             yield
         finally:

@@ -39,6 +39,12 @@ def test_a_run_is_found_from_any_of_its_folders(checkouts: Checkouts, track: str
     assert record.mask.is_file()
 
 
+def test_a_run_of_the_other_track_is_refused(checkouts: Checkouts) -> None:
+    path = checkouts["track1"][0] / "data" / "track1"
+    with pytest.raises(SettingsError, match=r"data/track1: expected a run of track3, got one of track1$"):
+        open_entrant(path, "a", Choices(track="track3"))
+
+
 def test_paths_of_a_run_do_not_depend_on_where_it_is_compared_from(
     checkouts: Checkouts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,3 +39,7 @@ def test_a_rank_leaves_why_it_ended(
     assert tell_failure(RuntimeError("out of memory")) == 1
     assert (tmp_path / "1").read_text() == "rank 1 of 2: RuntimeError: out of memory"
     assert capsys.readouterr().err == "", "its traceback is shown"
+    monkeypatch.setenv(MESSAGES, str(tmp_path / "of another machine"))
+    assert tell_failure(DataError("no image")) == 1
+    assert capsys.readouterr().err == "rank 1 of 2: no image\n"
+    assert not (tmp_path / "of another machine").exists()

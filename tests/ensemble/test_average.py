@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -119,6 +119,7 @@ def test_of_several_labels_the_most_probable_one_with_a_map_is_scored() -> None:
     assert "label_maps" not in average_maps([first, second], [1, 1], most=1, min_probability=0.0, labels=(0, 2))
 
 
+@settings(deadline=None)
 @given(
     st.integers(1, 4),
     st.integers(0, 2**32 - 1),
@@ -154,6 +155,7 @@ def slow_vote(labels: list[Any], shares: list[Any], weights: list[float], classe
     return found
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.lists(st.integers(1, 5), min_size=1, max_size=4))
 def test_votes_against_a_loop(seed: int, weights: list[float]) -> None:
     chance = np.random.default_rng(seed)
@@ -164,6 +166,7 @@ def test_votes_against_a_loop(seed: int, weights: list[float]) -> None:
     np.testing.assert_allclose(foreground, np.average(np.stack(shares), axis=0, weights=weights), atol=0.5 + 1e-9)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.lists(st.floats(0.1, 9), min_size=1, max_size=4))
 def test_equal_label_maps_stay(seed: int, weights: list[float]) -> None:
     """Whatever their certainty, if a class is only where the foreground is at least as probable as the background."""

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from support.helpers import extract_settings, make_tiny
 from pipeline.core.errors import MapError, TrainError
 from pipeline.core.manifest import Manifest, from_rows
 from pipeline.core.store import Store
+from pipeline.extract import thresholds
 from pipeline.extract.run import Extraction, extract_together
 from pipeline.extract.thresholds import (
     PRIOR,
@@ -101,6 +103,8 @@ def test_val_is_scored_as_the_stage_scores_it(trained: tuple[Manifest, Classifie
     wanted = extract_settings(class_thresholds="val", max_classes=4, min_probability=0.0, sizes=[64])
     found = thresholds_of(both, classifier, tmp_path, wanted)
     assert found is not None
+    with pytest.raises(MapError, match=r"class_thresholds is 'val': expected thresholds of this source, got 'fixed'"):
+        Extraction(classifier, wanted, tmp_path / "maps")
     extract_together(both, [Extraction(classifier, wanted, tmp_path / "maps", found)], with_true=False)
     store, val = Store(tmp_path / "maps"), list(both.select("val"))
     probabilities = np.stack([store.read(record.id)["probabilities"] for record in val]).astype(np.float64)
@@ -130,6 +134,26 @@ def test_train_is_scored_by_the_head_that_has_not_seen_the_image(
     present = np.array([[k in record.labels for k in range(4)] for record in train])
     assert found == choose_thresholds(torch.sigmoid(bias).double().numpy()[numbers], present, "train")
     assert all(torch.equal(value, classifier.head.state_dict()[name]) for name, value in head.items())
+
+
+def test_ranks_share_the_images_and_have_the_thresholds_of_one(
+    trained: tuple[Manifest, Classifier], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each rank decides by the probabilities of all of them: under other thresholds no rank would find its maps."""
+    both, classifier = trained
+    wanted = extract_settings(class_thresholds="val", max_classes=4, sizes=[64], batch_size=1)
+    expected = thresholds_of(both, classifier, tmp_path, wanted)
+    shares: list[Any] = []
+    for number in (0, 1):
+        monkeypatch.setattr(thresholds, "deal", lambda count, number=number: range(number, count, 2))
+        images = choose_images(both.select("val"), every=False)
+        shares.append(list(thresholds._probabilities(images, classifier, None, wanted)))
+    monkeypatch.setattr(thresholds, "gather", lambda own: shares)
+    assert thresholds_of(both, classifier, tmp_path, wanted) == expected
+    first, second = ({image_id for image_id, _ in share} for share in shares)
+    assert first
+    assert second
+    assert not first & second
 
 
 def test_what_thresholds_need_is_named(trained: tuple[Manifest, Classifier], tmp_path: Path) -> None:

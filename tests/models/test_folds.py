@@ -8,6 +8,7 @@ import torch
 
 from pipeline.core.errors import TrainError
 from pipeline.models.folds import FOLDS, Folds, fold_of, load_folds, save_folds
+from pipeline.train.targets import choose_held_out
 
 
 def test_every_fold_has_its_share_of_the_images() -> None:
@@ -34,3 +35,11 @@ def test_no_folds_and_damaged_ones_are_told(tmp_path: Path) -> None:
     (tmp_path / FOLDS).write_bytes(b"nothing")
     with pytest.raises(TrainError, match=r"expected heads of folds, got .*; likely damaged: train again"):
         load_folds(tmp_path)
+
+
+def test_images_held_out_for_the_choice_of_an_epoch_are_of_all_folds():
+    ids = [f"image_{n}" for n in range(5000)]
+    held_out = choose_held_out(ids, [(0,)] * len(ids), seed=3)
+    counts = Counter(fold_of(image_id, 5, seed=3) for image_id, is_out in zip(ids, held_out, strict=True) if is_out)
+    assert min(counts.values()) > 0.15 * held_out.sum()
+    assert len(counts) == 5

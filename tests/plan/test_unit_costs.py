@@ -23,6 +23,12 @@ def test_a_cost_is_replaced() -> None:
     assert costs["forward"] == read_unit_costs()["forward"]
 
 
+def test_a_rate_of_training_counts_for_compiled_steps_too() -> None:
+    assert read_unit_costs({"learn": 574.5})["learn_compiled"].value == pytest.approx(988)  # half of both
+    both = read_unit_costs({"learn": 574.5, "learn_compiled": 600.0})
+    assert (both["learn_compiled"].value, both["learn_compiled"].source) == (600.0, "given")
+
+
 @pytest.mark.parametrize(("key", "value"), [("lern", 1.0), ("learn", 0.0), ("learn", float("nan")), ("scaling", 1.1)])
 def test_a_cost_that_cannot_be_is_refused(key: str, value: float) -> None:
     with pytest.raises(SettingsError, match=f"--cost.*expected .*{key if key == 'lern' else value}"):
@@ -44,6 +50,13 @@ def test_the_trial_at_other_sizes_counts_pixels() -> None:
     assert trial.learn == pytest.approx(0.25 / 1149)  # short: not compiled
     assert trial.validate == pytest.approx(0.25 / 3322)
     assert trial.extract == pytest.approx(2 * 1.25 / 3322)
+
+
+def test_crops_of_an_image_pass_the_network_once() -> None:
+    """Of 375 x 500 pixels: two squares beside each other, as large as a view."""
+    sections = recipe_settings()["track3"]
+    sections["extract"] = replace(sections["extract"], sizes=(384,), flip=True, class_crops="mean")
+    assert trial_of(read_unit_costs(), sections, 1000).extract == pytest.approx((2 + 2) / 3322)
 
 
 def test_a_student_that_keeps_no_features_runs_its_backbone_in_every_step() -> None:

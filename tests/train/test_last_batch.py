@@ -41,6 +41,14 @@ def test_a_last_batch_of_one_image_with_one_cell_names_the_keys() -> None:
         net(torch.zeros(1, 3, 32, 32))
 
 
+def test_the_advice_for_several_ranks_leaves_each_two_images() -> None:
+    """Of 34 images in batches of 16 the last has 2, one for each of 2 ranks; in batches of 15 it has 4."""
+    net = Net().train()
+    with pytest.raises(TrainError, match=r"got 1 of 34 images .*, each divided among 2 ranks, .* batch_size to 15, "):
+        check_last_batch(net, net, 34, 16, 32, "train", ranks=2)
+    check_last_batch(net, net, 34, 15, 32, "train", ranks=2)
+
+
 @pytest.mark.parametrize(("images", "side"), [(18, 32), (32, 32), (17, 64)])
 def test_other_batches_pass(images: int, side: int) -> None:
     net = Net().train()
