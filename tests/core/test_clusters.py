@@ -226,4 +226,6 @@ def test_a_local_cluster_ends_with_a_program_that_was_killed(backend: str, tmp_p
     running, children = start(backend, tmp_path)
     running.kill()
     running.communicate(timeout=60)
-    assert alive(children, 30) == []
+    left = set(alive(children, 30))
+    assert left <= {"ray::DashboardAgent", "ray::RuntimeEnvAgent"}, "no worker, nor what starts workers"
+    assert alive(children, 150) == [], "Ray's agents look for it for a minute"

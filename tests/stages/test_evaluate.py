@@ -14,7 +14,9 @@ from stages.evaluate import main
 PARAMS = """\
 tracks:
   track1: &both
-    evaluate: {comparison: '>=', average: pooled, classes: with_background, box_iou: [0.3, 0.5, 0.7], jobs: 1}
+    evaluate:
+      {comparison: '>=', average: pooled, classes: with_background, box_iou: [0.3, 0.5, 0.7], jobs: 1,
+       parallel: {backend: loky, address: ''}}
   track3: *both
 """
 
