@@ -5,7 +5,6 @@ calls in the same order. If one of them has ended, the others end, too.
 """
 
 import os
-import pickle
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -205,6 +204,6 @@ def _together() -> Iterator[None]:
     """An error of the connection to other ranks, as one that says so."""
     try:
         yield
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except Exception as error:  # of the connection, or of a message that was cut off
         said = (str(error) or type(error).__name__).splitlines()[0]
         raise LostRankError(f"expected all {this_rank().size} ranks to live, lost one: {said}") from error
