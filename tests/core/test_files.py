@@ -100,7 +100,7 @@ FORBIDDEN = {
     "pickle": r"^\s*(import|from)\s+(c?pickle|dill|cloudpickle|shelve|marshal)\b",
     "numpy's pickles": r"allow_pickle\s*=\s*True",
     "pandas' or joblib's pickles": r"\b(read_pickle|to_pickle|joblib\.(load|dump))\b",
-    "torch.load that may run code": r"torch\.load\((?![^)]*weights_only=True)",
+    "torch.load that may run code": r"(?<!safetensors\.)torch\.load\((?![^)]*weights_only=True)",
     "code from text": r"(?<![\w.])(eval|exec)\(",
 }
 

@@ -113,7 +113,10 @@ def test_a_swapped_mask_is_turned_as_set_up_to_the_scorer(tree, tmp_path, way, t
 
 
 def test_the_turn_survives_the_table_on_disk(tree, tmp_path):
-    section = {"source": tree.source, "watch": "", "check": "list", "on_bad_image": "error", "jobs": 1}
+    section = {
+        "source": tree.source, "watch": "", "check": "list", "on_bad_image": "error", "jobs": 1,
+        "parallel": {"backend": "loky", "address": ""},
+    }  # fmt: skip
     (tmp_path / "params.yaml").write_text(
         json.dumps({"tracks": {"track3": {"preprocess": section, "package": {"split": "test"}}}})
     )
