@@ -248,6 +248,7 @@ def test_every_value_says_where_it_comes_from() -> None:
         "device: auto",
         "precision: auto",
         "launcher: python",
+        "parallel: {backend: loky, address: ''}",
         "workers: 8",
         "jobs: -1",
         "shard_size: 1024",
