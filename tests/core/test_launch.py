@@ -103,6 +103,7 @@ def test_a_rank_is_not_started_again_and_all_but_the_first_are_silent(
 def test_a_launcher_that_tells_no_rank_is_refused(started: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of its processes would train everything, and write the same files."""
     write("mpirun -n 2")
+    (Path.cwd() / "messages").mkdir()  # as the launching process makes it
     monkeypatch.setenv(MESSAGES, str(Path.cwd() / "messages"))
     with pytest.raises(SystemExit) as ended:
         launch("train")
