@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pipeline.compare.entrants import Entrant
 from pipeline.core.errors import ScoreError, sample
 from pipeline.evaluate.image_counts import score_of_counts
-from pipeline.evaluate.intervals import Interval, Score, percentile_interval, resampled_scores
+from pipeline.evaluate.intervals import Interval, Score, percentile_interval, resampled_scores, score_of_all
 from pipeline.evaluate.mean_iou import iou_of_counts, mean_of_present
 from pipeline.evaluate.metrics import find, ranking
 from pipeline.evaluate.nested import nested_choice
@@ -107,19 +107,18 @@ def compare(entrants: Sequence[Entrant]) -> Comparison:
     check_truth(aligned, ids)
     task, settings = entrants[0].track.task, entrants[0].settings
     scores = [score_of_counts(one.counts, task, settings) for one in aligned]
-    everything = np.ones((1, len(ids)), np.int64)
+    values = [score_of_all(score, len(ids)) for score in scores]
     resampled = resampled_scores(scores, len(ids)) if len(ids) >= FEWEST_IMAGES else None
     details = [_details(one) for one in (replace(one, settings=settings) for one in aligned)]
     found = []
-    for place, (one, score, about) in enumerate(zip(aligned, scores, details, strict=True)):
-        value, first = float(score(everything)[0]), float(scores[0](everything)[0])
+    for place, (one, value, about) in enumerate(zip(aligned, values, details, strict=True)):
         change = about.ious - details[0].ious
         difference = None if resampled is None else percentile_interval(resampled[place] - resampled[0])
         found.append(
             Compared(
                 name=one.name, path=str(one.path), images=len(entrants[place].ids), score=value,
                 interval=None if resampled is None else percentile_interval(resampled[place]),
-                scores=about.scores, difference=value - first if place else None,
+                scores=about.scores, difference=value - values[0] if place else None,
                 difference_interval=difference if place else None,
                 better=int((change > SAME).sum()), worse=int((change < -SAME).sum()),
                 threshold=about.threshold, curve=about.curve, ious=about.ious,

@@ -58,7 +58,7 @@ class Workers:
         """The cluster; None with the backend `loky`.
 
         Raises:
-            SettingsError: if its package is not installed, or nothing answers at its address
+            SettingsError: if its package is not installed, or no cluster is reached at its address
         """
         if self._cluster is None and self.settings.backend != "loky":
             if missing := missing_package(self.settings):

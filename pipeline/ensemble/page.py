@@ -15,6 +15,7 @@ from pipeline.core.store import Store
 from pipeline.ensemble.members import Member
 from pipeline.ensemble.run import REPORT, Ensemble, Request, evaluate_settings
 from pipeline.evaluate.image_counts import IMAGE_COUNTS, read_image_counts, score_of_counts
+from pipeline.evaluate.intervals import score_of_all
 from pipeline.evaluate.run import count_predictions
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.report.formatting import format_count
@@ -77,7 +78,7 @@ def _entrant(member: Member, request: Request, step: Step, manifest: Manifest, s
 
 def _score(entrant: Entrant) -> float:
     score = score_of_counts(entrant.counts, entrant.track.task, entrant.settings)
-    return float(np.nan_to_num(score(np.ones((1, len(entrant.ids)), np.int64)))[0])
+    return float(np.nan_to_num(score_of_all(score, len(entrant.ids))))
 
 
 def member_table(request: Request, made: Ensemble, comparison: Comparison) -> Table:

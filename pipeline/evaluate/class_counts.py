@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.evaluate.image_counts import ImageCounts, score_of_counts
-from pipeline.evaluate.intervals import as_list, paired_interval
+from pipeline.evaluate.intervals import as_list, paired_interval, score_of_all
 from pipeline.evaluate.mean_iou import known
 from pipeline.evaluate.settings import EvaluateSettings
 
@@ -57,11 +57,10 @@ def compare(first: Counts, second: Counts, settings: EvaluateSettings, names: tu
         names: of the first one, and of what leads to the second
     """
     one, other = (score_of_counts(some, "segmentation", settings) for some in (first, second))
-    once = np.ones((1, len(first)), np.int64)  # each image as often as it is there
     intervals = paired_interval(one, other, len(first))
     return {
-        "mean_iou": known(float(other(once)[0])),
+        "mean_iou": known(score_of_all(other, len(first))),
         "mean_iou_interval": as_list(intervals.second),
-        f"mean_iou_{names[0]}": known(float(one(once)[0])),
+        f"mean_iou_{names[0]}": known(score_of_all(one, len(first))),
         f"{names[1]}_gain_interval": as_list(intervals.difference),
     }

@@ -197,8 +197,8 @@ def measure_evidence(features: Floats, weights: Floats, ioa: Array, truth: Truth
 
 
 def _mean(values: Array) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else float("nan")
+    present = values[~np.isnan(values)]
+    return float(present.mean()) if len(present) else float("nan")
 
 
 # --- numbers ---------------------------------------------------------------------------------------------------------
@@ -210,9 +210,9 @@ def describe(values: Sequence[float]) -> dict[str, float | int | None]:
     >>> describe([1.0, 3.0, float("nan")])
     {'mean': 2.0, 'spread': 1.4142135623730951, 'images': 2}
     """
-    known = np.array([value for value in values if not np.isnan(value)])
-    spread = float(known.std(ddof=1)) if len(known) > 1 else None
-    return {"mean": float(known.mean()) if len(known) else None, "spread": spread, "images": len(known)}
+    present = np.array([value for value in values if not np.isnan(value)])
+    spread = float(present.std(ddof=1)) if len(present) > 1 else None
+    return {"mean": float(present.mean()) if len(present) else None, "spread": spread, "images": len(present)}
 
 
 def _over_images(images: Sequence[Evidence] | Sequence[Maxima]) -> dict[str, Any]:

@@ -107,6 +107,11 @@ def paired_interval(
     return PairedIntervals(*(percentile_interval(scores, confidence) for scores in (one, other, other - one)))
 
 
+def score_of_all(score: Score, images: int) -> float:
+    """The score of the images as they are, each of them once; NaN where they hold nothing that can be scored."""
+    return float(score(np.ones((1, images), np.int64))[0])
+
+
 def as_list(ends: Interval | None) -> list[float] | None:
     """An interval for JSON, with six decimals: more than the resamples can tell, and the same on any machine."""
     return None if ends is None else [round(end, 6) for end in ends]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.evaluate.class_counts import count_classes
 from pipeline.evaluate.diagnostics_text import conclude
-from pipeline.evaluate.intervals import Score, Weights, interval, mean_iou_score, resampled_counts
+from pipeline.evaluate.intervals import Score, Weights, interval, mean_iou_score, resampled_counts, score_of_all
 from pipeline.evaluate.peak_iou import LEVELS, iou_curve
 from pipeline.report.formatting import Row, column_points, format_score, get, number
 from pipeline.report.results import Results
@@ -88,7 +88,7 @@ def _group_bar(
     results: Results, name: str, counts: NDArray[np.int32]
 ) -> tuple[str, float, tuple[float, float] | None] | None:
     score = _group_score(results, counts)
-    value = float(score(np.ones((1, len(counts)), np.int64))[0])
+    value = score_of_all(score, len(counts))
     images = f"{len(counts)} image" + ("s" if len(counts) > 1 else "")
     return None if np.isnan(value) else (f"{name}\n{images}", value, interval(score, len(counts)))
 

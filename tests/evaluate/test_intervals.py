@@ -22,6 +22,7 @@ from pipeline.evaluate.intervals import (
     percentile_interval,
     resampled_counts,
     resampled_scores,
+    score_of_all,
 )
 from pipeline.evaluate.mean_iou import MeanIoU
 from pipeline.evaluate.peak_iou import PeakIoU
@@ -352,3 +353,13 @@ def test_box_accuracy_equals_a_loop_over_resamples():
         drawn = hits[np.repeat(np.arange(5), row)]
         best = [max(drawn[:, level, t].mean() for t in range(256)) for level in range(3)]
         assert score == pytest.approx(np.mean(best))
+
+
+def test_the_score_of_all_images_counts_each_of_them_once():
+    """All 4 pixels of the one mask are found and 2 of 4 of the other, and nothing beside them: IoU 6 / 8."""
+    counts = np.zeros((2, 2, 256), np.int32)
+    counts[:, 0, 200] = [4, 2]
+    counts[1, 0, 0] = 2
+    counts[:, 1, 0] = 8
+    assert score_of_all(peak_iou_score(counts), images=2) == 0.75
+    assert np.isnan(score_of_all(peak_iou_score(np.zeros((2, 2, 256), np.int32)), images=2))
