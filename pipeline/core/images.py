@@ -17,6 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from pipeline.core.archives import archive_of, read_file
 from pipeline.core.errors import DataError, MapError
+from pipeline.core.png import SIGNATURE, decode_plain
 
 MAX_PIXELS = 100_000_000  # the largest image decoded; 5000 x 5000 is the most that ILSVRC-DET holds
 
@@ -27,7 +28,6 @@ _COLOR = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 # As fast as OpenCV's default, which filters nothing, and a tenth smaller for score maps.
 _PNG_OPTIONS = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB]
 FEWEST_LEVELS = 16  # of 256, that an image of 16 bits keeps: below, it is dark, or was made of 8, 10 or 12 bits
-_PNG = b"\x89PNG\r\n\x1a\n"
 _DEPTH = 24  # where a PNG has its bits a channel
 _NO_WHITE = {"F": "float32", "I": "int32"}  # levels by Pillow's mode; it opens no color image of them
 _OTHER_FILES = (  # what lies under the name of an image: how it begins, what it is, the likely cause
@@ -149,7 +149,7 @@ def largest_of_16_bits(path: Path) -> int | None:
     """
     data = np.frombuffer(read_file(path), np.uint8)
     begin = data[: _DEPTH + 1].tobytes()
-    if begin.startswith(_PNG) and begin[_DEPTH:] <= b"\x08":
+    if begin.startswith(SIGNATURE) and begin[_DEPTH:] <= b"\x08":
         return None
     stored = _decode(data, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
     if stored is None or stored.dtype != np.uint16:
@@ -179,6 +179,8 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
     Raises:
         DataError: if the file is missing, broken, or has color channels
     """
+    if (plain := _plain_png(path)) is not None:
+        return plain
     try:
         with _open(path) as image:
             if image.mode not in ("L", "P", "1"):
@@ -189,6 +191,18 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
             return stored_values(image.convert("L") if image.mode == "1" else image)
     except (OSError, ValueError, SyntaxError) as error:
         raise DataError(f"{path}: expected a mask, got a file that cannot be decoded ({error})") from None
+
+
+def _plain_png(path: Path) -> NDArray[np.uint8] | None:
+    """`decode_plain` of a file; None where it cannot be read, too: what opens it next says why."""
+    if path.suffix.lower() != ".png":
+        return None
+    try:
+        if archive_of(path) is None and path.stat().st_size > 2 * MAX_PIXELS:  # no mask: not worth its memory
+            return None
+        return decode_plain(read_file(path), MAX_PIXELS)
+    except OSError:
+        return None
 
 
 def stored_values(image: Image.Image) -> NDArray[np.uint8]:

@@ -7,6 +7,7 @@ Batches pass from the reading processes through shared memory, `/dev/shm` on Lin
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,7 @@ class BatchLoader(DataLoader[Any]):
                     continue
                 if str(error).startswith("Caught "):  # of the code that reads
                     raise
+                _close(batches)
                 said = (str(error) or type(error).__name__).splitlines()[0]
                 raise DataError(
                     f"{self.key}: expected a batch from {self.num_workers} reading processes, got {said}; likely too "
@@ -91,6 +93,15 @@ class BatchLoader(DataLoader[Any]):
                 ) from error
             yield batch
             began = time.monotonic()
+
+
+def _close(batches: Any) -> None:
+    """Ends the other processes now: when Python clears the iterator away, nothing could be caught any more.
+
+    While they end, PyTorch may learn that one of them was killed, and raises it wherever the program is.
+    """
+    with suppress(RuntimeError):
+        batches._shutdown_workers()
 
 
 def _as_raised(error: PipelineError) -> PipelineError:

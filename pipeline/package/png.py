@@ -7,15 +7,14 @@ Source: W3C, "Portable Network Graphics (PNG) Specification (Third Edition)", se
 
 import io
 import struct
-import zlib
-from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.core.images import MAX_PIXELS, stored_values
-from pipeline.package.signatures import PNG, describe_start
+from pipeline.core.png import SIGNATURE, checksum_fits, chunks, decode_plain
+from pipeline.package.signatures import describe_start
 
 Size = tuple[int, int]  # (width, height)
 
@@ -23,8 +22,6 @@ SMALL_FILE = 1 << 16  # bytes that a PNG may hold beside its pixels
 
 _HEADER = struct.Struct(">8sI4sIIBB")  # signature, length, IHDR, width, height, bit depth, color type
 HEADER_BYTES = _HEADER.size
-_CHUNK = struct.Struct(">I4s")  # length of the data, kind; then the data, then the checksum
-_CHECKSUM = struct.Struct(">I")
 _MODES = {0: "L", 2: "RGB", 3: "P", 4: "LA", 6: "RGBA"}  # color type of a PNG to mode
 _COPY = "; likely a colored copy for viewing, save the values themselves"
 _MODE_HINTS = {
@@ -55,7 +52,7 @@ def header_problem(header: bytes, size: Size | None) -> str | None:
     wanted = "expected a PNG of mode L, " + (
         f"{size[0]}x{size[1]} (width x height)" if size else f"1 to {MAX_PIXELS} pixels"
     )
-    if not header.startswith(PNG):
+    if not header.startswith(SIGNATURE):
         kind = describe_start(header)
         found = f"{kind.name}; {kind.cause}" if kind else f"a file that starts with {header[:8]!r}; likely another file"
         return f"{wanted}, got {found}"
@@ -105,11 +102,10 @@ def chunk_problem(data: bytes) -> str | None:
         data: all of it, of which `header_problem` finds nothing
     """
     kind, end = b"", 0
-    for kind, start, end in _chunks(data):
+    for kind, start, end in chunks(data):
         if end > len(data):
             return f"expected a whole PNG, got one that ends inside of chunk {_show(kind)}; likely a truncated copy"
-        (checksum,) = _CHECKSUM.unpack_from(data, end - _CHECKSUM.size)
-        if zlib.crc32(memoryview(data)[start - len(kind) : end - _CHECKSUM.size]) != checksum:
+        if not checksum_fits(data, kind, start, end):
             return f"expected a whole PNG, got another checksum of chunk {_show(kind)}; likely damaged on the way"
         if kind in _MEANS_MORE:
             return _MEANS_MORE[kind]
@@ -123,16 +119,6 @@ def chunk_problem(data: bytes) -> str | None:
     return None
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, start of the data and end of each chunk, its checksum included; the end may lie beyond that of `data`."""
-    end, kind = len(PNG), b""
-    while kind != b"IEND" and end + _CHUNK.size <= len(data):
-        length, kind = _CHUNK.unpack_from(data, end)
-        start = end + _CHUNK.size
-        end = start + length + _CHECKSUM.size
-        yield kind, start, end
-
-
 def _show(kind: bytes) -> str:
     """The name of a chunk.
 
@@ -144,5 +130,7 @@ def _show(kind: bytes) -> str:
 
 def decode(data: bytes) -> NDArray[np.uint8]:
     """Decode a PNG of which nothing is wrong, with another decoder than the one that writes ours. Shape: (H, W)"""
+    if (plain := decode_plain(data, MAX_PIXELS)) is not None:
+        return plain
     with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
         return stored_values(image)

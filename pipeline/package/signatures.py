@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from pipeline.core.png import SIGNATURE
+
 ENOUGH = 512  # bytes from the start of a file that `describe_start` looks at
-PNG = b"\x89PNG\r\n\x1a\n"
 _TAR = (257, b"ustar")  # the one signature that is not at the start
 
 
@@ -30,7 +31,7 @@ _KINDS = {
     b"7z\xbc\xaf\x27\x1c": Kind("a 7z archive", "likely 7-Zip's own format, choose zip"),
     b"Rar!": Kind("a RAR archive", _ARCHIVE),
     b"PK\x03\x04": Kind("a zip", "likely a zip in another one"),
-    PNG: Kind("a PNG", "likely one prediction in place of the zip"),
+    SIGNATURE: Kind("a PNG", "likely one prediction in place of the zip"),
     b"\xff\xd8\xff": Kind("a JPEG", _IMAGE),
     b"GIF8": Kind("a GIF", _IMAGE),
     b"BM": Kind("a BMP", _IMAGE),

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL.ImageFile import ImageFile
 from scipy import ndimage
 from sklearn.metrics import (
     accuracy_score,
@@ -420,11 +419,13 @@ def test_the_problems_of_all_pieces_are_named(tmp_path: Path) -> None:
 def test_each_foreground_mask_is_decoded_once_after_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[str] = []
 
-    def count(image: ImageFile) -> np.ndarray:
-        decoded.append(Path(image.filename).name)
-        return np.array(image)
+    plain = images._plain_png
 
-    monkeypatch.setattr(images, "stored_values", count)
+    def count(path: Path) -> np.ndarray | None:
+        decoded.append(path.name)
+        return plain(path)
+
+    monkeypatch.setattr(images, "_plain_png", count)
     truth = _truth(tmp_path / "truth", a=[[0, 255]], b=[[255, 0]], c=[[0, 0]])
     scores = score_submission(_zip(tmp_path / "a.zip", a=[[1, 2]], b=[[3, 4]], c=[[5, 6]]), truth, "track3")
     assert (scores["masks"], decoded) == ("foreground", ["a.png", "a.png", "b.png", "c.png"])
