@@ -29,15 +29,26 @@ def scores_by_class_count(
         one
     """
     in_truth = count_classes(counts.after)
-    rows = []
-    for number in np.unique(in_truth).tolist():
-        wanted = in_truth == number
-        before, after, images = counts.before[wanted], counts.after[wanted], int(wanted.sum())
-        scores = compare(before, after, settings, ("before_crf", "crf"))
-        if first_stage is not None:
-            scores |= compare(first_stage.after[wanted], after, settings, ("first_stage", "student"))
-        rows.append({"classes": number, "images": images, **scores})
-    return rows
+    numbers = np.unique(in_truth).tolist()
+    return [{"classes": number} | _scores(counts, settings, first_stage, in_truth == number) for number in numbers]
+
+
+def scores_of_several(
+    counts: ImageCounts, settings: EvaluateSettings, first_stage: ImageCounts | None
+) -> dict[str, Any] | None:
+    """As a row of `scores_by_class_count`, of all images with two classes or more; None without any."""
+    several = count_classes(counts.after) > 1
+    return _scores(counts, settings, first_stage, several) if several.any() else None
+
+
+def _scores(
+    counts: ImageCounts, settings: EvaluateSettings, first_stage: ImageCounts | None, wanted: NDArray[np.bool_]
+) -> dict[str, Any]:
+    after = counts.after[wanted]
+    scores = compare(counts.before[wanted], after, settings, ("before_crf", "crf"))
+    if first_stage is not None:
+        scores |= compare(first_stage.after[wanted], after, settings, ("first_stage", "student"))
+    return {"images": len(after), **scores}
 
 
 def count_classes(counts: Counts) -> NDArray[np.int64]:

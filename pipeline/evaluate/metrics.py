@@ -128,6 +128,7 @@ NOTES = {  # everything else that `metrics.json` says, by key
     "before_crf": "the scores without the CRF",
     "first_stage": "the scores of the refined maps, where a student predicts; with `before_crf` of their own",
     "by_class_count": "Track 1: the mean IoU of images with one class in the truth, with two, and so on",
+    "several_classes": "Track 1: the same of all images with two classes or more; null without any",
     "pseudo_labels": "what the student learns from, against the truth of split train; never ranks or chooses anything",
 }
 

@@ -21,7 +21,7 @@ from pipeline.core.progress import progress
 from pipeline.core.store import Store, open_store, submitted
 from pipeline.core.tracks import Track
 from pipeline.evaluate.advice import advice
-from pipeline.evaluate.class_counts import scores_by_class_count
+from pipeline.evaluate.class_counts import scores_by_class_count, scores_of_several
 from pipeline.evaluate.classification import Classification, check_prediction
 from pipeline.evaluate.image_counts import IMAGE_COUNTS, ImageCounts, write_image_counts
 from pipeline.evaluate.localization import LocalizationScorer
@@ -111,6 +111,7 @@ def evaluate(
         first_counts = first.scorer.image_counts()
     if track.task == "segmentation":
         metrics["by_class_count"] = scores_by_class_count(counts, settings, first_counts)
+        metrics["several_classes"] = scores_of_several(counts, settings, first_counts)
     if pseudo_labels is not None:
         metrics["pseudo_labels"] = dict(pseudo_labels)
     if told := advice(metrics, ranking(track.task).key):

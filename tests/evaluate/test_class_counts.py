@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from support.evaluation import SETTINGS
 
-from pipeline.evaluate.class_counts import count_classes, scores_by_class_count
+from pipeline.evaluate.class_counts import count_classes, scores_by_class_count, scores_of_several
 from pipeline.evaluate.image_counts import ImageCounts
 
 # right, truth and predicted pixels of background and three classes
@@ -43,3 +43,17 @@ def test_the_gain_of_the_student_is_over_the_first_stages_result():
     (row,) = scores_by_class_count(student, SETTINGS, first)
     assert (row["mean_iou"], row["mean_iou_first_stage"]) == (1.0, pytest.approx((4 / 6 + 2 / 4) / 2))
     assert row["student_gain_interval"] == pytest.approx([1 - (4 / 6 + 2 / 4) / 2] * 2, abs=1e-6)
+
+
+def test_several_are_two_or_more_together() -> None:
+    three = [[4, 1, 1, 1], [4, 1, 1, 1], [4, 1, 1, 1]]  # all right
+    counts = counts_of(ONE_A, TWO, three)
+    row = scores_of_several(ImageCounts(("a", "b", "c"), counts, counts), SETTINGS, None)
+    assert row is not None
+    assert (row["images"], "classes" in row) == (2, False)
+    assert row["mean_iou"] == pytest.approx((6 / 9 + 2 / 5 + 1 + 1) / 4)  # pooled over both images
+
+
+def test_without_several_classes_there_is_no_row() -> None:
+    counts = counts_of(ONE_A, NOTHING)
+    assert scores_of_several(ImageCounts(("a", "b"), counts, counts), SETTINGS, None) is None
