@@ -74,9 +74,10 @@ search: environment
 diagnostics: environment
 	$(BIN)/python -m pipeline.report.diagnostics_page --track $(TRACK) $(OPTIONS)
 
-# docs/numbers.md from its records; RUN=ablation/<name> NAME="..." adds a finished ablation first
+# docs/numbers.md from its records; RUN=ablation/<name> NAME="..." adds a finished ablation first, METHODS=ablation/methods
+# the comparison of methods
 numbers: environment
-	$(BIN)/python -m pipeline.experiments.numbers $(if $(RUN),ablation $(RUN) $(if $(NAME),--name "$(NAME)"),render)
+	$(BIN)/python -m pipeline.experiments.numbers $(if $(METHODS),methods $(METHODS),$(if $(RUN),ablation $(RUN) $(if $(NAME),--name "$(NAME)"),render))
 
 # the documentation as a site that needs no network: site/index.html
 docs: environment

@@ -18,6 +18,7 @@ TITLES = {f"{name}_{when}": f"{SCORE_TITLES[name]}, {when} CRF" for when in WHEN
 TITLES |= {"accuracy": "accuracy", "cost": "training cost"}
 DIGITS = {"cost": 2}
 NOT_RUN, NO_VALUE = "not run", "–"
+TABLE, TABLE_LINES, FIGURE = "table.md", "table.csv", "figure.svg"
 
 
 def values_of(record: Mapping[str, Any], plain: float | None) -> dict[str, float | None]:
@@ -89,6 +90,6 @@ def plot(records: Records, titles: Sequence[str], sets: Sequence[str]) -> bytes:
 
 def write_tables(records: Records, titles: Sequence[str], sets: Sequence[str], folder: Path) -> None:
     """`table.csv`, `table.md` and `figure.svg`."""
-    write_text(folder / "table.csv", to_csv(csv_lines(records)))
-    write_text(folder / "table.md", markdown(records, titles, sets))
-    write_bytes(folder / "figure.svg", plot(records, titles, sets))
+    write_text(folder / TABLE_LINES, to_csv(csv_lines(records)))
+    write_text(folder / TABLE, markdown(records, titles, sets))
+    write_bytes(folder / FIGURE, plot(records, titles, sets))

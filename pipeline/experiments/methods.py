@@ -16,6 +16,9 @@ from typing import Any
 
 from pipeline.core.errors import SettingsError, command
 from pipeline.core.files import write_json
+from pipeline.core.provenance import provenance
+from pipeline.core.typed_json import to_json
+from pipeline.experiments.method_numbers import CHOSEN, ORIGIN
 from pipeline.experiments.method_plan import (
     ROWS,
     SEARCHED,
@@ -28,7 +31,7 @@ from pipeline.experiments.method_plan import (
     search_runs,
 )  # fmt: skip
 from pipeline.experiments.method_runs import make_run
-from pipeline.experiments.method_tables import write_tables
+from pipeline.experiments.method_tables import TABLE, write_tables
 from pipeline.params.changes import parse_changes
 
 RECIPES = Path("recipes")
@@ -46,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         best = best_method(scores)
         both = combined(best)
         rows, chosen = (*rows, both), {**chosen, both.title: chosen[best.title]}
-    write_json(args.folder / "chosen.json", {row.title: dict(row.trials[chosen[row.title]]) for row in rows})
+    write_json(args.folder / ORIGIN, to_json(provenance()))
+    write_json(args.folder / CHOSEN, {row.title: dict(row.trials[chosen[row.title]]) for row in rows})
     records: list[dict[str, Any]] = []
     for name in sets:
         for seed in seeds:
@@ -55,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 # of a search that shares its runs: two rows can have the same settings
                 records.append({**make_run(run, args.folder, RECIPES), "title": row.title})
                 write_tables(records, [one.title for one in rows], sets, args.folder)
-    print((args.folder / "table.md").read_text(encoding="utf-8"))
+    print((args.folder / TABLE).read_text(encoding="utf-8"))
     return 0
 
 

@@ -1,10 +1,11 @@
-"""The page of numbers, made from the records of finished ablations only.
+"""The page of numbers, made from the records of finished ablations, and of the comparison of methods, only.
 
     python -m pipeline.experiments.numbers ablation ablation/butterflies-track3 --name "Butterflies, frozen backbone"
+    python -m pipeline.experiments.numbers methods ablation/methods
     python -m pipeline.experiments.numbers render
 
-The first adds a record, `docs/numbers/<name>.json`, which is committed; both write the page, `docs/numbers.md`. A
-record has the results and everything that is needed to repeat them, but no host name and no folder outside the project.
+The first two add a record below `docs/numbers/`, which is committed; all write the page, `docs/numbers.md`. A record
+has the results and everything that is needed to repeat them, but no host name and no folder outside the project.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import re
 import shlex
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +29,7 @@ from pipeline.evaluate.metrics import BASELINES, Task, ranking
 from pipeline.experiments.ablation import RUN, TIMINGS
 from pipeline.experiments.ablation_rows import PREPROCESS
 from pipeline.experiments.ablation_tables import Results, Tables, choice_sentence, table_lines, why_lines
+from pipeline.experiments.method_numbers import add_methods, methods_lines
 from pipeline.report.formatting import format_duration, markdown_table
 
 RECORDS = Path("docs/numbers")
@@ -119,8 +121,12 @@ def read_records(folder: Path) -> list[Record]:
     return sorted(records, key=lambda record: (record.track, record.name))
 
 
-def render(records: Sequence[Record]) -> str:
-    """The page, in Markdown: a table of all runs, then each run with its numbers and everything that repeats it."""
+def render(records: Sequence[Record], methods: Iterable[str] = ()) -> str:
+    """The page, in Markdown: a table of all runs, then each run with its numbers and everything that repeats it.
+
+    Args:
+        methods: lines of the comparison of training methods
+    """
     rows = []
     for record in records:
         anchor = re.sub(r"[^\w\- ]", "", _title(record).lower()).replace(" ", "-")
@@ -130,7 +136,7 @@ def render(records: Sequence[Record]) -> str:
     lines = ["# Numbers", "", *textwrap.wrap(ABOUT, WIDTH), "", *table]
     for record in records:
         lines += ["", f"## {_title(record)}", "", *_section(record)]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *methods]) + "\n"
 
 
 def _title(record: Record) -> str:
@@ -186,12 +192,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ablation = kinds.add_parser("ablation", help="add a finished ablation")
     ablation.add_argument("folder", type=Path)
     ablation.add_argument("--name", help="the folder's name if not given")
+    methods = kinds.add_parser("methods", help="add the comparison of training methods")
+    methods.add_argument("folder", type=Path)
     kinds.add_parser("render", help="write the page of the records that are there")
     args = parser.parse_args(arguments)
     if args.kind == "ablation":
         name = args.name or args.folder.resolve().name.removesuffix("-track1").removesuffix("-track3")
         print(add(ablation_record(args.folder, name), RECORDS))
-    write_text(PAGE, render(read_records(RECORDS)))
+    if args.kind == "methods":
+        print(add_methods(args.folder, RECORDS))
+    write_text(PAGE, render(read_records(RECORDS), methods_lines(RECORDS)))
     print(PAGE)
     return 0
 
