@@ -16,7 +16,7 @@ from pipeline.report.gallery import FOLDER, Gallery, write_gallery
 from pipeline.report.items import gallery_of
 from pipeline.report.page import render_page
 from pipeline.report.results import Results
-from pipeline.report.scores import cards, losses, pseudo_labels, verdict
+from pipeline.report.scores import cards, class_counts, losses, pseudo_labels, verdict
 from pipeline.report.settings import ReportSettings
 from pipeline.report.tables import class_table, comparison, confusion_table, unit
 
@@ -62,6 +62,7 @@ def page_values(results: Results, gallery: Gallery) -> dict[str, Any]:
         "gallery": gallery.index() if gallery.items else None,
         "scored": bool(gallery.headline),
         "training": training_charts(results),
+        "class_counts": class_counts(results),
         "pseudo_labels": pseudo_labels(results),
         "no_phenomena": results.diagnosis.get("note"),
         "phenomena": phenomena(results.diagnosis) if "p1" in results.diagnosis else (),

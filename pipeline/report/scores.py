@@ -98,6 +98,17 @@ class PseudoLabels:
     rows: list[tuple[str, list[float | None]]]
 
 
+@dataclass(frozen=True, slots=True)
+class ClassCount:
+    """The mean IoU of the images with so many classes: without CRF, of the first stage, and as submitted."""
+
+    classes: str
+    images: int
+    before: float | None
+    first_stage: float | None
+    score: float | None
+
+
 # --- verdict ----------------------------------------------------------------------------------------------------------
 
 
@@ -258,6 +269,30 @@ def exact_sets(per_image: Sequence[Row]) -> float | None:
     known = [row for row in per_image if row.get("label")]
     equal = sum(set(row["label"].split(";")) == set(row["predicted"].split(";")) for row in known)
     return equal / len(known) if known else None
+
+
+# --- images by their number of classes --------------------------------------------------------------------------------
+
+
+def class_counts(results: Results) -> list[ClassCount]:
+    """Track 1: a row for each number of classes that the truth of an image has, and one of all images with several.
+
+    Empty where all images have the same number: the row would repeat the score.
+    """
+    rows = results.metrics.get("by_class_count") or []
+    if len(rows) < 2:
+        return []
+    found = [_class_count(str(row["classes"]), row) for row in rows]
+    several = results.metrics.get("several_classes")
+    if several and several["images"] not in [row["images"] for row in rows if row["classes"] > 1]:
+        found.append(_class_count("2 or more", several))
+    return found
+
+
+def _class_count(classes: str, row: Mapping[str, Any]) -> ClassCount:
+    names = ("mean_iou_before_crf", "mean_iou_first_stage", "mean_iou")
+    before, first_stage, score = (number(row.get(name)) for name in names)
+    return ClassCount(classes, row["images"], before, first_stage, score)
 
 
 # --- pseudo labels ----------------------------------------------------------------------------------------------------

@@ -14,3 +14,8 @@ def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 @pytest.fixture(scope="session")
 def track3(tmp_path_factory: pytest.TempPathFactory) -> Results:
     return make_results(tmp_path_factory.mktemp("only3"))
+
+
+@pytest.fixture(scope="session")
+def track1(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    return make_results(tmp_path_factory.mktemp("only1"), "track1")

@@ -7,7 +7,7 @@ import pytest
 from support.report_data import make_page
 
 from pipeline.report.results import Results
-from pipeline.report.scores import cards, exact_sets, losses, pseudo_labels, verdict
+from pipeline.report.scores import cards, class_counts, exact_sets, losses, pseudo_labels, verdict
 
 CHALLENGE = {"preprocess": {"source": {"name": "ilsvrc_cls"}}}
 
@@ -78,6 +78,37 @@ def test_two_words_for_two_accuracies(results: Results) -> None:
     assert "accuracy in training" in page
     assert exact_sets(results.per_image) == 1
     assert exact_sets([{"label": "", "predicted": "a"}]) is None
+
+
+def count_row(classes: int, images: int, score: float, **more: float) -> dict[str, object]:
+    return {"classes": classes, "images": images, "mean_iou": score, "mean_iou_before_crf": score - 0.125, **more}
+
+
+def test_images_with_several_classes_stand_in_a_table(track1: Results) -> None:
+    assert class_counts(track1) == []
+    rows = [count_row(1, 5, 0.75), count_row(2, 3, 0.5), count_row(3, 1, 0.25)]
+    several = {"images": 4, "mean_iou": 0.4375, "mean_iou_before_crf": 0.25}
+    told = dataclasses.replace(track1, metrics={**track1.metrics, "by_class_count": rows, "several_classes": several})
+    found = class_counts(told)
+    assert [(row.classes, row.images, row.before, row.score) for row in found] == [
+        ("1", 5, 0.625, 0.75), ("2", 3, 0.375, 0.5), ("3", 1, 0.125, 0.25), ("2 or more", 4, 0.25, 0.4375)
+    ]  # fmt: skip
+    page = re.sub(r"[ \n]+", " ", make_page(told))
+    assert "Several classes in an image" in page
+    assert ">2 or more</td>" in page
+    assert "first stage</th>" not in page
+
+
+def test_a_row_that_repeats_another_is_left_out(track1: Results) -> None:
+    """With one or two classes, two or more are two; where all have the same number, the row is the score."""
+    several = {"images": 3, "mean_iou": 0.5, "mean_iou_before_crf": 0.25}
+    rows = [count_row(1, 5, 0.75, mean_iou_first_stage=0.5), count_row(2, 3, 0.5, mean_iou_first_stage=0.25)]
+    two = dataclasses.replace(track1, metrics={**track1.metrics, "by_class_count": rows, "several_classes": several})
+    assert [(row.classes, row.first_stage) for row in class_counts(two)] == [("1", 0.5), ("2", 0.25)]
+    assert "first stage</th>" in make_page(two)
+    one = dataclasses.replace(track1, metrics={**track1.metrics, "by_class_count": rows[:1], "several_classes": None})
+    assert class_counts(one) == []
+    assert "Several classes" not in make_page(one)
 
 
 def test_pseudo_labels_stand_in_a_table_of_their_own(results: Results) -> None:
