@@ -7,18 +7,22 @@ where that does not find one.
 
 import importlib.util
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.launch import command_of
 from pipeline.core.parallel import missing_package
+from pipeline.extract.settings import ExtractSettings
 from pipeline.models.settings import WHEELS, BackboneSettings
 from pipeline.preprocess.settings import PreprocessSettings
 from pipeline.student.settings import StudentSettings
 from pipeline.train.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _REGISTERED = re.compile(r"^@register_model\s+def (\w+)", re.MULTILINE)
 
@@ -32,11 +36,12 @@ def registered_names() -> frozenset[str]:
 
 
 def name_mistakes(found: Mapping[str, Any]) -> Iterator[str]:
-    """A line for each unknown backbone, package of weights, method or option in the sections of a track."""
-    train, student = found.get("train"), found.get("student")
+    """A line for each unknown backbone, package of weights, method, option or level in the sections of a track."""
+    train, extract, student = (found.get(name) for name in ("train", "extract", "student"))
     if isinstance(train, TrainSettings):
-        yield from _backbone(train.backbone, "train.backbone")
-        yield from _method(train)
+        mistakes = [*_backbone(train.backbone, "train.backbone"), *_method(train)]
+        map_levels = extract.map_levels if isinstance(extract, ExtractSettings) else ()
+        yield from mistakes or _levels(train, map_levels)
     if isinstance(student, StudentSettings) and student.enabled:
         yield from _backbone(student.backbone, "student.backbone")
 
@@ -57,6 +62,34 @@ def _method(settings: TrainSettings) -> Iterator[str]:
         from pipeline.models.methods import make_method
 
         yield from _raised(lambda: make_method(settings.method, settings.method_options))
+
+
+def _levels(settings: TrainSettings, map_levels: Sequence[str]) -> Iterator[str]:
+    """A line for each level that is read and that the backbone, which is known, does not have."""
+    if settings.method == "baseline" and not map_levels:
+        return
+    from pipeline.models.methods import make_method
+
+    method = make_method(settings.method, settings.method_options)
+    named = {f"train.method_options.{option}": names for option, names in method.level_options.items()}
+    named |= {"extract.map_levels": map_levels} if method.reads_weights else {}
+    if any(named.values()):
+        from pipeline.models.inner import choose_level
+
+        backbone = network_without_values(settings.backbone.name)
+        for key, names in named.items():
+            for name in names:
+                yield from _raised(partial(choose_level, backbone, name, key))
+
+
+def network_without_values(name: str) -> "nn.Module":
+    """A network of timm on PyTorch's device `meta`: its modules and what timm records of them, without memory."""
+    import timm
+    import torch
+
+    with torch.device("meta"):
+        network: nn.Module = timm.create_model(name, num_classes=0)
+    return network
 
 
 def watch_mistakes(found: Mapping[str, Any]) -> Iterator[str]:

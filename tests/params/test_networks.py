@@ -9,8 +9,16 @@ from support.helpers import merge, recipe
 
 from pipeline.core.errors import SettingsError
 from pipeline.core.settings import write_yaml
+from pipeline.models.backbones import build_backbone
+from pipeline.models.inner import levels_of
 from pipeline.params.check import check_file, main
-from pipeline.params.networks import machine_mistakes, name_mistakes, registered_names, watch_mistakes
+from pipeline.params.networks import (
+    machine_mistakes,
+    name_mistakes,
+    network_without_values,
+    registered_names,
+    watch_mistakes,
+)
 
 
 def found(finder: Any, tmp_path: Path, **changes: Any) -> list[str]:
@@ -50,6 +58,63 @@ def test_a_student_that_is_switched_off_is_not_looked_at(tmp_path: Path) -> None
 def test_an_unknown_option_of_a_method_is_found(tmp_path: Path) -> None:
     (line,) = found(name_mistakes, tmp_path, train={"method_options": {"share": 0.5}})
     assert line.startswith("train.method_options: expected options of 'baseline' among [], got ['share']")
+
+
+LITE0 = "['auto', 'blocks.0', 'blocks.1', 'blocks.2', 'blocks.4', 'blocks.6']"  # of the recipe's backbone
+
+
+def test_unknown_levels_of_maps_are_found_with_those_there_are(tmp_path: Path) -> None:
+    lines = found(name_mistakes, tmp_path, extract={"map_levels": ["auto", "layer3", "blocks.4", "blocks.9"]})
+    assert lines == [
+        f"extract.map_levels: expected levels of the backbone among {LITE0}, got {name!r}"
+        for name in ("layer3", "blocks.9")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "unknown"),
+    [
+        ("adl", {"layers": "layer3 last layer9"}, {"layers": ["layer9"]}),
+        ("adl", {"layers": "autos lasts"}, {"layers": ["autos", "lasts"]}),
+        ("adl", {}, {}),
+        ("bas", {"level": "last"}, {"level": ["last"]}),
+        ("bas", {"level": "last", "strength": 0.0}, {}),  # no generator
+        ("bas", {"level": "layer2"}, {}),
+    ],
+)
+def test_unknown_levels_of_methods_are_found(
+    tmp_path: Path, method: str, options: dict[str, Any], unknown: dict[str, list[str]]
+) -> None:
+    train = {
+        "backbone": {"name": "test_resnet", "weights": "none", "trained": True},
+        "method": method,
+        "method_options": options,
+    }
+    among = "expected levels of the backbone among ['auto', 'act1', 'layer1', 'layer2', 'layer3', 'layer4']"
+    assert found(name_mistakes, tmp_path, train=train) == [
+        f"train.method_options.{option}: {among}, got {name!r}" for option, names in unknown.items() for name in names
+    ]
+
+
+def test_levels_of_maps_that_a_method_does_not_read_are_not_looked_for(tmp_path: Path) -> None:
+    extract = {"map_levels": ["layer9"]}
+    assert found(name_mistakes, tmp_path, train={"method": "bas"}, extract=extract) == []
+    assert len(found(name_mistakes, tmp_path, train={"method": "has"}, extract=extract)) == 1
+
+
+def test_levels_of_an_unknown_backbone_are_not_looked_for(tmp_path: Path) -> None:
+    train = {"backbone": {"name": "resnet5o"}}
+    (line,) = found(name_mistakes, tmp_path, train=train, extract={"map_levels": ["layer9"]})
+    assert line.startswith("train.backbone.name: ")
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_convnext", "tf_efficientnet_lite0"])
+def test_a_network_without_values_has_the_levels_of_the_one_that_is_trained(name: str) -> None:
+    network = network_without_values(name)
+    assert all(value.is_meta for value in network.parameters())
+    levels = [(level.name, level.channels) for level in levels_of(build_backbone(name, 16))]
+    assert len(levels) > 1
+    assert [(level.name, level.channels) for level in levels_of(network)] == levels
 
 
 def test_files_and_devices_are_looked_for_before_the_first_stage(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Attention-based dropout layer: in training, hide the strongest positions of inner maps, or weigh all by attention."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -46,6 +46,10 @@ class Method(TrainingMethod):
     def compiles(self) -> bool:
         return self.probability == 0
 
+    @property
+    def level_options(self) -> Mapping[str, Sequence[str]]:
+        return {"layers": [name for name in self.layers.split() if name != LAST]}
+
     def extra_layers(self, classifier: "Classifier") -> Mapping[str, nn.Module]:
         """None; names of levels that the backbone does not have are refused."""
         self._levels(classifier)
@@ -61,7 +65,7 @@ class Method(TrainingMethod):
         return self.weigh(features) if LAST in self.layers.split() else features
 
     def _levels(self, classifier: "Classifier") -> list[Level]:
-        names = [name for name in self.layers.split() if name != LAST]
+        names = self.level_options["layers"]
         return [choose_level(classifier.backbone, name, "train.method_options.layers") for name in names]
 
     def weigh(self, features: Tensor) -> Tensor:

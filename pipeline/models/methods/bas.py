@@ -1,7 +1,7 @@
 """Background activation suppression: a generator learns a foreground map, behind which no activation of the class is
 left."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -55,6 +55,10 @@ class Method(TrainingMethod):
     @property
     def reads_weights(self) -> bool:
         return self.strength == 0
+
+    @property
+    def level_options(self) -> Mapping[str, Sequence[str]]:
+        return {"level": [self.level]} if self.strength else {}
 
     def extra_layers(self, classifier: "Classifier") -> Mapping[str, nn.Module]:
         if self.strength == 0:

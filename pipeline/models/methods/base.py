@@ -51,6 +51,11 @@ class TrainingMethod:
         """Whether the maps are made with the weights of the head; else `extract.negative_weights` is not read."""
         return True
 
+    @property
+    def level_options(self) -> Mapping[str, Sequence[str]]:
+        """Names of the levels of the backbone that are changed or read, by the option that has them."""
+        return {}
+
     def extra_layers(self, classifier: "Classifier") -> Mapping[str, nn.Module]:
         """Layers beside backbone and head, by name; they stand in `classifier.extra`.
 
