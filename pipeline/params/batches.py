@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.core.errors import TrainError
+from pipeline.core.launch import ALONE
 from pipeline.core.loader import shortage
 from pipeline.core.manifest import Manifest
 from pipeline.extract.load import view_bytes
@@ -12,8 +13,9 @@ from pipeline.extract.settings import ExtractSettings
 from pipeline.models.classifier import Classifier
 from pipeline.student.settings import StudentSettings
 from pipeline.train.build import make_design
-from pipeline.train.last_batch import check_last_batch, last_batch
+from pipeline.train.last_batch import check_last_batch, smallest_part
 from pipeline.train.settings import TrainSettings
+from pipeline.train.sharding import alone
 from pipeline.train.step import set_mode
 
 SHAPE = (375, 500)  # (H, W) of most images of ILSVRC
@@ -44,15 +46,16 @@ def _short(section: str, workers: int, batch_bytes: int) -> Iterator[str]:
 
 
 def _small(settings: TrainSettings, manifest: Manifest) -> Iterator[str]:
-    """A last batch that is too small for batch norms that are trained."""
+    """A last batch that is too small for batch norms that are trained; a launcher alone knows how it is divided."""
     labels = manifest.select("train").labels()
     images = sum(bool(row) for row in labels) if settings.loss == "single_label" else len(labels)
     trains = settings.backbone.batch_norm == "trained" and settings.checkpoint != "held_out_loss"
-    if not images or not trains or last_batch(images, settings.batch_size) > 1:
+    sharding = alone(images, settings)
+    if not trains or settings.launcher.strip() != ALONE or smallest_part(sharding) != 1:
         return
     classifier = Classifier(make_design(settings, len(manifest.classes)))
     set_mode(classifier, settings)
     try:
-        check_last_batch(classifier, classifier, images, settings.batch_size, settings.crop, "train")
+        check_last_batch(classifier, classifier, sharding, settings.batch_size, settings.crop, "train")
     except TrainError as error:
         yield str(error)

@@ -28,7 +28,7 @@ from pipeline.train.checkpoints import checkpoints_of
 from pipeline.train.last_batch import check_last_batch
 from pipeline.train.observers import Observer, ProgressBar
 from pipeline.train.row_tensors import RowTensors
-from pipeline.train.sharding import shard
+from pipeline.train.sharding import alone, shard
 from pipeline.train.step import Batch
 from pipeline.train.trainer import Task, Trainer, Training, run_by_first
 
@@ -90,8 +90,8 @@ def fit_student(
     network.backbone.requires_grad_(settings.backbone.trained)
     set_mode(network, settings)
     keeps, sharding = settings.keeps_features, shard(images, settings)
-    ranks = 1 if keeps else sharding.ranks
-    check_last_batch(network, network, images, settings.batch_size, settings.views.size, "student", ranks)
+    batches_of = alone(images, settings) if keeps else sharding
+    check_last_batch(network, network, batches_of, settings.batch_size, settings.views.size, "student")
     views = cache(partial(keep_views, network, dataset, settings, hardware, features))
     loss = label_loss if is_label else score_loss
 

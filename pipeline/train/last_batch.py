@@ -2,34 +2,41 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.core.errors import TrainError
+from pipeline.train.sharding import Sharding
 
 REFUSAL = "Expected more than 1 value per channel"  # PyTorch's message
 
 
-def last_batch(images: int, batch_size: int) -> int:
-    """Images in the last batch of an epoch.
+def smallest_part(sharding: Sharding) -> int:
+    """The fewest images of an epoch of which batch norms take their statistics at once; 0 of an epoch without images.
 
-    >>> last_batch(17, 16), last_batch(32, 16), last_batch(3, 16)
-    (1, 16, 3)
+    These are the images of a batch that one rank has, if any, or all of it where batch norms are synchronized.
+
+    >>> smallest_part(Sharding(images=17, step=16, batch=16)), smallest_part(Sharding(images=3, step=16, batch=16))
+    (1, 3)
+    >>> smallest_part(Sharding(images=17, step=32, batch=32, ranks=2))  # 9 and 8
+    8
     """
-    return images % batch_size or min(images, batch_size)
+    sizes = {len(batch) for batch in sharding.batches()}
+    parts = sizes if sharding.meets else {part for size in sizes for part in sharding.parts(range(size))}
+    return min(parts - {0}, default=0)
 
 
 def check_last_batch(
     network: nn.Module,
     call: Callable[[Tensor], object],
-    images: int,
+    sharding: Sharding,
     batch_size: int,
     side: int,
     section: str,
-    ranks: int = 1,
 ) -> None:
-    """Pass a batch of black images, as large as the last one, through a network in training mode.
+    """Pass one black image through a network in training mode, if there is an image that a process computes alone.
 
     Only one image can be too few: with a feature map of one cell, batch norm has one value to take a variance of.
     Nothing of the network changes, nor does any random number that is drawn later.
@@ -37,37 +44,38 @@ def check_last_batch(
     Args:
         network: in training mode, as in training
         call: images (N, 3, side, side), uint8, through the network
-        images: of an epoch
+        sharding: of the images of an epoch
+        batch_size: of the settings
         section: of the settings, named in errors
-        ranks: among which a batch is divided
 
     Raises:
         TrainError: naming the keys, if the last batch is too small
     """
-    count = max(1, last_batch(images, batch_size) // ranks)
-    if count > 1:
+    if smallest_part(sharding) != 1:
         return
     device = next(network.parameters()).device
     try:
         with _unchanged(network), torch.no_grad():
-            call(torch.zeros(count, 3, side, side, dtype=torch.uint8, device=device))
+            call(torch.zeros(1, 3, side, side, dtype=torch.uint8, device=device))
     except ValueError as error:
         if REFUSAL not in str(error):
             raise
-        among = f", each divided among {ranks} ranks" if ranks > 1 else ""
+        is_divided = sharding.ranks > 1 and not sharding.meets
+        among = f", each divided among {sharding.ranks} ranks" if is_divided else ""
         raise TrainError(
-            f"{section}.batch_size: expected a last batch of 2 images or more, got {count} of {images} images in "
-            f"batches of {batch_size}{among}, with feature maps of one cell and {section}.backbone.batch_norm "
-            f"'trained'; set batch_size to {_better(images, batch_size, ranks)}, batch_norm to frozen, or take larger "
+            f"{section}.batch_size: expected a last batch of 2 images or more, got 1 of {sharding.images} images "
+            f"in batches of {sharding.batch}{among}, with feature maps of one cell and {section}.backbone.batch_norm "
+            f"'trained'; set batch_size to {_better(sharding, batch_size)}, batch_norm to frozen, or take larger "
             "crops"
         ) from None
 
 
-def _better(images: int, batch_size: int, ranks: int = 1) -> int:
-    """The nearest smaller batch size whose last batch has 2 images or more for each rank; else the nearest larger
-    one."""
-    sizes = [*range(batch_size - 1, 1, -1), *range(batch_size + 1, max(images, 2) + 1)]
-    return next((size for size in sizes if last_batch(images, size) // ranks > 1), batch_size)
+def _better(sharding: Sharding, batch_size: int) -> int:
+    """The nearest smaller batch size with which no process computes one image alone; else the nearest larger one."""
+    step, batch = sharding.step // batch_size, sharding.batch // batch_size
+    sizes = [*range(batch_size - 1, 1, -1), *range(batch_size + 1, max(sharding.images, 2) + 1)]
+    fitting = (size for size in sizes if smallest_part(replace(sharding, step=step * size, batch=batch * size)) > 1)
+    return next(fitting, batch_size)
 
 
 @contextmanager

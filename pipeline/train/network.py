@@ -73,8 +73,7 @@ def fit_network(
 
     classifier.backbone.requires_grad_(settings.backbone.trained)
     set_mode(classifier, settings)
-    ranks = 1 if synchronizes else sharding.ranks
-    check_last_batch(classifier, classifier, count, settings.batch_size, settings.crop, "train", ranks)
+    check_last_batch(classifier, classifier, sharding, settings.batch_size, settings.crop, "train")
     if synchronizes:
         synchronize(classifier, hardware)
     loss = partial(classifier.loss, criterion=make_criterion(settings, data.train.weights))

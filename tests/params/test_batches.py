@@ -56,6 +56,14 @@ def test_a_last_batch_of_one_is_found_with_the_images_that_train(
     assert all(line.startswith("train.batch_size: expected a last batch of 2 images or more") for line in lines)
 
 
+def test_how_ranks_divide_a_batch_is_left_to_the_stage() -> None:
+    """17 images in 2 batches of 16: one process computes one alone, 2 ranks compute 9 and 8."""
+    accumulated = {**TRAINED, "accumulation_steps": 2}
+    assert len(list(batch_mistakes({"train": train_settings(**accumulated)}, manifest(17)))) == 1
+    launched = train_settings(**accumulated, launcher="torchrun --nproc-per-node 2")
+    assert list(batch_mistakes({"train": launched}, manifest(17))) == []
+
+
 def test_a_frozen_batch_norm_and_larger_crops_are_no_finding() -> None:
     frozen = train_settings(**{**TRAINED, "backbone": {**TRAINED["backbone"], "batch_norm": "frozen"}})  # type: ignore[dict-item]
     larger = train_settings(**{**TRAINED, "crop": 64, "resize": 64})
