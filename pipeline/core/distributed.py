@@ -21,7 +21,8 @@ from pipeline.core.rank import this_rank
 T = TypeVar("T")
 
 LONGEST = timedelta(days=2)  # waiting for another rank, which trains alone; the launcher notices one that has ended
-FIRST_PORT, PORTS = 20_000, 20_000  # under Slurm each job has one of its own
+# under Slurm each step of each job has a port of its own; all are below 32768, from where Linux gives ports to others
+FIRST_PORT, PORTS_OF_JOB, JOBS = 20_000, 100, 120
 
 
 @contextmanager
@@ -56,8 +57,20 @@ def _name_meeting_place() -> None:
     `srun` itself may run elsewhere, as on the login node in `salloc`.
     """
     os.environ.setdefault("MASTER_ADDR", first_host(os.environ.get("SLURM_STEP_NODELIST", "127.0.0.1")))
-    job = int(os.environ.get("SLURM_JOB_ID", "0"))
-    os.environ.setdefault("MASTER_PORT", str(FIRST_PORT + job % PORTS))
+    job, step = (int(os.environ.get(name, "0")) for name in ("SLURM_JOB_ID", "SLURM_STEP_ID"))
+    os.environ.setdefault("MASTER_PORT", str(port_of(job, step)))
+
+
+def port_of(job: int, step: int) -> int:
+    """Where the ranks of a step of a job meet: 20000 + 100 * (job mod 120) + step mod 100.
+
+    Two steps have the same one only if the numbers of their jobs differ by a multiple of 120, or not at all, and those
+    of the steps by a multiple of 100.
+
+    >>> port_of(123456, 0), port_of(123456, 1), port_of(123457, 0)
+    (29600, 29601, 29700)
+    """
+    return FIRST_PORT + PORTS_OF_JOB * (job % JOBS) + step % PORTS_OF_JOB
 
 
 def first_host(hosts: str) -> str:

@@ -27,7 +27,8 @@ NAME = "ensemble"
 def write_ensemble_page(request: Request, made: Ensemble, most: int) -> Comparison | None:
     """Write `index.html`, `compare.json`, `images.csv`, the gallery, and the scores in `ensemble.json`.
 
-    The best member stands first: what the others, and the ensemble, are compared with.
+    The best of the members that have a weight stands first: what the others, and the ensemble, are compared with.
+    Members of weight 0 come last.
 
     Args:
         request: what was made
@@ -43,7 +44,8 @@ def write_ensemble_page(request: Request, made: Ensemble, most: int) -> Comparis
     manifest, settings = placed_manifest(request.data), evaluate_settings(request)
     step = STEPS["refined" if request.of == "maps" else "student"]
     members = [_entrant(member, request, step, manifest, settings) for member in request.members]
-    members.sort(key=_score, reverse=True)
+    taking_part = {member.name for member in request.used}
+    members.sort(key=lambda member: (member.name in taking_part, _score(member)), reverse=True)
     images = RunImages(manifest, Store(request.data / "refined" / "val"), "after", manifest.mask_kind, manifest.classes)
     ensemble = replace(members[0], name=NAME, path=request.out, ids=counts.ids, counts=counts.after, images=images)
     entrants = [*members, ensemble]

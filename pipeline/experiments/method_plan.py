@@ -1,6 +1,6 @@
 """Which training methods are compared, what is searched for each, and which run has which settings."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -94,11 +94,9 @@ def run_of(row: Row, trial: Mapping[str, Any], name: str, seed: int, brief: Mapp
     return Run(row.title, name, seed, {**BUDGET, **SETS[name], **method, **row.parts, **trial, **brief})
 
 
-def search_runs(rows: tuple[Row, ...], seed: int, brief: Mapping[str, Any]) -> Iterator[tuple[Row, Run]]:
+def search_runs(rows: Sequence[Row], seed: int, brief: Mapping[str, Any]) -> list[Run]:
     """Every trial of every row, in order."""
-    for row in rows:
-        for trial in row.trials:
-            yield row, run_of(row, trial, SEARCHED, seed, brief)
+    return [run_of(row, trial, SEARCHED, seed, brief) for row in rows for trial in row.trials]
 
 
 def choose(scores: Mapping[str, list[float]]) -> dict[str, int]:

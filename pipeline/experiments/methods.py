@@ -66,8 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def search(rows: Sequence[Row], seed: int, brief: Mapping[str, Any], folder: Path) -> dict[str, list[float]]:
     """The peak IoU after the CRF of all trials on split val, by row."""
     scores: dict[str, list[float]] = {}
-    for row, run in search_runs(tuple(rows), seed, brief):
-        scores.setdefault(row.title, []).append(make_run(run, folder, RECIPES)["after"]["peak_iou"])
+    for run in search_runs(rows, seed, brief):
+        scores.setdefault(run.title, []).append(make_run(run, folder, RECIPES)["after"]["peak_iou"])
     return scores
 
 

@@ -78,8 +78,19 @@ def test_under_slurm_rank_0_is_on_the_first_machine_of_the_step(monkeypatch: pyt
     monkeypatch.setenv("SLURM_JOB_ID", "123456")
     monkeypatch.setenv("SLURM_LAUNCH_NODE_IPADDR", "10.0.0.7")  # of srun: a login node in salloc
     monkeypatch.setenv("SLURM_STEP_NODELIST", "gpu[03-04,07]")
+    monkeypatch.setenv("SLURM_STEP_ID", "7")
     distributed._name_meeting_place()
-    assert (os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]) == ("gpu03", "23456")
+    assert (os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]) == ("gpu03", "29607")  # 123456 = 1028 * 120 + 96
+    monkeypatch.setenv("SLURM_STEP_ID", "8")
+    distributed._name_meeting_place()
+    assert os.environ["MASTER_PORT"] == "29607", "what a launcher or a person has set stays"
+
+
+def test_steps_that_may_share_a_machine_have_different_ports() -> None:
+    """Any 120 jobs in a row with up to 100 steps each; no port is one that Linux gives to other connections."""
+    ports = [distributed.port_of(job, step) for job in range(777, 777 + 120) for step in range(100)]
+    assert len(set(ports)) == len(ports)
+    assert (min(ports), max(ports)) == (20_000, 31_999)
 
 
 FAILS = """

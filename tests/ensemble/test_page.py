@@ -1,6 +1,7 @@
 """The page of an ensemble: the best member first, the gain over it, and the numbers behind it."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,8 @@ from pipeline.ensemble.run import Request, make_ensemble
 Checkouts = dict[str, tuple[Path, Path]]
 
 
-def requested(runs: list[Path], track: str, out: Path, of: str) -> Request:
-    members = open_members([f"{name}={run}" for name, run in zip("xyz", runs, strict=False)], track)
+def requested(runs: list[Path], track: str, out: Path, of: str, weights: Sequence[float] | None = None) -> Request:
+    members = open_members([f"{name}={run}" for name, run in zip("xyz", runs, strict=False)], track, weights)
     return Request(
         members, choose_of(members, of), get_track(track), out / "both.zip", out / "both", "val", 1_000_000, jobs=1
     )
@@ -55,6 +56,25 @@ def test_the_gain_is_over_the_best_member(
     lines = as_lines(comparison, made, request)
     assert lines[-1] == f"{request.out}: checked, 8 predictions"
     assert lines[-2] == str(request.folder / "index.html")
+
+
+@pytest.mark.parametrize("track", ["track1", "track3"])
+def test_the_best_member_is_one_of_those_with_a_weight(students: Checkouts, tmp_path: Path, track: str) -> None:
+    """The run that scores higher has weight 0: the ensemble is the other one, and its gain is 0."""
+    key = "peak_iou" if track == "track3" else "mean_iou"
+    scores = [read_json(run / "reports" / track / "metrics.json")[key] for run in students[track]]
+    assert scores[0] != scores[1]
+    weights = [0.0, 1.0] if scores[0] > scores[1] else [1.0, 0.0]
+    request = requested(list(students[track]), track, tmp_path, "student", weights)
+    comparison = write_ensemble_page(request, make_ensemble(request), most=3)
+    assert comparison is not None
+    (used,) = request.used
+    first, left_out, ensemble = comparison.entrants
+    assert (first.name, first.score) == (used.name, pytest.approx(min(scores)))
+    assert left_out.score == pytest.approx(max(scores))
+    assert ensemble.difference == pytest.approx(0)
+    page = (request.folder / "index.html").read_text(encoding="utf-8")
+    assert f"The first one, {used.name}, is the best member" in page
 
 
 def test_an_ensemble_is_compared_as_a_run(maps: Checkouts, tmp_path: Path) -> None:

@@ -50,10 +50,11 @@ def test_all_settings_are_valid_and_differ_in_nothing_but_method_and_trial(name:
 
 
 def test_the_search_uses_one_seed_of_one_set() -> None:
-    runs = list(search_runs(ROWS, 5, {}))
+    runs = search_runs(ROWS, 5, {})
+    assert [run.title for run in runs] == [row.title for row in ROWS for _ in row.trials]
     assert len(runs) == 4 * len(ROWS)
-    assert {(run.name, run.seed) for _, run in runs} == {(SEARCHED, 5)}
-    assert len({run.key for _, run in runs}) == len(runs)
+    assert {(run.name, run.seed) for run in runs} == {(SEARCHED, 5)}
+    assert len({run.key for run in runs}) == len(runs)
 
 
 def test_equal_settings_are_one_run_and_a_changed_budget_another() -> None:
