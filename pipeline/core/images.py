@@ -5,6 +5,7 @@ NumPy.
 """
 
 import io
+import os
 import struct
 import warnings
 from pathlib import Path
@@ -20,6 +21,11 @@ from pipeline.core.errors import DataError, MapError
 from pipeline.core.png import SIGNATURE, decode_plain
 
 MAX_PIXELS = 100_000_000  # the largest image decoded; 5000 x 5000 is the most that ILSVRC-DET holds
+
+# An image that is not decoded is refused with a message of ours; OpenCV's logger would add lines without the file.
+# libpng and libjpeg write to stderr by themselves.
+if "OPENCV_LOG_LEVEL" not in os.environ:
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 # OpenCV decides by content, not by file name, converts grey and CMYK, and here ignores the EXIF orientation:
 # the challenge's pixels were annotated in stored order.

@@ -1,7 +1,10 @@
 """Pixels in and out: every kind of file that data sets hold, and every kind of broken one."""
 
 import io
+import os
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -138,6 +141,25 @@ def test_a_truncated_image_is_refused_not_filled_up_with_gray(name: str, share: 
         DataError, match=f"{name}: expected an image, got a file that cannot be .*; likely a truncated download"
     ):
         read_rgb(path)
+
+
+@pytest.mark.parametrize("kind", ["BMP", "GIF"])
+def test_of_a_truncated_image_the_message_is_all_that_is_said(
+    kind: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.img"
+    Image.fromarray(smooth_image()).save(path, kind)
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(DataError, match="expected an image, got a file that cannot be decoded"):
+        read_rgb(path)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_level_of_opencv_s_log_that_was_asked_for_stays() -> None:
+    program = "import pipeline.core.images, cv2; print(cv2.utils.logging.getLogLevel())"
+    environment = {**os.environ, "OPENCV_LOG_LEVEL": "ERROR"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert int(done.stdout) == cv2.utils.logging.LOG_LEVEL_ERROR
 
 
 @pytest.mark.parametrize(
