@@ -31,6 +31,46 @@ BACKENDS = [
 ]
 
 
+# before the tests that share workers: Ray has one local cluster a process, and theirs stays until the end
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_workers_that_always_die_end_with_the_cause(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    with (
+        use_workers(ParallelSettings(backend, ""), 1),
+        pytest.raises(ProcessError, match=r"expected workers of the cluster to end with a result, got \w+: .*memory"),
+    ):
+        list(in_processes(tasks.die, range(1), 1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_address_where_nothing_answers_is_named(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clusters, "PATIENCE", 2)
+    address = {"dask": "tcp://127.0.0.1:9", "ray": "127.0.0.1:9"}[backend]
+    workers = Workers(ParallelSettings(backend, address), 2)
+    with pytest.raises(SettingsError, match=rf"parallel.address: expected a .* at '{address}' within 2 s, got "):
+        workers.cluster  # noqa: B018 (it connects)
+
+
+def test_a_local_cluster_that_does_not_start_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    distributed = pytest.importorskip("distributed")
+
+    def fail(**given: object) -> None:
+        raise RuntimeError("Cluster failed to start:\nno room")
+
+    monkeypatch.setattr(distributed, "LocalCluster", fail)
+    workers = Workers(ParallelSettings("dask", ""), 2)
+    expected = (
+        r"^parallel.backend: expected a local cluster of 'dask' to start, got RuntimeError: Cluster failed to "
+        r"start: no room; likely a machine that is too busy"
+    )
+    with pytest.raises(SettingsError, match=expected):
+        workers.cluster  # noqa: B018 (it connects)
+
+
 @pytest.fixture(scope="module", params=BACKENDS)
 def workers(request: pytest.FixtureRequest) -> Iterator[Workers]:
     """Two workers, which several tests share: a cluster takes seconds to start."""
@@ -87,43 +127,6 @@ def test_the_cluster_does_the_tasks_of_a_worker_that_died_again(
         found = list(in_processes(partial(tasks.die_once, folder=tmp_path), range(12), 1, ordered))
     assert (found if ordered else sorted(found)) == list(range(12))
     assert (tmp_path / "died").exists()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_workers_that_always_die_end_with_the_cause(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-    with (
-        use_workers(ParallelSettings(backend, ""), 1),
-        pytest.raises(ProcessError, match=r"expected workers of the cluster to end with a result, got \w+: .*memory"),
-    ):
-        list(in_processes(tasks.die, range(1), 1))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_an_address_where_nothing_answers_is_named(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clusters, "PATIENCE", 2)
-    address = {"dask": "tcp://127.0.0.1:9", "ray": "127.0.0.1:9"}[backend]
-    workers = Workers(ParallelSettings(backend, address), 2)
-    with pytest.raises(SettingsError, match=rf"parallel.address: expected a .* at '{address}' within 2 s, got "):
-        workers.cluster  # noqa: B018 (it connects)
-
-
-def test_a_local_cluster_that_does_not_start_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    distributed = pytest.importorskip("distributed")
-
-    def fail(**given: object) -> None:
-        raise RuntimeError("Cluster failed to start:\nno room")
-
-    monkeypatch.setattr(distributed, "LocalCluster", fail)
-    workers = Workers(ParallelSettings("dask", ""), 2)
-    expected = (
-        r"^parallel.backend: expected a local cluster of 'dask' to start, got RuntimeError: Cluster failed to "
-        r"start: no room; likely a machine that is too busy"
-    )
-    with pytest.raises(SettingsError, match=expected):
-        workers.cluster  # noqa: B018 (it connects)
 
 
 @pytest.mark.slow
