@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any, Literal
 
-from pipeline.core.clusters import Cluster, DaskCluster, RayCluster
+from pipeline.core.clusters import Cluster, DaskCluster, RayCluster, check_address
 from pipeline.core.errors import SettingsError
 from pipeline.core.settings import settings_class
 
@@ -33,6 +33,8 @@ class ParallelSettings:
                 f"address is {self.address!r}, backend is 'loky': expected an empty address, or the backend 'dask' or "
                 "'ray'"
             )
+        if self.address:
+            check_address(self.backend, self.address)
 
 
 LOKY = ParallelSettings("loky", "")
