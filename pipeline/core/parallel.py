@@ -125,5 +125,5 @@ def missing_package(settings: ParallelSettings) -> str:
         return ""
     return (
         f"parallel.backend: {settings.backend!r} expects the package {package!r}, which is not installed; "
-        f"pip install '.[{settings.backend}]' adds it, 'loky' needs none"
+        f"pip install --editable '.[{settings.backend}]' adds it, 'loky' needs none"
     )

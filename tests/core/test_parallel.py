@@ -65,7 +65,7 @@ def test_a_backend_without_its_package_is_refused_with_the_way_to_get_it(monkeyp
     for backend, package in (("dask", "distributed"), ("ray", "ray")):
         said = missing_package(ParallelSettings(backend, ""))
         assert said.startswith(f"parallel.backend: {backend!r} expects the package {package!r}, which is not installed")
-        assert f"pip install '.[{backend}]'" in said
+        assert f"pip install --editable '.[{backend}]'" in said
         with (
             pytest.raises(SettingsError, match="which is not installed"),
             use_workers(ParallelSettings(backend, ""), 2),
