@@ -126,7 +126,8 @@ def _files(inputs: Iterable[str], outputs: Sequence[str], folder: Path) -> Itera
             yield from made or [name]
         else:
             paths = sorted(path for path in (folder / name).rglob("*") if "__pycache__" not in path.parts)
-            yield from (path.relative_to(folder).as_posix() for path in paths if path.is_file())
+            files = [path for path in paths if path.is_file()]
+            yield from ((path if Path(name).is_absolute() else path.relative_to(folder)).as_posix() for path in files)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -63,6 +63,18 @@ def test_folders_become_the_files_and_outputs_below_them(tmp_path: Path) -> None
     assert show.inputs == ("data/a/b c.zip", "data/a/m", "list.txt")
 
 
+@pytest.mark.parametrize("folder", [Path(), Path("project")])
+def test_files_of_an_absolute_folder_have_absolute_names(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `preprocess.watch` may name one."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").touch()
+    watching = Stage("preprocess@track3", (), (str(tmp_path / "photos"),), {}, ())
+    assert chain.with_files([watching], folder)[0].inputs == (str(tmp_path / "photos" / "a.jpg"),)
+
+
 def test_the_script_removes_what_is_there_and_stops_at_the_first_failure(tmp_path: Path) -> None:
     (tmp_path / "page.html").touch()
     stages = [Stage("fail@track1", ("echo first", "false"), (), {}, ("page.html",)), SMALL[1]]

@@ -358,6 +358,14 @@ def test_the_commands_of_the_dockerfile_are_those_of_the_page() -> None:
     assert "\n".join([*commands, ""]) in fenced(INSTALLATION, "text")
 
 
+def test_extras_are_added_without_a_copy_of_the_project() -> None:
+    """Without `--editable` a copy is installed, which edits of the checkout do not reach."""
+    files = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("pipeline/**/*.py")]
+    commands = [found for file in files for found in re.findall(r"pip install .*?\.\[", file.read_text())]
+    assert len(commands) > 5
+    assert [command for command in commands if "--editable" not in command] == []
+
+
 def test_another_python_is_refused_before_packages_are_installed() -> None:
     (without_make,) = [block for block in fenced(INSTALLATION, "sh") if "lid run" in block and "pip" in block]
     first, second = re.findall(r"pip install (.+)", without_make)

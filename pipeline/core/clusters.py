@@ -5,6 +5,7 @@ workers died again and again, is an exception of its future.
 """
 
 import os
+import re
 import signal
 import socket
 from collections.abc import Callable
@@ -19,7 +20,20 @@ Result = TypeVar("Result")
 
 PATIENCE = 60  # seconds until a cluster has answered and has a worker
 RETRIES = 3  # of a task whose worker died; Dask has this number in its own configuration, as allowed-failures
+PLACE = r"([^\s/:@\[\]]+|\[[0-9a-fA-F:.]+\]):[1-9][0-9]{0,4}"  # host and port
+ADDRESSES = {"dask": rf"((tcp|tls)://)?{PLACE}", "ray": rf"auto|(ray://)?{PLACE}"}
+FORMS = {"dask": "tcp://host:8786 or tls://host:8786", "ray": "host:6379, ray://host:10001 or auto"}
 OBJECT_STORE = 80 << 20  # bytes of a local Ray cluster, about the least that it takes: tasks are paths
+
+
+def check_address(backend: str, address: str) -> None:
+    """Refuse an address of another form than the backend has; given to a client of Dask, it takes minutes to end.
+
+    Raises:
+        ValueError: if it has another form
+    """
+    if not re.fullmatch(ADDRESSES[backend], address):
+        raise ValueError(f"address is {address!r}, backend is {backend!r}: expected {FORMS[backend]}")
 
 
 class Cluster(Protocol):
@@ -47,7 +61,7 @@ class DaskCluster:
     deaths: tuple[type[BaseException], ...]
 
     def __init__(self, address: str, jobs: int) -> None:
-        from distributed import Client, LocalCluster
+        from distributed import Client, LocalCluster, Security
         from distributed.comm import CommClosedError
         from distributed.scheduler import KilledWorker
 
@@ -55,6 +69,8 @@ class DaskCluster:
         # memory without a limit, as processes have it: a worker that pauses for want of memory would wait forever
         local = {"n_workers": jobs, "threads_per_worker": 1, "memory_limit": 0, "dashboard_address": None}
         try:
+            if address.startswith("tls:") and not Security().get_connection_args("client")["ssl_context"]:
+                raise SettingsError(f"parallel.address: {address!r} needs certificates, Dask has none")
             self._local = None if address else LocalCluster(**local)
             self._client = Client(address or self._local, timeout=PATIENCE, set_as_default=False)
             self._client.wait_for_workers(1, timeout=PATIENCE)

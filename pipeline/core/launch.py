@@ -7,8 +7,10 @@ stage has the same command on every machine. What ranks say to each other: `core
 
 import argparse
 import os
+import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,13 +27,16 @@ from pipeline.core.settings import PARAMS, read_params, section
 
 ALONE = "python"  # no launcher: one process
 TORCHRUN = ("torchrun", "torch.distributed.run")  # they start scripts with their own interpreter
+OTHER_PYTHON = re.compile(r".*/python[\d.]*|python[\d.]+")  # `python` is the interpreter of the stage
+# as a process says it, and as a shell or srun
+KILLED = (-signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGKILL, 128 + signal.SIGTERM)
 
 
 def check_launcher(launcher: str) -> str:
     """The launcher as it was given.
 
     Raises:
-        ValueError: if it is no command
+        ValueError: if it is no command, or an interpreter, which would read the stage's own as a script
     """
     try:
         words = shlex.split(launcher)
@@ -39,6 +44,11 @@ def check_launcher(launcher: str) -> str:
         raise ValueError(f"expected {ALONE!r} or a command such as 'torchrun …', got {launcher!r} ({error})") from None
     if not words:
         raise ValueError(f"expected {ALONE!r} or a command such as 'torchrun …', got {launcher!r}")
+    if OTHER_PYTHON.fullmatch(words[0]):
+        raise ValueError(
+            f"expected {ALONE!r}, which is the interpreter of the stage, or a command such as 'torchrun …', got "
+            f"{launcher!r}, which names an interpreter"
+        )
     return launcher
 
 
@@ -114,8 +124,12 @@ def run_ranks(command: Sequence[str], launcher: str) -> int | str:
         said = sorted(Path(folder).iterdir(), key=lambda path: path.stat().st_mtime_ns)
         if said:
             return f"error: {said[0].read_text(encoding='utf-8')}"
+    reason = (
+        "likely one was killed (out of memory, or of time)"
+        if done.returncode in KILLED
+        else "the launcher ended; the reason is above: its own, or that of a rank that it ended with"
+    )
     return (
         f"error: expected all ranks of {launcher!r} to end well, got exit status {done.returncode}, and no rank said "
-        "why; likely one was killed (out of memory), see above. What is finished is kept, the same command goes on "
-        "from there"
+        f"why; {reason}. What is finished is kept, the same command goes on from there"
     )

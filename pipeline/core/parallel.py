@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any, Literal
 
-from pipeline.core.clusters import Cluster, DaskCluster, RayCluster
+from pipeline.core.clusters import Cluster, DaskCluster, RayCluster, check_address
 from pipeline.core.errors import SettingsError
 from pipeline.core.settings import settings_class
 
@@ -33,6 +33,8 @@ class ParallelSettings:
                 f"address is {self.address!r}, backend is 'loky': expected an empty address, or the backend 'dask' or "
                 "'ray'"
             )
+        if self.address:
+            check_address(self.backend, self.address)
 
 
 LOKY = ParallelSettings("loky", "")
@@ -123,5 +125,5 @@ def missing_package(settings: ParallelSettings) -> str:
         return ""
     return (
         f"parallel.backend: {settings.backend!r} expects the package {package!r}, which is not installed; "
-        f"pip install '.[{settings.backend}]' adds it, 'loky' needs none"
+        f"pip install --editable '.[{settings.backend}]' adds it, 'loky' needs none"
     )

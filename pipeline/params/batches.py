@@ -1,4 +1,4 @@
-"""Whether batches can be made: room in shared memory for those that processes read, and images enough in the last."""
+"""Whether batches can be made: room in shared memory, images enough in the last, and the classes that weights name."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,12 +17,13 @@ from pipeline.train.last_batch import check_last_batch, smallest_part
 from pipeline.train.settings import TrainSettings
 from pipeline.train.sharding import alone
 from pipeline.train.step import set_mode
+from pipeline.train.targets import unknown_classes
 
 SHAPE = (375, 500)  # (H, W) of most images of ILSVRC
 
 
 def batch_mistakes(found: Mapping[str, Any], manifest: Manifest | None) -> Iterator[str]:
-    """A line for each section of a track whose batches cannot be made on this machine.
+    """A line for each reason why the batches of a section cannot be made, of these images or on this machine.
 
     Args:
         found: sections by name; `auto` replaced where the images are known
@@ -33,6 +34,8 @@ def batch_mistakes(found: Mapping[str, Any], manifest: Manifest | None) -> Itera
         yield from _short("train", train.workers, 3 * train.batch_size * train.resize**2)
         if manifest is not None:
             yield from _small(train, manifest)
+            if unknown := unknown_classes(train, manifest.classes):
+                yield unknown
     if isinstance(extract, ExtractSettings):
         views = view_bytes(network_shapes(SHAPE, extract, 32))
         yield from _short("extract", extract.workers, extract.batch_size * views)

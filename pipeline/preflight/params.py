@@ -46,7 +46,7 @@ def check_auto(context: Context, track: Track) -> Iterator[Row]:
 
 
 def check_batches(context: Context, track: Track) -> Iterator[Row]:
-    """Room in shared memory for what processes read, and images enough in the last batch."""
+    """Room in shared memory for what processes read, images enough in the last batch, and the classes of weights."""
     lines = batch_mistakes(context.settings.get(track.name, {}), context.listings[track.name].manifest)
     yield from (row_of_line("FAIL", context.key(track.name, line)) for line in lines)
 

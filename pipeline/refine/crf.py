@@ -74,7 +74,7 @@ class PyDenseCrf:
         except ImportError:
             raise MapError(
                 "refine.crf.backend 'pydensecrf': expected the package pydensecrf2, which is not installed; "
-                "pip install '.[pydensecrf]' builds it with a C++ compiler, or use backend 'auto'"
+                "pip install --editable '.[pydensecrf]' builds it with a C++ compiler, or use backend 'auto'"
             ) from None
         self.library, self.image, self.kernels = DenseCRF2D, image, kernels
         self._models: dict[int, Any] = {}  # by number of labels

@@ -136,5 +136,6 @@ def make_loggers(names: Sequence[str], folder: Path) -> list[Observer]:
 
 def _not_installed(package: str) -> TrainError:
     return TrainError(
-        f"train.loggers: expected the package {package!r}, found none; `pip install '.[loggers]'`, or set loggers to []"
+        f"train.loggers: expected the package {package!r}, found none; `pip install --editable '.[loggers]'`, or set "
+        "loggers to []"
     )

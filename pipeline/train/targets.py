@@ -109,6 +109,12 @@ def choose_labels(labels: Labels, choice: Literal["rarest", "most_frequent", "ra
     return np.array([min(row, key=lambda k: (sign * images[k], k)) for row in labels], dtype=np.int64)
 
 
+def unknown_classes(settings: TrainSettings, names: Sequence[str]) -> str:
+    """What is wrong if the data set has no such unsure class; empty if it has all of them."""
+    unknown = sorted(settings.unsure_classes.keys() - set(names))
+    return f"train.unsure_classes: expected names of classes, such as {names[0]!r}, got {unknown}" if unknown else ""
+
+
 def class_weights(targets: Tensor, names: Sequence[str], settings: TrainSettings) -> ClassWeights | None:
     """The weights of `train.class_weights` and `train.unsure_classes`; None where all of them are 1.
 
@@ -131,8 +137,8 @@ def class_weights(targets: Tensor, names: Sequence[str], settings: TrainSettings
     """
     if settings.class_weights == "none" and not settings.unsure_classes:
         return None
-    if unknown := sorted(settings.unsure_classes.keys() - set(names)):
-        raise TrainError(f"train.unsure_classes: expected names of classes, such as {names[0]!r}, got {unknown}")
+    if unknown := unknown_classes(settings, names):
+        raise TrainError(unknown)
     absent = torch.tensor([settings.unsure_classes.get(name, 1.0) for name in names], dtype=torch.float64)
     present = torch.ones_like(absent)
     if settings.class_weights == "balanced":

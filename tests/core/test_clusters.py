@@ -55,6 +55,14 @@ def test_an_address_where_nothing_answers_is_named(backend: str, monkeypatch: py
         workers.cluster  # noqa: B018 (it connects)
 
 
+def test_certificates_that_are_not_there_are_named() -> None:
+    pytest.importorskip("distributed")
+    with pytest.raises(
+        SettingsError, match=r"^parallel.address: 'tls://127.0.0.1:9' needs certificates, Dask has none"
+    ):
+        Workers(ParallelSettings("dask", "tls://127.0.0.1:9"), 2).cluster  # noqa: B018 (it connects)
+
+
 def test_a_local_cluster_that_does_not_start_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     distributed = pytest.importorskip("distributed")
 

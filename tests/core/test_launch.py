@@ -46,6 +46,15 @@ def test_what_is_no_command_is_refused(wrong: str) -> None:
         command_of(wrong, STAGE, "launcher")
 
 
+@pytest.mark.parametrize("wrong", ["python3", "python3.11 -u", "/usr/bin/python3", "/opt/env/bin/python"])
+def test_another_interpreter_is_no_launcher(wrong: str) -> None:
+    """It would read the interpreter of the stage as a script."""
+    with pytest.raises(ValidationError, match=f"expected 'python', .* got '{wrong}', which names an interpreter"):
+        TypeAdapter(Launcher).validate_python(wrong)
+    with pytest.raises(SettingsError, match=r"train.launcher: expected 'python', which is the interpreter"):
+        command_of(wrong, STAGE, "train.launcher")
+
+
 @pytest.fixture
 def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The commands that `launch` starts, without starting any; params in the current folder."""
@@ -117,6 +126,15 @@ def test_the_rank_that_failed_first_is_heard() -> None:
     code = f"import os, pathlib, sys; pathlib.Path(os.environ[{MESSAGES!r}], '1').write_text('rank 1 of 2: no image')"
     assert run_ranks([PYTHON, "-c", f"{code}; sys.exit(1)"], "torchrun") == "error: rank 1 of 2: no image"
     assert run_ranks([PYTHON, "-c", "pass"], "torchrun") == 0
-    said = run_ranks([PYTHON, "-c", "import sys; sys.exit(3)"], "torchrun --x")
-    assert str(said).startswith("error: expected all ranks of 'torchrun --x' to end well, got exit status 3")
-    assert "the same command goes on from there" in str(said)
+
+
+@pytest.mark.parametrize(
+    ("end", "status"), [("sys.exit(3)", 3), ("sys.exit(137)", 137), ("os.kill(os.getpid(), 15)", -15)]
+)
+def test_a_launcher_that_ended_without_a_word_of_a_rank(end: str, status: int) -> None:
+    """A rank was killed only where the status says so; a launcher that refuses its arguments says why itself."""
+    said = str(run_ranks([PYTHON, "-c", f"import os, sys; {end}"], "torchrun --x"))
+    assert said.startswith(f"error: expected all ranks of 'torchrun --x' to end well, got exit status {status}, and no")
+    assert ("killed (out of memory" in said) == (status != 3)
+    assert ("the launcher ended; the reason is above" in said) == (status == 3)
+    assert said.endswith("the same command goes on from there")

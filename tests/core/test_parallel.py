@@ -34,13 +34,38 @@ def test_an_address_needs_a_cluster() -> None:
         load(backend="spark", address="")
 
 
+@pytest.mark.parametrize(
+    ("backend", "wrong", "right"),
+    [
+        ("dask", ["head", "tcp://head", "head:", "tcp://:1", "ray://head:1", "tcp://a b:1", "auto"], "tcp://host:8786"),
+        ("ray", ["head", "ray://head", "head:x", "tcp://head:1", "ray://head:0", "a@head:1"], "host:6379, ray://host"),
+    ],
+)
+def test_an_address_has_a_form_of_its_backend(backend: str, wrong: list[str], right: str) -> None:
+    for address in wrong:
+        with pytest.raises(SettingsError, match=rf"parallel: address is '{address}', .*: expected {right}"):
+            load(backend=backend, address=address)
+
+
+@pytest.mark.parametrize(
+    ("backend", "addresses"),
+    [
+        ("dask", ["tcp://head:8786", "tls://head.cluster:8786", "tcp://[::1]:8786", "10.0.0.1:8786"]),
+        ("ray", ["head:6379", "[fd00::1]:6379", "ray://head:10001", "auto"]),
+    ],
+)
+def test_each_form_of_an_address_is_taken(backend: str, addresses: list[str]) -> None:
+    for address in addresses:
+        assert load(backend=backend, address=address).address == address
+
+
 def test_a_backend_without_its_package_is_refused_with_the_way_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "find_spec", lambda name: None if name in ("distributed", "ray") else "there")
     assert missing_package(LOKY) == ""
     for backend, package in (("dask", "distributed"), ("ray", "ray")):
         said = missing_package(ParallelSettings(backend, ""))
         assert said.startswith(f"parallel.backend: {backend!r} expects the package {package!r}, which is not installed")
-        assert f"pip install '.[{backend}]'" in said
+        assert f"pip install --editable '.[{backend}]'" in said
         with (
             pytest.raises(SettingsError, match="which is not installed"),
             use_workers(ParallelSettings(backend, ""), 2),

@@ -69,3 +69,13 @@ def test_a_frozen_batch_norm_and_larger_crops_are_no_finding() -> None:
     larger = train_settings(**{**TRAINED, "crop": 64, "resize": 64})
     for settings in (frozen, larger):
         assert list(batch_mistakes({"train": settings}, manifest(17))) == []
+
+
+def test_an_unsure_class_that_the_images_do_not_have_is_named() -> None:
+    settings = train_settings(loss="multi_label", unsure_classes={"cat": 0.1, "cow": 0.1})
+    assert list(batch_mistakes({"train": settings}, manifest(16))) == [
+        "train.unsure_classes: expected names of classes, such as 'cat', got ['cow']"
+    ]
+    assert list(batch_mistakes({"train": settings}, None)) == [], "not known yet"
+    settings = train_settings(loss="multi_label", unsure_classes={"cat": 0.1})
+    assert list(batch_mistakes({"train": settings}, manifest(16))) == []

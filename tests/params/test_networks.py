@@ -134,7 +134,7 @@ def test_an_engine_that_is_not_installed_is_found_before_the_first_stage(
     assert [line.partition(" expects ")[0] for line in lines] == [
         "refine.parallel.backend: 'dask'", "evaluate.parallel.backend: 'ray'",
     ]  # fmt: skip
-    assert "pip install '.[dask]'" in lines[0]
+    assert "pip install --editable '.[dask]'" in lines[0]
 
 
 def test_the_watched_file_is_looked_for_and_a_dead_link_named(tmp_path: Path) -> None:
