@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.errors import DataError, PipelineError, SettingsError, StoreError, command
+from pipeline.core.errors import DataError, PipelineError, SettingsError, StoreError, command, unusable_paths
 from pipeline.core.files import unused
 from pipeline.core.signals import end_on_signals
 from pipeline.core.tracks import TRACKS
@@ -101,7 +101,8 @@ def _main(arguments: Sequence[str] | None) -> int:
     args = _parser().parse_args(given)
     as_json = getattr(args, "json", False)
     try:
-        status, result = args.call(args)
+        with unusable_paths():
+            status, result = args.call(args)
     except PipelineError as error:
         status, result = FINDING, {"error": str(error)}
         print(f"error: {error}", file=sys.stderr)

@@ -236,6 +236,18 @@ def test_predict_hands_on_what_it_is_given(predict: Callable[[Summary], list[Any
     assert captured.err == "skipped c.jpg: no image\n"
 
 
+def test_predict_to_a_file_is_one_line(
+    predict: Callable[[Summary], list[Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Capture
+) -> None:
+    predict(Summary(1, {}, Path()))
+    (tmp_path / "file").touch()
+    write = lambda predictor, paths, out, shown: (out / "masks").mkdir(parents=True)  # noqa: E731
+    monkeypatch.setattr(sys.modules["pipeline.predict"], "predict_files", write)
+    assert cli.main(["predict", "run", "a.jpg", "--out", str(tmp_path / "file"), "--json"]) == 1
+    captured, message = capsys.readouterr(), f"{tmp_path / 'file'}: expected a folder, found a file"
+    assert (captured.err, json.loads(captured.out)) == (f"error: {message}\n", {"error": message})
+
+
 def test_predict_with_the_first_stage_alone(predict: Callable[[Summary], list[Any]], capsys: Capture) -> None:
     calls = predict(Summary(1, {}, Path("out/predictions.json")))
     assert cli.main(["predict", "data/track3", "a.jpg", "--out", "out", "--stage", "first"]) == 0
@@ -360,6 +372,27 @@ def test_an_error_of_a_passed_command_is_one_message(monkeypatch: pytest.MonkeyP
     before = sys.argv[0]
     assert cli.main(["ablate", "--grid"]) == 1
     assert (sys.argv[0], capsys.readouterr().err) == (before, "no such run\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["plan", "--params", "folder"], "folder: expected a params file, found a folder\n"),
+        (["plan", "--params", "file/x.yaml"], "file: expected a folder, found a file\n"),
+        (["init", "photos", "--out", "file/x.yaml"], "file: expected a folder, found a file\n"),
+    ],
+)
+def test_a_path_that_cannot_be_used_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str, capsys: Capture
+) -> None:
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    monkeypatch.chdir(tmp_path)
+    for number in range(8):
+        write_png(Path(f"photos/{'ant' if number % 2 else 'bee'}/{number}.png"), np.full((4, 4, 3), number, np.uint8))
+    Path("file").touch()
+    Path("folder").mkdir()
+    assert cli.main(words) == 1
+    assert capsys.readouterr().err == message
 
 
 # --- before a run, and behind a pipe ----------------------------------------------------------------------------------

@@ -4,9 +4,14 @@ A message says where (file, key, image id), what was expected, what was found, a
 cause and the remedy.
 """
 
+import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
+from pathlib import Path
+
+UNUSABLE = (FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)  # the fault of a path, not of code
 
 
 class PipelineError(Exception):
@@ -73,7 +78,7 @@ def run(main: Callable[[], None]) -> None:
 
 def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
     """Decorate a program that returns its exit code: as `run`, an error raised on purpose is printed, and the code is
-    1.
+    1. So is a path that cannot be used, see `unusable_paths`.
 
     Called without arguments, it is the program that was started, and signals end it as there.
     """
@@ -85,12 +90,38 @@ def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
         if arguments is None:
             end_on_signals()
         try:
-            return main(arguments)
+            with unusable_paths():
+                return main(arguments)
         except PipelineError as error:
             print(error, file=sys.stderr)
             return 1
 
     return guarded
+
+
+@contextmanager
+def unusable_paths() -> Iterator[None]:
+    """Make an error of the system that names a path, of the kinds `UNUSABLE`, one line with the path and the reason.
+
+    Raises:
+        PipelineError: in its place
+    """
+    try:
+        yield
+    except UNUSABLE as error:
+        named = error.filename if error.filename2 is None else error.filename2  # of two: the target
+        if not isinstance(named, (str, bytes, os.PathLike)):
+            raise
+        raise PipelineError(_unusable(Path(os.fsdecode(named)), error)) from error
+
+
+def _unusable(path: Path, error: OSError) -> str:
+    file = next((place for place in (path, *path.parents) if place.exists() and not place.is_dir()), None)
+    if isinstance(error, FileExistsError | NotADirectoryError) and file:
+        return f"{file}: expected a folder, found a file"
+    if isinstance(error, IsADirectoryError):
+        return f"{path}: expected a file, found a folder"
+    return f"{path}: expected a path that can be used, got {error.strerror!r} of the operating system"
 
 
 def sample(items: Iterable[object], most: int = 3) -> str:

@@ -94,7 +94,7 @@ def read_params(path: Path) -> dict[str, Any]:
     """Read a params file as nested dictionaries.
 
     Raises:
-        SettingsError: if the file is missing, is not YAML, or names a key twice
+        SettingsError: if the file is missing or a folder, is not YAML, or names a key twice
     """
     try:
         values = YAML(typ="safe", pure=True).load(decode_text(path.read_bytes(), path))
@@ -102,6 +102,8 @@ def read_params(path: Path) -> dict[str, Any]:
         raise SettingsError(
             f"{path}: expected a params file, found none; `recipes/` holds complete ones to copy"
         ) from None
+    except IsADirectoryError:
+        raise SettingsError(f"{path}: expected a params file, found a folder") from None
     except DataError as error:  # another encoding
         raise SettingsError(str(error)) from None
     except YAMLError as error:

@@ -34,3 +34,9 @@ def test_wrong_usage(tmp_path: Path, capsys: Capture) -> None:
     assert "expected at least two runs or zips to compare" in capsys.readouterr().err
     assert cli.main(["compare", "no", "nothing", "--out", str(tmp_path)]) == 1
     assert "no: expected a checkout with a finished run" in capsys.readouterr().err
+
+
+def test_a_file_in_place_of_the_folder_is_one_line(checkouts: Checkouts, tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "file").touch()
+    assert cli.main(["compare", *map(str, checkouts["track3"]), "--out", str(tmp_path / "file")]) == 1
+    assert capsys.readouterr().err == f"{tmp_path / 'file'}: expected a folder, found a file\n"

@@ -1,10 +1,17 @@
 """Messages: samples of long lists, the hint of swapped sizes, and an error that ends a program with one line."""
 
+import errno
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core.errors import DataError, PipelineError, run, sample, swap_hint
+from pipeline.core.errors import DataError, PipelineError, command, run, sample, swap_hint, unusable_paths
+from pipeline.core.files import write_text
+
+Capture = pytest.CaptureFixture[str]
 
 
 @given(st.lists(st.text(max_size=5)), st.integers(1, 5))
@@ -43,3 +50,52 @@ def test_a_reading_process_that_is_killed_is_one_message_wherever_it_is_noticed(
     with pytest.raises(SystemExit) as caught:
         run(main)
     assert str(caught.value).startswith("error: expected the processes that read images to live, got DataLoader worker")
+
+
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (lambda here: (here / "file").mkdir(exist_ok=True), "{}/file: expected a folder, found a file"),
+        (lambda here: write_text(here / "file" / "x" / "y", ""), "{}/file: expected a folder, found a file"),
+        (lambda here: write_text(here / "folder", ""), "{}/folder: expected a file, found a folder"),
+        (lambda here: (here / "folder").read_text(), "{}/folder: expected a file, found a folder"),
+        (lambda here: (here / "folder").mkdir(), "{}/folder: expected a path that can be used, got 'File exists' of "),
+    ],
+)
+def test_a_path_that_cannot_be_used_is_one_line(
+    tmp_path: Path, use: Callable[[Path], object], message: str, capsys: Capture
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+
+    @command
+    def main(arguments: object = None) -> int:
+        use(tmp_path)
+        return 0
+
+    assert main([]) == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith(message.format(tmp_path))
+    assert shown.count("\n") == 1
+
+
+def test_a_forbidden_path_is_one_line() -> None:
+    message = r"^a/b: expected a path that can be used, got 'Permission denied' of "
+    with pytest.raises(PipelineError, match=message), unusable_paths():
+        raise PermissionError(errno.EACCES, "Permission denied", "a/b")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError(errno.ENOENT, "No such file or directory", "a"),
+        PermissionError(errno.EPERM, "Operation not permitted"),
+        PermissionError(errno.EACCES, "Permission denied", 3),
+        BrokenPipeError(errno.EPIPE, "Broken pipe"),
+        OSError(errno.EIO, "Input/output error", "a"),
+    ],
+)
+def test_other_errors_of_the_system_keep_their_traceback(error: OSError) -> None:
+    with pytest.raises(type(error)) as caught, unusable_paths():
+        raise error
+    assert caught.value is error

@@ -1,6 +1,7 @@
 """The loader: YAML 1.2 in, frozen settings out, no mistake without its place."""
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -76,6 +77,11 @@ def test_a_missing_file_says_where_to_find_one(tmp_path: Path) -> None:
         SettingsError, match=r"none\.yaml: expected a params file, found none; `recipes/` holds complete ones to copy"
     ):
         read_params(tmp_path / "none.yaml")
+
+
+def test_a_folder_is_no_params_file(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=f"^{re.escape(str(tmp_path))}: expected a params file, found a folder$"):
+        read_params(tmp_path)
 
 
 def test_a_section_is_found_by_its_dotted_key(tmp_path: Path) -> None:

@@ -91,3 +91,10 @@ def test_what_is_refused(runs: dict[str, Path], tmp_path: Path, capsys: Capture)
         make_ladder([f"{runs['full']}:refined"])
     assert cli.main(["ladder", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
     assert "expected a checkout with a finished run" in capsys.readouterr().err
+
+
+def test_a_file_in_place_of_the_folder_is_one_line(runs: dict[str, Path], tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "x"):
+        assert cli.main(["ladder", str(runs["full"]), "--out", str(out)]) == 1
+        assert capsys.readouterr().err == f"{tmp_path / 'file'}: expected a folder, found a file\n"
