@@ -52,12 +52,12 @@ def check_name(name: str, key: str) -> None:
     """Refuse a name that timm does not know.
 
     Raises:
-        TrainError: naming the nearest one
+        TrainError: naming the nearest one, if one is near
     """
     if name not in timm.list_models():
         close = difflib.get_close_matches(name, timm.list_models(), n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise TrainError(f"{key}.name: expected a timm model, got {name!r}{hint}")
+        hint = f"did you mean {close[0]!r}?" if close else "`timm.list_models()` names them"
+        raise TrainError(f"{key}.name: expected a timm model, got {name!r}; {hint}")
 
 
 def stride_of(backbone: nn.Module) -> int:

@@ -29,6 +29,7 @@ class Listing:
 
     manifest: Manifest | None = None
     seconds: float = 0.0
+    reason: str = "listing"  # without a manifest: the check whose rows say why
 
 
 @dataclass(slots=True)
@@ -90,10 +91,10 @@ class Context:
         Raises:
             NotCheckedError: if nothing could be listed
         """
-        listed = self.listings[track].manifest
-        if listed is None:
-            raise NotCheckedError("not checked, the images could not be listed; see the rows `listing`")
-        return listed
+        listing = self.listings[track]
+        if listing.manifest is None:
+            raise NotCheckedError(f"not checked, the images could not be listed; see the rows `{listing.reason}`")
+        return listing.manifest
 
     def need_built(self, track: str, network: str, row: str) -> None:
         """Called by checks that use a network; `row` is the one of the check that tried to build it.

@@ -42,9 +42,8 @@ def check_roots(context: Context, track: Track) -> Iterator[Row]:
     for key, root in _roots(settings.source).items():
         yield _root(settings.source, key, root, context.key(track.name, f"preprocess.source.{key}"))
     if not Path(settings.watch).exists():  # for DVC a dep that is not there is an error
-        hint = "name one that is there, such as data/raw/README.md"
-        where = context.key(track.name, "preprocess.watch")
-        yield fail(where, f"expected a file or folder, found none at {settings.watch}", hint)
+        where, found = context.key(track.name, "preprocess.watch"), f"found none at {settings.watch}"
+        yield fail(where, f"expected a file or folder, {found}", "name one that is there, such as data/raw/README.md")
 
 
 def _roots(source: Source) -> dict[str, Path]:
@@ -70,15 +69,16 @@ def check_listing(context: Context, track: Track) -> Iterator[Row]:
         return
     start = time.perf_counter()
     manifest, lines = try_to_list(settings, track, context.get(track.name, PackageSettings).split)
-    listing = context.listings[track.name] = Listing(manifest, time.perf_counter() - start)
     told = tuple(f"{root}: expected" for root in _roots(settings.source).values() if not root.is_dir())  # by `roots`
     level: Level = "WARN" if getattr(settings.source, "download", False) else "FAIL"
     hint = "correct the folder, index.csv or classes.txt" if isinstance(settings.source, OWN) else COPY_AGAIN
-    yield from (row_of_line(level, line, hint) for line in lines if not line.startswith(told))
+    untold = [line for line in lines if not line.startswith(told)]
+    seconds, reason = time.perf_counter() - start, "listing" if untold else "roots"
+    context.listings[track.name] = Listing(manifest, seconds, reason)
+    yield from (row_of_line(level, line, hint) for line in untold)
     if manifest is not None:
         counts = ", ".join(f"{split} {images:,}" for split, images in context.images(track.name).items())
-        found = f"{counts} images of {len(manifest.classes)} classes, listed in {listing.seconds:.1f} s"
-        yield ok(found, manifest.root)
+        yield ok(f"{counts} images of {len(manifest.classes)} classes, listed in {seconds:.1f} s", manifest.root)
 
 
 def check_lists(context: Context, track: Track) -> Iterator[Row]:
@@ -112,10 +112,9 @@ def check_counts(context: Context, track: Track) -> Iterator[Row]:
         if without > 0.1 * len(train):
             hint = "expected in about 4.5 %; a single-label loss leaves these images out"
             yield warn(manifest.root, f"{without:,} of {len(train):,} annotations name no object", hint, "labels")
-    for rule, images in sorted(manifest.left_out.items()):
-        if images:
-            text = f"left out: {images:,} ({rule.replace('_', ' ')})"
-            yield warn(manifest.root, text, "preprocess.json counts them too; expected in a real copy")
+    for rule, images in sorted((rule, images) for rule, images in manifest.left_out.items() if images):
+        text = f"left out: {images:,} ({rule.replace('_', ' ')})"
+        yield warn(manifest.root, text, "preprocess.json counts them too; expected in a real copy")
 
 
 def _per_class(manifest: Manifest, may_be_empty: bool, cause: str) -> Iterator[Row]:

@@ -43,7 +43,7 @@ def check_model(context: Context, track: Track) -> Iterator[Row]:
         classifier = build_classifier(context, track)
     except TrainError as error:
         context.unbuilt.add((track.name, "model"))
-        yield row_of_line("FAIL", _located(context, track, "train", error), "timm.list_models() names them")
+        yield row_of_line("FAIL", _located(context, track, "train", error))
         return
     name, requested, limit = settings.backbone.name, settings.backbone.output_stride, settings.parameter_limit
     stride = context.strides[track.name] = classifier.design.output_stride
@@ -69,7 +69,7 @@ def check_student(context: Context, track: Track) -> Iterator[Row]:
         network = build_student(context, track)
     except (TrainError, ValueError) as error:  # the second: a decoder of another library
         context.unbuilt.add((track.name, "student"))
-        yield row_of_line("FAIL", _located(context, track, "student", error), "timm.list_models() names them")
+        yield row_of_line("FAIL", _located(context, track, "student", error))
         return
     name, limit = network.design.backbone, context.get(track.name, TrainSettings).parameter_limit
     count = context.student_parameters[track.name] = network.parameter_count()

@@ -59,7 +59,7 @@ def test_convolutional_networks_are_timms_own_modules() -> None:
             "tf_efficientnet_lite",
             "timm model, got 'tf_efficientnet_lite'; did you mean 'tf_efficientnet_lite",
         ),
-        ("zzz", "timm model, got 'zzz'$"),
+        ("zzz", "timm model, got 'zzz'; `timm.list_models\\(\\)` names them$"),
         pytest.param(
             "crossvit_tiny_240",
             "that gives a feature map, got 'crossvit_tiny_240': it has 14 x 14 cells for 240 x 240 pixels",

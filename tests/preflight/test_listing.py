@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from support.inspection import preprocess_settings
-from support.preflight import guard, make_disks, of
+from support.preflight import RECIPE, guard, make_disks, make_project, of
 
 from pipeline.package.settings import PackageSettings
 from pipeline.preflight import listing, params, run
@@ -33,6 +33,20 @@ def test_a_mask_in_place_of_an_image_fails_whatever_is_sampled(
         f"expected image '{image.stem}', got its own mask {disks.mask(5).relative_to(tmp_path).as_posix()}" in row.found
     )
     assert row.hint.startswith("likely masks lie in a folder of images")
+
+
+@pytest.mark.parametrize(("root_is_there", "rows"), [(False, "roots"), (True, "listing")])
+def test_what_needs_the_images_names_the_rows_that_say_why_there_are_none(
+    tmp_path: Path, in_project: Callable[[Path], None], root_is_there: bool, rows: str
+) -> None:
+    make_project(tmp_path)
+    in_project(tmp_path)
+    if root_is_there:
+        Path("data/raw/folder").mkdir(parents=True)
+    found = list(run.preflight(Context(RECIPE.with_name("folder.yaml"), minutes=0.0)))
+    assert rows in {row.check for row in of(found, "FAIL")}
+    named = {row.found.partition("could not be listed; ")[2] for row in found}
+    assert named == {"", f"see the rows `{rows}`"}
 
 
 @pytest.mark.parametrize(("labels", "warned"), [("annotations", True), ("image_sets", False)])

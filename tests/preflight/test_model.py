@@ -10,9 +10,11 @@ from support.preflight import RECIPE, Disks, all_rows, enabled_student, make_dis
 from support.training import write_start
 
 from pipeline.core.errors import TrainError
+from pipeline.core.settings import build, read_params
 from pipeline.preflight import model, run
 from pipeline.preflight.context import Context
 from pipeline.student.run import check_size
+from pipeline.train.settings import TrainSettings
 
 TRACK3 = run.TRACKS["track3"]
 
@@ -105,6 +107,21 @@ def test_the_stage_refuses_what_the_preflight_refuses() -> None:
     check_size(network, 100, 0)
     with pytest.raises(TrainError, match=r"^student\.backbone\.name: expected fewer than .* parameters in all, got "):
         check_size(network, 100, alone + 100)
+
+
+@pytest.mark.parametrize(
+    ("changes", "hint"),
+    [
+        ({"backbone": {"name": "qqqq", "weights": "none", "weights_from": None}}, "`timm.list_models()` names them"),
+        ({"method": "adl", "method_options": {"layers": "nothere"}}, ""),
+    ],
+)
+def test_only_a_name_that_timm_does_not_know_has_the_hint_of_names(changes: dict[str, Any], hint: str) -> None:
+    context, values = Context(RECIPE), read_params(RECIPE)["tracks"]["track3"]["train"]
+    context.settings = recipe_settings()
+    context.settings["track3"]["train"] = build(TrainSettings, merge(values, changes), RECIPE, "train")
+    (failed,) = model.check_model(context, TRACK3)
+    assert (failed.level, failed.hint) == ("FAIL", hint)
 
 
 @pytest.mark.parametrize(
