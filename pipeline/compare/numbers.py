@@ -160,6 +160,12 @@ def align(entrant: Entrant, ids: Sequence[str]) -> Entrant:
     return replace(entrant, ids=tuple(ids), counts=entrant.counts[[place[image_id] for image_id in ids]])
 
 
+def _classes_hint(first: Entrant, other: Entrant) -> str:
+    """What to do about other numbers of classes, where one is that of a zip, which does not say it."""
+    runs = [one for one in (first, other) if not one.path.is_file()]
+    return f"; a zip does not say how many it has: `--classes {len(runs[0].class_names)}`" if len(runs) == 1 else ""
+
+
 def check_truth(entrants: Sequence[Entrant], ids: Sequence[str]) -> None:
     """Refuse entrants that were scored against different truth: what differs is then not the prediction alone.
 
@@ -174,7 +180,7 @@ def check_truth(entrants: Sequence[Entrant], ids: Sequence[str]) -> None:
         if pixels.shape != first.shape:
             raise ScoreError(
                 f"expected the classes of {entrants[0].name}, {first.shape[1] - 1}, got {pixels.shape[1] - 1} of "
-                f"{one.name}"
+                f"{one.name}{_classes_hint(entrants[0], one)}"
             )
         differ = np.flatnonzero((pixels != first).any(axis=1)).tolist()
         if differ:

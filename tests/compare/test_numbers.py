@@ -150,6 +150,20 @@ def test_another_truth_is_refused() -> None:
         check_truth([entrant("a", two, "track1"), entrant("b", more, "track1")], IDS)
 
 
+def test_other_classes_of_a_zip_say_which_option_to_give(tmp_path: Path) -> None:
+    _, _, two = labelled(0.5)
+    (tmp_path / "x.zip").touch()
+    more = np.concatenate([two, np.zeros((len(IDS), 3, 1), np.int32)], axis=2)
+    run, zipped = entrant("a", two, "track1"), replace(entrant("b", more, "track1"), path=tmp_path / "x.zip")
+    message = rf"got 3 of b; a zip does not say how many it has: `--classes {len(run.class_names)}`$"
+    with pytest.raises(ScoreError, match=message):
+        check_truth([run, zipped], IDS)
+    with pytest.raises(ScoreError, match=rf"got 2 of a; .*`--classes {len(run.class_names)}`$"):
+        check_truth([zipped, run], IDS)
+    with pytest.raises(ScoreError, match=r"got 3 of b$"):
+        check_truth([run, replace(zipped, path=Path("b"))], IDS)
+
+
 def test_the_first_one_decides_how_a_score_is_read() -> None:
     _, counts = scored(0.6)
     entrants = [entrant("a", counts, "track3", average="mean"), entrant("b", counts, "track3")]
