@@ -112,8 +112,9 @@ def open_entrants(given: list[str], choices: Choices) -> list[Entrant]:
 def named_paths(given: Sequence[str]) -> list[tuple[str, Path]]:
     """Different names for paths, or for `NAME=PATH` those given."""
     named = [split_name(one) for one in given]
-    names = _distinct([name or short_name(path) for name, path in named], named)
-    return [(name, path) for name, (_, path) in zip(names, named, strict=True)]
+    paths = [path for _, path in named]
+    names = distinct_names([name or short_name(path) for name, path in named], paths)
+    return list(zip(names, paths, strict=True))
 
 
 def class_names_of(entrants: Sequence[Entrant]) -> tuple[str, ...]:
@@ -132,25 +133,48 @@ def split_name(given: str) -> tuple[str, Path]:
     return (name, Path(path)) if sign and not Path(given).exists() else ("", Path(given))
 
 
-def short_name(path: Path) -> str:
+def short_name(path: Path, folders: int = 1) -> str:
     """What a path is called: a zip by its stem, a run by the folder of its checkout, a step by its label behind that.
+
+    With more `folders`, those above it are part of the name.
 
     >>> short_name(Path("a/mine.zip")), short_name(Path("runs/b")), short_name(Path("/runs/c/reports/track3"))
     ('mine', 'b', 'c')
     >>> short_name(Path("/runs/c/data/track3:before_crf"))
     'c, before CRF'
+    >>> short_name(Path("/runs/c/data/track3"), 2)
+    'runs/c'
     """
     path, step = split_step(path)
     whole = path.absolute()
-    name = (whole.parent.parent if path.name in TRACKS else whole).name.removesuffix(".zip")
+    place = whole.parent.parent if path.name in TRACKS else whole
+    name = str(Path(*place.parts[-folders:])).removesuffix(".zip")
     return f"{name}, {step.label}" if step else name
 
 
-def _distinct(names: list[str], named: list[tuple[str, Path]]) -> list[str]:
-    """The names; those that occur twice become their paths, and a path that occurs twice gets a number."""
-    twice = {name for name in names if names.count(name) > 1}
-    long = [str(path) if name in twice else name for name, (_, path) in zip(names, named, strict=True)]
+def distinct_names(names: Sequence[str], paths: Sequence[Path]) -> list[str]:
+    """The names; those that occur twice become the last folders of their paths that differ, or get a number.
+
+    >>> distinct_names(["r", "r", "s"], [Path("/a/x/r"), Path("/b/x/r"), Path("/b/s")])
+    ['a/x/r', 'b/x/r', 's']
+    >>> distinct_names(["r", "r"], [Path("/a/r"), Path("/a/r")])
+    ['r (1)', 'r (2)']
+    """
+    long = list(names)
+    for name in {name for name in names if names.count(name) > 1}:
+        places = [place for place, one in enumerate(names) if one == name]
+        for place, end in zip(places, _ends([paths[place] for place in places]), strict=True):
+            long[place] = end
     return [name if long.count(name) == 1 else f"{name} ({place})" for place, name in enumerate(long, start=1)]
+
+
+def _ends(paths: Sequence[Path]) -> list[str]:
+    """The shortest ends of paths that tell different ones apart; the paths, where none does."""
+    for folders in range(1, max(len(path.absolute().parts) for path in paths) + 1):
+        ends = [short_name(path, folders) for path in paths]
+        if len(set(ends)) == len(set(paths)):
+            return ends
+    return [str(path) for path in paths]
 
 
 def open_entrant(path: Path, name: str, choices: Choices) -> Entrant:

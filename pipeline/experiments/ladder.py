@@ -16,7 +16,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-from pipeline.compare.entrants import Choices, Entrant, open_entrant, reports_of, split_name
+from pipeline.compare.entrants import Choices, Entrant, distinct_names, open_entrant, reports_of, short_name, split_name
 from pipeline.compare.numbers import align, common_images, compare
 from pipeline.compare.steps import split_step, steps_of
 from pipeline.core.errors import SettingsError, command
@@ -79,15 +79,30 @@ def expand(name: str, path: Path, track: str | None) -> list[tuple[str, Path]]:
 
 
 def _named(entrants: Sequence[Entrant], names: Sequence[str], abouts: Sequence[About]) -> list[Entrant]:
-    """Names where none was given: what a step adds to the one before. The first reading of the score is that of all."""
+    """Names where none was given: what a step adds to the one before. The first reading of the score is that of all.
+
+    Of several runs, one that occurs twice has the name of its run before it.
+    """
     before: Sequence[About | None] = [None, *abouts[:-1]]
     found = [
         name or difference_of(previous, about) for name, previous, about in zip(names, before, abouts, strict=True)
     ]
+    runs = _run_names([one.path for one in entrants])
+    if len(set(runs)) > 1:
+        found = [name if found.count(name) == 1 else f"{run}: {name}" for run, name in zip(runs, found, strict=True)]
     return [
         replace(one, name=name if found.count(name) == 1 else f"{name} ({place})", settings=entrants[0].settings)
         for place, (one, name) in enumerate(zip(entrants, found, strict=True), start=1)
     ]
+
+
+def _run_names(steps: Sequence[Path]) -> list[str]:
+    """What the run of each step is called, the same for all its steps."""
+    runs = [split_step(path)[0] for path in steps]
+    places = [(run.absolute().parents[1] if run.name in TRACKS else run.absolute()) for run in runs]
+    once = list(dict.fromkeys(places))
+    names = dict(zip(once, distinct_names([short_name(place) for place in once], once), strict=True))
+    return [names[place] for place in places]
 
 
 def rate(entrants: Sequence[Entrant], abouts: Sequence[About]) -> Ladder:

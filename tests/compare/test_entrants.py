@@ -92,9 +92,9 @@ def test_settings_are_those_of_the_run(checkouts: Checkouts, tmp_path: Path) -> 
 def test_names_are_short_and_different(checkouts: Checkouts, monkeypatch: pytest.MonkeyPatch) -> None:
     plain, crf = checkouts["track3"]
     names = [one.name for one in open_entrants([f"no CRF={plain}", str(crf), str(crf / "data/track3")], Choices())]
-    assert names == ["no CRF", str(crf), str(crf / "data/track3")]
+    assert names == ["no CRF", str(crf), str(crf / "data/track3")], "no folder tells the two apart"
     twice = open_entrants([str(crf), str(crf)], Choices())
-    assert [one.name for one in twice] == [f"{crf} (1)", f"{crf} (2)"]
+    assert [one.name for one in twice] == [f"{crf.name} (1)", f"{crf.name} (2)"]
     monkeypatch.chdir(crf)
     assert short_name(Path()) == short_name(Path("reports/track3")) == crf.name
 

@@ -61,7 +61,16 @@ def test_names_that_are_given(runs: dict[str, Path]) -> None:
     given = [f"old={runs['plain']}:refined", f"new={runs['full']}"]
     assert [one.name for one in make_ladder(given).steps] == ["old", "new, before CRF", "new, after CRF"]
     twice = make_ladder([f"same={runs['plain']}:refined", f"same={runs['full']}:refined"]).steps
-    assert [one.name for one in twice] == ["same (1)", "same (2)"]
+    assert [one.name for one in twice] == ["plain: same", "full: same"]
+
+
+def test_a_name_that_several_runs_have_follows_that_of_its_run(runs: dict[str, Path]) -> None:
+    first, second = (str(runs[name] / "data" / "track3") for name in ("plain", "full"))
+    assert [one.name for one in make_ladder([first, second]).steps] == [
+        "CAM, TAP", "plain: + CRF", "+ NWC, + PaS, − CRF", "full: + CRF",
+    ]  # fmt: skip
+    steps = [f"{runs['full']}:before_crf", second, f"{runs['full']}:before_crf", f"{runs['full']}:refined"]
+    assert [one.name for one in make_ladder(steps).steps][-3:] == ["+ CRF (3)", "− CRF", "+ CRF (5)"], "one run"
 
 
 def test_scores_without_their_data_are_one_step(runs: dict[str, Path], tmp_path: Path) -> None:
