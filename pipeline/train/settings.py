@@ -1,9 +1,9 @@
 """Settings of the stage `train`: the classifier and its training."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import Field
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from pipeline.core.launch import Launcher
 from pipeline.core.settings import settings_class
@@ -16,6 +16,19 @@ AtLeastOne = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 Focus = Annotated[float, Field(ge=0, le=10)]
 Weight = Annotated[float, Field(ge=0, le=1)]
+
+
+def _one_option(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    """One message for a value that fits none of the types of a union, in place of one for each of them."""
+    try:
+        return check(value)
+    except ValidationError:
+        kinds: dict[type, str] = {list: "a list", dict: "keys and values"}
+        found = kinds.get(type(value), "null" if value is None else repr(value))
+        raise ValueError(f"expected text, a number or true/false, got {found}") from None
+
+
+Option = Annotated[bool | int | float | str, WrapValidator(_one_option)]
 
 
 @settings_class
@@ -96,7 +109,7 @@ class TrainSettings:
     launcher: Launcher  # python: one process; torchrun …, srun …: one for each device
     backbone: BackboneSettings
     method: str  # the training method: baseline, acol, adl, ae, bas, cutmix, has; see docs/methods.md
-    method_options: dict[str, bool | int | float | str]  # options of the method by name; {}: its defaults
+    method_options: dict[str, Option]  # options of the method by name; {}: its defaults
     pooling: Pooling
     tap_threshold: Share  # theta: share of each channel's own maximum
     loss: Literal["single_label", "multi_label"]

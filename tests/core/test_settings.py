@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
+from support.helpers import ROOT
 
 from pipeline.core.errors import SettingsError
-from pipeline.core.settings import build, load_section, read_params, section
+from pipeline.core.settings import build, load_section, parse_value, read_params, section
 from pipeline.package.settings import PackageSettings
 from pipeline.params.check import SECTIONS
 from pipeline.report.settings import ReportSettings
-from pipeline.train.settings import ScheduleSettings
+from pipeline.train.settings import ScheduleSettings, TrainSettings
 
 
 def params(tmp_path: Path, text: str) -> Path:
@@ -161,3 +162,27 @@ def test_settings_are_frozen_slotted_strict_and_without_defaults(kind: Any) -> N
     for field in dataclasses.fields(kind):
         assert field.default is dataclasses.MISSING, f"{field.name} has a default"
         assert field.default_factory is dataclasses.MISSING, f"{field.name} has a default"
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [("[nothere]", "a list"), ("{a: 1}", "keys and values"), ("null", "null"), (".nan", "nan"), (".inf", "inf")],
+)
+def test_an_option_of_another_type_is_one_line(tmp_path: Path, value: str, found: str) -> None:
+    section = {**read_params(ROOT / "recipes/lid2020.yaml")["tracks"]["track1"]["train"], "method": "adl"}
+    section["method_options"] = {"layers": parse_value(value)}
+    with pytest.raises(SettingsError) as caught:
+        build(TrainSettings, section, Path("x.yaml"), "train")
+    expected = f"x.yaml: train.method_options.layers: expected text, a number or true/false, got {found}"
+    assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize("value", [True, 3, 0.5, "auto last"])
+def test_an_option_keeps_its_type(value: bool | float | str) -> None:
+    section = {
+        **read_params(ROOT / "recipes/lid2020.yaml")["tracks"]["track1"]["train"],
+        "method": "adl",
+        "method_options": {"x": value},
+    }
+    found = build(TrainSettings, section, Path("x.yaml"), "train").method_options["x"]
+    assert (found, type(found)) == (value, type(value))
