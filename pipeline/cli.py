@@ -71,7 +71,10 @@ PASSED = {
     "stages": Passed("the stages as plain commands, or as JSON, for other engines than DVC", "pipeline.chain:main"),
     "plots": Passed("curves, bars and images of one run or several, on a page", "pipeline.dvc_plots:main"),
     "clean": Passed("what stopped and earlier runs have kept: shown, and removed on demand", "pipeline.clean:main"),
-    "migrate": Passed("a params file of an earlier version with the present keys", "pipeline.params.migrate:main"),
+    "migrate": Passed(
+        "keys and values that an earlier version of a params file called otherwise, renamed",
+        "pipeline.params.migrate:main",
+    ),
 }
 
 
