@@ -3,6 +3,7 @@
 import argparse
 import hashlib
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -202,12 +203,19 @@ def report(found: Initialized, out: Path) -> list[str]:
         if broken := found.looked.broken.get(split):
             lines.append(f"take out or repair the {len(broken)} broken images of split {split}: the run stops at them")
     lines.append(f"{out} is written" + (f"; the edited one is kept as {found.kept}" if found.kept else ""))
-    lines.append("next: `lid preflight` checks the run and says how long it takes (optional), `lid run` runs it")
+    lines.append(_next(out))
     for name in found.choice.tracks:
         lines.append(
             f"then: reports/{name}/index.html; `lid predict data/{name} PHOTOS --out predicted` for other images"
         )
     return lines
+
+
+def _next(out: Path) -> str:
+    """What to do with the params file; the commands read `params.yaml` where none is named."""
+    words = ("", "") if out == PARAMS else (f" --params {shlex.quote(str(out))}", f" --recipe {shlex.quote(str(out))}")
+    check, run = (f"`lid {name}{word}`" for name, word in zip(("preflight", "run"), words, strict=True))
+    return f"next: {check} checks the run and says how long it takes (optional), {run} runs it"
 
 
 def _by_stage(settled: Mapping[str, Any]) -> list[str]:

@@ -93,7 +93,12 @@ def test_the_command_says_what_it_found_and_what_to_do(
     assert "  auto, by the images: extract: train_images 0, sizes [256]" in lines
     assert "  auto, by the images: student: enabled false" in lines
     assert any(line.startswith("no val image has a mask or boxes") for line in lines)
-    assert "lid run" in lines[-2]
+    expected = "next: `lid preflight` checks the run and says how long it takes (optional), `lid run` runs it"
+    assert lines[-2] == expected
+    assert main(["my photos", "--out", "my own.yaml"]) == 0
+    line = capsys.readouterr().out.splitlines()[-2]
+    assert "`lid preflight --params 'my own.yaml'` checks" in line
+    assert "`lid run --recipe 'my own.yaml'` runs it" in line
     assert "lid predict data/track3" in lines[-1]
     assert read_params(Path("params.yaml"))["tracks"]["track3"]["preprocess"]["source"]["root"] == "my photos"
 
