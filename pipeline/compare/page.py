@@ -74,6 +74,7 @@ def page_values(comparison: Comparison, class_names: Sequence[str], gallery: Gal
         "bars": [Bar(one.name, one.score, one.interval, color_of(place)) for place, one in enumerate(runs)],
         "verdicts": [*(verdict(comparison, place) for place in range(1, len(runs))), *comparison.choosing],
         "members": None,  # of an ensemble
+        "files": [],  # beside those of every comparison: name and address
         "images": len(comparison.ids),
         "numbers": number_table(comparison),
         "charts": charts(comparison),

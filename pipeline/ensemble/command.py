@@ -53,7 +53,9 @@ def parse_weights(given: str | None) -> list[float] | None:
     try:
         return [float(word) for word in given.split(",")]
     except ValueError:
-        raise SettingsError(f"weights: expected numbers with commas between them, such as 1,2, got {given!r}") from None
+        raise SettingsError(
+            f"--weights: expected numbers with commas between them, such as 1,2, got {given!r}"
+        ) from None
 
 
 def folder_of(out: Path) -> Path:

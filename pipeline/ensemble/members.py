@@ -92,7 +92,7 @@ def _check_weights(weights: Sequence[float] | None, count: int) -> None:
         return
     if len(weights) != count or sum(weights) <= 0 or not all(math.isfinite(one) and one >= 0 for one in weights):
         raise SettingsError(
-            f"weights: expected {count} numbers of at least 0, one for each run and not all 0, got {list(weights)}"
+            f"--weights: expected {count} numbers of at least 0, one for each run and not all 0, got {list(weights)}"
         )
 
 
@@ -112,12 +112,12 @@ def choose_of(members: Sequence[Member], of: str) -> Of:
         SettingsError: if there is no such choice, or some runs lack the student that is asked for
     """
     if of not in ("auto", *get_args(Of)):
-        raise SettingsError(f"of: expected one of {['auto', *get_args(Of)]}, got {of!r}")
+        raise SettingsError(f"--of: expected one of {['auto', *get_args(Of)]}, got {of!r}")
     without = [member.name for member in members if not member.has_student]
     if of == "auto":
         return "maps" if without else "student"
     if of == "student" and without:
-        raise SettingsError(f"of: expected runs with a student, got {without} without one; average the maps")
+        raise SettingsError(f"--of: expected runs with a student, got {without} without one; average the maps")
     return "student" if of == "student" else "maps"
 
 

@@ -1,6 +1,8 @@
 """Members and ensemble on one page: scores, parameters, the gain over the best member, and images."""
 
+import os
 from dataclasses import replace
+from urllib.parse import quote
 
 import numpy as np
 
@@ -51,11 +53,18 @@ def write_ensemble_page(request: Request, made: Ensemble, most: int) -> Comparis
     entrants = [*members, ensemble]
     comparison = with_note(compare(entrants), members[0].name)
     table = member_table(request, made, comparison)
-    write_page(request.folder, comparison, entrants, most, {"members": table, "members_about": _about(request, made)})
+    more = {"members": table, "members_about": _about(request, made), "files": _files(request)}
+    write_page(request.folder, comparison, entrants, most, more)
     write_files(request.folder, comparison, manifest.classes)
     report = read_json(request.folder / REPORT)
     write_json(request.folder / REPORT, {**report, "scores": as_json(comparison, manifest.classes)["runs"]})
     return comparison
+
+
+def _files(request: Request) -> list[tuple[str, str]]:
+    """What the page links: name and address of the record and of the zip."""
+    archive = os.path.relpath(request.out.absolute(), request.folder.absolute())
+    return [(REPORT, REPORT), (request.out.name, quote(archive))]
 
 
 def with_note(comparison: Comparison, best: str) -> Comparison:

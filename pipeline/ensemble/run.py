@@ -110,7 +110,8 @@ def make_ensemble(request: Request) -> Ensemble:
     manifest = shared_manifest(request.members)
     if not len(manifest.select(request.split)):
         raise SettingsError(
-            f"split: expected images of split {request.split}, found none in the manifest of {request.members[0].name}"
+            f"--split: expected images of split {request.split}, found none in the manifest of "
+            f"{request.members[0].name}"
         )
     write_manifest(request.data / "manifest", manifest)
     average_stores(request, manifest)

@@ -41,11 +41,11 @@ def test_programs_read_json(students: Checkouts, tmp_path: Path, capsys: Capture
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--weights", "1,b"], "weights: expected numbers with commas between them, such as 1,2, got '1,b'"),
-        (["--weights", "1"], "weights: expected 2 numbers of at least 0"),
-        (["--of", "student"], "of: expected runs with a student, got "),
+        (["--weights", "1,b"], "--weights: expected numbers with commas between them, such as 1,2, got '1,b'"),
+        (["--weights", "1"], "--weights: expected 2 numbers of at least 0"),
+        (["--of", "student"], "--of: expected runs with a student, got "),
         (["--limit", "100"], "expected fewer than 100 parameters of all networks together, got 120"),
-        (["--split", "test"], "split: expected images of split test, found none in the manifest of track3_a"),
+        (["--split", "test"], "--split: expected images of split test, found none in the manifest of track3_a"),
     ],
 )
 def test_what_is_refused_is_one_message(

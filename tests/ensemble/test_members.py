@@ -41,7 +41,9 @@ def test_a_checkout_and_its_data_are_the_same_run(maps: Checkouts) -> None:
 
 @pytest.mark.parametrize("weights", [[1.0], [1.0, -1.0], [0.0, 0.0], [1.0, float("nan")], [float("inf"), 1.0]])
 def test_weights_that_do_not_fit(maps: Checkouts, weights: list[float]) -> None:
-    with pytest.raises(SettingsError, match="weights: expected 2 numbers of at least 0, one for each run and not all"):
+    with pytest.raises(
+        SettingsError, match=r"^--weights: expected 2 numbers of at least 0, one for each run and not all"
+    ):
         opened(maps["track3"], weights=weights)
 
 
@@ -60,7 +62,7 @@ def test_what_is_averaged(maps: Checkouts, students: Checkouts) -> None:
     assert choose_of([first[0], both[1]], "auto") == "maps"
     with pytest.raises(SettingsError, match=r"expected runs with a student, got \['a'\] without one"):
         choose_of([first[0], both[1]], "student")
-    with pytest.raises(SettingsError, match="of: expected one of"):
+    with pytest.raises(SettingsError, match=r"^--of: expected one of"):
         choose_of(both, "logits")
 
 

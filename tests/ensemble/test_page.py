@@ -50,6 +50,10 @@ def test_the_gain_is_over_the_best_member(
     assert report["scores"] == read_json(request.folder / "compare.json")["runs"]
     page = (request.folder / "index.html").read_text(encoding="utf-8")
     assert "Members" in page
+    links = dict(re.findall(r'<a href="([^"#]+)">([^<]+)</a>', page))
+    assert links["ensemble.json"] == "ensemble.json"
+    assert links["../both.zip"] == "both.zip"
+    assert all((request.folder / link).is_file() for link in links)
     assert f"The first one, {best.name}, is the best member on these images" in page
     assert re.search(r"together, of fewer than 1,000,000 that are allowed\.", page)
     assert len(list((request.folder / "gallery").glob("*"))) > 0
@@ -75,6 +79,23 @@ def test_the_best_member_is_one_of_those_with_a_weight(students: Checkouts, tmp_
     assert ensemble.difference == pytest.approx(0)
     page = (request.folder / "index.html").read_text(encoding="utf-8")
     assert f"The first one, {used.name}, is the best member" in page
+
+
+def test_members_of_one_name_are_shown_by_the_folders_that_differ(
+    maps: Checkouts, tmp_path: Path, single_thread: None
+) -> None:
+    for name, run in zip("ab", maps["track3"], strict=True):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run").symlink_to(run)
+    members = open_members([str(tmp_path / name / "run" / "data" / "track3") for name in "ab"], "track3")
+    assert [member.name for member in members] == ["a/run", "b/run"]
+    zipped, folder = tmp_path / "both.zip", tmp_path / "made" / "both"
+    request = Request(members, "maps", get_track("track3"), zipped, folder, "val", 1_000_000, jobs=1)
+    write_ensemble_page(request, make_ensemble(request), most=0)
+    page = (request.folder / "index.html").read_text(encoding="utf-8")
+    title, *_ = re.findall(r"<title>([^<]+)</title>", page)
+    assert str(tmp_path) not in title
+    assert '<a href="../../both.zip">both.zip</a>' in page
 
 
 def test_an_ensemble_is_compared_as_a_run(maps: Checkouts, tmp_path: Path) -> None:
