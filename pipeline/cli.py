@@ -72,7 +72,7 @@ PASSED = {
     "plots": Passed("curves, bars and images of one run or several, on a page", "pipeline.dvc_plots:main"),
     "clean": Passed("what stopped and earlier runs have kept: shown, and removed on demand", "pipeline.clean:main"),
     "migrate": Passed(
-        "keys and values that an earlier version of a params file called otherwise, renamed",
+        "rename what an earlier version of a params file called otherwise; adds no keys",
         "pipeline.params.migrate:main",
     ),
 }
