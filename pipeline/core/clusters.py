@@ -20,7 +20,8 @@ Result = TypeVar("Result")
 
 PATIENCE = 60  # seconds until a cluster has answered and has a worker
 RETRIES = 3  # of a task whose worker died; Dask has this number in its own configuration, as allowed-failures
-PLACE = r"([^\s/:@\[\]]+|\[[0-9a-fA-F:.]+\]):[1-9][0-9]{0,4}"  # host and port
+PLACE = r"([\w.-]+|\[[0-9a-fA-F:.]+\]):[1-9][0-9]{0,4}"  # host and port
+LAST_PORT = 65_535
 ADDRESSES = {"dask": rf"((tcp|tls)://)?{PLACE}", "ray": rf"auto|(ray://)?{PLACE}"}
 FORMS = {"dask": "tcp://host:8786 or tls://host:8786", "ray": "host:6379, ray://host:10001 or auto"}
 OBJECT_STORE = 80 << 20  # bytes of a local Ray cluster, about the least that it takes: tasks are paths
@@ -32,7 +33,8 @@ def check_address(backend: str, address: str) -> None:
     Raises:
         ValueError: if it has another form
     """
-    if not re.fullmatch(ADDRESSES[backend], address):
+    fits = re.fullmatch(ADDRESSES[backend], address)
+    if not fits or (":" in address and int(address.rpartition(":")[2]) > LAST_PORT):
         raise ValueError(f"address is {address!r}, backend is {backend!r}: expected {FORMS[backend]}")
 
 

@@ -21,8 +21,9 @@ from pipeline.core.rank import this_rank
 T = TypeVar("T")
 
 LONGEST = timedelta(days=2)  # waiting for another rank, which trains alone; the launcher notices one that has ended
-# under Slurm each step of each job has a port of its own; all are below 32768, from where Linux gives ports to others
-FIRST_PORT, PORTS_OF_JOB, JOBS = 20_000, 100, 120
+# of steps under Slurm; all are below 32768, from where Linux gives ports to others
+FIRST_PORT, PORTS = 20_000, 12_000
+PORTS_APART = 4_093  # of two steps in a row: a prime number that does not divide PORTS
 
 
 @contextmanager
@@ -62,15 +63,14 @@ def _name_meeting_place() -> None:
 
 
 def port_of(job: int, step: int) -> int:
-    """Where the ranks of a step of a job meet: 20000 + 100 * (job mod 120) + step mod 100.
+    """Where the ranks of a step of a job meet: 20000 + (job + 4093 * step) mod 12000.
 
-    Two steps have the same one only if the numbers of their jobs differ by a multiple of 120, or not at all, and those
-    of the steps by a multiple of 100.
+    12,000 steps of one job, and equal steps of 12,000 jobs in a row, have different ones; others rarely the same.
 
     >>> port_of(123456, 0), port_of(123456, 1), port_of(123457, 0)
-    (29600, 29601, 29700)
+    (23456, 27549, 23457)
     """
-    return FIRST_PORT + PORTS_OF_JOB * (job % JOBS) + step % PORTS_OF_JOB
+    return FIRST_PORT + (job + PORTS_APART * step) % PORTS
 
 
 def first_host(hosts: str) -> str:

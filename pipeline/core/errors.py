@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 
-UNUSABLE = (FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)  # the fault of a path, not of code
+UNUSABLE = (FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)  # caused by a path that was given
 
 
 class PipelineError(Exception):
@@ -60,7 +60,8 @@ def run(main: Callable[[], None]) -> None:
 
     end_on_signals()
     try:
-        main()
+        with unusable_paths():
+            main()
     except PipelineError as error:
         sys.exit(tell_failure(error))
     except RuntimeError as error:  # raised wherever the program is when a process that reads images is killed
@@ -116,12 +117,19 @@ def unusable_paths() -> Iterator[None]:
 
 
 def _unusable(path: Path, error: OSError) -> str:
-    file = next((place for place in (path, *path.parents) if place.exists() and not place.is_dir()), None)
+    file = next(filter(_is_no_folder, (path, *path.parents)), None)
     if isinstance(error, FileExistsError | NotADirectoryError) and file:
         return f"{file}: expected a folder, found a file"
     if isinstance(error, IsADirectoryError):
         return f"{path}: expected a file, found a folder"
     return f"{path}: expected a path that can be used, got {error.strerror!r} of the operating system"
+
+
+def _is_no_folder(path: Path) -> bool:
+    try:
+        return path.exists() and not path.is_dir()
+    except OSError:  # in a folder that is closed to this user
+        return False
 
 
 def sample(items: Iterable[object], most: int = 3) -> str:

@@ -28,7 +28,7 @@ from pipeline.core.settings import PARAMS, read_params, section
 ALONE = "python"  # no launcher: one process
 TORCHRUN = ("torchrun", "torch.distributed.run")  # they start scripts with their own interpreter
 OTHER_PYTHON = re.compile(r".*/python[\d.]*|python[\d.]+")  # `python` is the interpreter of the stage
-# as a process says it, and as a shell or srun
+# exit status of a subprocess, and of a shell or srun
 KILLED = (-signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGKILL, 128 + signal.SIGTERM)
 
 
@@ -44,7 +44,7 @@ def check_launcher(launcher: str) -> str:
         raise ValueError(f"expected {ALONE!r} or a command such as 'torchrun …', got {launcher!r} ({error})") from None
     if not words:
         raise ValueError(f"expected {ALONE!r} or a command such as 'torchrun …', got {launcher!r}")
-    if OTHER_PYTHON.fullmatch(words[0]):
+    if OTHER_PYTHON.fullmatch(words[0]) and all(word.startswith("-") and word != "-m" for word in words[1:]):
         raise ValueError(
             f"expected {ALONE!r}, which is the interpreter of the stage, or a command such as 'torchrun …', got "
             f"{launcher!r}, which names an interpreter"

@@ -96,9 +96,9 @@ class BatchLoader(DataLoader[Any]):
 
 
 def _close(batches: Any) -> None:
-    """Ends the other processes now: when Python clears the iterator away, nothing could be caught any more.
+    """End the other processes now: when Python clears the iterator away, nothing could be caught any more.
 
-    While they end, PyTorch may learn that one of them was killed, and raises it wherever the program is.
+    While they end, PyTorch's handler of signals may raise an error for the one that was killed.
     """
     with suppress(RuntimeError):
         batches._shutdown_workers()

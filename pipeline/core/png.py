@@ -7,6 +7,7 @@ Source: W3C, "Portable Network Graphics (PNG) Specification (Third Edition)", se
 11.2.1 (IHDR)
 """
 
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -19,8 +20,9 @@ CHECKSUM = struct.Struct(">I")
 _CHUNK = struct.Struct(">I4s")  # length of the data, kind; then the data, then the checksum
 _IHDR = struct.Struct(">IIBBBBB")  # width, height, bit depth, color type, compression, filters, interlacing
 _ONE_CHANNEL = ((8, 0, 0, 0, 0), (8, 3, 0, 0, 0))  # gray, palette: 8 bits, not interlaced
-_PLAIN = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
-_NONE, _SUB = 0, 1  # filters of a row: as it is; the difference to the pixel on the left
+_PLAIN = re.compile(rb"IHDR(PLTE)?(IDAT)+IEND")  # kinds of chunks, in order
+_MOST_COLORS = 256 * 3  # bytes of a palette
+_SUB = 1  # filter of a row: the difference to the pixel on the left; 0: as it is
 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
@@ -61,20 +63,18 @@ def decode_plain(data: bytes, most_pixels: int) -> NDArray[np.uint8] | None:
 
 
 def _parts(data: bytes) -> tuple[bytes, bytes] | None:
-    """The header and the packed pixels of a whole file without other chunks."""
-    header, packed, kind = b"", list[bytes](), b""
+    """The header and the packed pixels of a whole file with the necessary chunks in their order, and no other."""
     if not data.startswith(SIGNATURE):
         return None
-    for kind, start, end in chunks(data):
-        if kind not in _PLAIN or end > len(data) or not checksum_fits(data, kind, start, end):
-            return None
-        if kind == b"IHDR" and header:
-            return None
-        if kind == b"IHDR":
-            header = data[start : end - CHECKSUM.size]
-        elif kind == b"IDAT":
-            packed.append(data[start : end - CHECKSUM.size])
-    return (header, b"".join(packed)) if kind == b"IEND" and len(header) == _IHDR.size else None
+    found = list(chunks(data))
+    if not _PLAIN.fullmatch(b"".join(kind for kind, _, _ in found)) or found[-1][2] > len(data):
+        return None
+    if not all(checksum_fits(data, *chunk) for chunk in found):
+        return None
+    header, *others = [(kind, data[start : end - CHECKSUM.size]) for kind, start, end in found]
+    if len(header[1]) != _IHDR.size or any(kind == b"PLTE" and len(part) > _MOST_COLORS for kind, part in others):
+        return None
+    return header[1], b"".join(part for kind, part in others if kind == b"IDAT")
 
 
 def _unpack(packed: bytes, size: int) -> NDArray[np.uint8] | None:

@@ -8,12 +8,12 @@ from pipeline.core.errors import StoreError
 from pipeline.core.provenance import Provenance
 from pipeline.core.text import read_text
 from pipeline.core.typed_json import read_typed
+from pipeline.experiments.method_runs import ORIGIN
 from pipeline.experiments.method_tables import TABLE, TABLE_LINES
 
 METHODS = "methods"  # folder of the record among those of the ablations
 TITLE = "Training methods side by side"
 CHOSEN = "chosen.json"
-ORIGIN = "run.json"  # code and machine of the last run
 FILES = (TABLE, TABLE_LINES, CHOSEN, ORIGIN)
 
 
@@ -24,7 +24,7 @@ def add_methods(folder: Path, records: Path) -> Path:
         StoreError: if a file is missing
     """
     if missing := [name for name in FILES if not (folder / name).is_file()]:
-        raise StoreError(f"{folder}: expected the files of a finished `make methods`, found no {', '.join(missing)}")
+        raise StoreError(f"{folder}: expected the files that `make methods` writes, found no {', '.join(missing)}")
     kept = records / METHODS
     kept.mkdir(parents=True, exist_ok=True)
     for name in FILES:

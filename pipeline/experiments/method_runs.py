@@ -10,13 +10,16 @@ import pandas as pd
 
 from pipeline.core.errors import StoreError
 from pipeline.core.files import read_json, write_json
+from pipeline.core.provenance import provenance
 from pipeline.core.reuse import digest
 from pipeline.core.settings import read_params, write_yaml
+from pipeline.core.typed_json import to_json
 from pipeline.experiments.method_plan import Run
 from pipeline.params.changes import changed
 
 TRACK = "track3"
 RECORD = "record.json"
+ORIGIN = "run.json"  # of the comparison: code and machine of the last run that was made
 SCORES = ("peak_iou", "pxap", "gt_known_loc", "max_box_acc_v2")
 
 
@@ -44,6 +47,7 @@ def make_run(run: Run, folder: Path, recipes: Path) -> dict[str, Any]:
             _call(script, {"params": own / "params.yaml", "track": TRACK, **options})
     record = make_record(run, own)
     write_json(own / RECORD, record)
+    write_json(folder / ORIGIN, to_json(provenance()))
     return record
 
 

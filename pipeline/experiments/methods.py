@@ -16,9 +16,7 @@ from typing import Any
 
 from pipeline.core.errors import SettingsError, command
 from pipeline.core.files import write_json
-from pipeline.core.provenance import provenance
-from pipeline.core.typed_json import to_json
-from pipeline.experiments.method_numbers import CHOSEN, ORIGIN
+from pipeline.experiments.method_numbers import CHOSEN
 from pipeline.experiments.method_plan import (
     ROWS,
     SEARCHED,
@@ -49,7 +47,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         best = best_method(scores)
         both = combined(best)
         rows, chosen = (*rows, both), {**chosen, both.title: chosen[best.title]}
-    write_json(args.folder / ORIGIN, to_json(provenance()))
     write_json(args.folder / CHOSEN, {row.title: dict(row.trials[chosen[row.title]]) for row in rows})
     records: list[dict[str, Any]] = []
     for name in sets:

@@ -49,7 +49,7 @@ def _short(section: str, workers: int, batch_bytes: int) -> Iterator[str]:
 
 
 def _small(settings: TrainSettings, manifest: Manifest) -> Iterator[str]:
-    """A last batch that is too small for batch norms that are trained; a launcher alone knows how it is divided."""
+    """A last batch that is too small for batch norms that are trained; how ranks divide it is known in the stage."""
     labels = manifest.select("train").labels()
     images = sum(bool(row) for row in labels) if settings.loss == "single_label" else len(labels)
     trains = settings.backbone.batch_norm == "trained" and settings.checkpoint != "held_out_loss"

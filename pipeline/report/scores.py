@@ -277,10 +277,10 @@ def exact_sets(per_image: Sequence[Row]) -> float | None:
 def class_counts(results: Results) -> list[ClassCount]:
     """Track 1: a row for each number of classes that the truth of an image has, and one of all images with several.
 
-    Empty where all images have the same number: the row would repeat the score.
+    Empty where no image has several, and where all have the same number: the row would repeat the score.
     """
     rows = results.metrics.get("by_class_count") or []
-    if len(rows) < 2:
+    if len(rows) < 2 or rows[-1]["classes"] < 2:
         return []
     found = [_class_count(str(row["classes"]), row) for row in rows]
     several = results.metrics.get("several_classes")

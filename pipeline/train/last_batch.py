@@ -62,20 +62,22 @@ def check_last_batch(
             raise
         is_divided = sharding.ranks > 1 and not sharding.meets
         among = f", each divided among {sharding.ranks} ranks" if is_divided else ""
+        better = _better(sharding, batch_size)
+        ways = ["batch_norm to frozen"] if better is None else [f"batch_size to {better}", "batch_norm to frozen"]
         raise TrainError(
-            f"{section}.batch_size: expected a last batch of 2 images or more, got 1 of {sharding.images} images "
-            f"in batches of {sharding.batch}{among}, with feature maps of one cell and {section}.backbone.batch_norm "
-            f"'trained'; set batch_size to {_better(sharding, batch_size)}, batch_norm to frozen, or take larger "
-            "crops"
+            f"{section}.batch_size: expected a last batch of 2 images or more, got 1 of "
+            f"{sharding.images} images in batches of {sharding.batch}{among}, with feature maps of one cell and "
+            f"{section}.backbone.batch_norm 'trained'; set {', '.join(ways)}, or take larger crops"
         ) from None
 
 
-def _better(sharding: Sharding, batch_size: int) -> int:
-    """The nearest smaller batch size with which no process computes one image alone; else the nearest larger one."""
+def _better(sharding: Sharding, batch_size: int) -> int | None:
+    """The nearest smaller batch size with which no process computes one image alone; else the nearest larger one, if
+    there is one."""
     step, batch = sharding.step // batch_size, sharding.batch // batch_size
     sizes = [*range(batch_size - 1, 1, -1), *range(batch_size + 1, max(sharding.images, 2) + 1)]
     fitting = (size for size in sizes if smallest_part(replace(sharding, step=step * size, batch=batch * size)) > 1)
-    return next(fitting, batch_size)
+    return next(fitting, None)
 
 
 @contextmanager

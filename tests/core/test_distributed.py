@@ -78,19 +78,21 @@ def test_under_slurm_rank_0_is_on_the_first_machine_of_the_step(monkeypatch: pyt
     monkeypatch.setenv("SLURM_JOB_ID", "123456")
     monkeypatch.setenv("SLURM_LAUNCH_NODE_IPADDR", "10.0.0.7")  # of srun: a login node in salloc
     monkeypatch.setenv("SLURM_STEP_NODELIST", "gpu[03-04,07]")
-    monkeypatch.setenv("SLURM_STEP_ID", "7")
+    monkeypatch.setenv("SLURM_STEP_ID", "7")  # 123456 + 4093 * 7 = 12 * 12000 + 8107
     distributed._name_meeting_place()
-    assert (os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]) == ("gpu03", "29607")  # 123456 = 1028 * 120 + 96
+    assert (os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]) == ("gpu03", "28107")
     monkeypatch.setenv("SLURM_STEP_ID", "8")
     distributed._name_meeting_place()
-    assert os.environ["MASTER_PORT"] == "29607", "what a launcher or a person has set stays"
+    assert os.environ["MASTER_PORT"] == "28107", "what a launcher or a person has set stays"
 
 
 def test_steps_that_may_share_a_machine_have_different_ports() -> None:
-    """Any 120 jobs in a row with up to 100 steps each; no port is one that Linux gives to other connections."""
-    ports = [distributed.port_of(job, step) for job in range(777, 777 + 120) for step in range(100)]
-    assert len(set(ports)) == len(ports)
-    assert (min(ports), max(ports)) == (20_000, 31_999)
+    """Steps of one job, and equal steps of jobs in a row; no port is one that Linux gives to other connections."""
+    of_steps = [distributed.port_of(777, step) for step in range(12_000)]
+    of_jobs = [distributed.port_of(job, 3) for job in range(777, 777 + 12_000)]
+    for ports in (of_steps, of_jobs):
+        assert len(set(ports)) == len(ports)
+        assert (min(ports), max(ports)) == (20_000, 31_999)
 
 
 FAILS = """

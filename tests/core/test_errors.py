@@ -85,6 +85,17 @@ def test_a_forbidden_path_is_one_line() -> None:
         raise PermissionError(errno.EACCES, "Permission denied", "a/b")
 
 
+def test_a_path_inside_of_a_closed_folder_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even asking whether such a path exists is an error."""
+
+    def refuse(path: Path, **given: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(PipelineError, match=r"^a/b: expected a path that can be used"), unusable_paths():
+        Path("a/b").stat()
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -55,6 +55,13 @@ def test_another_interpreter_is_no_launcher(wrong: str) -> None:
         command_of(wrong, STAGE, "train.launcher")
 
 
+@pytest.mark.parametrize(
+    "launcher", ["python3 -m torch.distributed.run --nproc-per-node 2", "/opt/env/bin/python my_launcher.py"]
+)
+def test_an_interpreter_that_runs_a_launcher_is_one(launcher: str) -> None:
+    assert check_launcher(launcher) == launcher
+
+
 @pytest.fixture
 def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The commands that `launch` starts, without starting any; params in the current folder."""

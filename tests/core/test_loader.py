@@ -1,6 +1,8 @@
 """Batches from reading processes: no room, no batch in time, and a process that ends are errors with a way out."""
 
+import multiprocessing
 import os
+import re
 import shutil
 import signal
 import time
@@ -81,8 +83,10 @@ def test_a_batch_that_does_not_come_is_an_error_with_a_way_out(
 ) -> None:
     monkeypatch.setattr(loader, "WAIT", 2)
     start = time.monotonic()
-    with pytest.raises(DataError, match=rf"^train.workers: expected a batch from 1 reading .*({found}).*; likely too"):
-        load(odd)
+    with pytest.raises(DataError) as caught:
+        load(odd, workers=2)
+    assert multiprocessing.active_children() == []  # also while the error is kept, and with it what was read from
+    assert re.search(rf"^train.workers: expected a batch from 2 reading .*({found}).*; likely too", str(caught.value))
     assert time.monotonic() - start < 40
 
 

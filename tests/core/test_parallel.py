@@ -37,7 +37,21 @@ def test_an_address_needs_a_cluster() -> None:
 @pytest.mark.parametrize(
     ("backend", "wrong", "right"),
     [
-        ("dask", ["head", "tcp://head", "head:", "tcp://:1", "ray://head:1", "tcp://a b:1", "auto"], "tcp://host:8786"),
+        (
+            "dask",
+            [
+                "head",
+                "tcp://head",
+                "head:",
+                "tcp://:1",
+                "ray://head:1",
+                "tcp://a b:1",
+                "auto",
+                "tcp://h:99999",
+                "tcp://h/x:1",
+            ],
+            "tcp://host:8786",
+        ),
         ("ray", ["head", "ray://head", "head:x", "tcp://head:1", "ray://head:0", "a@head:1"], "host:6379, ray://host"),
     ],
 )

@@ -22,11 +22,15 @@ def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def make(rows: list[list[int]], header: tuple[int, ...] = (8, 0, 0, 0, 0), between: bytes = b"") -> bytes:
-    """A PNG by hand; each row begins with its filter."""
+def parts(rows: list[list[int]], header: tuple[int, ...] = (8, 0, 0, 0, 0)) -> tuple[bytes, bytes]:
+    """Header and packed pixels by hand; each row begins with its filter."""
     size = struct.pack(">II", len(rows[0]) - 1, len(rows))
-    packed = zlib.compress(b"".join(bytes(row) for row in rows))
-    return SIGNATURE + chunk(b"IHDR", size + bytes(header)) + between + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+    return size + bytes(header), zlib.compress(b"".join(bytes(row) for row in rows))
+
+
+def make(rows: list[list[int]], header: tuple[int, ...] = (8, 0, 0, 0, 0), between: bytes = b"") -> bytes:
+    head, packed = parts(rows, header)
+    return SIGNATURE + chunk(b"IHDR", head) + between + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
 
 
 def pillow(data: bytes) -> NDArray[np.uint8]:
@@ -69,6 +73,7 @@ def test_a_palette_gives_the_stored_indices() -> None:
         (make([[0, 1, 2]], (8, 0, 0, 0, 1)), "interlaced"),
         (make([[0, 1, 2]], between=chunk(b"tRNS", b"\0\0")), "a transparent value"),
         (make([[0, 1, 2]], between=chunk(b"IHDR", b"")), "a second header"),
+        (make([[0, 1, 2]], (8, 3, 0, 0, 0), chunk(b"PLTE", bytes(1200))), "a palette of 400 colors"),
         (make([[0, 1, 2]])[:-12], "no end"),
         (make([[0, 1, 2]])[:-20], "cut off"),
         (make([[0, 1, 2]]).replace(b"IDAT", b"IDAt"), "a wrong checksum"),
@@ -79,6 +84,25 @@ def test_a_palette_gives_the_stored_indices() -> None:
 )
 def test_anything_else_is_left_to_a_library(data: bytes, why: str) -> None:
     assert decode_plain(data, MOST) is None, why
+
+
+def test_pixels_in_several_chunks_are_joined() -> None:
+    head, packed = parts([[1, 1, 2], [0, 3, 4]])
+    two = chunk(b"IDAT", packed[:5]) + chunk(b"IDAT", packed[5:])
+    found = decode_plain(SIGNATURE + chunk(b"IHDR", head) + two + chunk(b"IEND", b""), MOST)
+    assert found is not None
+    assert found.tolist() == [[1, 3], [3, 4]]
+
+
+def test_chunks_in_an_order_that_pillow_refuses_are_left_to_it() -> None:
+    head, packed = parts([[0, 1, 2]])
+    first, rest, palette = chunk(b"IDAT", packed[:5]), chunk(b"IDAT", packed[5:]), chunk(b"PLTE", bytes(9))
+    header, end = chunk(b"IHDR", head), chunk(b"IEND", b"")
+    for order in (header + first + palette + rest + end, first + rest + header + end):
+        data = SIGNATURE + order
+        assert decode_plain(data, MOST) is None
+        with pytest.raises(OSError, match=r"truncated|cannot"):
+            pillow(data)
 
 
 @pytest.mark.parametrize("rows", [[[0, 1]], [[0, 1, 2, 3]]])

@@ -8,7 +8,8 @@ from pipeline.core.errors import StoreError
 from pipeline.core.files import write_json
 from pipeline.core.provenance import Code, Machine, Provenance
 from pipeline.core.typed_json import to_json
-from pipeline.experiments.method_numbers import CHOSEN, FILES, ORIGIN, add_methods, methods_lines
+from pipeline.experiments.method_numbers import CHOSEN, FILES, add_methods, methods_lines
+from pipeline.experiments.method_runs import ORIGIN
 from pipeline.experiments.method_tables import write_tables
 
 
