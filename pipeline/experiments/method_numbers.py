@@ -14,7 +14,8 @@ from pipeline.experiments.method_tables import TABLE, TABLE_LINES
 METHODS = "methods"  # folder of the record among those of the ablations
 TITLE = "Training methods side by side"
 CHOSEN = "chosen.json"
-FILES = (TABLE, TABLE_LINES, CHOSEN, ORIGIN)
+KEPT_TABLE = "table.txt"  # not .md: it is no page of its own
+FILES = {TABLE: KEPT_TABLE, TABLE_LINES: TABLE_LINES, CHOSEN: CHOSEN, ORIGIN: ORIGIN}  # of the run, of the record
 
 
 def add_methods(folder: Path, records: Path) -> Path:
@@ -27,8 +28,8 @@ def add_methods(folder: Path, records: Path) -> Path:
         raise StoreError(f"{folder}: expected the files that `make methods` writes, found no {', '.join(missing)}")
     kept = records / METHODS
     kept.mkdir(parents=True, exist_ok=True)
-    for name in FILES:
-        shutil.copyfile(folder / name, kept / name)
+    for name, kept_name in FILES.items():
+        shutil.copyfile(folder / name, kept / kept_name)
     return kept
 
 
@@ -39,7 +40,7 @@ def methods_lines(records: Path) -> Iterator[str]:
         return
     made = read_typed(Provenance, kept / ORIGIN)
     yield from ("", f"## {TITLE}", "", "What is compared, and what it says: [methods](methods.md).", "")
-    yield from read_text(kept / TABLE).rstrip().splitlines()
+    yield from read_text(kept / KEPT_TABLE).rstrip().splitlines()
     links = f"[a line for each run]({records.name}/{METHODS}/{TABLE_LINES})"
     yield from ("", "```", "make methods", "```", "")
     yield f"- {links}, [settings chosen]({records.name}/{METHODS}/{CHOSEN})"

@@ -25,7 +25,7 @@ def finished(folder: Path) -> Path:
 
 def test_the_section_has_the_table_its_origin_and_links_to_the_rest(tmp_path: Path) -> None:
     kept = add_methods(finished(tmp_path / "run"), tmp_path / "numbers")
-    assert {path.name for path in kept.iterdir()} == set(FILES)
+    assert {path.name for path in kept.iterdir()} == set(FILES.values())
     page = "\n".join(methods_lines(tmp_path / "numbers"))
     assert "## Training methods side by side" in page
     assert "| CAM | 0.5000 |" in page
