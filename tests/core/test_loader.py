@@ -82,10 +82,12 @@ def test_a_batch_that_does_not_come_is_an_error_with_a_way_out(
     odd: str, found: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loader, "WAIT", 2)
+    others = set(multiprocessing.active_children())  # of other tests
     start = time.monotonic()
     with pytest.raises(DataError) as caught:
         load(odd, workers=2)
-    assert multiprocessing.active_children() == []  # also while the error is kept, and with it what was read from
+    # also while the error is kept, and with it what was read from
+    assert set(multiprocessing.active_children()) <= others
     assert re.search(rf"^train.workers: expected a batch from 2 reading .*({found}).*; likely too", str(caught.value))
     assert time.monotonic() - start < 40
 
