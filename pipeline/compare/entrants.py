@@ -145,11 +145,15 @@ def short_name(path: Path, folders: int = 1) -> str:
     >>> short_name(Path("/runs/c/data/track3"), 2)
     'runs/c'
     """
-    path, step = split_step(path)
-    whole = path.absolute()
-    place = whole.parent.parent if path.name in TRACKS else whole
-    name = str(Path(*place.parts[-folders:])).removesuffix(".zip")
+    run, step = split_step(path)
+    name = str(Path(*place_of(run).parts[-folders:])).removesuffix(".zip")
     return f"{name}, {step.label}" if step else name
+
+
+def place_of(run: Path) -> Path:
+    """Where a run is: the folder of its checkout, for its `data/<T>` and `reports/<T>`, too."""
+    whole = run.absolute()
+    return whole.parents[1] if run.name in TRACKS else whole
 
 
 def distinct_names(names: Sequence[str], paths: Sequence[Path]) -> list[str]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-CHECKSUM = struct.Struct(">I")
+_CHECKSUM = struct.Struct(">I")
 _CHUNK = struct.Struct(">I4s")  # length of the data, kind; then the data, then the checksum
 _IHDR = struct.Struct(">IIBBBBB")  # width, height, bit depth, color type, compression, filters, interlacing
 _ONE_CHANNEL = ((8, 0, 0, 0, 0), (8, 3, 0, 0, 0))  # gray, palette: 8 bits, not interlaced
@@ -31,14 +31,14 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     while kind != b"IEND" and end + _CHUNK.size <= len(data):
         length, kind = _CHUNK.unpack_from(data, end)
         start = end + _CHUNK.size
-        end = start + length + CHECKSUM.size
+        end = start + length + _CHECKSUM.size
         yield kind, start, end
 
 
 def checksum_fits(data: bytes, kind: bytes, start: int, end: int) -> bool:
     """Whether a chunk that lies inside of `data` has the checksum of its kind and data."""
-    expected: int = CHECKSUM.unpack_from(data, end - CHECKSUM.size)[0]
-    return zlib.crc32(memoryview(data)[start - len(kind) : end - CHECKSUM.size]) == expected
+    expected: int = _CHECKSUM.unpack_from(data, end - _CHECKSUM.size)[0]
+    return zlib.crc32(memoryview(data)[start - len(kind) : end - _CHECKSUM.size]) == expected
 
 
 def decode_plain(data: bytes, most_pixels: int) -> NDArray[np.uint8] | None:
@@ -71,7 +71,7 @@ def _parts(data: bytes) -> tuple[bytes, bytes] | None:
         return None
     if not all(checksum_fits(data, *chunk) for chunk in found):
         return None
-    header, *others = [(kind, data[start : end - CHECKSUM.size]) for kind, start, end in found]
+    header, *others = [(kind, data[start : end - _CHECKSUM.size]) for kind, start, end in found]
     if len(header[1]) != _IHDR.size or any(kind == b"PLTE" and len(part) > _MOST_COLORS for kind, part in others):
         return None
     return header[1], b"".join(part for kind, part in others if kind == b"IDAT")

@@ -16,7 +16,16 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-from pipeline.compare.entrants import Choices, Entrant, distinct_names, open_entrant, reports_of, short_name, split_name
+from pipeline.compare.entrants import (
+    Choices,
+    Entrant,
+    distinct_names,
+    open_entrant,
+    place_of,
+    reports_of,
+    short_name,
+    split_name,
+)
 from pipeline.compare.numbers import align, common_images, compare
 from pipeline.compare.steps import split_step, steps_of
 from pipeline.core.errors import SettingsError, command
@@ -98,8 +107,7 @@ def _named(entrants: Sequence[Entrant], names: Sequence[str], abouts: Sequence[A
 
 def _run_names(steps: Sequence[Path]) -> list[str]:
     """What the run of each step is called, the same for all its steps."""
-    runs = [split_step(path)[0] for path in steps]
-    places = [(run.absolute().parents[1] if run.name in TRACKS else run.absolute()) for run in runs]
+    places = [place_of(split_step(path)[0]) for path in steps]
     once = list(dict.fromkeys(places))
     names = dict(zip(once, distinct_names([short_name(place) for place in once], once), strict=True))
     return [names[place] for place in places]

@@ -284,7 +284,7 @@ def class_counts(results: Results) -> list[ClassCount]:
         return []
     found = [_class_count(str(row["classes"]), row) for row in rows]
     several = results.metrics.get("several_classes")
-    if several and several["images"] not in [row["images"] for row in rows if row["classes"] > 1]:
+    if several and sum(row["classes"] > 1 for row in rows) > 1:
         found.append(_class_count("2 or more", several))
     return found
 
