@@ -273,6 +273,12 @@ def test_predict_without_any_image_is_a_finding(predict: Callable[[Summary], lis
     assert capsys.readouterr().out == "0 images, 1 skipped: out\n"
 
 
+def test_several_gpus_need_the_times_of_a_trial(capsys: Capture) -> None:
+    for none in (["--no-trial"], ["--minutes", "0"]):
+        assert cli.main(["preflight", "--gpus", "4", *none]) == 1
+        assert "--gpus: expected a trial, whose times are divided among 4 GPUs, got none" in capsys.readouterr().err
+
+
 # --- run and report ---------------------------------------------------------------------------------------------------
 
 
