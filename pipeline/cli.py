@@ -185,7 +185,9 @@ def predict(args: argparse.Namespace) -> Result:
             args, f"{summary.left_out} specks of the masks are too small to be instances (--min-area {args.min_area:g})"
         )
     exported = _export_predicted(args) if args.format else {}
-    return OK if summary.images else FINDING, asdict(summary) | exported
+    if summary.images and summary.too_many_skipped:
+        print("error: more than a tenth was skipped; likely a damaged disk or an unfinished copy", file=sys.stderr)
+    return FINDING if summary.too_many_skipped else OK, asdict(summary) | exported
 
 
 def _export_predicted(args: argparse.Namespace) -> dict[str, Any]:

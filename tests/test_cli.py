@@ -195,6 +195,10 @@ class Summary:
     page: Path | None = None
     left_out: int = 0
 
+    @property
+    def too_many_skipped(self) -> bool:
+        return not self.images or len(self.skipped) > 3
+
 
 @pytest.fixture
 def predict(monkeypatch: pytest.MonkeyPatch) -> Callable[[Summary], list[Any]]:
@@ -265,6 +269,15 @@ def test_predict_says_how_many_specks_are_no_instances(
     assert calls[0][1]["min_area"] == 30
     told = "1 images, 0 skipped: out\n193 specks of the masks are too small to be instances (--min-area 30)\n"
     assert capsys.readouterr().out == told
+
+
+@pytest.mark.parametrize(("skipped", "status"), [(3, 0), (4, 1)])
+def test_many_skipped_images_are_a_finding(
+    skipped: int, status: int, predict: Callable[[Summary], list[Any]], capsys: Capture
+) -> None:
+    predict(Summary(20, {f"{n}.jpg": "no image" for n in range(skipped)}, Path("out/predictions.json")))
+    assert cli.main(["predict", "data/track3", "photos", "--out", "out"]) == status
+    assert ("more than a tenth was skipped" in capsys.readouterr().err) == bool(status)
 
 
 def test_predict_without_any_image_is_a_finding(predict: Callable[[Summary], list[Any]], capsys: Capture) -> None:
