@@ -136,8 +136,8 @@ def list_predictions(
     """
     name = (zip_path.name or str(zip_path)) if name is None else name
     if not zip_path.is_file():
-        found = "a folder; zip the files in it" if zip_path.is_dir() else "no file"
-        return [], [f"{name}: expected a zip, found {found}"]
+        kind = "a folder; zip the files in it" if zip_path.is_dir() else "no file"
+        return [], [f"{name}: expected a zip, found {kind}"]
     problems: list[str] = []
     try:
         problems += container_problems(zip_path, name)
