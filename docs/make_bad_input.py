@@ -25,7 +25,7 @@ What happens to images, lists, annotations, params and weights that are broken o
   named with this reason under `skipped` in `preprocess.json` and in the report; more than a tenth of them stop it all
   the same. Images of val and test always stop it, because each needs a prediction: no submission lacks one.
 - `lid predict` names an image that it cannot read with this reason, on the terminal and under `skipped` in
-  `predictions.json`, and predicts the others.
+  `predictions.json`, and predicts the others; its exit status is 1 if more than a tenth are skipped.
 """
 
 

@@ -51,6 +51,8 @@ def read_stages(chain: Path = CHAIN, params: Path = PARAMS) -> list[Stage]:
     Raises:
         SettingsError: if a file is missing, or a template or a watched key has no value
     """
+    if not chain.is_file():
+        raise SettingsError(f"{chain}: expected the chain, found no file; run this in the folder of the project")
     entries, values = read_params(chain)["stages"], read_params(params)
     found: list[Stage] = []
     for track, sections in values["tracks"].items():

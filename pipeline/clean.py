@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.core.errors import command
+from pipeline.core.errors import DataError, command
 from pipeline.core.reuse import SCRATCH
 
 DATA = Path("data")
@@ -41,8 +41,14 @@ class Kept:
 
 
 def find_kept(folders: Iterable[Path]) -> Iterator[Kept]:
-    """What is kept below these folders, a row for each stage."""
+    """What is kept below these folders, a row for each stage.
+
+    Raises:
+        DataError: if one is not there
+    """
     for folder in folders:
+        if not folder.is_dir():
+            raise DataError(f"{folder}: expected a folder to look into, such as data, found none")
         for scratch in sorted({*folder.glob(SCRATCH), *folder.glob(f"*/{SCRATCH}")}):
             for stage in sorted(path for path in scratch.glob("*") if path.is_dir() and path.name in KEEPING):
                 abouts = [path.stat() for path in stage.rglob("*") if path.is_file()]

@@ -16,6 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from pipeline.arguments import amount, whole
 from pipeline.core.errors import DataError, PipelineError, SettingsError, StoreError, command, unusable_paths
 from pipeline.core.files import unused
 from pipeline.core.signals import end_on_signals
@@ -184,7 +185,9 @@ def predict(args: argparse.Namespace) -> Result:
             args, f"{summary.left_out} specks of the masks are too small to be instances (--min-area {args.min_area:g})"
         )
     exported = _export_predicted(args) if args.format else {}
-    return OK if summary.images else FINDING, asdict(summary) | exported
+    if summary.images and summary.too_many_skipped:
+        print("error: more than a tenth was skipped; likely a damaged disk or an unfinished copy", file=sys.stderr)
+    return FINDING if summary.too_many_skipped else OK, asdict(summary) | exported
 
 
 def _export_predicted(args: argparse.Namespace) -> dict[str, Any]:
@@ -245,6 +248,11 @@ def preflight(args: argparse.Namespace) -> Result:
     if args.gpus < 1:
         raise SettingsError(f"--gpus: expected at least 1, got {args.gpus}")
     minutes = 0.0 if args.no_trial else args.minutes
+    if args.gpus > 1 and not minutes:
+        raise SettingsError(
+            f"--gpus: expected a trial, whose times are divided among {args.gpus} GPUs, got none; leave --no-trial "
+            "out, or ask `lid plan`, which needs none"
+        )
     return run_checks(Context(args.params, minutes=minutes, sample=args.sample, seed=args.seed, gpus=args.gpus)), {}
 
 
@@ -396,10 +404,10 @@ def _add_predict(commands: Any) -> None:
         "--min-area", type=float, default=MIN_AREA, metavar="AREA", help=f"{AREA_HELP}; default: {MIN_AREA}"
     )
     parser.add_argument(
-        "--shown", type=int, default=1000, metavar="N", help="images on the page, 0: no page; default: 1000"
+        "--shown", type=whole(), default=1000, metavar="N", help="images on the page, 0: no page; default: 1000"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps; default: auto")
-    parser.add_argument("--precision", default="auto", help="auto, fp32, bf16, fp16; default: auto")
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto", help="default: auto")
     parser.add_argument("--json", action="store_true", help="the summary as one JSON object")
 
 
@@ -458,10 +466,10 @@ def _add_preflight(commands: Any) -> None:
     about = "everything that is wrong with a run, before hours are spent; 1 if anything is FAIL"
     parser = _add(commands, "preflight", preflight, about, "  lid preflight\n  lid preflight --no-trial\n")
     parser.add_argument("--params", type=Path, default=PARAMS)
-    parser.add_argument("--minutes", type=float, default=1.0, help="length of the trial, about; default: 1")
+    parser.add_argument("--minutes", type=amount, default=1.0, help="length of the trial, about; default: 1")
     parser.add_argument("--no-trial", action="store_true", help="no trial, hence no durations")
-    parser.add_argument("--sample", type=int, default=150, help="images of each split that are decoded; default: 150")
-    parser.add_argument("--seed", type=int, default=0, help="which images; default: 0")
+    parser.add_argument("--sample", type=whole(), default=150, help="images of a split that are decoded; default: 150")
+    parser.add_argument("--seed", type=whole(), default=0, help="which images; default: 0")
     parser.add_argument(
         "--gpus", type=int, default=1, metavar="N", help="durations on N GPUs like this one, too; default: 1"
     )

@@ -11,7 +11,7 @@ import pytest
 from dvc.repo import Repo
 from support.helpers import ROOT
 
-from pipeline import chain
+from pipeline import chain, cli
 from pipeline.chain import Stage
 from pipeline.core.errors import SettingsError
 
@@ -111,6 +111,14 @@ def test_a_value_that_is_missing_is_named(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(SettingsError, match=r"dvc.yaml: expected a value of 'item.preprocess.watch', found none"):
         chain.read_stages(tmp_path / "dvc.yaml", tmp_path / "params.yaml")
+
+
+def test_a_folder_without_the_chain_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["stages"]) == 1
+    assert capsys.readouterr().err.startswith("dvc.yaml: expected the chain, found no file; run this in the folder of")
 
 
 def test_the_command_prints_a_script_or_json(

@@ -38,3 +38,13 @@ def test_removed_is_what_was_shown_and_nothing_else(data: Path, capsys: pytest.C
     capsys.readouterr()
     assert main([str(data)]) == 0
     assert capsys.readouterr().out == f"nothing kept in {data}\n"
+
+
+def test_a_folder_that_is_not_there_is_no_folder_that_keeps_nothing(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(data), str(data / "nowhere"), "--remove"]) == 1
+    said = capsys.readouterr()
+    assert said.err == f"{data}/nowhere: expected a folder to look into, such as data, found none\n"
+    assert said.out == ""
+    assert len(list(find_kept([data]))) == 2  # nothing was removed

@@ -195,6 +195,10 @@ class Summary:
     page: Path | None = None
     left_out: int = 0
 
+    @property
+    def too_many_skipped(self) -> bool:
+        return not self.images or len(self.skipped) > 3
+
 
 @pytest.fixture
 def predict(monkeypatch: pytest.MonkeyPatch) -> Callable[[Summary], list[Any]]:
@@ -267,10 +271,25 @@ def test_predict_says_how_many_specks_are_no_instances(
     assert capsys.readouterr().out == told
 
 
+@pytest.mark.parametrize(("skipped", "status"), [(3, 0), (4, 1)])
+def test_many_skipped_images_are_a_finding(
+    skipped: int, status: int, predict: Callable[[Summary], list[Any]], capsys: Capture
+) -> None:
+    predict(Summary(20, {f"{n}.jpg": "no image" for n in range(skipped)}, Path("out/predictions.json")))
+    assert cli.main(["predict", "data/track3", "photos", "--out", "out"]) == status
+    assert ("more than a tenth was skipped" in capsys.readouterr().err) == bool(status)
+
+
 def test_predict_without_any_image_is_a_finding(predict: Callable[[Summary], list[Any]], capsys: Capture) -> None:
     predict(Summary(0, {"c.jpg": "no image"}, Path("out/predictions.json")))
     assert cli.main(["predict", "data/track3", "c.jpg", "--out", "out"]) == 1
     assert capsys.readouterr().out == "0 images, 1 skipped: out\n"
+
+
+def test_several_gpus_need_the_times_of_a_trial(capsys: Capture) -> None:
+    for none in (["--no-trial"], ["--minutes", "0"]):
+        assert cli.main(["preflight", "--gpus", "4", *none]) == 1
+        assert "--gpus: expected a trial, whose times are divided among 4 GPUs, got none" in capsys.readouterr().err
 
 
 # --- run and report ---------------------------------------------------------------------------------------------------

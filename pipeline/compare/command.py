@@ -12,6 +12,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.arguments import whole
 from pipeline.core.tracks import TRACKS
 
 
@@ -50,6 +51,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--masks", choices=("auto", "foreground", "labels"), default="auto", help="as in lid score")
     parser.add_argument("--classes", type=int, metavar="K", help="of zips in Track 1: largest class id; default: 200")
     parser.add_argument("--images", type=Path, metavar="FOLDER", help="of zips: the images, to be shown")
-    parser.add_argument("--most", type=int, default=48, metavar="N", help="images on the page; default: 48")
+    parser.add_argument("--most", type=whole(), default=48, metavar="N", help="images on the page; default: 48")
     parser.add_argument("--json", action="store_true", help="compare.json on stdout")
     return parser

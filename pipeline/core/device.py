@@ -2,7 +2,7 @@
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import cv2
 import torch
@@ -104,6 +104,8 @@ def _cpu_has_bf16() -> bool:
 
 
 def _checked(precision: str, device: torch.device) -> Precision:
+    if precision not in get_args(Precision):
+        raise SettingsError(f"precision: expected auto or one of {list(get_args(Precision))}, got {precision!r}")
     if precision == "fp16" and device.type == "cpu":
         raise SettingsError(f"precision: expected auto, fp32 or bf16 on {device}, got 'fp16'")
     return "fp32" if precision == "fp32" else "bf16" if precision == "bf16" else "fp16"

@@ -4,6 +4,7 @@ A message says where (file, key, image id), what was expected, what was found, a
 cause and the remedy.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of the disk, of the user, of one file
 UNUSABLE = (FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)  # caused by a path that was given
 
 
@@ -104,16 +106,30 @@ def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
 def unusable_paths() -> Iterator[None]:
     """Make an error of the system that names a path, of the kinds `UNUSABLE`, one line with the path and the reason.
 
+    So is a disk that is full, wherever that is noticed; `core.files.explained` says more of the stages' own files.
+
     Raises:
         PipelineError: in its place
     """
     try:
         yield
     except UNUSABLE as error:
-        named = error.filename if error.filename2 is None else error.filename2  # of two: the target
-        if not isinstance(named, (str, bytes, os.PathLike)):
+        if (path := _path_of(error)) is None:
             raise
-        raise PipelineError(_unusable(Path(os.fsdecode(named)), error)) from error
+        raise PipelineError(_unusable(path, error)) from error
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise PipelineError(
+            f"{_path_of(error) or 'a file'}: expected room to write, found none ({error.strerror}); free some, `df -h` "
+            "shows which disk is full, and start again"
+        ) from error
+
+
+def _path_of(error: OSError) -> Path | None:
+    """The path that an error names, of two the target; None if it names none."""
+    named = error.filename if error.filename2 is None else error.filename2
+    return Path(os.fsdecode(named)) if isinstance(named, (str, bytes, os.PathLike)) else None
 
 
 def _unusable(path: Path, error: OSError) -> str:

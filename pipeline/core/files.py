@@ -1,6 +1,5 @@
 """Files that are written completely or not at all; the same content gives the same bytes."""
 
-import errno
 import hashlib
 import json
 import os
@@ -13,9 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any
 
-from pipeline.core.errors import StoreError
-
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of the disk, of the user, of one file
+from pipeline.core.errors import NO_ROOM, StoreError
 
 
 def write_bytes(path: Path, data: bytes) -> str:

@@ -99,7 +99,8 @@ class Scratch:
 def open_scratch(
     beside: Path, stage: str, sections: Sequence[Mapping[str, Any]], inputs: Iterable[Path], minutes: float = 0
 ) -> Scratch:
-    """The parts of a stage that runs now; parts of other settings, inputs or code are removed, which is said.
+    """The parts of a stage that runs now, which are counted; those of other settings, inputs or code are removed, which
+    is said, too.
 
     Args:
         beside: an out of the stage, `data/<track>/…`
@@ -120,6 +121,8 @@ def open_scratch(
             f"note: {stage} starts anew: settings, inputs or code are not those of the run that was stopped",
             file=sys.stderr,
         )
+    if this_rank().number == 0 and (parts := len(scratch.names(""))):
+        print(f"note: {stage} goes on where it was stopped; finished parts that were kept: {parts}", file=sys.stderr)
     return scratch
 
 

@@ -11,14 +11,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.arguments import processes, whole
 from pipeline.core.errors import SettingsError
 from pipeline.core.tracks import TRACKS, get_track
+from pipeline.ensemble.usage import check_usage
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make an ensemble; return the exit status."""
     args = _parser().parse_args(arguments)
     weights, folder = parse_weights(args.weights), args.folder or folder_of(args.out)
+    check_usage(args.runs, weights)
     from pipeline.ensemble.members import choose_of, limit_of, open_members  # loads libraries
     from pipeline.ensemble.page import as_lines, write_ensemble_page
     from pipeline.ensemble.run import Request, as_json, make_ensemble
@@ -87,11 +90,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--weights", metavar="W,W", help="of the runs, with commas between them; default: all the same")
     parser.add_argument("--split", choices=("val", "test"), default="test", help="of the zip; default: test")
     parser.add_argument(
-        "--limit", type=int, metavar="N", help="parameters of all networks together, 0: no limit; default: "
+        "--limit", type=whole(), metavar="N", help="parameters of all networks together, 0: no limit; default: "
         "train.parameter_limit of the first run's checkout, else 150 million",
     )  # fmt: skip
     parser.add_argument("--folder", type=Path, help="for page, scores and stores; default: the zip's name without .zip")
-    parser.add_argument("--most", type=int, default=48, metavar="N", help="images on the page; default: 48")
-    parser.add_argument("--jobs", type=int, default=-1, help="processes; -1: one for each core; default: -1")
+    parser.add_argument("--most", type=whole(), default=48, metavar="N", help="images on the page; default: 48")
+    parser.add_argument("--jobs", type=processes, default=-1, help="processes; -1: one for each core; default: -1")
     parser.add_argument("--json", action="store_true", help="the scores as one JSON object")
     return parser

@@ -1,6 +1,5 @@
 """The runs of an ensemble: what each one left, whether all are of the same images, and the size of their networks."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +13,12 @@ from pipeline.core.manifest import Manifest, Split
 from pipeline.core.settings import PARAMS, read_params
 from pipeline.core.store import INDEX, Store
 from pipeline.core.tracks import Track
+from pipeline.ensemble.usage import check_usage
 from pipeline.predict.run_folder import describe_run
 
 Of = Literal["maps", "student"]
 STORE: dict[Of, str] = {"maps": "maps", "student": "student"}  # what is averaged, below `data/<track>`
 LIMIT = 150_000_000  # parameters of the challenge, of all networks together
-FEWEST = 2
 SPLITS: tuple[Split, ...] = ("val", "test")
 
 
@@ -75,25 +74,20 @@ def open_members(given: Sequence[str], track: str, weights: Sequence[float] | No
         weights: one for each, not negative; None: all the same
 
     Raises:
-        SettingsError: if there are less than two, one is of the other track, or weights do not fit
+        SettingsError: if there are less than two, one is there twice or of the other track, or weights do not fit
         StoreError: if a folder is no finished run
     """
-    if len(given) < FEWEST:
-        raise SettingsError(f"expected at least two runs for an ensemble, got {list(given)}")
-    _check_weights(weights, len(given))
-    return [
+    check_usage(given, weights)
+    members = [
         _open(name, path, track, 1.0 if weights is None else weights[place])
         for place, (name, path) in enumerate(named_paths(given))
     ]
-
-
-def _check_weights(weights: Sequence[float] | None, count: int) -> None:
-    if weights is None:
-        return
-    if len(weights) != count or sum(weights) <= 0 or not all(math.isfinite(one) and one >= 0 for one in weights):
+    places = [member.data.resolve() for member in members]
+    if twice := [str(member.data) for place, member in enumerate(members) if places.index(places[place]) < place]:
         raise SettingsError(
-            f"--weights: expected {count} numbers of at least 0, one for each run and not all 0, got {list(weights)}"
+            f"expected every run once, got a second time: {sample(twice)}; --weights gives it more weight"
         )
+    return members
 
 
 def _open(name: str, path: Path, track: str, weight: float) -> Member:

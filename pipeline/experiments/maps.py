@@ -22,6 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.arguments import whole
 from pipeline.core.errors import SettingsError, command
 from pipeline.core.tracks import TRACKS, get_track
 
@@ -180,8 +181,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", required=True, type=Path, help="folder of the tables")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="of the finished run")
     parser.add_argument("--data", type=Path, help="its folder; data/<track> if not given")
-    parser.add_argument("--images", type=int, default=0, help="val images that are scored, drawn by the seed; 0: all")
-    parser.add_argument("--seed", type=int, default=0, help="of these images")
+    parser.add_argument(
+        "--images", type=whole(), default=0, help="val images that are scored, drawn by the seed; 0: all"
+    )
+    parser.add_argument("--seed", type=whole(), default=0, help="of these images")
     variants = "a name and the keys that it changes; the first row is the run as it is"
     parser.add_argument("--variant", action="append", default=[], metavar="NAME={KEY: VALUE}", help=variants)
     return parser.parse_args(arguments)

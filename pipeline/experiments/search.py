@@ -19,6 +19,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.arguments import amount, processes, whole
 from pipeline.core.errors import command
 from pipeline.core.files import write_text
 from pipeline.core.tracks import TRACKS, get_track
@@ -32,13 +33,13 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="its folder; data/<track> if not given")
     parser.add_argument("--sampler", choices=("tpe", "random"), default="tpe")
     parser.add_argument("--budget", type=int, default=60, help="trials")
-    parser.add_argument("--minutes", type=float, default=0, help="after which no trial begins; 0: no limit")
+    parser.add_argument("--minutes", type=amount, default=0, help="after which no trial begins; 0: no limit")
     images = "val images that are scored, drawn by the seed; 0: all"
     parser.add_argument("--images", type=int, default=0, help=images)
     window = "Track 3: where the peak threshold may lie; near 0 or 255 the CRF has saturated, and scores say little"
     parser.add_argument("--thresholds", nargs=2, type=int, default=(0, 255), metavar=("LOW", "HIGH"), help=window)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=-1, help="processes; -1: all cores")
+    parser.add_argument("--seed", type=whole(), default=0)
+    parser.add_argument("--jobs", type=processes, default=-1, help="processes; -1: all cores")
     levels = "key=[levels], a list in YAML; one level fixes the parameter"
     parser.add_argument("--parameter", action="append", default=[], help=levels)
     args = parser.parse_args(arguments)

@@ -96,7 +96,8 @@ def export(source: Source, formats: Sequence[str], out: Path, copy_images: bool 
                     writer.add(kept)
             _count(totals, image)
         for name, writer in writers.items():
-            writer.finish()
+            with explained(folders[name]):
+                writer.finish()
             write_json(places[name] / ABOUT, {"format": name, **_about(source), **totals})
     return Exported(tuple(folders.values()), **totals, threshold=source.threshold, threshold_rule=source.threshold_rule)
 

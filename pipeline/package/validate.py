@@ -134,9 +134,10 @@ def list_predictions(
     Returns:
         the expected ids whose prediction can be unpacked, sorted; and every problem of the zip and its names
     """
-    name = zip_path.name if name is None else name
+    name = (zip_path.name or str(zip_path)) if name is None else name
     if not zip_path.is_file():
-        return [], [f"{name}: expected a zip, found no file"]
+        kind = "a folder; zip the files in it" if zip_path.is_dir() else "no file"
+        return [], [f"{name}: expected a zip, found {kind}"]
     problems: list[str] = []
     try:
         problems += container_problems(zip_path, name)

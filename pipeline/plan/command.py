@@ -13,10 +13,10 @@ import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.arguments import amount, whole
 from pipeline.core.manifest import SPLITS
 from pipeline.core.tracks import TRACKS
 
@@ -124,31 +124,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--track", action="append", choices=sorted(TRACKS), help="again for both; default: all there")
     for split in SPLITS:
         parser.add_argument(
-            f"--{split}", type=_whole, metavar="N", help=f"images of split {split}; default: known ones"
+            f"--{split}", type=whole(), metavar="N", help=f"images of split {split}; default: known ones"
         )
-    parser.add_argument("--gpus", type=partial(_whole, least=1), default=1, metavar="N", help="default: 1")
+    parser.add_argument("--gpus", type=whole(1), default=1, metavar="N", help="default: 1")
+    parser.add_argument("--gpu-cores", type=whole(1), metavar="N", help="cores beside them; default: 16 a GPU")
     parser.add_argument(
-        "--gpu-cores", type=partial(_whole, least=1), metavar="N", help="cores beside them; default: 16 a GPU"
+        "--nodes", type=whole(), default=1, metavar="N", help="machines for the other stages; 0: none; default: 1"
     )
-    parser.add_argument(
-        "--nodes", type=_whole, default=1, metavar="N", help="machines for the other stages; 0: none; default: 1"
-    )
-    parser.add_argument(
-        "--cores", type=partial(_whole, least=1), default=16, metavar="N", help="of a node; default: 16"
-    )
-    parser.add_argument("--price", type=float, default=0.0, metavar="X", help="of a GPU for an hour, in any currency")
-    parser.add_argument("--node-price", type=float, default=0.0, metavar="X", help="of a node for an hour")
+    parser.add_argument("--cores", type=whole(1), default=16, metavar="N", help="of a node; default: 16")
+    parser.add_argument("--price", type=amount, default=0.0, metavar="X", help="of a GPU for an hour, in any currency")
+    parser.add_argument("--node-price", type=amount, default=0.0, metavar="X", help="of a node for an hour")
     parser.add_argument(
         "--cost", type=_change, action="append", default=[], metavar="KEY=VALUE", help="another unit cost; repeatable"
     )
     parser.add_argument("--json", action="store_true", help="the plan as one JSON object")
     return parser
-
-
-def _whole(text: str, least: int = 0) -> int:
-    if not text.isdecimal() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"expected a whole number from {least} on, got {text!r}")
-    return int(text)
 
 
 def _change(text: str) -> tuple[str, float]:

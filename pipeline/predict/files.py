@@ -35,6 +35,7 @@ from pipeline.report.overlays import class_colors, paint, paint_heat
 MASKS, SCORES, OVERLAYS, REPORT = "masks", "scores", "overlays", "predictions.json"
 BOX_COLOR = (255, 255, 255)
 SHOWN = 1000  # images on the page
+MOST_SKIPPED = 0.1  # of all inputs; more are no odd files, but a damaged disk or an unfinished copy
 
 Pixels = NDArray[np.uint8]
 
@@ -60,6 +61,12 @@ class Summary:
     skipped: Mapping[str, str]
     report: Path
     page: Path | None = None
+
+    @property
+    def too_many_skipped(self) -> bool:
+        """Whether more than `MOST_SKIPPED` of the inputs were skipped, and more than one, or all of them."""
+        inputs = self.images + len(self.skipped)
+        return not self.images or len(self.skipped) > max(1, int(MOST_SKIPPED * inputs))
 
 
 def predict_files(

@@ -119,6 +119,11 @@ def read_run(folder: Path) -> Run:
 def _read_extract(folder: Path) -> Mapping[str, Any]:
     if not folder.is_dir():
         raise StoreError(f"{folder}: expected the folder of a finished run, such as data/track3, found none")
+    if not (folder / "extract.json").is_file():
+        raise StoreError(
+            f"{folder / 'extract.json'}: expected a file, found none; likely not the folder of a finished run, such as "
+            "data/track3; in that of an earlier version, run the stage `extract` again"
+        )
     extract = _read(folder, "extract", ("settings", "track", "class_names"))
     if extract["track"] not in TRACKS:
         raise StoreError(

@@ -1,24 +1,22 @@
 """The truth of a set of images as one folder: `<id>.png` masks, and `boxes.csv`, beside them or alone."""
 
-import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.core.errors import DataError, sample
+from pipeline.core.errors import DataError
 from pipeline.core.images import read_mask, read_size
 from pipeline.core.manifest import Box, MaskKind, MaskTurn, Record
 from pipeline.core.pixel_counts import value_counts
 from pipeline.core.tracks import Track
 from pipeline.package.png import Size
-from pipeline.preprocess.folders import MASK_SUFFIXES, files_by_id
+from pipeline.preprocess.folders import MASK_SUFFIXES, ProblemsError, files_by_id
 from pipeline.preprocess.known_defects import kind_of_masks
-from pipeline.preprocess.layouts.folder import parse_boxes
+from pipeline.preprocess.layouts.folder import parse_boxes, read_table
 from pipeline.preprocess.layouts.ilsvrc_cls import SWAPPED_MASKS
 
 BOXES = "boxes.csv"
@@ -129,27 +127,22 @@ def read_boxes(path: Path) -> dict[str, tuple[Box, ...]]:
     Rows without boxes are left out.
 
     Raises:
-        DataError: if it has other columns, an id twice, or a row that is no box; the first bad rows are named
+        DataError: if it is no such table, has an id twice, or a row that is no box; bad rows are named by their lines
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # of rows with more values than the header
-            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
-    except (ValueError, UnicodeDecodeError, pd.errors.ParserWarning) as error:
-        raise DataError(f"{path}: expected comma-separated values, got {error}") from error
-    if sorted(table.columns) != ["boxes", "id"]:
-        raise DataError(f"{path}: expected the columns id and boxes, got {sample(table.columns)}")
     found: dict[str, tuple[Box, ...]] = {}
-    bad = [f"{name!r} twice" for name in table["id"][table["id"].duplicated()]]
-    for image_id, text in zip(table["id"], table["boxes"], strict=True):
+    bad = []
+    for row in read_table(path, ("id", "boxes"), (), "boxes are separated by `;`"):
+        image_id, text = row.cells["id"], row.cells["boxes"]
         try:
             flat = parse_boxes(text) if text else []
         except ValueError as error:
-            bad.append(f"{image_id!r}: {error}")
-        else:
-            found[image_id] = tuple((flat[n], flat[n + 1], flat[n + 2], flat[n + 3]) for n in range(0, len(flat), 4))
+            bad.append(f"line {row.line}, {image_id!r}: {error}")
+            continue
+        if image_id in found:
+            bad.append(f"line {row.line}, {image_id!r}: expected each id once, got it a second time")
+        found[image_id] = tuple((flat[n], flat[n + 1], flat[n + 2], flat[n + 3]) for n in range(0, len(flat), 4))
     if bad:
-        raise DataError(f"{path}: expected a row of boxes for each id, got {sample(bad)}")
+        raise ProblemsError(path, bad, what="mistakes")
     return {image_id: boxes for image_id, boxes in found.items() if boxes}
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -63,5 +64,6 @@ def test_two_seeds_are_one_submission_and_one_ladder(seeds: list[Checkout], tmp_
 @pytest.mark.slow
 def test_a_run_and_its_copy_are_that_run(seeds: list[Checkout], tmp_path: Path) -> None:
     words = ["--track", TRACK, "--jobs", "1", "--most", "0", "--out", str(tmp_path / "same.zip")]
-    seeds[0].run("lid", "ensemble", run_of(seeds[0]), str(seeds[0].folder), *words)
+    copy = shutil.copytree(run_of(seeds[0]), tmp_path / "copy" / "data" / TRACK)
+    seeds[0].run("lid", "ensemble", run_of(seeds[0]), str(copy), *words)
     assert (tmp_path / "same.zip").read_bytes() == seeds[0].file(f"submissions/{TRACK}.zip").read_bytes()

@@ -89,6 +89,10 @@ def test_cuda_without_cuda_is_refused() -> None:
 
 
 def test_fp16_on_a_cpu_is_refused() -> None:
+    with pytest.raises(
+        SettingsError, match=r"precision: expected auto or one of \['fp32', 'bf16', 'fp16'\], got 'fp8'"
+    ):
+        choose_hardware("cpu", "fp8", learning=False)
     with pytest.raises(SettingsError, match="precision: expected auto, fp32 or bf16 on cpu, got 'fp16'"):
         choose_hardware("cpu", "fp16", learning=False)
 

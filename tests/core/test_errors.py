@@ -79,6 +79,20 @@ def test_a_path_that_cannot_be_used_is_one_line(
     assert shown.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("error", "place"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "a file"),
+        (OSError(errno.ENOSPC, "No space left on device", "maps/a"), "maps/a"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded", "a", None, "maps/b"), "maps/b"),
+    ],
+)
+def test_a_full_disk_is_one_line_wherever_it_is_noticed(error: OSError, place: str) -> None:
+    message = rf"^{place}: expected room to write, found none \({error.strerror}\); free some, `df -h` shows which"
+    with pytest.raises(PipelineError, match=message), unusable_paths():
+        raise error
+
+
 def test_a_forbidden_path_is_one_line() -> None:
     message = r"^a/b: expected a path that can be used, got 'Permission denied' of "
     with pytest.raises(PipelineError, match=message), unusable_paths():

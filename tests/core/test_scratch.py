@@ -93,6 +93,13 @@ def test_parts_of_other_inputs_are_removed_which_is_said(
     assert capsys.readouterr().err == ""
 
 
+def test_parts_that_are_gone_on_with_are_counted(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fresh(out).keep("a", b"one")
+    assert capsys.readouterr().err == ""
+    fresh(out).keep("b", b"two")
+    assert capsys.readouterr().err == "note: train goes on where it was stopped; finished parts that were kept: 1\n"
+
+
 def test_parts_of_other_settings_or_code_are_not_used(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fresh(out).keep("a", b"one")
     assert fresh(out, {**SECTION, "workers": 8, "device": "cuda:1"}).names("") == ["a"]  # they change no result

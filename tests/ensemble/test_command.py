@@ -1,9 +1,12 @@
 """`lid ensemble` from the command line."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from support.helpers import ROOT
 
 from pipeline import cli
 from pipeline.core.store import Store
@@ -54,6 +57,18 @@ def test_what_is_refused_is_one_message(
     assert cli.main(words(maps["track3"], tmp_path / "both.zip", *more)) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "both.zip").exists()
+
+
+def test_wrong_usage_loads_no_library() -> None:
+    code = "import sys; sys.modules.update(torch=None, numpy=None); from pipeline.cli import main; sys.exit(main())"
+    for more, message in (
+        (["a"], "expected at least two runs"),
+        (["a", "b", "--weights", "1"], "--weights: expected 2"),
+    ):
+        given = [sys.executable, "-c", code, "ensemble", *more, "--track", "track3", "--out", "x.zip"]
+        done = subprocess.run(given, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith(message)
 
 
 def test_the_zip_has_the_name_of_one(maps: Checkouts, tmp_path: Path, capsys: Capture) -> None:

@@ -54,6 +54,20 @@ def test_what_is_no_run_of_the_track(maps: Checkouts, tmp_path: Path) -> None:
         open_members([str(maps["track3"][0]), str(maps["track1"][0] / "data" / "track1")], "track3")
     with pytest.raises(StoreError, match="expected the folder of a finished run, such as data/track3, found none"):
         open_members([str(maps["track3"][0]), str(tmp_path / "nothing")], "track3")
+    with pytest.raises(StoreError, match=r"extract\.json: expected a file, found none; likely not the folder of a"):
+        open_members([str(maps["track3"][0]), str(tmp_path)], "track3")
+
+
+def test_a_run_that_is_there_twice_is_refused_and_its_copy_is_not(maps: Checkouts, tmp_path: Path) -> None:
+    run = maps["track3"][0]
+    (tmp_path / "link").symlink_to(run)
+    for again in (run / "data" / "track3", tmp_path / "link"):
+        with pytest.raises(
+            SettingsError, match=r"^expected every run once, got a second time: \['.*track3'\]; --weights"
+        ):
+            open_members([str(run), str(maps["track3"][1]), str(again)], "track3")
+    copy = shutil.copytree(run / "data" / "track3", tmp_path / "copy" / "data" / "track3")
+    assert len(open_members([str(run), str(copy)], "track3")) == 2
 
 
 def test_what_is_averaged(maps: Checkouts, students: Checkouts) -> None:

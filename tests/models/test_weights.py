@@ -1,5 +1,6 @@
 """Initial weights: the right tensors in the right places, and nothing that executes."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from pipeline.core.errors import TrainError
 from pipeline.core.images import read_rgb, resize_image
+from pipeline.models import hub
 from pipeline.models.backbones import build_backbone, normalization, normalize
 from pipeline.models.settings import WHEELS
 from pipeline.models.weight_files import read_state
@@ -262,6 +264,25 @@ def test_a_hub_that_cannot_be_reached_names_the_way_out(monkeypatch: pytest.Monk
         TrainError, match=r"weights of 'test_resnet', tag 'r160_in1k', .*Name or service not known; without a net"
     ):
         load_weights(ours, wanted("hub", weights_from="r160_in1k"))
+
+
+def test_a_download_of_other_bytes_than_announced_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = b"weights"
+    blob = tmp_path / "blobs" / hashlib.sha256(data).hexdigest()
+    blob.parent.mkdir()
+    (tmp_path / "model.safetensors").symlink_to(blob)
+    monkeypatch.setattr(hub, "try_to_load_from_cache", lambda repository, file: str(tmp_path / file))
+    published, ours = timm.create_model(TINY, num_classes=10), backbone()
+    monkeypatch.setattr(timm, "create_model", lambda name, pretrained: published)
+    for kept in (data, b"weightz"):
+        blob.write_bytes(kept)
+        if kept == data:
+            load_weights(ours, wanted("hub", weights_from="r160_in1k"))
+        else:
+            with pytest.raises(
+                TrainError, match=rf"{blob.name}: expected the bytes that the hub announced .*damaged down"
+            ):
+                load_weights(ours, wanted("hub", weights_from="r160_in1k"))
 
 
 @pytest.mark.parametrize(("tag", "asked"), [("r160_in1k", "test_resnet.r160_in1k"), (None, "test_resnet")])

@@ -167,7 +167,7 @@ def test_a_truncated_zip_is_refused(keep: int, tmp_path: Path) -> None:
 
 def test_no_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     assert _problems(tmp_path / "x.zip") == ["x.zip: expected a zip, found no file"]
-    assert _problems(tmp_path)[0].endswith("expected a zip, found no file")
+    assert _problems(tmp_path)[0].endswith("expected a zip, found a folder; zip the files in it")
 
 
 def test_a_damaged_member_is_refused(tmp_path: Path) -> None:

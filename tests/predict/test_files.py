@@ -20,7 +20,7 @@ from pipeline.core.files import read_json
 from pipeline.core.images import decode_png, read_rgb
 from pipeline.extract.plan import Job
 from pipeline.predict import ImagePrediction, Predictor, predict_files
-from pipeline.predict.files import _batches, draw
+from pipeline.predict.files import Summary, _batches, draw
 from pipeline.predict.paths import find_images
 
 Runs = dict[str, Finished]
@@ -190,6 +190,15 @@ def test_the_example_of_the_page_runs(
     first, second = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"(ant|bee|cow) \(48, 64\) \[(\(\d+, \d+, \d+, \d+\)(, )?)*\]", first)
     assert second.startswith("13 {'photos/broken.jpg': ")
+
+
+@pytest.mark.parametrize(
+    ("images", "skipped", "many"),
+    [(1, 1, False), (0, 1, True), (17, 2, True), (18, 2, False), (90, 10, False), (89, 11, True)],
+)
+def test_more_than_a_tenth_and_more_than_one_are_too_many(images: int, skipped: int, many: bool) -> None:
+    reasons = {f"{n}.jpg": "no image" for n in range(skipped)}
+    assert Summary(images, 0, 0, "first", reasons, Path("predictions.json")).too_many_skipped is many
 
 
 def test_batches_are_of_one_shape_and_bounded_in_images_and_pixels() -> None:

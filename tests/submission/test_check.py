@@ -139,6 +139,13 @@ def test_each_fault_is_named_with_its_file_and_its_cause(fault: Fault, tmp_path:
     assert "; likely " in lines[0] or fault.name in ("no file", "255 in Track 1")  # which say it themselves
 
 
+def test_a_folder_is_no_zip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in (".", tmp_path):
+        (problem,) = check_submission(folder, "track3", ids=["a"])
+        assert problem.endswith(": expected a zip, found a folder; zip the files in it")
+
+
 def test_there_are_many_kinds_of_fault() -> None:
     assert len({fault.name for fault in (*FAULTS, *AGAINST_TRUTH)}) == len(FAULTS) + len(AGAINST_TRUTH) >= 60
 

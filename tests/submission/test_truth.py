@@ -65,18 +65,38 @@ def test_boxes_alone_and_beside_masks(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("image,boxes\na,0 0 1 1\n", r"expected the columns id and boxes, got \['image', 'boxes'\]"),
-        ("id,boxes\na,0 0 1 1\na,0 0 1 1\n", "'a' twice"),
-        ("id,boxes\na,0 0 1\nb,5 0 1 1\n", r"'a': boxes: expected `x0 y0 x1 y1`.*'b': boxes: expected 0 <= x0"),
-        ("", "expected comma-separated values"),
-        ("id,boxes\na,0 0 1 1,\n", "expected comma-separated values, got Length of header"),
-        ("id,boxes\na,0 0 1 1,9\nb,0 0 1 1,9\n", "expected comma-separated values, got Length of header"),
+        ("image,boxes\na,0 0 1 1\n", r"expected the columns \('id', 'boxes'\); missing=\['id'\], unknown=\['image'\]$"),
+        ("id;boxes\na;0 0 1 1\n", "likely separated by semicolons or tabs: save it with commas"),
+        ("id,boxes\na,0 0 1 1\na,0 0 1 1\n", "line 3, 'a': expected each id once, got it a second time"),
+        (
+            "id,boxes\n\na,0 0 1\nb,5 0 1 1\n",
+            r"(?s)2 mistakes:.*line 3, 'a': boxes: expected `x0 y0 x1 y1`.*line 4, 'b': boxes: expected 0 <= x0",
+        ),
+        ("", "expected comma-separated values, got an empty file"),
+        (
+            "id,boxes\na,0,0,1,1\n",
+            r"line 2: expected 2 cells, id,boxes, got 5: .*; likely a comma inside a cell: boxes",
+        ),
+        (
+            'id,boxes\n"a,0 0 1 1\n',
+            "line 2: expected comma-separated values, got .*; likely a quote that is not closed",
+        ),
+        ("id,boxes\na,0 0 1 \0\n", "boxes.csv: line 2: expected text in UTF-8, got a NUL character"),
     ],
 )
 def test_a_table_of_boxes_that_is_none(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "boxes.csv").write_text(text)
     with pytest.raises(DataError, match=message):
         _read(tmp_path)
+
+
+def test_tables_of_boxes_as_other_programs_write_them(tmp_path: Path) -> None:
+    for text in ("\ufeffid,boxes\r\n\r\na,0 0 1 1\r\n", 'boxes,id\n"0 0 1 1",a\n', "id,boxes\na,0 0 1 1,\n"):
+        (tmp_path / "boxes.csv").write_bytes(text.encode())
+        assert read_boxes(tmp_path / "boxes.csv") == {"a": ((0, 0, 1, 1),)}
+    (tmp_path / "boxes.csv").write_text("id,boxes\na,0 0 1 1\n", encoding="utf-16")
+    with pytest.raises(DataError, match=r"boxes\.csv: expected text in UTF-8, got UTF-16; save it as UTF-8"):
+        read_boxes(tmp_path / "boxes.csv")
 
 
 def test_a_box_outside_its_image_is_named_with_table_and_id(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from pipeline.core.errors import StoreError
-from pipeline.core.files import read_json, sha256, write_json, write_text
+from pipeline.core.files import explained, read_json, sha256, write_json, write_text
 from pipeline.core.images import encode_jpeg, encode_png
 from pipeline.core.manifest import SPLITS, Split
 from pipeline.core.processes import in_processes
@@ -208,12 +208,14 @@ def _render_chunk(plan: DemoPlan, folder: Path, chunk: tuple[Split, range]) -> l
 def _write_image(plan: DemoPlan, folder: Path, split: Split, number: int) -> Row:
     rgb, label_map, labels = render_image(plan, split, number)
     image, mask = f"images/{split}_{number:05d}.jpg", f"masks/{split}_{number:05d}.png"
-    (folder / image).write_bytes(encode_jpeg(rgb, quality=90))
+    with explained(folder / image):
+        (folder / image).write_bytes(encode_jpeg(rgb, quality=90))
     if split == "test":
         return {"image": image, "labels": "", "mask": "", "split": split}
     if plan.track == "track3":
         label_map = np.where(label_map > 0, 255, 0).astype(np.uint8)
-    (folder / mask).write_bytes(encode_png(label_map))
+    with explained(folder / mask):
+        (folder / mask).write_bytes(encode_png(label_map))
     every = kinds(plan.classes)
     return {"image": image, "labels": " ".join(every[label].name for label in labels), "mask": mask, "split": split}
 

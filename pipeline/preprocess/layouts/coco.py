@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.files import sha256
+from pipeline.core.files import explained, sha256
 from pipeline.core.images import encode_png
 from pipeline.core.manifest import Manifest, Split
 from pipeline.core.truth import IGNORE_INDEX
@@ -109,7 +109,8 @@ def _draw_all(source: CocoSource, val: Instances, position: Mapping[int, int]) -
         try:
             for n, image_id in val.ids.items():
                 label_map = draw_label_map(val.annotations[n], *val.sizes[n], position)
-                (building / f"{image_id}.png").write_bytes(encode_png(label_map))
+                with explained(folder):
+                    (building / f"{image_id}.png").write_bytes(encode_png(label_map))
             building.rename(folder)
         finally:
             shutil.rmtree(building, ignore_errors=True)

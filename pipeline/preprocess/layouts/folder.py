@@ -48,7 +48,7 @@ def list_folder(root: Path, mask_kind: MaskKind = "labels") -> Manifest:
     if not (root / "index.csv").is_file():
         raise DataError(f"{root / 'index.csv'}: {_no_index(root)}")
     classes = read_classes(root / "classes.txt")
-    index = _read_index(root / "index.csv")
+    index = read_table(root / "index.csv", REQUIRED, OPTIONAL, "labels are separated by spaces")
     rows, problems = _rows(index, classes)
     problems += shared_ids((_id(row.cells), row.cells["image"]) for row in index)
     if problems:
@@ -99,19 +99,26 @@ def separator(classes: Iterable[str]) -> str | None:
     return ";" if any(" " in name for name in classes) else None
 
 
-def _read_index(path: Path) -> list[Row]:
-    """The rows of the index. No cell is dropped: a row with more of them than columns is an error.
+def read_table(path: Path, required: Sequence[str], optional: Sequence[str], inside: str) -> list[Row]:
+    """The rows of a table. No cell is dropped: a row with more of them than columns is an error.
 
     Cells that a row lacks at its end are empty; blank lines count, but are no rows.
+
+    Args:
+        required, optional: names of columns
+        inside: what separates things inside a cell, in place of a comma
+
+    Raises:
+        DataError: if the file is no text in UTF-8, has no row or other columns, or a row has too many cells
     """
     lines = _read_lines(path)
     if not lines:
         raise DataError(f"{path}: expected comma-separated values, got an empty file")
     columns = lines[0][1]
-    _check_columns(path, columns)
+    _check_columns(path, columns, required, optional)
     long = [
         f"line {line}: expected {len(columns)} cells, {','.join(columns)}, got {len(cells)}: {cells}; likely a comma "
-        "inside a cell: labels are separated by spaces"
+        f"inside a cell: {inside}"
         for line, cells in lines[1:]
         if any(cells[len(columns) :])
     ]
@@ -138,17 +145,16 @@ def _read_lines(path: Path) -> list[tuple[int, list[str]]]:
     return rows
 
 
-def _check_columns(path: Path, columns: Sequence[str]) -> None:
-    missing = sorted(set(REQUIRED) - set(columns))
-    unknown = sorted(set(columns) - set(REQUIRED) - set(OPTIONAL))
+def _check_columns(path: Path, columns: Sequence[str], required: Sequence[str], optional: Sequence[str]) -> None:
+    missing = sorted(set(required) - set(columns))
+    unknown = sorted(set(columns) - set(required) - set(optional))
     twice = sorted({name for name in columns if columns.count(name) > 1})
     if missing or unknown or twice:
         split = {name.strip() for name in re.split(r"[;\t|]", columns[0])}
-        hint = "; likely separated by semicolons or tabs: save it with commas" if split >= set(REQUIRED) else ""
-        more = f", twice={twice}" if twice else ""
+        hint = "; likely separated by semicolons or tabs: save it with commas" if split >= set(required) else ""
+        more, others = f", twice={twice}" if twice else "", f" and perhaps {optional}" if optional else ""
         raise DataError(
-            f"{path}: expected the columns {REQUIRED} and perhaps {OPTIONAL}; missing={missing}, unknown={unknown}"
-            f"{more}{hint}"
+            f"{path}: expected the columns {required}{others}; missing={missing}, unknown={unknown}{more}{hint}"
         )
 
 

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import DataError, sample
-from pipeline.core.files import sha256
+from pipeline.core.files import explained, sha256
 from pipeline.core.images import encode_png, read_mask
 from pipeline.core.manifest import Manifest, MaskKind, Split
 from pipeline.core.text import read_text
@@ -171,7 +171,8 @@ def _draw_all(source: WsolSource, listed: Path, rows: Rows) -> dict[str, Path]:
         try:
             for name, files in rows.items():
                 drawn = draw_trimap(Path(source.mask_root), files)
-                (building / f"{image_id(name)}.png").write_bytes(encode_png(drawn))
+                with explained(folder):
+                    (building / f"{image_id(name)}.png").write_bytes(encode_png(drawn))
             building.rename(folder)
         finally:
             shutil.rmtree(building, ignore_errors=True)

@@ -2,6 +2,7 @@
 part."""
 
 import csv
+import errno
 import os
 import subprocess
 import sys
@@ -55,6 +56,16 @@ def track1(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def track3(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return render(PLAN, tmp_path_factory.mktemp("track3"), jobs=1)
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: Path, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(StoreError, match=r"train_00000\.jpg: expected room in .*images, found .* MB free \(No space"):
+        render(PLAN, tmp_path, jobs=1)
+    assert list(tmp_path.iterdir()) == []
 
 
 # --- one image --------------------------------------------------------------------------------------------------------

@@ -1,13 +1,15 @@
 """COCO 2017."""
 
+import errno
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from support.inspection import ids_by_split, inspected, listed
 from support.trees import make_coco
 
-from pipeline.core.errors import DataError
+from pipeline.core.errors import DataError, StoreError
 from pipeline.core.truth import read_label_map
 from pipeline.preprocess.layouts.coco import draw_label_map
 
@@ -43,6 +45,18 @@ def test_coco_masks_are_drawn_once_with_crowds_ignored(tmp_path):
     assert len(stamps) == 6
     listed(source)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.png")} == stamps
+
+
+def test_no_room_for_drawn_masks_names_the_cache(tmp_path, monkeypatch):
+    tree = make_coco(tmp_path / "coco", tmp_path / "cache")
+
+    def fail(path, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(StoreError, match=r"coco_val2017_.*: expected room in .*cache, found .* \(No space"):
+        listed({**tree.source, "truth": "masks"})
+    assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_small_objects_lie_on_large_ones():
