@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from pipeline.core.errors import StoreError, sample
-from pipeline.core.files import read_json, sha256, write_bytes, write_json
+from pipeline.core.files import read_json, sha256, write_bytes, write_json, write_pieces
 from pipeline.core.manifest import SPLITS
-from pipeline.core.shard_file import ShardFile
+from pipeline.core.shard_file import ShardFile, join
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -71,6 +71,23 @@ def write_shard(folder: Path, number: int, items: Mapping[str, Arrays]) -> Shard
     """Write the arrays of some images as shard `number` of the store in `folder`, atomically."""
     file = shard_name(number)
     return Shard(file, write_bytes(folder / file, shard_bytes(items)), tuple(items))
+
+
+def join_shard(folder: Path, number: int, files: Mapping[str, Path]) -> Shard:
+    """As `write_shard`, of images that lie in other shards: one array is in memory at a time.
+
+    Args:
+        files: the shard of each image, by id
+
+    Raises:
+        StoreError: if a shard is damaged
+    """
+    file = shard_name(number)
+    try:
+        pieces = join(files, lambda shard: _open(shard, ""))
+        return Shard(file, write_pieces(folder / file, pieces), tuple(files))
+    except (OSError, ValueError, KeyError) as error:
+        raise StoreError(f"{folder / file}: expected arrays of {len(files)} images in shards, got {error!r}") from error
 
 
 def shard_bytes(items: Mapping[str, Arrays]) -> bytes:

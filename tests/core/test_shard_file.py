@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 from safetensors.numpy import load, save, save_file
 
-from pipeline.core.shard_file import DTYPES, ShardFile
+from pipeline.core.shard_file import DTYPES, ShardFile, join
 
 KINDS = st.sampled_from(list(DTYPES.values()))
 SHAPES = arrays.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)
@@ -107,3 +107,25 @@ def test_a_file_that_nobody_reads_any_more_is_closed(tmp_path: Path) -> None:
     del shard
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(descriptor)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.dictionaries(NAMES, arrays.arrays(KINDS, SHAPES), min_size=1, max_size=8))
+def test_files_joined_are_the_bytes_that_the_library_makes_of_all_arrays(
+    tmp_path_factory: pytest.TempPathFactory, found: dict[tuple[str, str], NDArray[Any]]
+) -> None:
+    folder = tmp_path_factory.mktemp("shards")
+    files = {image_id: folder / str(n) for n, image_id in enumerate(dict.fromkeys(image_id for image_id, _ in found))}
+    for image_id, file in files.items():
+        own = {f"{other}/{name}": array for (other, name), array in found.items() if other == image_id}
+        write(file, {**own, f"{image_id}-/left out": np.ones(3)})
+    expected = save({f"{image_id}/{name}": array for (image_id, name), array in found.items()})
+    assert b"".join(join(files, ShardFile)) == expected
+
+
+def test_joining_takes_one_array_at_a_time(tmp_path: Path) -> None:
+    files = {name: write(tmp_path / name, {f"{name}/x": np.zeros(3, np.uint8)}) for name in ("a", "b")}
+    _, *arrays_of = join(files, ShardFile)
+    assert [len(piece) for piece in arrays_of] == [3, 3]
+    with pytest.raises(KeyError):
+        next(join({"c": tmp_path / "a"}, ShardFile))
