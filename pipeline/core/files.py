@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import chain, count
 from pathlib import Path
@@ -20,18 +20,30 @@ def write_bytes(path: Path, data: bytes) -> str:
 
     The temporary file lies in the same folder, hence on the same file system: the rename is atomic.
     """
-    with explained(path, len(data)):
+    return write_pieces(path, [data], len(data))
+
+
+def write_pieces(path: Path, pieces: Iterable[bytes], size: int = 0) -> str:
+    """As `write_bytes`, of pieces that need not be in memory at the same time.
+
+    Args:
+        size: of all of them, for the message where there is no room; 0: not known
+    """
+    digest = hashlib.sha256()
+    with explained(path, size):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         try:
             with temporary.open("wb") as stream:
-                stream.write(data)
+                for piece in pieces:
+                    stream.write(piece)
+                    digest.update(piece)
                 stream.flush()
                 os.fsync(stream.fileno())
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-    return hashlib.sha256(data).hexdigest()
+    return digest.hexdigest()
 
 
 @contextmanager

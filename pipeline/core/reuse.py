@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import pipeline
-from pipeline.core.errors import StoreError
+from pipeline.core.errors import StoreError, sample
 from pipeline.core.files import read_json, sha256, write_json
-from pipeline.core.store import Arrays, Shard, read_shard
+from pipeline.core.store import Arrays, Shard, join_shard, read_shard
 
 SCRATCH = "scratch"  # the folder of what is no out, beside the outs of a track
 RUNS = "runs.txt"  # JSON, under a suffix that no list of keys has
@@ -53,6 +53,24 @@ class Finished:
         """The arrays of the images that are kept under their key; the others are left out."""
         kept = self._kept(keys)
         return {image_id: read_shard(kept[key], image_id) for image_id, key in keys.items() if key in kept}
+
+    def join(self, keys: Mapping[str, str], number: int, folder: Path) -> tuple[Shard, str]:
+        """Write all of these images, which are kept, as a shard of the store in `folder`, and keep it.
+
+        Returns:
+            the shard, and the name that it is kept under
+
+        Raises:
+            StoreError: if some are not kept
+        """
+        kept = self._kept(keys)
+        if missing := sorted(image_id for image_id, key in keys.items() if key not in kept):
+            raise StoreError(
+                f"{self.folder}: expected all images that were made, missing={sample(missing)}; likely removed or "
+                "damaged while the stage ran"
+            )
+        shard = join_shard(folder, number, {image_id: kept[key] for image_id, key in keys.items()})
+        return shard, self.keep(keys, shard, folder)
 
     def has(self, keys: Mapping[str, str]) -> bool:
         """Whether all of these images are kept under their key; nothing is read."""

@@ -9,7 +9,8 @@ An image's shard is decided by its id and, coarsely, by how many images there ar
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -17,12 +18,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from pipeline.core.errors import StoreError, sample
-from pipeline.core.files import read_json, sha256, write_bytes, write_json
+from pipeline.core.files import read_json, sha256, write_bytes, write_json, write_pieces
 from pipeline.core.manifest import SPLITS
+from pipeline.core.shard_file import ShardFile, join
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -72,6 +73,23 @@ def write_shard(folder: Path, number: int, items: Mapping[str, Arrays]) -> Shard
     return Shard(file, write_bytes(folder / file, shard_bytes(items)), tuple(items))
 
 
+def join_shard(folder: Path, number: int, files: Mapping[str, Path]) -> Shard:
+    """As `write_shard`, of images that lie in other shards: one array is in memory at a time.
+
+    Args:
+        files: the shard of each image, by id
+
+    Raises:
+        StoreError: if a shard is damaged
+    """
+    file = shard_name(number)
+    try:
+        pieces = join(files, lambda shard: _open(shard, ""))
+        return Shard(file, write_pieces(folder / file, pieces), tuple(files))
+    except (OSError, ValueError, KeyError) as error:
+        raise StoreError(f"{folder / file}: expected arrays of {len(files)} images in shards, got {error!r}") from error
+
+
 def shard_bytes(items: Mapping[str, Arrays]) -> bytes:
     """The arrays of some images as the content of a file that `read_shard` reads."""
     tensors = {
@@ -103,7 +121,7 @@ def finish(folder: Path, shards: Iterable[Shard], about: Mapping[str, Any]) -> N
 class Store:
     """Read access to a finished store, by image id, in any order.
 
-    A shard is mapped into memory, not loaded; a process compares it with its sha256 once, when it opens it.
+    A shard is opened, not loaded; a process compares it with its sha256 once, when it opens it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -188,21 +206,21 @@ def read_shard(file: Path, image_id: str, expected: str = "") -> dict[str, NDArr
     Raises:
         StoreError: if the id is not in the shard, or the shard is damaged
     """
-    return _arrays(file, image_id, lambda: _open(file, expected))
+    with _explained(file, image_id):
+        return _open(file, expected).read(image_id)
 
 
 def read_once(file: Path, image_id: str) -> dict[str, NDArray[Any]]:
     """As `read_shard`, of a shard that is then removed: it is not kept open."""
-    return _arrays(file, image_id, lambda: _open.__wrapped__(file, ""))
+    with _explained(file, image_id):
+        return ShardFile(file).read(image_id)
 
 
-def _arrays(
-    file: Path, image_id: str, opened: Callable[[], tuple[dict[str, list[str]], Any]]
-) -> dict[str, NDArray[Any]]:
+@contextmanager
+def _explained(file: Path, image_id: str) -> Iterator[None]:
     try:
-        names, handle = opened()
-        return {name: handle.get_tensor(f"{image_id}/{name}") for name in names[image_id]}
-    except (OSError, SafetensorError, KeyError) as error:
+        yield
+    except (OSError, ValueError, KeyError) as error:
         raise StoreError(
             f"{file}: expected a shard with image id {image_id!r}, got {error!r}; likely damaged, `dvc checkout` "
             "brings it back"
@@ -229,16 +247,8 @@ def _compare(file: Path, expected: str) -> None:
 
 
 @lru_cache(maxsize=64)  # more than all shards of a track's maps and predictions: each is hashed once (100 MB: 0.3 s)
-def _open(file: Path, expected: str) -> tuple[dict[str, list[str]], Any]:
-    """The names of each image's arrays in a shard, and the open shard.
-
-    As a part of the key, `expected` makes a shard that was written again another one.
-    """
+def _open(file: Path, expected: str) -> ShardFile:
+    """As a part of the key, `expected` makes a shard that was written again another one."""
     if expected:
         _compare(file, expected)
-    handle = safe_open(file, framework="numpy")
-    names: dict[str, list[str]] = {}
-    for key in handle.keys():  # noqa: SIM118 (a handle is not iterable)
-        image_id, _, name = key.rpartition("/")
-        names.setdefault(image_id, []).append(name)
-    return names, handle
+    return ShardFile(file)

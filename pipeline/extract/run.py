@@ -21,7 +21,7 @@ from tqdm import tqdm
 from pipeline.core.archives import content_digest
 from pipeline.core.device import Hardware, choose_hardware
 from pipeline.core.distributed import deal, gather, in_order, is_first, rank, world_size
-from pipeline.core.errors import MapError, StoreError, sample
+from pipeline.core.errors import MapError
 from pipeline.core.manifest import SPLITS, Manifest, Split
 from pipeline.core.progress import progress
 from pipeline.core.reuse import Finished, digest, finished_of
@@ -370,14 +370,9 @@ class MapStores:
         folder, shards = self.out / split, list[Shard]()
         for number, of_shard in groupby(parts, key=lambda part: part.shard):
             keys = {image_id: key for part in of_shard for image_id, key in self._keys(part).items()}
-            items = self.finished.find(keys)
-            if missing := sorted(keys.keys() - items.keys()):
-                raise StoreError(
-                    f"{self.finished.folder}: expected all images that were made, missing={sample(missing)}; likely "
-                    "removed or damaged while the stage ran"
-                )
-            shards.append(write_shard(folder, number, items))
-            self.kept.append(self.finished.keep(keys, shards[-1], folder))
+            shard, name = self.finished.join(keys, number, folder)
+            shards.append(shard)
+            self.kept.append(name)
         about = {
             "classes": list(classes),
             "scale": self.settings.scale,

@@ -10,7 +10,7 @@ the scratch folder of `core.reuse`; at the end they are joined into the few file
 stopped goes on where it was.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.archives import content_digest
-from pipeline.core.errors import MapError, StoreError, sample
+from pipeline.core.errors import MapError
 from pipeline.core.images import encode_png, read_rgb
 from pipeline.core.manifest import SPLITS, Manifest, Record, Split, stored_size
 from pipeline.core.parallel import worker_count
@@ -28,7 +28,7 @@ from pipeline.core.processes import in_processes
 from pipeline.core.progress import progress
 from pipeline.core.reuse import Finished, arrays_digest, finished_of
 from pipeline.core.settings import decisive
-from pipeline.core.store import Arrays, Shard, Store, divide, finish, open_store, write_shard
+from pipeline.core.store import Arrays, Store, divide, finish, open_store, write_shard
 from pipeline.core.tracks import MOST_CLASSES
 from pipeline.refine.affinity import LocalAffinity
 from pipeline.refine.crf import MOST_PIXELS, DenseCRF, kernels_of, prepare
@@ -75,7 +75,10 @@ def refine(manifest: Manifest, maps: Path, out: Path, settings: RefineSettings) 
     about = {"output": settings.output, "crf": settings.crf.enabled, "classes": store.about["classes"]}
     kept = []
     for split in SPLITS:
-        written = [_join(ids, number, keys, out / split, finished) for number, ids in enumerate(shards[split])]
+        written = [
+            finished.join({image_id: keys[image_id] for image_id in ids}, number, out / split)
+            for number, ids in enumerate(shards[split])
+        ]
         finish(out / split, [shard for shard, _ in written], about)
         kept += [name for _, name in written]
     finished.end(kept)
@@ -169,21 +172,6 @@ def _refine_task(
         shard = write_shard(finished.folder, number, made)
         finished.keep({image_id: keys[image_id] for image_id in made}, shard, finished.folder)
     return keys, len(found)
-
-
-def _join(
-    ids: Sequence[str], number: int, keys: Mapping[str, str], folder: Path, finished: Finished
-) -> tuple[Shard, str]:
-    """Write one shard of a store from the images that are kept; return it and the name that it is kept under."""
-    wanted = {image_id: keys[image_id] for image_id in ids}
-    items = finished.find(wanted)
-    if missing := wanted.keys() - items.keys():
-        raise StoreError(
-            f"{finished.folder}: expected all images that were refined, missing={sample(sorted(missing))}; likely "
-            "removed or damaged while the stage ran"
-        )
-    shard = write_shard(folder, number, items)
-    return shard, finished.keep(wanted, shard, folder)
 
 
 def _refined(arrays: Arrays, file: Path, image_id: str, settings: RefineSettings) -> Arrays:

@@ -160,7 +160,7 @@ def pooled_iou(counts: NDArray[np.int32], threshold: int, comparison: Any) -> fl
     >>> pooled_iou(counts, 100, ">=")
     0.5
     """
-    inside, outside = counts.astype(np.int64).sum(axis=0)
+    inside, outside = counts.sum(axis=0, dtype=np.int64)
     return float(iou_curve(inside, outside, comparison)[threshold]) if inside.any() else None
 
 

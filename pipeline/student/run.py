@@ -23,7 +23,7 @@ from pipeline.core.manifest import Manifest, Split, stored_shape
 from pipeline.core.processes import in_processes, jobs_of_rank
 from pipeline.core.progress import progress
 from pipeline.core.scratch import Scratch
-from pipeline.core.store import Arrays, Store, divide, finish, read_once, read_shard, shard_bytes, write_shard
+from pipeline.core.store import Arrays, Store, divide, finish, join_shard, read_once, shard_bytes, write_shard
 from pipeline.core.tracks import Track
 from pipeline.extract.plan import Job
 from pipeline.models.backbones import normalization_of
@@ -315,7 +315,7 @@ def _write_split(
     wait()
     if is_first():
         written = [
-            write_shard(out, number, _kept_items(scratch, _chunks(f"{out.name}-{number}", ids)))
+            join_shard(out, number, _kept_files(scratch, _chunks(f"{out.name}-{number}", ids)))
             for number, ids in enumerate(shards)
         ]
         finish(out, written, about_classes(manifest, class_agnostic))
@@ -328,21 +328,21 @@ def _chunks(name: str, ids: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]
         yield f"{name}-{start:09d}", ids[start : start + CHUNK]
 
 
-def _kept_items(scratch: Scratch, chunks: Iterable[tuple[str, Sequence[str]]]) -> dict[str, Arrays]:
-    """The arrays of the images of kept chunks, in their order.
+def _kept_files(scratch: Scratch, chunks: Iterable[tuple[str, Sequence[str]]]) -> dict[str, Path]:
+    """The file of each image of kept chunks, in their order.
 
     Raises:
         StoreError: if a chunk has gone that was kept
     """
-    items: dict[str, Arrays] = {}
+    files: dict[str, Path] = {}
     for name, ids in chunks:
         part = scratch.find(name)
         if part is None:
             raise StoreError(
                 f"{scratch.folder}: expected the part {name}, found none; likely removed or damaged while the stage ran"
             )
-        items |= {image_id: read_shard(part, image_id) for image_id in ids}
-    return items
+        files |= dict.fromkeys(ids, part)
+    return files
 
 
 def _refine_chunk(predict: Predict, jobs: Sequence[Job], settings: StudentSettings, folder: Path) -> dict[str, Arrays]:

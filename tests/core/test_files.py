@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from pipeline.core.files import (
     why_unwritable,
     write_bytes,
     write_json,
+    write_pieces,
     write_text,
 )
 
@@ -31,6 +33,26 @@ def test_what_is_written_is_read_and_hashed(tmp_path: Path) -> None:
     assert write_bytes(path, data) == hashlib.sha256(data).hexdigest() == sha256(path)
     assert path.read_bytes() == data
     assert [entry.name for entry in path.parent.iterdir()] == ["file"]
+
+
+def test_pieces_are_written_as_their_whole(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    assert write_pieces(path, (data for data in (b"ab", b"", b"c"))) == hashlib.sha256(b"abc").hexdigest()
+    assert path.read_bytes() == b"abc"
+
+
+def test_pieces_that_cannot_be_made_leave_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_bytes(path, b"old")
+
+    def pieces() -> Iterator[bytes]:
+        yield b"new"
+        raise ValueError("damaged")
+
+    with pytest.raises(ValueError, match="damaged"):
+        write_pieces(path, pieces())
+    assert path.read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.core.errors import StoreError
 from pipeline.core.files import sha256
 from pipeline.core.reuse import KEPT_RUNS, Finished, arrays_digest, digest, finished_of
 from pipeline.core.store import Arrays, write_shard
@@ -38,6 +39,23 @@ def test_a_shard_is_there_if_all_its_images_are(finished: Finished, tmp_path: Pa
     assert finished.has(finished.keys({"b": 2}))
     assert not finished.has(finished.keys({"a": 1, "b": 2, "c": 3}))
     assert not finished.has(finished.keys({"a": 1, "b": 9}))
+
+
+def test_images_that_are_kept_are_joined_to_a_shard_and_kept_again(finished: Finished, tmp_path: Path) -> None:
+    keep(finished, tmp_path / "maps", {"a": 1, "b": 2})
+    keep(finished, tmp_path / "maps", {"c": 3})
+    shard, name = finished.join(finished.keys({"c": 3, "a": 1}), 7, tmp_path / "maps")
+    expected = write_shard(tmp_path / "other", 7, {"c": arrays(3), "a": arrays(1)})
+    assert shard == expected
+    assert sha256(tmp_path / "maps" / shard.file) == expected.sha256
+    assert finished.has(finished.keys({"a": 1, "c": 3}))
+    assert (finished.folder / f"{name}.safetensors").samefile(tmp_path / "maps" / shard.file)
+
+
+def test_images_that_are_not_kept_are_named(finished: Finished, tmp_path: Path) -> None:
+    keep(finished, tmp_path / "maps", {"a": 1})
+    with pytest.raises(StoreError, match=r"scratch/maps: expected all images that were made, missing=\['b', 'c'\]"):
+        finished.join(finished.keys({"a": 1, "c": 3, "b": 2}), 1, tmp_path / "maps")
 
 
 def test_other_settings_find_nothing(finished: Finished, tmp_path: Path) -> None:

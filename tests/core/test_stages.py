@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from ruamel.yaml import YAML
 from support.helpers import ROOT
@@ -33,6 +34,11 @@ def test_a_stage_has_a_line_at_its_start_and_three_at_most_at_its_end(
     begun.end("what", "how good", None, "where", "more")
     assert capsys.readouterr().out.splitlines() == [first, "what (00:00)", "how good", "where"]
     assert MOST_LINES == 3
+
+
+def test_tables_take_memory_of_the_system(capsys: pytest.CaptureFixture[str]) -> None:
+    begin("evaluate", "track1")
+    assert pa.default_memory_pool().backend_name == "system"
 
 
 def test_in_ci_the_end_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,17 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import StoreError
 from pipeline.core.files import sha256
-from pipeline.core.store import MOST_SHARDS, Shard, Store, divide, finish, open_store, submitted, write_shard
+from pipeline.core.store import (
+    MOST_SHARDS,
+    Shard,
+    Store,
+    divide,
+    finish,
+    join_shard,
+    open_store,
+    submitted,
+    write_shard,
+)
 
 DTYPES = [np.float16, np.float32, np.float64, np.uint8, np.int32, np.int64, np.bool_]
 
@@ -269,6 +279,17 @@ def test_a_process_opens_a_store_once_until_it_is_written_again(tmp_path: Path) 
     assert open_store(tmp_path).ids == ("c", "d")
     with pytest.raises(StoreError, match="expected a file, found none"):
         open_store(tmp_path / "nothing")
+
+
+def test_a_shard_is_joined_of_images_in_other_shards(tmp_path: Path) -> None:
+    store = make(tmp_path, [["a", "b"], ["c"]])
+    files = {image_id: tmp_path / f"shard-0000{n}.safetensors" for image_id, n in (("c", 1), ("a", 0))}
+    assert join_shard(tmp_path / "joined", 0, files) == write_shard(
+        tmp_path / "whole", 0, {image_id: store.read(image_id) for image_id in ("c", "a")}
+    )
+    message = r"joined/shard-00001\.safetensors: expected arrays of 1 images in shards, got KeyError\('z'\)"
+    with pytest.raises(StoreError, match=message):
+        join_shard(tmp_path / "joined", 1, {"z": tmp_path / "shard-00001.safetensors"})
 
 
 def test_a_folder_without_index_is_no_store(tmp_path: Path) -> None:

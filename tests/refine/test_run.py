@@ -378,7 +378,7 @@ def test_results_that_are_removed_while_the_stage_runs_are_missed(
         return done
 
     monkeypatch.setattr(module, "_refine_all", removed)
-    with pytest.raises(StoreError, match=r"scratch/out: expected all images that were refined, missing=\['a', 'b'"):
+    with pytest.raises(StoreError, match=r"scratch/out: expected all images that were made, missing=\['a', 'b'"):
         run(made, "out")
 
 
