@@ -277,21 +277,23 @@ def average_areas(values: NDArray[np.float32], shape: tuple[int, int]) -> NDArra
     return averaged.astype(np.float32, copy=False)
 
 
-def resize_image(image: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """Resize an image to `shape` = (H, W) as input of the network, in training and extraction alike, each axis by
-    itself.
+def resize_image(image: NDArray[np.uint8], shape: tuple[int, int], averaged_from: float = 1) -> NDArray[np.uint8]:
+    """Resize an image to `shape` = (H, W) as input of the network, each axis by itself.
 
-    An axis that shrinks is averaged over the area of each new pixel, which keeps it free of aliases; an axis that grows
-    is interpolated bilinearly, pixel centers aligned. Where one shrinks and the other grows, values are rounded twice.
+    An axis that shrinks `averaged_from` times or more is averaged over the area of each new pixel, which keeps it free
+    of aliases; every other is interpolated bilinearly, pixel centers aligned. Where one is averaged and the other
+    interpolated, values are rounded twice.
 
     Args:
         image: RGB, levels 0..255. Shape: (H, W, 3)
+        averaged_from: at most 2; beyond, interpolation would leave pixels out
 
     Returns:
         levels 0..255, `image` itself where nothing changes. Shape: (*shape, 3)
     """
-    smaller = (min(shape[0], image.shape[0]), min(shape[1], image.shape[1]))
-    return _resize_by(_resize_by(image, smaller, cv2.INTER_AREA), shape, cv2.INTER_LINEAR)
+    sides = zip(shape, image.shape[:2], strict=True)
+    height, width = (new if new * averaged_from <= old else old for new, old in sides)
+    return _resize_by(_resize_by(image, (height, width), cv2.INTER_AREA), shape, cv2.INTER_LINEAR)
 
 
 def _resize_by(image: NDArray[np.uint8], shape: tuple[int, int], rule: int) -> NDArray[np.uint8]:

@@ -19,6 +19,7 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network fo
 import albumentations
 
 View = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
+AVERAGED_FROM = 2  # times that a random view shrinks; interpolation takes a third of the time (docs/performance.md)
 
 
 def training_view(settings: TrainSettings, method: TrainingMethod) -> View:
@@ -74,5 +75,5 @@ def _whole(side: int, image: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
 def _cut(compose: Any, side: int, image: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
     # one stream for all steps: `set_random_seed` would give each step the same numbers, and crop and flip would agree
     compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
-    seen: NDArray[np.uint8] = compose(image=resize_image(image, (side, side)))["image"]
+    seen: NDArray[np.uint8] = compose(image=resize_image(image, (side, side), AVERAGED_FROM))["image"]
     return seen

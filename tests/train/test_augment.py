@@ -50,6 +50,13 @@ def test_each_axis_is_resized_by_its_own_rule(view: View) -> None:
     np.testing.assert_allclose(view(striped_ramp(), 0), squared_ramp(64), rtol=0, atol=1)
 
 
+def test_a_view_that_shrinks_a_little_is_interpolated_in_training_and_averaged_in_validation() -> None:
+    rows = np.zeros((3 * SIDE // 2, SIDE, 3), np.uint8)
+    rows[::3] = 240  # shrunk by 3 / 2: new rows lie at 0.25, 1.75, 3.25 of the old ones
+    assert np.unique(random_view(SIDE, SIDE, flip=False)(rows, 0)).tolist() == [0, 180]
+    assert np.unique(plain_view(SIDE)(rows, 0)).tolist() == [0, 160]
+
+
 def test_validation_sees_the_whole_image_unchanged() -> None:
     view = plain_view(SIDE)
     for seed in range(5):
