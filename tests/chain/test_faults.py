@@ -31,8 +31,18 @@ LONGEST = {
     "student": 14.0,
     "evaluate": 5.0,
     "package": 3.0,
+    "report": 4.0,
 }
-KILLS = {"preprocess": 3, "train": 6, "extract": 5, "refine": 5, "student": 8, "evaluate": 2, "package": 1}
+KILLS = {
+    "preprocess": 2,
+    "train": 5,
+    "extract": 5,
+    "refine": 5,
+    "student": 7,
+    "evaluate": 2,
+    "package": 2,
+    "report": 2,
+}
 INTERRUPTS = {"preprocess": 1, "train": 2, "extract": 2, "refine": 2, "student": 3}
 
 
