@@ -61,7 +61,7 @@ def test_there_are_files_to_check() -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_every_file_that_ships_is_right(path: Path) -> None:
     settings = check(path)
-    assert set(settings) == ({"track1"} if path.name == "demo-student.yaml" else set(TRACKS))
+    assert set(settings) == set(TRACKS)
     for track in TRACKS:
         assert {name: type(value) for name, value in settings[track].items()} == SECTIONS
 
