@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 # dvc starts `python`: the environment's own
 export PATH := $(abspath $(BIN)):$(PATH)
 export DVC_NO_ANALYTICS := 1
+# where images of containers set it, each of 16 stages would compile its libraries anew: 3 of its 7 core-seconds of imports
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help repro preflight test test-all coverage bench ablation ladder methods search diagnostics numbers docs lint clean environment
 

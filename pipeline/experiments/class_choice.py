@@ -33,6 +33,7 @@ from pipeline.extract.arrays import present_arrays
 from pipeline.extract.thresholds import thresholds_of
 from pipeline.predict.run_folder import Run, read_model, read_run, read_student_model
 from pipeline.refine.run import refine_image
+from pipeline.student.network import fuse_student
 from pipeline.student.predict import as_probabilities, make_job, predict_jobs
 from pipeline.student.refine import refine_student
 
@@ -143,7 +144,7 @@ def student_decoder(run: Run) -> Decode:
     settings = run.student
     assert settings is not None
     hardware = choose_hardware(settings.device, settings.precision, learning=settings.backbone.trained)
-    network = read_student_model(run).to(hardware.device).eval()
+    network = fuse_student(read_student_model(run).to(hardware.device))
     last: dict[str, Any] = {}
 
     def decode(arrays: Arrays, record: Record) -> NDArray[np.uint8]:

@@ -20,6 +20,7 @@ from pipeline.extract.network import cell_offset
 from pipeline.extract.plan import view_shapes
 from pipeline.extract.settings import ExtractSettings
 from pipeline.models.classifier import Classifier
+from pipeline.models.fused import fused_backbone
 
 IMAGES_PER_SHARD = 16  # images in one file, at least: of ResNet50 at 384 pixels, 40 MB
 
@@ -36,7 +37,7 @@ def keep_features(
     sample = choose_sample(manifest.select("val"), settings.diagnostic_images, track)
     by_id = {record.id: record for record in sample}
     shards = []
-    with progress(total=len(sample), title="features") as bar:
+    with fused_backbone(classifier), progress(total=len(sample), title="features") as bar:
         for number, ids in enumerate(divide(list(by_id), IMAGES_PER_SHARD)):
             items = {}
             for image_id in ids:

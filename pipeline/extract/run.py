@@ -37,6 +37,7 @@ from pipeline.extract.plan import Job, count_test_labels, plan_shards
 from pipeline.extract.settings import ExtractSettings
 from pipeline.extract.thresholds import Thresholds
 from pipeline.models.classifier import Classifier, classifier_digest
+from pipeline.models.fused import fused_backbone
 
 OTHER_IMAGES = ("splits", "train_images", "diagnostic_images")  # they decide which images have arrays, and change none
 PART = 256  # images at least: what is computed since the last part is lost when the stage is stopped
@@ -274,10 +275,11 @@ def compute_batches(
     if not lacking:
         return
     loaded = load_batches([batch for part in lacking for batch in part.batches], settings.workers, hardware)
-    for part in lacking:
-        for scales, batch in islice(loaded, len(part.batches)):
-            views = compute_views(classifier, scales, settings, hardware)
-            yield [(n, _begin(batch, views, extractions[n])) for n in part.missing]
+    with fused_backbone(classifier):
+        for part in lacking:
+            for scales, batch in islice(loaded, len(part.batches)):
+                views = compute_views(classifier, scales, settings, hardware)
+                yield [(n, _begin(batch, views, extractions[n])) for n in part.missing]
 
 
 def _begin(batch: Sequence[Job], views: Sequence[View], one: Extraction) -> Callable[[], dict[str, Arrays]]:

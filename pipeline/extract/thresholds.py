@@ -25,6 +25,7 @@ from pipeline.extract.plan import Job, by_shape, make_job
 from pipeline.extract.settings import ExtractSettings
 from pipeline.models.classifier import Classifier
 from pipeline.models.folds import Folds, fold_of, load_folds
+from pipeline.models.fused import fused_backbone
 
 MOST_IMAGES = 8192  # whose probabilities are computed for the thresholds, chosen by their ids
 PRIOR = 20.0  # images with the class, as many as which the common threshold counts beside a class's own
@@ -176,7 +177,8 @@ def _probabilities(
     classifier.to(hardware.device).eval()
     head, own = classifier.head, {name: value.clone() for name, value in classifier.head.state_dict().items()}
     try:
-        with progress(total=math.ceil(len(images) / world_size()), title="thresholds") as bar:
+        count = math.ceil(len(images) / world_size())
+        with fused_backbone(classifier), progress(total=count, title="thresholds") as bar:
             for number in range(folds.count if folds else 1):
                 part = [one for one in images if not folds or fold_of(one.id, folds.count, folds.seed) == number]
                 if folds:

@@ -20,6 +20,7 @@ from pipeline.extract.network import compute_views
 from pipeline.extract.plan import Job, by_shape, crop_side, view_shapes
 from pipeline.extract.scale import raw_maps
 from pipeline.extract.settings import ExtractSettings
+from pipeline.models.fused import fuse_backbone
 from pipeline.predict.inputs import ImageLike, as_rgb
 from pipeline.predict.instances import (
     Instance,
@@ -41,6 +42,7 @@ from pipeline.predict.run_folder import (
 )
 from pipeline.refine.outputs import Prediction
 from pipeline.refine.run import refine_pixels
+from pipeline.student.network import fuse_student
 from pipeline.student.predict import PREDICTION_BATCH, as_probabilities, make_job, mean_probabilities
 from pipeline.student.refine import refine_student
 
@@ -143,7 +145,8 @@ class Predictor:
         self.chosen = choose_classes(self.run, self.stage, classes)
         self.threshold, self.threshold_rule = choose_threshold(self.run, threshold, stage)
         self.hardware = choose_hardware(device, precision, learning=False)
-        self.classifier = read_model(self.run).to(self.hardware.device).eval()
+        self.classifier = read_model(self.run).to(self.hardware.device)
+        self.classifier.backbone = fuse_backbone(self.classifier)
         self._student = _Student(self.run, device, precision) if self.stage == "student" else None
 
     def predict(self, image: ImageLike) -> ImagePrediction:
@@ -247,7 +250,7 @@ class _Student:
         assert run.student is not None
         self.settings = run.student
         self.hardware = choose_hardware(device, precision, learning=run.student.backbone.trained)  # as the stage has it
-        self.network = read_student_model(run).to(self.hardware.device)
+        self.network = fuse_student(read_student_model(run).to(self.hardware.device))
 
     def predict(
         self, pixels: Mapping[str, NDArray[np.uint8]], extracted: Mapping[str, Arrays], chosen: tuple[int, ...]

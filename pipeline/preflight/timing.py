@@ -23,6 +23,7 @@ from pipeline.extract.network import predict
 from pipeline.extract.plan import network_shapes
 from pipeline.extract.settings import ExtractSettings
 from pipeline.models.classifier import Classifier
+from pipeline.models.fused import fuse_backbone
 from pipeline.params.batches import SHAPE
 from pipeline.preflight.context import Context, NotCheckedError, Trial
 from pipeline.preflight.findings import Row, fail, ok
@@ -32,7 +33,7 @@ from pipeline.refine.outputs import Prediction
 from pipeline.refine.run import as_arrays, refine_image
 from pipeline.refine.settings import RefineSettings
 from pipeline.student import fit
-from pipeline.student.network import STRIDE, StudentNetwork
+from pipeline.student.network import STRIDE, StudentNetwork, fuse_student
 from pipeline.student.predict import PREDICTION_BATCH, make_job, mean_probabilities
 from pipeline.student.refine import Probabilities, refine_student
 from pipeline.student.settings import StudentSettings
@@ -122,8 +123,7 @@ def _time_refine(context: Context, track: Track, trial: Trial, seconds: float) -
         "probabilities": np.full(max(count, 2), 0.9, np.float16),
         "known": np.array([taught]),  # then an upper bound: images of val and test have one CRF, those of train three
     }
-    refine = partial(refine_image, arrays, image_id="preflight", settings=settings)
-    trial.refine, size = _refine_seconds(lambda: refine(next(turns)), 0.8 * seconds)
+    trial.refine, size = _refine_seconds(lambda: refine_image(arrays, next(turns), "trial", settings), 0.8 * seconds)
     trial.prediction = size if context.good.get(track.name) else 0.0
     data = encode_png(np.ascontiguousarray(read_rgb(next(turns))[:, :, 0]))
     trial.score = mean_seconds(lambda: np.bincount(decode_png(data, "preflight").ravel(), minlength=256), 0.2 * seconds)
@@ -184,11 +184,11 @@ def _time_training(settings: TrainSettings, classifier: Classifier, trial: Trial
         trial.learn = mean_seconds(step, 0.7 * seconds) / batch
 
 
-def _time_extraction(settings: ExtractSettings, classifier: Classifier, trial: Trial, seconds: float) -> None:
-    hardware, batch = _place(settings, classifier, False)
-    scales = [_images(batch, *shape) for shape in network_shapes(SHAPE, settings, classifier.design.output_stride)]
-    call = partial(predict, classifier, scales, [()] * batch, settings, hardware)
-    trial.extract = mean_seconds(call, seconds) / batch
+def _time_extraction(settings: ExtractSettings, network: Classifier, trial: Trial, seconds: float) -> None:
+    hardware, batch = _place(settings, network, False)
+    scales = [_images(batch, *shape) for shape in network_shapes(SHAPE, settings, network.design.output_stride)]
+    network.backbone = fuse_backbone(network)  # as the stage has it; the trial of the classifier ends here
+    trial.extract = mean_seconds(partial(predict, network, scales, [()] * batch, settings, hardware), seconds) / batch
 
 
 def _time_lessons(settings: StudentSettings, network: StudentNetwork, trial: Trial, seconds: float) -> None:
@@ -197,7 +197,7 @@ def _time_lessons(settings: StudentSettings, network: StudentNetwork, trial: Tri
     network.backbone.requires_grad_(settings.backbone.trained)
     side, loss = settings.views.size, fit.score_loss if network.design.outputs == 1 else fit.label_loss
     views, cells = _images(batch, side, side), torch.zeros(batch, side // STRIDE, side // STRIDE)
-    features = partial(_forward, network.features, views, hardware)
+    features = partial(_forward, fuse_student(network).features, views, hardware)
     trial.student_features = mean_seconds(features, 0.4 * seconds) / batch
     kept = features() if settings.keeps_features else None
 
@@ -214,5 +214,5 @@ def _time_prediction(settings: StudentSettings, network: StudentNetwork, trial: 
     hardware, most = _place(settings, network, settings.backbone.trained)
     batch = min(most, PREDICTION_BATCH)
     scales = [_images(batch, *shape) for shape in make_job("preflight", Path(), SHAPE, settings).view_shapes]
-    call = partial(mean_probabilities, network, scales, settings.flip, hardware)
+    call = partial(mean_probabilities, fuse_student(network), scales, settings.flip, hardware)
     trial.student_predict = mean_seconds(call, seconds) / batch

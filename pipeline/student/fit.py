@@ -20,7 +20,7 @@ from pipeline.core.loader import BatchLoader
 from pipeline.core.progress import progress
 from pipeline.core.scratch import Scratch
 from pipeline.core.truth import IGNORE_INDEX
-from pipeline.student.network import STRIDE, StudentNetwork
+from pipeline.student.network import STRIDE, StudentNetwork, fuse_student
 from pipeline.student.settings import StudentSettings
 from pipeline.student.targets import IGNORED, label_cells, score_cells
 from pipeline.student.views import Item, PairDataset, TargetDataset
@@ -187,13 +187,13 @@ def keep_features(
     images, size = len(dataset(0)), settings.batch_size
     rows = RowTensors(settings.views.count * images, scratch if is_first() else None, "features")
     done = from_first(rows.filled)
-    network.eval()
+    fused = fuse_student(network.eval())
 
     def embed(view: int, batches: Sequence[range]) -> Iterator[list[Tensor]]:
         own = [list(batches[number]) for number in deal(len(batches))]
         for inputs, _ in load_pairs(dataset(view), own, settings, hardware):
             with hardware.autocast():
-                levels = network.features(inputs.to(hardware.device, non_blocking=True))
+                levels = fused.features(inputs.to(hardware.device, non_blocking=True))
             yield [level.to("cpu", torch.bfloat16) for level in levels]
 
     with progress(total=rows.total, done=rows.filled, title="student, features", unit="view") as bar:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pipeline.core.errors import TrainError
 from pipeline.models.backbones import Normalization, build_backbone, normalize
+from pipeline.models.fused import example_image, fuse_batch_norms
 from pipeline.models.network_files import load_state, read_design, save_network
 from pipeline.models.pyramid import pyramid_channels, pyramid_maps
 from pipeline.student.settings import COARSEST
@@ -102,6 +103,11 @@ def _make_decoder(design: StudentDesign, channels: tuple[int, ...]) -> nn.Module
             aspp_dropout=design.dropout,
         )
     return decoder
+
+
+def fuse_student(network: StudentNetwork) -> StudentNetwork:
+    """A network in mode `eval` with its batch norms fused: the same logits up to rounding, in less time."""
+    return fuse_batch_norms(network, example_image(network.mean.device))
 
 
 def save_student(network: StudentNetwork, folder: Path) -> None:

@@ -30,7 +30,7 @@ from pipeline.models.backbones import normalization_of
 from pipeline.models.weights import load_weights
 from pipeline.refine.crf import prepare
 from pipeline.student.fit import MakeFeatures, fit_student, keep_features
-from pipeline.student.network import StudentDesign, StudentNetwork, save_student
+from pipeline.student.network import StudentDesign, StudentNetwork, fuse_student, save_student
 from pipeline.student.outs import HISTORY, Paths, about_classes
 from pipeline.student.predict import as_probabilities, make_job, predict_jobs
 from pipeline.student.refine import Probabilities, refine_stored
@@ -143,7 +143,7 @@ def _first_teacher(
     assert rule is not None  # the stage script reads it
     settings = walk_settings(source.settings)
     net, training = fit_affinity(network, source.dataset, settings, hardware, features, scratch)
-    predict = Walker(network, net, Store(paths.maps), rule, settings, hardware).predict
+    predict = Walker(fuse_student(network.eval()), net, Store(paths.maps), rule, settings, hardware).predict
     ids = sorted(source.images.ids)
     _write_split(manifest, "train", ids, predict, paths.walked, settings, scratch, class_agnostic=not source.is_label)
     facts = {
@@ -265,8 +265,8 @@ def _predict_split(
     labels = dict(zip(targets.ids, targets.labels, strict=True)) if targets else {}
     found = (record.id for record in manifest.select(split) if record.id in store)
     wanted = sorted(labels if targets else found)
-    network.eval()
-    predict = partial(_predict, network=network, maps=store, labels=labels, settings=settings, hardware=hardware)
+    fused = fuse_student(network.eval())
+    predict = partial(_predict, network=fused, maps=store, labels=labels, settings=settings, hardware=hardware)
     _write_split(manifest, split, wanted, predict, out, settings, scratch, class_agnostic=network.design.outputs == 1)
     return len(wanted)
 

@@ -17,6 +17,7 @@ from pipeline.core.distributed import from_first, gather_dealt, is_first
 from pipeline.core.progress import progress
 from pipeline.core.scratch import Scratch
 from pipeline.models.classifier import Classifier
+from pipeline.models.fused import fused_backbone
 from pipeline.train.augment import plain_view, training_view
 from pipeline.train.checkpoints import Checkpoints
 from pipeline.train.data import Pass, ViewDataset, ViewReader
@@ -67,12 +68,13 @@ def pool_views(
     of_val = RowTensors(len(val), kept, "features-val")
     done, val_done = from_first((of_train.filled, of_val.filled))
     pool_pass = partial(_pool_pass, classifier, pools, reader, hardware)
-    for view in range(settings.views):
-        start = min(max(0, done - view * len(train)), len(train))
-        pool_pass(view, start, of_train, f"view {view + 1}")
-    of_train.keep()
-    pool_pass(settings.views, val_done, of_val, "val")
-    of_val.keep()
+    with fused_backbone(classifier.eval()):
+        for view in range(settings.views):
+            start = min(max(0, done - view * len(train)), len(train))
+            pool_pass(view, start, of_train, f"view {view + 1}")
+        of_train.keep()
+        pool_pass(settings.views, val_done, of_val, "val")
+        of_val.keep()
     if not is_first():
         return [PooledFeatures(torch.empty(0), torch.empty(0)) for _ in pools]
     empty = torch.empty(0, classifier.head.in_features, dtype=torch.float16)  # where there are no val images
@@ -94,7 +96,6 @@ def _pool_pass(
     title: str,
 ) -> None:
     """Add the features of the images of a pass from `start` on, pooled in each way: (N, C) each, float16."""
-    classifier.eval()
 
     def pool_batches() -> Iterator[Sequence[Tensor]]:
         for images, _ in reader.read(number, start):

@@ -20,7 +20,7 @@ from pipeline.extract.scale import raw_maps
 from pipeline.predict import Predictor
 from pipeline.predict.predictor import keep_probable
 from pipeline.predict.run_folder import read_run
-from pipeline.student.network import load_student
+from pipeline.student.network import fuse_student, load_student
 from pipeline.student.predict import as_probabilities, make_job, predict_jobs
 from pipeline.student.refine import refine_file
 
@@ -198,7 +198,7 @@ def test_other_settings_of_the_student_are_those_of_the_stage_too(
     write_json(folder / "student.json", {**values, "settings": merge(values["settings"], changes)})
     settings = read_run(folder).student
     assert settings is not None
-    network, files = load_student(folder / "student" / "model"), taught["track3"].images
+    network, files = fuse_student(load_student(folder / "student" / "model")), taught["track3"].images
     jobs = [make_job(f"{n}", file, read_rgb(file).shape[:2], settings) for n, file in enumerate(files)]
     one_by_one = predictor(folder).predict_batch(files)
     for job, found in predict_jobs(network, jobs, settings, CPU):
