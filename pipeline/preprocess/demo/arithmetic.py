@@ -137,31 +137,26 @@ def _slope(values: Floats) -> Floats:
 def depth(inside: NDArray[np.uint8]) -> Floats:
     """Distance to the nearest 0, pixels, by chamfer steps along rows, columns and diagonals. Shape: (H, W).
 
-    Source: Borgefors, "Distance transformations in digital images", CVGIP 1986; two passes, here in whole 1/65536
-    pixels
+    Source: Borgefors, "Distance transformations in digital images", CVGIP 1986, for the steps, here in whole 1/65536
+    pixels. A shortest path has straight steps in one direction and diagonal steps in one direction; both numbers are
+    sums of different powers of two, so that moves of 1, 2, 4, ... steps, taken by all pixels at once, find it.
     """
-    upright = inside.shape[0] > inside.shape[1]  # the sweeps go row by row: fewer rows are faster
-    steps = np.where((inside.T if upright else inside) > 0, _FAR, 0).astype(np.int32)
-    _sweep(steps)
-    _sweep(steps[::-1, ::-1])
-    distance: Floats = steps.astype(np.float32) * (1 / 65536)
-    return distance.T if upright else distance
-
-
-def _sweep(steps: NDArray[np.int32]) -> None:
-    """Carry distances downwards and to the right, in place.
-
-    Less one step a column, the distance carried to the right is a running minimum.
-    """
-    ramp = np.arange(steps.shape[1], dtype=np.int32) * _ACROSS
-    steps -= ramp
-    above = np.full(steps.shape[1] + 2, _FAR, np.int32)
-    for row in steps:
-        near = np.minimum(above[:-2] + (_DIAGONAL - _ACROSS), above[2:] + (_DIAGONAL + _ACROSS))
-        np.minimum(near, above[1:-1] + _ACROSS, out=near)
-        np.minimum.accumulate(np.minimum(row, near, out=near), out=above[1:-1])
-        row[:] = above[1:-1]
-    steps += ramp
+    height, width = inside.shape
+    # Moves run along the flattened array, for speed. Across the end of a row no path is a shortcut: it is longer than
+    # that to a 0 at the edge or, where the edge is not 0 throughout, than a margin beyond all distances.
+    row = width + (2 * max(inside.shape) if inside[:, (0, -1)].any() else 0)
+    steps = np.full((height, row), _FAR, np.int32)
+    np.copyto(steps[:, :width], 0, where=inside == 0)
+    flat, near, length = steps.reshape(-1), np.empty(steps.size, np.int32), 1
+    while length < max(inside.shape) and flat.max() >= length * _ACROSS:  # else all are found
+        for cost, ways in ((_ACROSS, (1, row)), (_DIAGONAL, (row - 1, row + 1))):
+            np.add(flat, cost * length, out=near)
+            for way in ways:
+                head, tail = slice(None, -way * length), slice(way * length, None)
+                np.minimum(flat[tail], near[head], out=flat[tail])
+                np.minimum(flat[head], near[tail], out=flat[head])
+        length *= 2
+    return steps[:, :width].astype(np.float32) * (1 / 65536)
 
 
 # --- sizes ------------------------------------------------------------------------------------------------------------

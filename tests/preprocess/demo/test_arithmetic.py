@@ -85,6 +85,26 @@ def test_depth_agrees_with_opencv(shape: tuple[int, int]):
     np.testing.assert_allclose(depth(inside), cv2.distanceTransform(inside, cv2.DIST_L2, 3), rtol=0, atol=1e-3)
 
 
+def _every_path(inside: np.ndarray) -> np.ndarray:
+    """The shortest way from every pixel to every 0, in whole 1/65536 pixels."""
+    rows, columns = np.indices(inside.shape)
+    best = np.full(inside.shape, 1 << 30)
+    for row, column in np.argwhere(inside == 0):
+        far, near = np.abs(rows - row), np.abs(columns - column)
+        straight, diagonal = np.abs(far - near), np.minimum(far, near)
+        best = np.minimum(best, 62587 * straight + 89738 * diagonal)
+    return best
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, (3, 30), (31, 33)])
+@pytest.mark.parametrize("share", [0.5, 0.97, 0.998, 1.0])
+@pytest.mark.parametrize("edge", [0, 1])  # where it is 0, no margin keeps rows apart
+def test_depth_is_the_shortest_of_all_paths(shape: tuple[int, int], share: float, edge: int):
+    inside = (np.random.default_rng(2).random(shape) < share).astype(np.uint8)
+    inside[:, [0, -1]] &= edge
+    np.testing.assert_array_equal(depth(inside), (_every_path(inside) / 65536).astype(np.float32))
+
+
 def test_depth_by_hand():
     inside = np.array([[0, 1, 1, 1], [1, 1, 1, 1]], np.uint8)
     slow = [[0, 0.955, 1.91, 2.865], [0.955, 1.3693, 2.3243, 3.2793]]
