@@ -52,6 +52,14 @@ def test_normal_numbers_have_mean_0_deviation_1_and_a_normal_share_beyond_2():
     )  # 0.0455 of a normal, 0.0459 of 12 uniform numbers
 
 
+@pytest.mark.parametrize("shape", [(1,), (7,), (5, 9)])
+def test_normal_numbers_are_sums_of_bytes_drawn_one_by_one(shape: tuple[int, ...]):
+    rng, slow = np.random.default_rng(3), np.random.default_rng(3)
+    for _ in range(2):  # an odd number of draws leaves half of a random word for the next
+        bytes_ = slow.integers(0, 256, (12, *shape), np.uint8).astype(np.float64)
+        np.testing.assert_array_equal(normal(rng, *shape), (bytes_.sum(axis=0) - 1530) / 256)
+
+
 def test_times_is_the_matrix_product():
     points, matrix = np.array([[1.0, 2.0], [3.0, -1.0], [0.5, 0.0]]), np.array([[2.0, 10.0], [1.0, 100.0]])
     assert times(points, matrix).tolist() == [[4.0, 210.0], [5.0, -70.0], [1.0, 5.0]]
