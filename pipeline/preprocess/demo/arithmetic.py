@@ -11,6 +11,7 @@ Scalars that meet float32 arrays are Python floats: NumPy 1 and 2 promote NumPy'
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
@@ -97,6 +98,7 @@ def blur(values: Floats, sigma: float) -> Floats:
     return across
 
 
+@lru_cache(maxsize=8)
 def _gaussian(sigma: float) -> list[float]:
     """Weights of the middle and of its neighbors on one side; the whole kernel sums to 1."""
     radius = max(1, int(4 * sigma + 0.5))
@@ -110,28 +112,36 @@ def _weighted(values: Floats, weights: list[float]) -> Floats:
     length, radius = len(values), len(weights) - 1
     wide = _mirrored(values, radius)
     total = wide[radius : radius + length] * weights[0]
+    pair = np.empty_like(total)
     for n in range(1, radius + 1):
-        total += (wide[radius - n : radius - n + length] + wide[radius + n : radius + n + length]) * weights[n]
+        np.add(wide[radius - n : radius - n + length], wide[radius + n : radius + n + length], out=pair)
+        pair *= weights[n]
+        total += pair
     return total
 
 
 def _mirrored(values: Floats, margin: int) -> Floats:
     """Rows continued on both sides as in a mirror that stands in the first and in the last row."""
-    last = max(len(values) - 1, 1)
-    rows = np.abs((np.arange(-margin, len(values) + margin) + last) % (2 * last) - last)
-    return values[np.minimum(rows, len(values) - 1)]
+    return values[_mirror(len(values), margin)]
+
+
+@lru_cache(maxsize=256)
+def _mirror(length: int, margin: int) -> NDArray[np.intp]:
+    """Which of `length` rows lies at -margin, ..., length - 1 + margin."""
+    last = max(length - 1, 1)
+    rows = np.abs((np.arange(-margin, length + margin) + last) % (2 * last) - last)
+    return np.minimum(rows, length - 1)
 
 
 def slopes(values: Floats) -> tuple[Floats, Floats]:
     """Rise per pixel to the right and downwards, smoothed (Sobel), 0 across the edges. Shapes: (H, W)."""
-    return _slope(values.T).T, _slope(values)
+    wide = _mirrored(_mirrored(values.T, 1).T, 1)
+    return _smooth(wide[:, 2:] - wide[:, :-2]), _smooth((wide[2:] - wide[:-2]).T).T
 
 
-def _slope(values: Floats) -> Floats:
-    wide = _mirrored(values, 1)
-    rise = wide[2:] - wide[:-2]
-    wide = _mirrored(rise.T, 1).T
-    smooth: Floats = (wide[:, :-2] + wide[:, 1:-1] * 2 + wide[:, 2:]) * 0.125
+def _smooth(rise: Floats) -> Floats:
+    """Weighted means along the first axis, (1, 2, 1) / 8. Shape: (H, W) from (H + 2, W)."""
+    smooth: Floats = (rise[:-2] + rise[1:-1] * 2 + rise[2:]) * 0.125
     return smooth
 
 
@@ -178,18 +188,31 @@ def quarter(values: Floats) -> Floats:
 
 def resample(values: Floats, shape: tuple[int, int], kernel: Kernel) -> Floats:
     """Enlarge (h, w) to `shape` = (H, W), pixel centers aligned, edges continued. `kernel`: `linear` or `cubic`."""
-    across = np.ascontiguousarray(_resampled(values.T, shape[1], kernel).T)
-    return _resampled(across, shape[0], kernel)
+    (height, width), (rows, columns) = values.shape, shape
+    across = np.zeros((height, columns), np.float32)
+    for places, weights in _taps(width, columns, kernel):
+        across += values[:, places] * weights
+    down, part = np.zeros(shape, np.float32), np.empty(shape, np.float32)
+    for places, weights in _taps(height, rows, kernel):
+        across.take(places, axis=0, out=part, mode="clip")  # no place is outside; "raise" would copy once more
+        part *= weights[:, None]
+        down += part
+    return down
 
 
-def _resampled(values: Floats, length: int, kernel: Kernel) -> Floats:
-    place = (np.arange(length) + 0.5) * (len(values) / length) - 0.5
+@lru_cache(maxsize=256)
+def _taps(size: int, length: int, kernel: Kernel) -> list[tuple[NDArray[np.intp], Floats]]:
+    """For each value of the kernel: where it lies at every place of the longer axis, and its weights.
+
+    Shapes: (length,).
+    """
+    place = (np.arange(length) + 0.5) * (size / length) - 0.5
     first = np.floor(place).astype(np.intp)
     weights = kernel(place - first)
-    total = np.zeros((length, values.shape[1]), np.float32)
-    for n, weight in enumerate(weights, start=1 - len(weights) // 2):
-        total += values[np.clip(first + n, 0, len(values) - 1)] * weight.astype(np.float32)[:, None]
-    return total
+    return [
+        (np.clip(first + n, 0, size - 1), weight.astype(np.float32))
+        for n, weight in enumerate(weights, start=1 - len(weights) // 2)
+    ]
 
 
 def linear(t: Points) -> list[Points]:
