@@ -8,8 +8,8 @@ from the same coverage, so masks are exact. All arithmetic follows the rules of 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
+from functools import cache, lru_cache
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -33,6 +33,7 @@ from pipeline.preprocess.demo.arithmetic import (
 )
 
 Color = tuple[int, int, int]  # RGB
+Corners: TypeAlias = NDArray[np.int32]  # (..., 2), in 1/16 pixel, 0 in the middle of the first
 
 _SUPERSAMPLE = 2  # subpixels a side
 _SHIFT = 4  # binary digits behind the point in OpenCV's polygon coordinates
@@ -96,7 +97,7 @@ class Placement:
 class Sprite:
     """A drawn object and where its upper left corner lies in the image."""
 
-    color: Floats  # (h, w, 3), 0..255, already multiplied by the coverage
+    color: Floats  # (3, h, w), 0..255, already multiplied by the coverage
     cover: Floats  # (h, w), 0..1
     corner: tuple[int, int]  # x, y
 
@@ -104,6 +105,7 @@ class Sprite:
 # --- shapes ----------------------------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=1024)  # here and below: most outlines recur in every image
 def ellipse(x: float, y: float, rx: float, ry: float, turn: float = 0.0) -> Points:
     """An ellipse around (x, y) with half axes rx, ry, turned by `turn` degrees."""
     flat = _CIRCLE * (rx, ry)
@@ -113,10 +115,12 @@ def ellipse(x: float, y: float, rx: float, ry: float, turn: float = 0.0) -> Poin
 
 def rotation(degrees: float) -> Points:
     """The 2 x 2 matrix that turns x towards y."""
-    c, s = float(cosine(math.radians(degrees))), float(sine(math.radians(degrees)))
+    angle = math.radians(degrees)
+    s, c = sine(np.array([angle, angle + math.pi / 2])).tolist()
     return np.array([[c, -s], [s, c]])
 
 
+@lru_cache(maxsize=1024)
 def smooth(*corners: tuple[float, float]) -> Points:
     """A closed Catmull-Rom curve through the corners, eight points between neighbors."""
     p1 = np.asarray(corners, dtype=np.float64)
@@ -127,6 +131,7 @@ def smooth(*corners: tuple[float, float]) -> Points:
     return curve.reshape(-1, 2)
 
 
+@lru_cache(maxsize=1024)
 def stroke(start: float, end: float, *path: tuple[float, float]) -> Points:
     """A line along the path whose full width runs from `start` to `end`."""
     line = np.asarray(path, dtype=np.float64)
@@ -160,7 +165,8 @@ def _coat(rng: Generator, color: Color, x: float, y: float, rx: float, ry: float
     count, size, gain = int(rng.integers(0, 26)), rng.uniform(0.02, 0.06), rng.choice([0.62, 0.8, 1.35])
     reach, angle = np.sqrt(rng.random(count)), rng.uniform(0, 2 * np.pi, count)
     spots = np.stack([x + rx * reach * cosine(angle), y + ry * reach * sine(angle)], axis=1)
-    return [Patch(ellipse(px, py, size, size), tint(color, gain), inside=True) for px, py in spots]
+    shade = tint(color, gain)
+    return [Patch(outline, shade, inside=True) for outline in ellipse(0, 0, size, size) + spots[:, None]]
 
 
 # --- beetle: seen from above, head up ---------------------------------------------------------------------------------
@@ -522,50 +528,44 @@ def draw_object(kind: Kind, rng: Generator, place: Placement, coat: Color, light
     low, high = extent(kind, place.matrix)
     sprite = rasterize(patches, place, low + place.offset, high + place.offset, light)
     grain = 1 + 0.16 * noise(rng, sprite.cover.shape, 5, 3)
-    return Sprite((sprite.color * grain[..., None]).astype(np.float32, copy=False), sprite.cover, sprite.corner)
+    return Sprite(sprite.color * grain, sprite.cover, sprite.corner)
 
 
 def rasterize(patches: Sequence[Patch], place: Placement, low: Points, high: Points, light: Points) -> Sprite:
     """Paint patches one over the other into a sprite that spans `low` to `high` (pixels) and a margin."""
     x0, y0 = (int(v) for v in np.floor(low) - 6)
     width, height = (int(v) for v in np.ceil(high) + 6 - (x0, y0))
-    fine = np.zeros((height * _SUPERSAMPLE, width * _SUPERSAMPLE, 3), np.uint8)
+    fine = np.zeros((height * _SUPERSAMPLE, width * _SUPERSAMPLE, 4), np.uint8)  # RGB and coverage
     cover = np.zeros(fine.shape[:2], np.uint8)
     shade = np.ones((height, width), np.float32)
+    points = times(np.concatenate([patch.points for patch in patches]), place.matrix.T) + place.offset - (x0, y0)
+    corners, end = fixed(points * _SUPERSAMPLE), 0
     for patch in patches:
-        points = times(patch.points, place.matrix.T) + place.offset - (x0, y0)
-        _paint(fine, cover, points, patch)
+        start, end = end, end + len(patch.points)
+        fill(fine, [corners[start:end]], (*patch.color, 255))
+        if not patch.inside:
+            fill(cover, [corners[start:end]], (255,))
         if patch.dome:
-            _round(shade, points, light)
-    color = halve(fine).astype(np.float32) * shade[..., None]
-    alpha = halve(cover).astype(np.float32) / np.float32(255)
-    return Sprite(color, alpha, (x0, y0))
-
-
-def _paint(fine: NDArray[np.uint8], cover: NDArray[np.uint8], points: Points, patch: Patch) -> None:
-    """Fill one polygon; `points` in pixels, `fine` and `cover` in subpixels."""
-    points = points * _SUPERSAMPLE
-    if not patch.inside:
-        fill(fine, [points], patch.color)
-        fill(cover, [points], (255,))
-        return
-    rows, columns = _around(points)
-    layer = np.zeros_like(cover[rows, columns])
-    fill(layer, [points - (columns.start, rows.start)], (1,))
-    fine[rows, columns][(layer & cover[rows, columns]) > 0] = patch.color
+            _round(shade, points[start:end], light)
+    fine.view(np.uint32)[..., 0] *= cover > 0  # patches inside were filled whole: cut them off at the outline
+    planes = halve(fine).transpose(2, 0, 1).astype(np.float32, order="C")
+    return Sprite(planes[:3] * shade, planes[3] / np.float32(255), (x0, y0))
 
 
 def _around(points: Points) -> tuple[slice, slice]:
     """Rows and columns of an array that hold a polygon, with a margin of two pixels."""
-    x0, y0 = (max(int(low) - 2, 0) for low in points.min(axis=0))
-    x1, y1 = (max(int(high) + 3, 0) for high in points.max(axis=0))
-    return slice(y0, y1), slice(x0, x1)
+    (x0, y0), (x1, y1) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+    return slice(max(int(y0) - 2, 0), max(int(y1) + 3, 0)), slice(max(int(x0) - 2, 0), max(int(x1) + 3, 0))
 
 
-def fill(canvas: NDArray[Any], polygons: Sequence[Points] | Points, color: Sequence[float]) -> None:
-    """Fill polygons of pixel coordinates (0.5 is the middle of the first pixel) with one color, in place."""
-    corners = np.round((np.asarray(polygons) - 0.5) * (1 << _SHIFT)).astype(np.int32)
-    cv2.fillPoly(canvas, list(corners), color, cv2.LINE_8, _SHIFT)  # in integers, equal from OpenCV 4.11 on
+def fixed(points: Points) -> Corners:
+    """Pixel coordinates (0.5 is the middle of the first pixel) as `fill` takes them."""
+    return np.round((points - 0.5) * (1 << _SHIFT)).astype(np.int32)
+
+
+def fill(canvas: NDArray[Any], polygons: Sequence[Corners] | Corners, color: Sequence[float]) -> None:
+    """Fill polygons with one color, in place."""
+    cv2.fillPoly(canvas, list(polygons), color, cv2.LINE_8, _SHIFT)  # in integers, equal from OpenCV 4.11 on
 
 
 def _round(shade: Floats, points: Points, light: Points) -> None:
@@ -573,13 +573,13 @@ def _round(shade: Floats, points: Points, light: Points) -> None:
     rows, columns = _around(points)
     view = shade[rows, columns]
     inside = np.zeros(view.shape, np.uint8)
-    fill(inside, [points - (columns.start, rows.start)], (1,))
+    fill(inside, [fixed(points - (columns.start, rows.start))], (1,))
     height = blur(depth(inside), 1.5)
-    flank = np.clip(1 - height / max(float(height.max()), 1e-6), 0, 1)
+    flank = 1 - height / max(float(height.max()), 1e-6)
     steep = flank * np.sqrt(flank)
     (slope_x, slope_y), (light_x, light_y, light_z) = slopes(height), light.tolist()
     facing = np.sqrt(1 - steep * steep) * light_z - steep * (slope_x * light_x + slope_y * light_y)
-    np.copyto(view, 0.45 + 0.85 * np.clip(facing, 0, None), where=inside > 0)
+    np.copyto(view, 0.45 + 0.85 * np.maximum(facing, 0), where=inside > 0)
 
 
 def noise(rng: Generator, shape: tuple[int, int], cells: int, octaves: int) -> Floats:
@@ -590,5 +590,5 @@ def noise(rng: Generator, shape: tuple[int, int], cells: int, octaves: int) -> F
     total = np.zeros(shape, np.float32)
     for octave in range(octaves):
         side = cells << octave
-        total += resample(normal(rng, side, side), shape, cubic) / (1 << octave)
+        total += resample(normal(rng, side, side) / float(1 << octave), shape, cubic)
     return total

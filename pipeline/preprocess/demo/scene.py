@@ -1,7 +1,7 @@
 """The demo's images: cluttered grounds, objects laid out on them, shadows, light and sensor.
 
-Images are float32 RGB, 0..255, until `compose` rounds them. Lengths are shares of the image's long side, so that a
-scene looks alike at every size. All arithmetic follows the rules of `arithmetic`.
+Images are float32 RGB, 0..255, shape (3, H, W), until `compose` rounds them. Lengths are shares of the image's long
+side, so that a scene looks alike at every size. All arithmetic follows the rules of `arithmetic`.
 """
 
 import math
@@ -35,6 +35,7 @@ from pipeline.preprocess.demo.objects import (
     ellipse,
     extent,
     fill,
+    fixed,
     noise,
     pose,
     rasterize,
@@ -84,14 +85,15 @@ def _spread(rng: Generator, deviation: float, count: int) -> Points:
 
 
 def _mottled(rng: Generator, ground: Ground, low: int = 0, high: int = _SHADES - 1) -> Floats:
-    """Noise in shades `low` to `high`. Shape: (H, W, 3)."""
+    """Noise in shades `low` to `high`. Shape: (3, H, W)."""
     level = np.clip(noise(rng, ground.shape, 4, 4) * 0.25 + 0.5, 0, 1)
     return _between(ground.shades[low], ground.shades[high], level)
 
 
 def _between(dark: Floats, light: Floats, level: Floats) -> Floats:
-    """Mix two colors by a level of 0..1 at each pixel. Shape: (H, W, 3)."""
-    mixed: Floats = dark + level[..., None] * (light - dark)
+    """Mix two colors by a level of 0..1 at each pixel. Shape: (3, H, W)."""
+    mixed: Floats = level * (light - dark)[:, None, None]
+    mixed += dark[:, None, None]
     return mixed
 
 
@@ -101,8 +103,19 @@ def _scatter(rng: Generator, ground: Ground, canvas: Floats, outlines: Points) -
     Shape of `outlines`: (n, corners, 2), pixels.
     """
     order = np.clip(np.arange(_SHADES) + rng.integers(-3, 4, _SHADES), 0, _SHADES - 1)
-    for level, group in zip(order, np.array_split(outlines, _SHADES), strict=True):
-        fill(canvas, group, ground.shades[level].tolist())
+    _fill(canvas, np.array_split(outlines, _SHADES), ground.shades[order])
+
+
+def _fill(canvas: Floats, groups: Sequence[Points], paints: Floats) -> None:
+    """Fill groups of polygons, each group over those before and in a color of its own, in place.
+
+    Shape of `paints`: (groups, 3).
+    """
+    top = np.zeros(canvas.shape[1:], np.uint8)  # the uppermost group of each pixel, from 1
+    for number, group in enumerate(groups, start=1):
+        fill(top, fixed(group), (number,))
+    for plane, tones in zip(canvas, paints.T, strict=True):
+        np.copyto(plane, tones.take(top - 1, mode="clip"), where=top > 0)
 
 
 def _anywhere(rng: Generator, ground: Ground, count: int) -> Points:
@@ -156,20 +169,19 @@ def _pebbles(rng: Generator, ground: Ground) -> Floats:
         _turned(stone, angle, size) + place,
         _turned(stone, angle, size * 0.6) + place - 0.15 * size[:, None, None],
     )
-    groups = zip(ground.shades, np.array_split(whole, _SHADES), np.array_split(bright, _SHADES), strict=True)
-    for color, stones, lit in groups:
-        for outlines, paint in (
-            (stones + 0.006 * ground.side, ground.shades[0] * 0.6),
-            (stones, color),
-            (lit, color * 1.12),
-        ):
-            fill(canvas, outlines, paint.tolist())
+    groups, paints = list[Points](), list[Floats]()
+    pieces = zip(ground.shades, np.array_split(whole, _SHADES), np.array_split(bright, _SHADES), strict=True)
+    for color, stones, lit in pieces:
+        groups += [stones + 0.006 * ground.side, stones, lit]
+        paints += [ground.shades[0] * 0.6, color, color * 1.12]
+    _fill(canvas, groups, np.stack(paints))
     return canvas
 
 
 def _plane(rng: Generator, ground: Ground, tilt: float) -> tuple[Floats, Floats]:
     """Coordinates of a plane turned by up to `tilt` radians, in long sides. Shapes: (H, W)."""
-    y, x = np.mgrid[: ground.shape[0], : ground.shape[1]].astype(np.float32) / ground.side
+    y, x = (np.arange(length, dtype=np.float32) / float(ground.side) for length in ground.shape)
+    y = y[:, None]
     angle = rng.uniform(-tilt, tilt)
     c, s = float(cosine(angle)), float(sine(angle))
     return x * c - y * s + 2, x * s + y * c + 2  # + 2: positive everywhere
@@ -181,13 +193,14 @@ def _masonry(rng: Generator, ground: Ground) -> Floats:
     width = height * float(rng.choice([1.0, 2.2, 9.0]))
     x, y = _plane(rng, ground, 0.5)
     course = np.floor(y / height)
-    x = x + (course % 2) * width / 2
+    x = x + (course - 2 * np.floor(course / 2)) * width / 2  # course % 2, which takes 20 times as long
     piece = np.floor(x / width)
     level = rng.integers(2, _SHADES, (64, 64))[course.astype(int) % 64, piece.astype(int) % 64]
     joint = np.minimum(np.abs(y / height - course - 0.5) * height, 1.0) > height / 2 - 0.006
     joint |= np.abs(x / width - piece - 0.5) * width > width / 2 - 0.006
     level = np.where(joint, 0, level)
-    wall: Floats = ground.shades[level] * (1 + 0.08 * noise(rng, ground.shape, 16, 3))[..., None]
+    wall: Floats = np.take(ground.shades.T, level, axis=1)
+    wall *= 1 + 0.08 * noise(rng, ground.shape, 16, 3)
     return wall
 
 
@@ -205,7 +218,7 @@ def _bokeh(rng: Generator, ground: Ground) -> Floats:
     canvas, count = _mottled(rng, ground, 0, 5), 70
     discs = _turned(ellipse(0, 0, 1, 1)[::2], np.zeros(count), rng.uniform(0.015, 0.08, count) * ground.side)
     _scatter(rng, ground, canvas, discs + _anywhere(rng, ground, count))
-    return blur(canvas, 0.008 * ground.side)
+    return _blurred(canvas, 0.008 * ground.side)
 
 
 GROUNDS: tuple[Callable[[Generator, Ground], Floats], ...] = (_meadow, _litter, _pebbles, _masonry, _ripples, _bokeh)
@@ -214,11 +227,14 @@ GROUNDS: tuple[Callable[[Generator, Ground], Floats], ...] = (_meadow, _litter, 
 # --- things that are no object ----------------------------------------------------------------------------------------
 
 
+_PETALS = [
+    ellipse(0.6 * float(cosine(angle)), 0.6 * float(sine(angle)), 0.42, 0.26, math.degrees(angle))
+    for angle in (n * math.pi / 3 for n in range(6))
+]
+
+
 def _flower(color: Color) -> list[Patch]:
-    petals = [
-        Patch(ellipse(0.6 * float(cosine(a)), 0.6 * float(sine(a)), 0.42, 0.26, math.degrees(a)), color, dome=True)
-        for a in (n * math.pi / 3 for n in range(6))
-    ]
+    petals = [Patch(petal, color, dome=True) for petal in _PETALS]
     return [*petals, Patch(ellipse(0, 0, 0.28, 0.28), tint(color, 0.5), dome=True)]
 
 
@@ -245,11 +261,11 @@ THINGS: tuple[Callable[[Color], list[Patch]], ...] = (_flower, _stone, _twig, _l
 
 def _clutter(rng: Generator, canvas: Floats, light: Points) -> None:
     """Lay a few things on the ground, some half outside the image."""
-    side = max(canvas.shape)
+    side = max(canvas.shape[1:])
     for _ in range(rng.integers(1, 6)):
         draw = THINGS[rng.integers(len(THINGS))]
         size = rng.uniform(0.04, 0.1) * side
-        place = Placement(rotation(rng.uniform(0, 360)) * size, rng.random(2) * canvas.shape[1::-1])
+        place = Placement(rotation(rng.uniform(0, 360)) * size, rng.random(2) * canvas.shape[:0:-1])
         color = tint(PALETTE[rng.integers(len(PALETTE))], rng.uniform(0.6, 1.3))
         reach = np.array([1.2, 1.2]) * size
         sprite = rasterize(draw(color), place, place.offset - reach, place.offset + reach, light)
@@ -270,22 +286,23 @@ def _window(sprite: Sprite, shape: tuple[int, ...]) -> tuple[slice, slice, slice
 
 def lay(canvas: Floats, sprite: Sprite) -> None:
     """Blend a sprite over the image, in place."""
-    rows, columns, own_rows, own_columns = _window(sprite, canvas.shape)
-    view, cover = canvas[rows, columns], sprite.cover[own_rows, own_columns, None]
-    view *= 1 - cover
-    view += sprite.color[own_rows, own_columns]
+    rows, columns, own_rows, own_columns = _window(sprite, canvas.shape[1:])
+    view = canvas[:, rows, columns]
+    view *= 1 - sprite.cover[own_rows, own_columns]
+    view += sprite.color[:, own_rows, own_columns]
 
 
 def _cast_shadow(canvas: Floats, sprite: Sprite, light: Points) -> None:
     """Darken the image on the side away from the light, softly, in place."""
     height, width = sprite.cover.shape
     pad = 4 * max(1, (height + width) // 64)  # whole blocks of `quarter`
-    wide = np.pad(sprite.cover, ((pad, pad + -height % 4), (pad, pad + -width % 4)))
+    wide = np.zeros((height + 2 * pad + -height % 4, width + 2 * pad + -width % 4), np.float32)
+    wide[pad : pad + height, pad : pad + width] = sprite.cover
     soft = resample(blur(quarter(wide), pad / 10), wide.shape, linear)
     shift = -light[:2] * pad * 0.9
     corner = (sprite.corner[0] - pad + int(shift[0]), sprite.corner[1] - pad + int(shift[1]))
-    rows, columns, own_rows, own_columns = _window(Sprite(soft, soft, corner), canvas.shape)
-    canvas[rows, columns] *= 1 - 0.4 * soft[own_rows, own_columns, None]
+    rows, columns, own_rows, own_columns = _window(Sprite(soft, soft, corner), canvas.shape[1:])
+    canvas[:, rows, columns] *= 1 - 0.4 * soft[own_rows, own_columns]
 
 
 def _cells(rng: Generator, shape: tuple[int, int], count: int, spill: float) -> list[tuple[Points, Points]]:
@@ -357,26 +374,32 @@ def _visible(sprites: Sequence[Sprite], shape: tuple[int, int]) -> float:
 # --- light and sensor -------------------------------------------------------------------------------------------------
 
 
-def _illuminate(rng: Generator, canvas: Floats) -> Floats:
-    """Exposure, color temperature, a gradient across the image and a vignette."""
-    height, width = canvas.shape[:2]
+def _illuminate(rng: Generator, canvas: Floats) -> None:
+    """Exposure, color temperature, a gradient across the image and a vignette, in place."""
+    height, width = canvas.shape[1:]
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     x = np.linspace(-1, 1, width, dtype=np.float32)[None]
     slope, angle = rng.uniform(0, 0.3), rng.uniform(0, 2 * np.pi)
     field = rng.uniform(0.85, 1.25) * (1 + slope * float(cosine(angle)) * x + slope * float(sine(angle)) * y)
     field *= 1 - rng.uniform(0, 0.3) * (x * x + y * y) / 2
     warmth = rng.uniform(-0.12, 0.12)
-    gains = np.array([1 + warmth, 1, 1 - warmth], np.float32)
-    return canvas * (field[..., None].astype(np.float32, copy=False) * gains)
+    for plane, gain in zip(canvas, (1 + warmth, 1.0, 1 - warmth), strict=True):
+        plane *= field * gain
 
 
 def _expose(rng: Generator, canvas: Floats) -> NDArray[np.uint8]:
     """Blur and sensor noise, then 8 bits."""
     sharpness = rng.uniform(0, 0.9)  # standard deviation of the blur, pixels
     if sharpness > 0.3:
-        canvas = blur(canvas, sharpness)
-    grain = normal(rng, *canvas.shape[:2]) * rng.uniform(1.5, 6)
-    return np.clip(canvas + grain[..., None], 0, 255).round().astype(np.uint8)
+        canvas = _blurred(canvas, sharpness)
+    canvas += normal(rng, *canvas.shape[1:]) * rng.uniform(1.5, 6)
+    levels = np.clip(canvas, 0, 255, out=canvas).round().astype(np.uint8)
+    return np.stack(list(levels), axis=2)
+
+
+def _blurred(canvas: Floats, sigma: float) -> Floats:
+    """Blur each channel. Shape: (3, H, W)."""
+    return np.stack([blur(plane, sigma) for plane in canvas])
 
 
 def _frame(rng: Generator, long_side: int) -> tuple[int, int]:
@@ -401,11 +424,12 @@ def compose(rng: Generator, objects: Sequence[Kind], long_side: int) -> tuple[ND
     angle, height = rng.uniform(0, 2 * np.pi), rng.uniform(0.55, 0.8)
     flat = math.sqrt(1 - height * height)
     light = np.array([flat * float(cosine(angle)), flat * float(sine(angle)), height])
-    canvas = GROUNDS[rng.integers(len(GROUNDS))](rng, ground).astype(np.float32)
-    canvas *= (1 + 0.1 * noise(rng, shape, 3, 5))[..., None]
+    canvas = GROUNDS[rng.integers(len(GROUNDS))](rng, ground)
+    canvas *= 1 + 0.1 * noise(rng, shape, 3, 5)
     _clutter(rng, canvas, light)
     sprites = _arrange(rng, objects, ground, light)
     for sprite in sprites:
         _cast_shadow(canvas, sprite, light)
         lay(canvas, sprite)
-    return _expose(rng, _illuminate(rng, canvas)), label_map(sprites, shape)
+    _illuminate(rng, canvas)
+    return _expose(rng, canvas), label_map(sprites, shape)

@@ -126,10 +126,10 @@ def test_the_mask_is_where_the_object_is():
         Placement(np.eye(2) * 30, np.array([50.3, 40.6])),
     )
     sprite = rasterize([white], place, np.array([15.0, 15.0]), np.array([85.0, 65.0]), LIGHT)
-    canvas = np.zeros((80, 100, 3), np.float32)
+    canvas = np.zeros((3, 80, 100), np.float32)
     lay(canvas, sprite)
     mask = label_map([sprite], (80, 100))
-    np.testing.assert_array_equal(mask == 1, canvas[..., 0] >= 127.5)
+    np.testing.assert_array_equal(mask == 1, canvas[0] >= 127.5)
     x, y = (np.argwhere(mask).mean(axis=0) + 0.5)[::-1] - place.offset
     assert abs(x) < 0.5
     assert abs(y) < 0.5
