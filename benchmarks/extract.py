@@ -34,6 +34,7 @@ from pipeline.extract.scale import raw_maps
 from pipeline.extract.settings import ExtractSettings
 from pipeline.models.backbones import normalization, normalize
 from pipeline.models.classifier import Classifier, Design
+from pipeline.models.fused import fuse_backbone
 
 RECIPE = Path(__file__).resolve().parent.parent / "recipes" / "folder.yaml"
 SHAPE = (375, 500)
@@ -102,11 +103,14 @@ class WholeBatches(nn.Module):
 
 
 def extract_forward() -> list[float]:
-    """The stage beside the network on prepared images: normalized, on the device, as many and of as many views."""
+    """The stage beside the network on prepared images: normalized, on the device, as many and of as many views.
+
+    The network has its batch norms fused, as the stage has it.
+    """
     with TemporaryDirectory(prefix="bench-images-") as folder:
         bench = _bench(Path(folder), SMALL, pooling="tap")
-        views = _prepared(bench)
-        return _ratios(bench.stage, lambda: bench.rate(partial(_bare, bench, views)))
+        backbone, views = fuse_backbone(bench.classifier), _prepared(bench)
+        return _ratios(bench.stage, lambda: bench.rate(partial(_bare, bench, backbone, views)))
 
 
 def extract_torchcam() -> list[float]:
@@ -206,11 +210,11 @@ def _prepared(bench: Bench) -> list[Tensor]:
 
 
 @torch.inference_mode()
-def _bare(bench: Bench, views: Sequence[Tensor]) -> None:
+def _bare(bench: Bench, backbone: nn.Module, views: Sequence[Tensor]) -> None:
     for _ in bench.batches():
         with bench.hardware.autocast():
             for view in views:
-                bench.classifier.backbone(view)
+                backbone(view)
 
 
 def _beside_library(

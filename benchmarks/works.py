@@ -34,7 +34,7 @@ class Work:
 WORKS = (
     Work(
         "extract_forward", "extract", "the stage extract, images/s",
-        "bare forward pass: same backbone, precision and batch", 0.90, gpu=0.80,
+        "bare forward pass: same backbone (batch norms fused), precision and batch", 0.90, gpu=0.80,
     ),
     Work(
         "extract_torchcam", "extract", "extract with `precision: auto`, images/s, 3 classes an image",

@@ -104,6 +104,7 @@ def relative_costs(scoring: "Scoring", variants: Sequence[Mapping[str, Any]]) ->
     from pipeline.extract.network import predict
     from pipeline.extract.plan import plan_shards
     from pipeline.models.classifier import load_classifier
+    from pipeline.models.fused import fuse_backbone
 
     manifest = read_manifest(scoring.manifest, ("val",))
     manifest = manifest.with_ids([record.id for record in manifest][:TIMED_IMAGES])
@@ -111,6 +112,7 @@ def relative_costs(scoring: "Scoring", variants: Sequence[Mapping[str, Any]]) ->
     every: list[ExtractSettings] = [scoring.settings(changes)["extract"] for changes in variants]
     hardware = choose_hardware(every[0].device, every[0].precision, learning=False)
     classifier.to(hardware.device)
+    classifier.backbone = fuse_backbone(classifier)
     clock = time.process_time if hardware.device.type == "cpu" else time.perf_counter  # other programs do not count
     seconds = [[float("inf")] * TIMED_IMAGES for _ in every]
     for _ in range(ROUNDS):

@@ -8,6 +8,7 @@ earlier run made of the same images, weights and settings are used again.
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import groupby, islice
@@ -128,7 +129,7 @@ def extract_together(
     stores = [MapStores(one.classifier, one.settings, hardware, one.out, one.thresholds) for one in extractions]
     stride, few_shapes = classifier.design.output_stride, hardware.wants_few_shapes
     shards = plan_shards(manifest, settings, stride, with_true, with_targets, few_shapes)
-    with ThreadPoolExecutor() as pool, ThreadPoolExecutor(1) as writer:
+    with fused_backbones(extractions), ThreadPoolExecutor() as pool, ThreadPoolExecutor(1) as writer:
         planned = [
             (split, shard, batches)
             for split in SPLITS
@@ -154,6 +155,15 @@ def extract_together(
             store.join(split, [part for part in parts if part.split == split], manifest.classes)
     ignored = warn_of_test_labels(manifest, settings)
     return [store.counts(count_reused(parts, n), ignored) for n, store in enumerate(stores)]
+
+
+@contextmanager
+def fused_backbones(extractions: Sequence[Extraction]) -> Iterator[None]:
+    """Within, the backbones of all classifiers are fused: level maps run that of their own."""
+    with ExitStack() as stack:
+        for classifier in {id(one.classifier): one.classifier for one in extractions}.values():
+            stack.enter_context(fused_backbone(classifier))
+        yield
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,11 +285,10 @@ def compute_batches(
     if not lacking:
         return
     loaded = load_batches([batch for part in lacking for batch in part.batches], settings.workers, hardware)
-    with fused_backbone(classifier):
-        for part in lacking:
-            for scales, batch in islice(loaded, len(part.batches)):
-                views = compute_views(classifier, scales, settings, hardware)
-                yield [(n, _begin(batch, views, extractions[n])) for n in part.missing]
+    for part in lacking:
+        for scales, batch in islice(loaded, len(part.batches)):
+            views = compute_views(classifier, scales, settings, hardware)
+            yield [(n, _begin(batch, views, extractions[n])) for n in part.missing]
 
 
 def _begin(batch: Sequence[Job], views: Sequence[View], one: Extraction) -> Callable[[], dict[str, Arrays]]:

@@ -9,7 +9,7 @@ It saves the pass over every map that the norm takes: a fifth (float32) to a qua
 EfficientNet-Lite0 on a CPU.
 
 Which norm follows which convolution is seen in a pass of the network, and the new network is compared with the old one:
-where they differ, as where weights are changed before each pass, the old one stays.
+where they differ, as where weights are changed before each pass, the old one stays as a whole.
 """
 
 from collections import Counter
@@ -26,7 +26,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from pipeline.models.backbones import normalize
 from pipeline.models.classifier import Classifier
 
-SIDE = 128  # pixels of the image of the pass; a multiple of all usual output strides
+SIDE = 128  # pixels of the image of the pass: what the networks of students, of stride 32 at most, can take
 TOLERANCE = 1e-3  # of the largest output; float32 differs by some 1e-6
 NORMS = (nn.BatchNorm2d, BatchNormAct2d)
 Network = TypeVar("Network", bound=nn.Module)
@@ -58,14 +58,16 @@ def fuse_batch_norms(network: Network, example: Tensor) -> Network:
         network: in mode `eval`; what it gives for `example` is one tensor
         example: an input; not of zeros, which would not show every difference
     """
-    pairs = _pairs(network, example)
-    if not pairs:
-        return network
-    fused = deepcopy(network)
-    for convolution, norm in pairs.items():
-        _fuse_pair(fused, convolution, norm)
-    expected, found = network(example), fused(example)
-    return fused if bool((found - expected).abs().max() <= TOLERANCE * expected.abs().max()) else network
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # 10 bits would hide what is compared
+        pairs = _pairs(network, example)
+        if not pairs:
+            return network
+        fused = deepcopy(network)
+        for convolution, norm in pairs.items():
+            _fuse_pair(fused, convolution, norm)
+        expected, found = network(example), fused(example)
+        same = bool((found - expected).abs().max() <= TOLERANCE * expected.abs().max())
+    return fused if same else network
 
 
 def example_image(device: torch.device) -> Tensor:
@@ -79,9 +81,14 @@ def _fuse_pair(network: nn.Module, convolution: str, norm: str) -> None:
     before, after = network.get_submodule(convolution), network.get_submodule(norm)
     assert isinstance(before, nn.Conv2d)
     assert isinstance(after, nn.BatchNorm2d)
-    network.set_submodule(convolution, fuse_conv_bn_eval(before, after))
-    rest = nn.Sequential(after.drop, after.act) if isinstance(after, BatchNormAct2d) else nn.Identity()
-    network.set_submodule(norm, rest)
+    _put(network, convolution, fuse_conv_bn_eval(before, after))
+    _put(network, norm, nn.Sequential(after.drop, after.act) if isinstance(after, BatchNormAct2d) else nn.Identity())
+
+
+def _put(network: nn.Module, name: str, module: nn.Module) -> None:
+    """Put a module in the place of another one."""
+    parent, _, own = name.rpartition(".")
+    setattr(network.get_submodule(parent), own, module)
 
 
 def _pairs(network: nn.Module, example: Tensor) -> dict[str, str]:

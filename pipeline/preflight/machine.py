@@ -73,8 +73,7 @@ def check_hardware(context: Context, track: Track) -> Iterator[Row]:
     train, extract = context.get(track.name, TrainSettings), context.get(track.name, ExtractSettings)
     yield _hardware(context.key(track.name, "train"), train, train.backbone.trained)
     yield _hardware(context.key(track.name, "extract"), extract, False)
-    student = context.get(track.name, StudentSettings)
-    if student.enabled:
+    if (student := context.get(track.name, StudentSettings)).enabled:
         yield _hardware(context.key(track.name, "student"), student, student.backbone.trained)
 
 

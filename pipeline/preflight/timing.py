@@ -157,6 +157,8 @@ def _place(settings: Settings, network: nn.Module, learning: bool) -> tuple[Hard
     except SettingsError as error:
         raise NotCheckedError(f"not timed, there is no such device or precision here: {error}") from None
     network.to(hardware.device).eval()
+    if not learning and isinstance(network, Classifier):
+        network.backbone = fuse_backbone(network)  # as the stages have it
     return hardware, settings.batch_size if hardware.device.type == "cuda" else min(settings.batch_size, 2)
 
 
@@ -187,7 +189,6 @@ def _time_training(settings: TrainSettings, classifier: Classifier, trial: Trial
 def _time_extraction(settings: ExtractSettings, network: Classifier, trial: Trial, seconds: float) -> None:
     hardware, batch = _place(settings, network, False)
     scales = [_images(batch, *shape) for shape in network_shapes(SHAPE, settings, network.design.output_stride)]
-    network.backbone = fuse_backbone(network)  # as the stage has it; the trial of the classifier ends here
     trial.extract = mean_seconds(partial(predict, network, scales, [()] * batch, settings, hardware), seconds) / batch
 
 

@@ -206,3 +206,11 @@ def test_only_what_an_earlier_pass_lacks_is_computed(manifest: Manifest, tmp_pat
     monkeypatch.setattr("pipeline.extract.run.compute_views", lambda *_: pytest.fail("computed again"))
     again = extract_together(manifest, heads, with_true=False)
     assert [counts.images_reused for counts in again] == [counts.images for counts in both]
+
+
+def test_level_maps_of_every_classifier_are_those_that_it_has_alone(manifest: Manifest, tmp_path: Path) -> None:
+    settings = extract_settings(map="layercam", map_levels=["auto"])
+    pair = [Extraction(make_tiny(classes=4), settings, tmp_path / f"{n}") for n in range(2)]
+    extract_together(manifest, pair, with_true=False)
+    extract(manifest, make_tiny(classes=4), tmp_path / "alone", settings)
+    assert written(tmp_path / "0") == written(tmp_path / "1") == written(tmp_path / "alone")

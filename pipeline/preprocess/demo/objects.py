@@ -105,7 +105,7 @@ class Sprite:
 # --- shapes ----------------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=1024)  # here and below: most outlines recur in every image
+@lru_cache(maxsize=1024)  # here and below: most outlines recur in every image, and must not be changed
 def ellipse(x: float, y: float, rx: float, ry: float, turn: float = 0.0) -> Points:
     """An ellipse around (x, y) with half axes rx, ry, turned by `turn` degrees."""
     flat = _CIRCLE * (rx, ry)
