@@ -14,7 +14,7 @@ from pathlib import Path
 from pipeline.arguments import processes, whole
 from pipeline.core.errors import SettingsError
 from pipeline.core.tracks import TRACKS, get_track
-from pipeline.ensemble.usage import check_usage
+from pipeline.ensemble.usage import check_usage, check_zip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     weights, folder = parse_weights(args.weights), args.folder or folder_of(args.out)
     check_usage(args.runs, weights)
+    check_zip(args.out)
     from pipeline.ensemble.members import choose_of, limit_of, open_members  # loads libraries
     from pipeline.ensemble.page import as_lines, write_ensemble_page
     from pipeline.ensemble.run import Request, as_json, make_ensemble

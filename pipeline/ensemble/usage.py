@@ -2,10 +2,21 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 from pipeline.core.errors import SettingsError
 
 FEWEST = 2  # runs
+
+
+def check_zip(out: Path) -> None:
+    """Refuse a folder in place of the zip before anything is averaged.
+
+    Raises:
+        SettingsError: if it is one
+    """
+    if out.is_dir():
+        raise SettingsError(f"--out: expected a zip to write, got a folder, {out}")
 
 
 def check_usage(runs: Sequence[str], weights: Sequence[float] | None) -> None:

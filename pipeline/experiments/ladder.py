@@ -11,9 +11,9 @@ predicted. In the folder: `ladder.md`, `ladder.csv`, `ladder.svg`.
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import accumulate
 from pathlib import Path
 
 from pipeline.compare.entrants import (
@@ -61,14 +61,27 @@ def make_ladder(given: Sequence[str], track: str | None = None) -> Ladder:
         StoreError: if one is no finished run
         ScoreError: if they have no image in common, or another truth
     """
-    steps = [step for name, path in map(split_name, given) for step in expand(name, path, track)]
+    expanded = [expand(name, path, track) for name, path in map(split_name, given)]
+    steps = [step for one in expanded for step in one]
     if len(steps) < FEWEST:
         raise SettingsError(f"expected at least two steps, got {[str(path) for _, path in steps]}")
     entrants = [open_entrant(path, "", Choices(track)) for _, path in steps]
     if len({one.track.name for one in entrants}) > 1:
         raise SettingsError(f"expected steps of one track, got {[one.track.name for one in entrants]}")
     abouts = [about_step(path, one.track) for (_, path), one in zip(steps, entrants, strict=True)]
-    return rate(_named(entrants, [name for name, _ in steps], abouts), abouts)
+    firsts = first_steps([len(one) for one in expanded])
+    return rate(_named(entrants, [name for name, _ in steps], abouts, firsts), abouts, firsts)
+
+
+def first_steps(counts: Sequence[int]) -> set[int]:
+    """Places of the steps that begin anew: the first one, and where all steps of a run follow all those of another.
+
+    >>> sorted(first_steps([1, 4, 4, 1]))
+    [0, 5]
+    """
+    places = accumulate(counts, initial=0)
+    pairs = zip(places, [FEWEST, *counts], counts, strict=False)
+    return {0, *(place for place, before, count in pairs if min(before, count) >= FEWEST)}
 
 
 def expand(name: str, path: Path, track: str | None) -> list[tuple[str, Path]]:
@@ -87,18 +100,22 @@ def expand(name: str, path: Path, track: str | None) -> list[tuple[str, Path]]:
     return [(f"{name}, {one.label}" if name else "", Path(f"{data}:{one.key}")) for one in found]
 
 
-def _named(entrants: Sequence[Entrant], names: Sequence[str], abouts: Sequence[About]) -> list[Entrant]:
+def _named(
+    entrants: Sequence[Entrant], names: Sequence[str], abouts: Sequence[About], firsts: Collection[int]
+) -> list[Entrant]:
     """Names where none was given: what a step adds to the one before. The first reading of the score is that of all.
 
-    Of several runs, one that occurs twice has the name of its run before it.
+    Of several runs, one that occurs twice has the name of its run before it; if all steps of a run follow all those of
+    another, each has.
     """
-    before: Sequence[About | None] = [None, *abouts[:-1]]
     found = [
-        name or difference_of(previous, about) for name, previous, about in zip(names, before, abouts, strict=True)
+        name or difference_of(None if place in firsts else abouts[place - 1], about)
+        for place, (name, about) in enumerate(zip(names, abouts, strict=True))
     ]
     runs = _run_names([one.path for one in entrants])
     if len(set(runs)) > 1:
-        found = [name if found.count(name) == 1 else f"{run}: {name}" for run, name in zip(runs, found, strict=True)]
+        alone = {name for name in found if found.count(name) == 1 and (len(firsts) == 1 or name in names)}
+        found = [name if name in alone else f"{run}: {name}" for run, name in zip(runs, found, strict=True)]
     return [
         replace(one, name=name if found.count(name) == 1 else f"{name} ({place})", settings=entrants[0].settings)
         for place, (one, name) in enumerate(zip(entrants, found, strict=True), start=1)
@@ -113,12 +130,15 @@ def _run_names(steps: Sequence[Path]) -> list[str]:
     return [names[place] for place in places]
 
 
-def rate(entrants: Sequence[Entrant], abouts: Sequence[About]) -> Ladder:
-    """Score every step, and its gain over the step before on the same resamples of images."""
+def rate(entrants: Sequence[Entrant], abouts: Sequence[About], firsts: Collection[int]) -> Ladder:
+    """Score every step, and its gain over the step before on the same resamples of images; the first ones have none."""
     ids, _, notes = common_images(entrants)
     aligned = [align(one, ids) for one in entrants]
     whole = compare(aligned)
-    pairs = [None, *(compare(pair).entrants[1] for pair in pairwise(aligned))]
+    pairs = [
+        None if place in firsts else compare(aligned[place - 1 : place + 1]).entrants[1]
+        for place in range(len(aligned))
+    ]
     rated = [
         Rated(
             name=one.name,

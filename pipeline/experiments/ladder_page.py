@@ -32,7 +32,7 @@ class Rated:
         path: of its run
         score: the ranking score
         interval: of it, 95 % over images
-        gain: over the step before; None for the first
+        gain: over the step before; None for the first, and where another run begins
         gain_interval: of it, both on the same resamples
         better, worse: images whose own IoU rose or fell against the step before
         cost: the seconds of the stages behind it, from the start

@@ -130,8 +130,8 @@ def check_student_memory(context: Context, track: Track) -> Iterator[Row]:
 
 def check_durations(context: Context, track: Track) -> Iterator[Row]:
     """A row for every stage, and their sum: on one device, and with `--gpus` on several like it."""
-    if (trial := context.trials.get(track.name)) is None:
-        yield ok("not estimated: there was no complete trial")
+    if (trial := context.trials.get(track.name)) is None or not any(context.images(track.name).values()):
+        yield ok("not estimated: there was no complete trial, or there are no images")
         return
     hint = "a faster device, fewer epochs, or train.backbone.trained: false, which trains the head alone"
     work = loads(context, track, trial)

@@ -66,9 +66,9 @@ def test_names_that_are_given(runs: dict[str, Path]) -> None:
 
 def test_a_name_that_several_runs_have_follows_that_of_its_run(runs: dict[str, Path]) -> None:
     first, second = (str(runs[name] / "data" / "track3") for name in ("plain", "full"))
-    assert [one.name for one in make_ladder([first, second]).steps] == [
-        "CAM, TAP", "plain: + CRF", "+ NWC, + PaS, − CRF", "full: + CRF",
-    ]  # fmt: skip
+    both = make_ladder([first, second]).steps
+    assert [one.name for one in both] == ["plain: CAM, TAP", "plain: + CRF", "full: CAM, TAP, NWC, PaS", "full: + CRF"]
+    assert [one.gain is None for one in both] == [True, False, True, False], "a run that follows another begins anew"
     steps = [f"{runs['full']}:before_crf", second, f"{runs['full']}:before_crf", f"{runs['full']}:refined"]
     assert [one.name for one in make_ladder(steps).steps][-3:] == ["+ CRF (3)", "− CRF", "+ CRF (5)"], "one run"
 
