@@ -23,7 +23,7 @@ VARIANTS: dict[str, dict[str, Any]] = {  # keys of one track
     "seed2": {"train.seed": 2},
     "fp32": {"train.precision": "fp32", "extract.precision": "fp32"},
 }
-STAGES = ("train", "extract", "refine", "evaluate")
+STAGES = ("train", "extract", "refine", "student", "evaluate")
 MADE_ONCE = ("manifest", "drawn")  # what preprocess left, the same for all variants
 
 

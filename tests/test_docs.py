@@ -432,6 +432,11 @@ def test_examples_in_the_writing_commands_run(name: str) -> None:
     assert doctest.testmod(load(name)).failed == 0
 
 
+def test_the_spread_runs_every_stage_from_train_to_evaluate() -> None:
+    every = list(read_yaml(ROOT / "dvc.yaml")["stages"])
+    assert list(load("measure_spread").STAGES) == every[every.index("train") : every.index("evaluate") + 1]
+
+
 def test_the_table_of_results_is_rewritten_in_place(tmp_path: Path) -> None:
     module = load("make_results")
     readme = tmp_path / "README.md"
