@@ -13,7 +13,7 @@ import argparse
 import sys
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from itertools import accumulate
+from itertools import pairwise
 from pathlib import Path
 
 from pipeline.compare.entrants import (
@@ -79,9 +79,12 @@ def first_steps(counts: Sequence[int]) -> set[int]:
     >>> sorted(first_steps([1, 4, 4, 1]))
     [0, 5]
     """
-    places = accumulate(counts, initial=0)
-    pairs = zip(places, [FEWEST, *counts], counts, strict=False)
-    return {0, *(place for place, before, count in pairs if min(before, count) >= FEWEST)}
+    firsts, place = {0}, 0
+    for before, count in pairwise(counts):
+        place += before
+        if before > 1 and count > 1:
+            firsts.add(place)
+    return firsts
 
 
 def expand(name: str, path: Path, track: str | None) -> list[tuple[str, Path]]:
