@@ -73,6 +73,7 @@ class Comparison:
         left_out: how many images of each are not common, by name
         notes: what a reader has to know
         choosing: of three and more: what choosing the best one is worth
+        changed: place of the entrant whose change of an image counts; None: of the one that changed it most
     """
 
     track: str
@@ -84,12 +85,14 @@ class Comparison:
     left_out: Mapping[str, int]
     notes: tuple[str, ...] = ()
     choosing: tuple[str, ...] = ()
+    changed: int | None = None
 
     @property
     def changes(self) -> NDArray[np.float64]:
-        """The largest change of each image's IoU against the first entrant, with its sign. Shape: (N,)"""
+        """The change of each image's IoU against the first entrant, with its sign: that of the entrant at `changed`, or
+        the largest one. Shape: (N,)"""
         ious = np.nan_to_num(np.stack([one.ious for one in self.entrants]))
-        differences = ious[1:] - ious[0]
+        differences = (ious[1:] if self.changed is None else ious[[self.changed]]) - ious[0]
         largest = np.abs(differences).argmax(axis=0)
         return np.asarray(differences[largest, np.arange(differences.shape[1])], np.float64)
 

@@ -51,9 +51,14 @@ def write_ensemble_page(request: Request, made: Ensemble, most: int) -> Comparis
     images = RunImages(manifest, Store(request.data / "refined" / "val"), "after", manifest.mask_kind, manifest.classes)
     ensemble = replace(members[0], name=NAME, path=request.out, ids=counts.ids, counts=counts.after, images=images)
     entrants = [*members, ensemble]
-    comparison = with_note(compare(entrants), members[0].name)
+    comparison = of_ensemble(compare(entrants), members[0].name)
     table = member_table(request, made, comparison)
-    more = {"members": table, "members_about": _about(request, made), "files": _files(request)}
+    more = {
+        "title": f"Ensemble of {', '.join(one.name for one in members if one.name in taking_part)}",
+        "members": table,
+        "members_about": _about(request, made),
+        "files": _files(request),
+    }
     write_page(request.folder, comparison, entrants, most, more)
     write_files(request.folder, comparison, manifest.classes)
     report = read_json(request.folder / REPORT)
@@ -67,13 +72,14 @@ def _files(request: Request) -> list[tuple[str, str]]:
     return [(REPORT, REPORT), (request.out.name, quote(archive))]
 
 
-def with_note(comparison: Comparison, best: str) -> Comparison:
-    """With what the choice of the best member means, in place of what choosing among runs is worth."""
+def of_ensemble(comparison: Comparison, best: str) -> Comparison:
+    """Images by the change of the ensemble, which is the last entrant; with what the choice of the best member means,
+    in place of what choosing among runs is worth."""
     told = (
         f"The first one, {best}, is the best member on these images, which chose it: the gain of the ensemble over it "
         "is rather too low than too high. Weights that were chosen on them make it too high."
     )
-    return replace(comparison, notes=(*comparison.notes, told), choosing=())
+    return replace(comparison, notes=(*comparison.notes, told), choosing=(), changed=len(comparison.entrants) - 1)
 
 
 def _entrant(member: Member, request: Request, step: Step, manifest: Manifest, settings: EvaluateSettings) -> Entrant:

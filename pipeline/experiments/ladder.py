@@ -67,7 +67,8 @@ def make_ladder(given: Sequence[str], track: str | None = None) -> Ladder:
         raise SettingsError(f"expected at least two steps, got {[str(path) for _, path in steps]}")
     entrants = [open_entrant(path, "", Choices(track)) for _, path in steps]
     if len({one.track.name for one in entrants}) > 1:
-        raise SettingsError(f"expected steps of one track, got {[one.track.name for one in entrants]}")
+        tracks = {str(path): one.track.name for (_, path), one in zip(steps, entrants, strict=True)}
+        raise SettingsError(f"expected steps of one track, got {tracks}")
     abouts = [about_step(path, one.track) for (_, path), one in zip(steps, entrants, strict=True)]
     firsts = first_steps([len(one) for one in expanded])
     return rate(_named(entrants, [name for name, _ in steps], abouts, firsts), abouts, firsts)

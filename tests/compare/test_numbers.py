@@ -173,6 +173,14 @@ def test_the_first_one_decides_how_a_score_is_read() -> None:
     assert note == "b itself reads its score with {'average': 'pooled'}; here all are read as a."
 
 
+def test_images_by_the_change_of_one_of_several() -> None:
+    found = compare([entrant(str(noise), scored(noise)[1], "track3") for noise in (1.5, 0.5, 3.0)])
+    ious = np.nan_to_num([one.ious for one in found.entrants])
+    first, second = ious[1] - ious[0], ious[2] - ious[0]
+    assert found.changes == pytest.approx(np.where(np.abs(first) >= np.abs(second), first, second))
+    assert replace(found, changed=1).changes == pytest.approx(first)
+
+
 def test_the_best_of_three_is_scored_where_it_was_not_chosen() -> None:
     found = compare([entrant(name, scored(noise)[1], "track3") for name, noise in (("a", 0.6), ("b", 0.5), ("c", 0.3))])
     (note,) = found.choosing

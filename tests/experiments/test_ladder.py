@@ -100,6 +100,9 @@ def test_what_is_refused(runs: dict[str, Path], tmp_path: Path, capsys: Capture)
         make_ladder([f"{runs['full']}:refined"])
     assert cli.main(["ladder", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
     assert "expected a checkout with a finished run" in capsys.readouterr().err
+    other = make_checkout(tmp_path / "other", "track1")
+    with pytest.raises(SettingsError, match=r"full:refined': 'track3', '.*other:refined': 'track1'}"):
+        make_ladder([f"{runs['full']}:refined", f"{other}:refined"])
 
 
 def test_a_file_in_place_of_the_folder_is_one_line(runs: dict[str, Path], tmp_path: Path, capsys: Capture) -> None:
