@@ -9,41 +9,31 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 from support.checkout import TRACKS, Checkout
+from support.lost_work import START, Watch, table
 
 pytestmark = pytest.mark.slow
 
 OUTPUTS = ("submissions/{}.zip", "reports/{}/metrics.json", "data/{}/model", "data/{}/student/model")
-START = "\n--- a new start ---\n"
 OFTEN = 0.002  # minutes between two states of a training
-# seconds after the start of a stage in which it is stopped: it loads libraries, works, and may be done
-LONGEST = {
-    "preprocess": 4.0,
-    "train": 8.0,
-    "extract": 8.0,
-    "refine": 8.0,
-    "student": 14.0,
-    "evaluate": 5.0,
-    "package": 3.0,
-    "report": 4.0,
+KILLS = {  # of Track 1 and Track 3; 30 in all
+    "preprocess": (1, 1),
+    "train": (3, 2),
+    "extract": (3, 2),
+    "refine": (3, 2),
+    "student": (4, 3),
+    "evaluate": (1, 1),
+    "package": (1, 1),
+    "report": (1, 1),
 }
-KILLS = {
-    "preprocess": 2,
-    "train": 5,
-    "extract": 5,
-    "refine": 5,
-    "student": 7,
-    "evaluate": 2,
-    "package": 2,
-    "report": 2,
-}
-INTERRUPTS = {"preprocess": 1, "train": 2, "extract": 2, "refine": 2, "student": 3}
+INTERRUPTS = {"preprocess": (1, 0), "train": (1, 1), "extract": (1, 1), "refine": (1, 1), "student": (2, 1)}
+SLOWER = 2.0  # a busy machine makes some parts of a run so many times slower than those of another run
 
 
 def prepared(checkout: Checkout) -> Checkout:
@@ -68,11 +58,17 @@ def prepared(checkout: Checkout) -> Checkout:
 
 
 @pytest.fixture(scope="module")
-def expected(make_checkout: Callable[[], Checkout]) -> dict[str, str]:
-    """Digests of what a run leaves that nothing has stopped."""
-    checkout = prepared(make_checkout())
-    checkout.repro()
-    return digests(checkout)
+def whole(make_checkout: Callable[[], Checkout], tmp_path_factory: pytest.TempPathFactory) -> Watch:
+    """A run that nothing has stopped."""
+    watch = Watch(prepared(make_checkout()), tmp_path_factory.mktemp("whole") / "log")
+    wait_to_the_end(started(watch), watch)
+    return watch
+
+
+@pytest.fixture(scope="module")
+def expected(whole: Watch) -> dict[str, str]:
+    """Digests of what that run leaves."""
+    return digests(whole.checkout)
 
 
 def digests(checkout: Checkout) -> dict[str, str]:
@@ -82,69 +78,77 @@ def digests(checkout: Checkout) -> dict[str, str]:
     return {str(file.relative_to(checkout.folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
-def started(checkout: Checkout, log: Path, forced: bool = False) -> "subprocess.Popen[bytes]":
+def started(watch: Watch, forced: bool = False) -> "subprocess.Popen[bytes]":
     """`dvc repro` in a session of its own, so that a signal reaches all its processes and nothing else."""
-    with log.open("ab") as stream:
+    with watch.log.open("ab") as stream:
         stream.write(START.encode())
         stream.flush()
         return subprocess.Popen(
             ["dvc", "repro", *(["--force"] if forced else [])],
-            cwd=checkout.folder,
-            env=checkout.environment(),
+            cwd=watch.checkout.folder,
+            env=watch.checkout.environment(),
             stdout=stream,
             stderr=stream,
             start_new_session=True,
         )
 
 
-def stage_of(running: "subprocess.Popen[bytes]", log: Path) -> str | None:
-    """The stage whose script runs now, such as `train@track1`; None before the first and after the last."""
-    said = log.read_text(errors="replace").rpartition(START)[2]
-    found = re.findall(r"Running stage '([^']+)'", said)
-    return found[-1] if found and running.poll() is None else None
-
-
-def wait_for_stage(running: "subprocess.Popen[bytes]", log: Path, left: Counter[str]) -> str | None:
+def wait_for_stage(running: "subprocess.Popen[bytes]", watch: Watch, left: Counter[str]) -> str | None:
     """Wait until a stage runs that is still to be stopped; None if the chain ends before."""
     while running.poll() is None:
-        stage = stage_of(running, log)
-        if stage and left[stage.partition("@")[0]]:
+        if (stage := watch.look()) and left[stage]:
             return stage
         time.sleep(0.05)
     return None
 
 
+def wait_to_the_end(running: "subprocess.Popen[bytes]", watch: Watch) -> None:
+    """Watch the chain until it ends, which has to be well."""
+    wait_for_stage(running, watch, Counter())
+    watch.end()
+    assert running.returncode == 0, watch.log.read_text()[-3000:]
+
+
+def still_runs(running: "subprocess.Popen[bytes]", watch: Watch, stage: str, seconds: float) -> bool:
+    """Watch a stage for so many seconds; whether it runs then."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and running.poll() is None and watch.look() == stage:
+        time.sleep(0.05)
+    return running.poll() is None and watch.look() == stage
+
+
 def run_with_faults(
-    checkout: Checkout,
-    log: Path,
+    watch: Watch,
     faults: Mapping[str, int],
     strike: Callable[["subprocess.Popen[bytes]"], object],
+    longest: Mapping[str, float],
     seed: int,
-) -> Counter[str]:
+) -> dict[str, list[float]]:
     """Start the chain again and again and stop each stage so many times at random moments, then let it end.
 
+    Args:
+        faults: by stage, such as `train@track1`
+        longest: seconds after the start of a stage until which it is stopped: it loads libraries, works, is nearly done
+
     Returns:
-        how often each stage was stopped
+        for each stop of each stage, the seconds of work since it last kept something
     """
-    chance, left, struck, forced = random.Random(seed), Counter(faults), Counter[str](), False
+    chance, left = random.Random(seed), Counter(faults)
+    lost: dict[str, list[float]] = {stage: [] for stage in faults}
+    running = started(watch)
     while left.total():
-        running, forced = started(checkout, log, forced), False
-        stage = wait_for_stage(running, log, left)
+        stage = wait_for_stage(running, watch, left)
         if stage is None:  # the chain has ended, too fast for some stops: once more from its start
-            assert running.returncode == 0, log.read_text()[-3000:]
-            forced = True
-            continue
-        time.sleep(chance.uniform(0.5, LONGEST[stage.partition("@")[0]]))
-        if stage_of(running, log) == stage:
+            wait_to_the_end(running, watch)
+            running = started(watch, forced=True)
+        elif still_runs(running, watch, stage, chance.uniform(0.5, longest[stage])):
+            lost[stage].append(watch.end(stopped=True))
             strike(running)
             running.wait(60)
-            left[stage.partition("@")[0]] -= 1
-            struck[stage] += 1
-        else:
-            kill_all(running)  # the stage was faster: this stop is not counted
-            running.wait(60)
-    assert started(checkout, log).wait(900) == 0, log.read_text()[-3000:]
-    return struck
+            left[stage] -= 1
+            running = started(watch)
+    wait_to_the_end(running, watch)
+    return lost
 
 
 def kill_all(running: "subprocess.Popen[bytes]") -> None:
@@ -163,25 +167,30 @@ def interrupt(running: "subprocess.Popen[bytes]") -> None:
 
 @pytest.mark.parametrize(("faults", "strike"), [(KILLS, kill_all), (INTERRUPTS, interrupt)])
 def test_a_chain_that_was_stopped_often_ends_with_the_same_files(
-    faults: Mapping[str, int],
+    faults: Mapping[str, Sequence[int]],
     strike: Callable[["subprocess.Popen[bytes]"], object],
     make_checkout: Callable[[], Checkout],
+    whole: Watch,
     expected: dict[str, str],
     tmp_path: Path,
 ) -> None:
-    checkout, log = prepared(make_checkout()), tmp_path / "log"
-    struck = run_with_faults(checkout, log, faults, strike, seed=1)
-    print(dict(struck))
-    assert digests(checkout) == expected
-    assert struck.total() == sum(faults.values())
-    said = log.read_text(errors="replace")
+    watch = Watch(prepared(make_checkout()), tmp_path / "log")
+    each = {f"{stage}@{track}": n for stage, counts in faults.items() for track, n in zip(TRACKS, counts, strict=True)}
+    stops = {stage: number for stage, number in each.items() if number}
+    lost = run_with_faults(watch, stops, strike, whole.took, seed=1)
+    print(table(lost, whole, watch))
+    assert digests(watch.checkout) == expected
+    assert sum(map(len, lost.values())) == sum(each.values())
+    for stage, seconds in lost.items():
+        assert max(seconds) <= SLOWER * whole.parts[stage], f"{stage} lost more than a part"
+    said = watch.log.read_text(errors="replace")
     assert re.search(
         r"note: (head-0|student-1|student-2|affinity) (resumes at epoch \d+, step \d+ of \d+|was finished)", said
     )
-    assert [str(path) for path in checkout.folder.glob("data/*/scratch/train/*")] == [], (
+    assert [str(path) for path in watch.checkout.folder.glob("data/*/scratch/train/*")] == [], (
         "removed when the stage is done"
     )
-    assert [str(path) for path in checkout.folder.glob("data/*/scratch/student/*")] == []
+    assert [str(path) for path in watch.checkout.folder.glob("data/*/scratch/student/*")] == []
 
 
 def workers(running: "subprocess.Popen[bytes]") -> Iterator[psutil.Process]:
@@ -197,7 +206,7 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(
 ) -> None:
     """One that waits for work is replaced without a word; what is said of one at work: see `test_processes`."""
     checkout, log, killed = prepared(make_checkout()), tmp_path / "log", 0
-    running = started(checkout, log)
+    running = started(Watch(checkout, log))
     while running.poll() is None:
         for worker in list(workers(running))[:1] if killed < 3 else []:
             time.sleep(0.3)
