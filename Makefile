@@ -10,11 +10,11 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help repro preflight test test-all coverage bench ablation ladder methods search diagnostics numbers docs lint clean environment
 
-# everything from nothing to both submissions
+# everything from nothing to both submissions; on a processor both tracks at the same time
 repro: environment
 	@git rev-parse --git-dir >/dev/null 2>&1 || $(BIN)/dvc config --local core.no_scm true
 	$(BIN)/python -m pipeline.params.check --machine
-	$(BIN)/dvc repro
+	$(BIN)/lid run --at-once
 	@$(BIN)/python -m pipeline.evaluate.headline
 	@ls -l submissions/*.zip reports/*/index.html
 

@@ -42,6 +42,7 @@ CLASSES, WANTED = 200, 3  # of the classifier, and maps of an image
 SIDE = 336  # pixels; where a library is the reference, whose input is a square
 SMALL, LARGE = "tf_efficientnet_lite0", "seresnet50"  # of recipes/folder.yaml, and of the method
 ROUNDS = 5  # after the first
+FEW = 8  # images of a library that takes seconds for each
 TOLERANCE = 0.03  # of the maximum of a map
 
 
@@ -77,9 +78,9 @@ class Bench:
         if self.hardware.device.type == "cuda":
             torch.cuda.synchronize(self.hardware.device)
 
-    def batches(self) -> list[list[Path]]:
-        """The files of each batch."""
-        files, size = [record.file for record in self.manifest], self.settings.batch_size
+    def batches(self, most_images: int | None = None) -> list[list[Path]]:
+        """The files of each batch, of all images or of the first ones."""
+        files, size = [record.file for record in self.manifest][:most_images], self.settings.batch_size
         return [files[start : start + size] for start in range(0, len(files), size)]
 
     def inputs(self, files: Sequence[Path], size: int) -> Tensor:
@@ -132,7 +133,7 @@ def extract_torchcam() -> list[float]:
 def extract_gradcam() -> list[float]:
     """The same beside the Grad-CAM of pytorch-grad-cam, which goes back through the network for every class.
 
-    It gets one batch: on two cores, all 64 images would take it three minutes a round.
+    It gets a few images: on two cores, all 64 would take it three minutes a round.
     """
     from pytorch_grad_cam import GradCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
@@ -145,7 +146,7 @@ def extract_gradcam() -> list[float]:
                 for classes in method.outputs.topk(WANTED, dim=1).indices.T.tolist()[1:]:
                     method(images, [ClassifierOutputTarget(one) for one in classes])
 
-    return _beside_library(theirs, most_batches=1)
+    return _beside_library(theirs, most_images=FEW)
 
 
 def extract_fp32() -> list[float]:
@@ -218,7 +219,7 @@ def _bare(bench: Bench, backbone: nn.Module, views: Sequence[Tensor]) -> None:
 
 
 def _beside_library(
-    theirs: Callable[[Classifier, Sequence[Tensor]], None], most_batches: int | None = None
+    theirs: Callable[[Classifier, Sequence[Tensor]], None], most_images: int | None = None
 ) -> list[float]:
     """Images a second of the stage over those of a library, which gets batches that are decoded and on the device."""
     with TemporaryDirectory(prefix="bench-images-") as folder:
@@ -226,7 +227,7 @@ def _beside_library(
             Path(folder), LARGE, pooling="gap", sizes=(SIDE,), resize="square", flip=False, max_classes=WANTED,
             min_probability=0.0, negative_weights="keep",
         )  # fmt: skip
-        batches = [bench.inputs(files, SIDE) for files in bench.batches()[:most_batches]]
+        batches = [bench.inputs(files, SIDE) for files in bench.batches(most_images)]
         images = sum(map(len, batches))
         return _ratios(bench.stage, lambda: bench.rate(partial(theirs, bench.classifier, batches), images))
 

@@ -21,7 +21,7 @@ from pipeline.core.errors import DataError, PipelineError, SettingsError, StoreE
 from pipeline.core.files import unused
 from pipeline.core.signals import end_on_signals
 from pipeline.core.tracks import TRACKS
-from pipeline.dvc_runs import INTERRUPTED, dvc
+from pipeline.dvc_runs import INTERRUPTED, dvc, dvc_at_once
 from pipeline.export import AREA_HELP, FORMAT_NAMES, MIN_AREA
 
 CHAIN = Path("dvc.yaml")
@@ -125,7 +125,9 @@ def run(args: argparse.Namespace) -> Result:
     if args.recipe:
         _use_recipe(args.recipe)
     _check_targets(args.targets)
-    status = _repro(args.targets)
+    if args.at_once and args.targets:
+        raise SettingsError(f"--at-once: expected no stages, both tracks run to their end; got {args.targets}")
+    status = _repro_at_once() if args.at_once else _repro(args.targets)
     if status == OK and CHAIN.is_file() and not args.targets:  # the last lines of DVC are hints about git and remotes
         pages = [Path("reports") / track / "index.html" for track in _chosen_tracks()]
         print("\n".join(["", *(f"open {page}" for page in pages if page.is_file())]), flush=True)
@@ -271,7 +273,25 @@ def _print(text: str) -> None:
 
 
 def _repro(words: Sequence[str]) -> int:
-    """Run `dvc repro` in the foreground; 0, or 1 if it failed.
+    """Run `dvc repro` in the foreground; 0, 1 if it failed, or 130; errors as `_check_params`."""
+    _check_params()
+    return _status(dvc(["repro", *words]))
+
+
+def _repro_at_once() -> int:
+    """Run `dvc repro` for all tracks at the same time; one after the other if a GPU computes, whose memory they would
+    share. Result and errors as `_repro`."""
+    from pipeline.core.stages import STAGES
+
+    _check_params()
+    tracks = _chosen_tracks()
+    if len(tracks) == 1 or not _on_processor(tracks):
+        return _status(dvc(["repro"]))
+    return _status(dvc_at_once({track: ["repro", *(f"{stage}@{track}" for stage in STAGES)] for track in tracks}))
+
+
+def _check_params() -> None:
+    """Look for mistakes before DVC starts.
 
     Raises:
         SettingsError: with every mistake in the params file, and a watched file that is missing
@@ -281,8 +301,21 @@ def _repro(words: Sequence[str]) -> int:
         from pipeline.params.networks import name_mistakes, watch_mistakes
 
         check_file(PARAMS, [name_mistakes, watch_mistakes])
-    status = dvc(["repro", *words])
-    return status if status in (OK, INTERRUPTED) else FINDING
+
+
+def _on_processor(tracks: Sequence[str]) -> bool:
+    """Whether no stage of these tracks computes on a GPU."""
+    from pipeline.core.device import choose_hardware
+    from pipeline.core.settings import read_params
+
+    params = read_params(PARAMS)["tracks"]
+    devices = {params[track][stage]["device"] for track in tracks for stage in ("train", "extract", "student")}
+    return all(choose_hardware(device, "auto", learning=True).device.type == "cpu" for device in devices)
+
+
+def _status(of_dvc: int) -> int:
+    """The exit status for one of DVC."""
+    return of_dvc if of_dvc in (OK, INTERRUPTED) else FINDING
 
 
 def _use_recipe(recipe: Path) -> None:
@@ -369,12 +402,16 @@ def _add(
 
 def _add_run(commands: Any) -> None:
     about = "run the chain with `dvc repro`: only what has changed"
-    examples = "  lid run\n  lid run package@track3\n  lid run --recipe recipes/folder.yaml\n"
+    examples = "  lid run\n  lid run --at-once\n  lid run package@track3\n  lid run --recipe recipes/folder.yaml\n"
     parser = _add(commands, "run", run, about, examples)
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="stages, such as report@track3; all if none")
     parser.add_argument(
         "--recipe", type=Path, help="copied to params.yaml first; a params.yaml that was edited is kept as .bak"
     )
+    parser.add_argument(
+        "--at-once", action="store_true", help="both tracks at the same time, each with its share of the cores; with a "
+        "GPU one after the other"
+    )  # fmt: skip
 
 
 def _add_predict(commands: Any) -> None:

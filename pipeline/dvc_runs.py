@@ -1,4 +1,7 @@
-"""DVC in the foreground, with this Python: its exit status, and how long each stage took. And where its cache is."""
+"""DVC in the foreground, with this Python: one command or several at once, its exit status, how long each stage took.
+
+And where its cache is.
+"""
 
 import configparser
 import os
@@ -8,7 +11,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from threading import Thread
+from typing import IO
 
 from pipeline.core.signals import interrupts_left_to_child
 
@@ -31,6 +37,47 @@ def dvc(words: Sequence[str], folder: Path | None = None) -> int:
     with subprocess.Popen(command, cwd=folder, env=_environment()) as process, interrupts_left_to_child() as interrupts:
         status = process.wait()
     return INTERRUPTED if status and interrupts else status
+
+
+def dvc_at_once(commands: Mapping[str, Sequence[str]], folder: Path | None = None) -> int:
+    """Run several commands of DVC at the same time; each line that they print begins with the name of its command.
+
+    They wait for each other where DVC reads and writes its own files; the stages run side by side. Each command gets
+    its share of the cores as threads, unless `OMP_NUM_THREADS` says how many. If one fails, the others go on.
+
+    Returns:
+        the first exit status that is not 0; 130, as shells have it, if Ctrl-C ended them
+    """
+    import joblib  # when it is needed: other commands start faster
+
+    share = max(1, joblib.cpu_count() // len(commands))
+    environment = {"OMP_NUM_THREADS": str(share), **_environment(PYTHONUNBUFFERED="1")}
+    with ExitStack() as stack, interrupts_left_to_child() as interrupts:
+        processes, printers = [], []
+        for name, words in commands.items():
+            process = stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-m", "dvc", "--wait-for-lock", *words], cwd=folder, env=environment,
+                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
+                )
+            )  # fmt: skip
+            processes.append(process)
+            for stream, out in ((process.stdout, sys.stdout), (process.stderr, sys.stderr)):
+                printers.append(Thread(target=_print_lines, args=(stream, f"{name}: ", out)))
+        for printer in printers:
+            printer.start()
+        for printer in printers:
+            printer.join()
+        statuses = [process.wait() for process in processes]
+    failed = next(filter(None, statuses), 0)
+    return INTERRUPTED if failed and interrupts else failed
+
+
+def _print_lines(stream: IO[str], before: str, out: IO[str]) -> None:
+    """Print what comes, line by line, until the stream ends; empty lines are left out."""
+    for line in stream:
+        if line.strip():
+            print(before + line, end="" if line.endswith("\n") else "\n", file=out, flush=True)
 
 
 def timed_repro(folder: Path) -> tuple[dict[str, float], int]:

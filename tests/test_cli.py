@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.helpers import ROOT, write_png
@@ -317,6 +319,27 @@ def test_run_is_dvc_repro(started: list[list[str]]) -> None:
     assert cli.main(["run", "no"]) == 1
     repro = ["-m", "dvc", "repro"]
     assert started == [repro, [*repro, "package@track3", "report@track1"], [*repro, "no"]]
+
+
+def test_both_tracks_at_once_on_a_processor(
+    started: list[list[str]], monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    shutil.copy(ROOT / "params.yaml", "params.yaml")
+    asked: list[dict[str, list[str]]] = []
+    monkeypatch.setattr(cli, "dvc_at_once", lambda commands: asked.append(commands) or 0)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert cli.main(["run", "--at-once"]) == 0
+    (commands,) = asked
+    assert list(commands) == ["track1", "track3"]
+    assert commands["track3"][:2] == ["repro", "preprocess@track3"]
+    assert [words[-1] for words in commands.values()] == ["report@track1", "report@track3"]
+    assert started == []
+    monkeypatch.setattr(cli, "_on_processor", lambda tracks: False)
+    assert cli.main(["run", "--at-once"]) == 0
+    assert (started, len(asked)) == ([["-m", "dvc", "repro"]], 1)
+    assert cli.main(["run", "--at-once", "report@track1"]) == 1
+    assert "--at-once: expected no stages" in capsys.readouterr().err
 
 
 def test_a_run_ends_with_its_pages(started: list[list[str]], capsys: Capture) -> None:

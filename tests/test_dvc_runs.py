@@ -1,11 +1,13 @@
 """DVC in the foreground: exit status, output and times of its stages."""
 
+import sys
 from pathlib import Path
 
+import joblib
 import pytest
 
 from pipeline.core.settings import write_yaml
-from pipeline.dvc_runs import cache_folder, dvc, keeps_copies, timed_repro
+from pipeline.dvc_runs import cache_folder, dvc, dvc_at_once, keeps_copies, timed_repro
 
 
 def test_stages_that_ran_have_times_and_a_failure_is_a_status(
@@ -30,6 +32,45 @@ def test_ctrl_c_has_the_status_of_shells(tmp_path: Path) -> None:
     script = "import os, signal; os.kill(os.getppid(), signal.SIGINT); raise SystemExit(1)"
     (tmp_path / "dvc.py").write_text(script, encoding="utf-8")  # in the place of DVC
     assert dvc(["repro"], tmp_path) == 130
+
+
+def test_commands_at_once_overlap_and_their_lines_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Each stage waits for a file that the other one writes: one after the other they would never end."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    script = (
+        "import os, pathlib, sys, time\n"
+        "own, other = sys.argv[1:]\n"
+        "pathlib.Path(own).touch()\n"
+        "end = time.monotonic() + 60\n"
+        "while not pathlib.Path(other).exists() and time.monotonic() < end: time.sleep(0.05)\n"
+        "print('threads', os.environ['OMP_NUM_THREADS'])\n"
+        "print('told on stderr', file=sys.stderr)\n"
+        "sys.exit(0 if pathlib.Path(other).exists() else 1)\n"
+    )
+    (tmp_path / "meet.py").write_text(script, encoding="utf-8")
+    assert dvc(["init", "--quiet", "--no-scm"], tmp_path) == 0
+    stages = {
+        "a": {"cmd": f"{sys.executable} meet.py a.txt b.txt"},
+        "b": {"cmd": f"{sys.executable} meet.py b.txt a.txt"},
+    }
+    write_yaml(tmp_path / "dvc.yaml", {"stages": stages})
+    assert dvc_at_once({"one": ["repro", "a"], "two": ["repro", "b"]}, tmp_path) == 0
+    found = capfd.readouterr()
+    share = max(1, joblib.cpu_count() // 2)
+    for name, stage in (("one", "a"), ("two", "b")):
+        assert f"{name}: Running stage '{stage}':\n" in found.out
+        assert f"{name}: threads {share}\n" in found.out
+        assert f"{name}: told on stderr\n" in found.err
+
+
+def test_one_of_several_commands_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
+    assert dvc(["init", "--quiet", "--no-scm"], tmp_path) == 0
+    good = {"cmd": f"{sys.executable} -c 'import time; time.sleep(2)' && echo a > a.txt", "outs": ["a.txt"]}
+    write_yaml(tmp_path / "dvc.yaml", {"stages": {"good": good, "bad": {"cmd": "exit 3"}}})
+    assert dvc_at_once({"good": ["repro", "good"], "bad": ["repro", "bad"]}, tmp_path) not in (0, 130)
+    assert (tmp_path / "a.txt").is_file()
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 from support.checkout import TRACKS, Checkout
 from support.lost_work import START, Watch, table
 
@@ -264,6 +266,21 @@ def test_processes_and_shards_change_no_pixel_and_no_number(
         }.items():
             checkout.set(f"{track}.{key}", value)
     checkout.repro()
+    assert digests(checkout) == expected
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU tracks run one after the other")
+def test_both_tracks_at_once_change_no_pixel_and_no_number(
+    make_checkout: Callable[[], Checkout], expected: dict[str, str]
+) -> None:
+    """With the threads of the other runs, which decide the last bits of a student."""
+    checkout = prepared(make_checkout())
+    words = [sys.executable, "-m", "pipeline.cli", "run", "--at-once"]
+    every = checkout.environment() | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    done = subprocess.run(words, cwd=checkout.folder, env=every, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    begun = [done.stdout.index(f"Running stage 'preprocess@{track}'") for track in TRACKS]
+    assert max(begun) < done.stdout.index("Running stage 'train@"), "one after the other"
     assert digests(checkout) == expected
 
 
