@@ -7,6 +7,7 @@ that is raised on purpose, 2 for wrong usage. With `--json`, stdout holds one JS
 import argparse
 import json
 import os
+import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,8 @@ from pipeline.export import AREA_HELP, FORMAT_NAMES, MIN_AREA
 
 CHAIN = Path("dvc.yaml")
 PARAMS = Path("params.yaml")  # as in `pipeline.core.settings`, which loads a library
+LAST = ("package", "report")  # stages of a track that no other one waits for
+GPU_DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # of NVIDIA, of AMD, of both in Windows' Linux
 OK, FINDING, WRONG_USAGE = 0, 1, 2
 GOING_ON = ("run", "report", "predict", "ensemble", "ablate", "search")  # commands that go on where they were stopped
 EXAMPLES = """examples:
@@ -281,13 +284,11 @@ def _repro(words: Sequence[str]) -> int:
 def _repro_at_once() -> int:
     """Run `dvc repro` for all tracks at the same time; one after the other if a GPU computes, whose memory they would
     share. Result and errors as `_repro`."""
-    from pipeline.core.stages import STAGES
-
     _check_params()
     tracks = _chosen_tracks()
     if len(tracks) == 1 or not _on_processor(tracks):
         return _status(dvc(["repro"]))
-    return _status(dvc_at_once({track: ["repro", *(f"{stage}@{track}" for stage in STAGES)] for track in tracks}))
+    return _status(dvc_at_once({track: ["repro", *(f"{stage}@{track}" for stage in LAST)] for track in tracks}))
 
 
 def _check_params() -> None:
@@ -304,12 +305,15 @@ def _check_params() -> None:
 
 
 def _on_processor(tracks: Sequence[str]) -> bool:
-    """Whether no stage of these tracks computes on a GPU."""
-    from pipeline.core.device import choose_hardware
+    """Whether none of these tracks computes on a GPU; PyTorch, which takes seconds, is asked if there may be one."""
     from pipeline.core.settings import read_params
 
     params = read_params(PARAMS)["tracks"]
     devices = {params[track][stage]["device"] for track in tracks for stage in ("train", "extract", "student")}
+    if devices <= {"auto", "cpu"} and platform.system() == "Linux" and not any(map(os.path.exists, GPU_DRIVERS)):
+        return True
+    from pipeline.core.device import choose_hardware
+
     return all(choose_hardware(device, "auto", learning=True).device.type == "cpu" for device in devices)
 
 

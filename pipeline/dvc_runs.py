@@ -43,15 +43,17 @@ def dvc_at_once(commands: Mapping[str, Sequence[str]], folder: Path | None = Non
     """Run several commands of DVC at the same time; each line that they print begins with the name of its command.
 
     They wait for each other where DVC reads and writes its own files; the stages run side by side. Each command gets
-    its share of the cores as threads, unless `OMP_NUM_THREADS` says how many. If one fails, the others go on.
+    its share of the cores, as threads and for `jobs: -1` as processes, unless the variables below say how many. If one
+    fails, the others go on.
 
     Returns:
         the first exit status that is not 0; 130, as shells have it, if Ctrl-C ended them
     """
     import joblib  # when it is needed: other commands start faster
 
-    share = max(1, joblib.cpu_count() // len(commands))
-    environment = {"OMP_NUM_THREADS": str(share), **_environment(PYTHONUNBUFFERED="1")}
+    share = str(max(1, joblib.cpu_count() // len(commands)))
+    own = {"OMP_NUM_THREADS": share, "LOKY_MAX_CPU_COUNT": share}
+    environment = {**own, **_environment(PYTHONUNBUFFERED="1")}
     with ExitStack() as stack, interrupts_left_to_child() as interrupts:
         processes, printers = [], []
         for name, words in commands.items():

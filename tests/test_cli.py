@@ -332,12 +332,14 @@ def test_both_tracks_at_once_on_a_processor(
     assert cli.main(["run", "--at-once"]) == 0
     (commands,) = asked
     assert list(commands) == ["track1", "track3"]
-    assert commands["track3"][:2] == ["repro", "preprocess@track3"]
-    assert [words[-1] for words in commands.values()] == ["report@track1", "report@track3"]
+    assert commands["track3"] == ["repro", "package@track3", "report@track3"]
     assert started == []
+    monkeypatch.setattr(cli, "GPU_DRIVERS", [__file__])  # is there: PyTorch is asked, and knows of no GPU
+    assert cli.main(["run", "--at-once"]) == 0
+    assert (started, len(asked)) == ([], 2)
     monkeypatch.setattr(cli, "_on_processor", lambda tracks: False)
     assert cli.main(["run", "--at-once"]) == 0
-    assert (started, len(asked)) == ([["-m", "dvc", "repro"]], 1)
+    assert (started, len(asked)) == ([["-m", "dvc", "repro"]], 2)
     assert cli.main(["run", "--at-once", "report@track1"]) == 1
     assert "--at-once: expected no stages" in capsys.readouterr().err
 

@@ -38,14 +38,15 @@ def test_commands_at_once_overlap_and_their_lines_are_told_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Each stage waits for a file that the other one writes: one after the other they would never end."""
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for name in ("OMP_NUM_THREADS", "LOKY_MAX_CPU_COUNT"):
+        monkeypatch.delenv(name, raising=False)
     script = (
         "import os, pathlib, sys, time\n"
         "own, other = sys.argv[1:]\n"
         "pathlib.Path(own).touch()\n"
         "end = time.monotonic() + 60\n"
         "while not pathlib.Path(other).exists() and time.monotonic() < end: time.sleep(0.05)\n"
-        "print('threads', os.environ['OMP_NUM_THREADS'])\n"
+        "print('threads', os.environ['OMP_NUM_THREADS'], os.environ['LOKY_MAX_CPU_COUNT'])\n"
         "print('told on stderr', file=sys.stderr)\n"
         "sys.exit(0 if pathlib.Path(other).exists() else 1)\n"
     )
@@ -61,7 +62,7 @@ def test_commands_at_once_overlap_and_their_lines_are_told_apart(
     share = max(1, joblib.cpu_count() // 2)
     for name, stage in (("one", "a"), ("two", "b")):
         assert f"{name}: Running stage '{stage}':\n" in found.out
-        assert f"{name}: threads {share}\n" in found.out
+        assert f"{name}: threads {share} {share}\n" in found.out
         assert f"{name}: told on stderr\n" in found.err
 
 
