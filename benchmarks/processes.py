@@ -17,7 +17,7 @@ from pipeline.refine.run import refine
 from pipeline.refine.settings import RefineSettings
 
 ROOT = Path(__file__).resolve().parent.parent
-IMAGES = 16
+IMAGES = 64  # as few as 16 leave one process waiting for the last image of the other
 
 
 def refine_processes() -> list[float]:

@@ -37,7 +37,7 @@ from pipeline.refine.settings import AffinitySettings, CrfSettings, RefineSettin
 
 Work = dict[str, Path]  # image files by id
 TASK = 32  # images at most: what a process has not kept yet is lost when a run is stopped
-TURNS = 8  # tasks of each process at least, where there are enough images: all end at about the same time
+TURNS = 16  # tasks of each process at least, where there are enough images: all end at about the same time
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def task_size(images: int, settings: RefineSettings) -> int:
 
     >>> from types import SimpleNamespace
     >>> [task_size(1210, SimpleNamespace(jobs=jobs, shard_size=1024)) for jobs in (2, 16, 64, 512)]
-    [32, 9, 2, 1]
+    [32, 4, 1, 1]
     """
     return max(1, min(TASK, settings.shard_size, images // (TURNS * worker_count(settings.jobs))))
 
