@@ -10,7 +10,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -27,8 +27,8 @@ from pipeline.export import AREA_HELP, FORMAT_NAMES, MIN_AREA
 
 CHAIN = Path("dvc.yaml")
 PARAMS = Path("params.yaml")  # as in `pipeline.core.settings`, which loads a library
-LAST = ("package", "report")  # stages of a track that no other one waits for
-GPU_DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # of NVIDIA, of AMD, of both in Windows' Linux
+LAST = "report"  # the stage that needs all others of its track
+GPU_DRIVERS = ("/dev/nvidiactl", "/dev/nvmap", "/dev/kfd", "/dev/dxg")  # NVIDIA, its Jetsons, AMD, Windows' Linux
 OK, FINDING, WRONG_USAGE = 0, 1, 2
 GOING_ON = ("run", "report", "predict", "ensemble", "ablate", "search")  # commands that go on where they were stopped
 EXAMPLES = """examples:
@@ -125,11 +125,11 @@ Result = tuple[int, dict[str, Any]]  # exit status, and what --json prints
 
 def run(args: argparse.Namespace) -> Result:
     """`dvc repro`, after a recipe has become the params file."""
+    if args.at_once and args.targets:
+        raise SettingsError(f"--at-once: expected no stages, both tracks run to their end; got {args.targets}")
     if args.recipe:
         _use_recipe(args.recipe)
     _check_targets(args.targets)
-    if args.at_once and args.targets:
-        raise SettingsError(f"--at-once: expected no stages, both tracks run to their end; got {args.targets}")
     status = _repro_at_once() if args.at_once else _repro(args.targets)
     if status == OK and CHAIN.is_file() and not args.targets:  # the last lines of DVC are hints about git and remotes
         pages = [Path("reports") / track / "index.html" for track in _chosen_tracks()]
@@ -282,13 +282,49 @@ def _repro(words: Sequence[str]) -> int:
 
 
 def _repro_at_once() -> int:
-    """Run `dvc repro` for all tracks at the same time; one after the other if a GPU computes, whose memory they would
-    share. Result and errors as `_repro`."""
+    """Run `dvc repro` for all tracks at the same time, or one after the other, and say why; result and errors as
+    `_repro`."""
     _check_params()
     tracks = _chosen_tracks()
-    if len(tracks) == 1 or not _on_processor(tracks):
+    if len(tracks) == 1:
         return _status(dvc(["repro"]))
-    return _status(dvc_at_once({track: ["repro", *(f"{stage}@{track}" for stage in LAST)] for track in tracks}))
+    if reason := _why_apart(tracks):
+        print(f"note: one track after the other: {reason}", file=sys.stderr)
+        return _status(dvc(["repro"]))
+    return _status(dvc_at_once({track: ["repro", f"{LAST}@{track}"] for track in tracks}))
+
+
+def _why_apart(tracks: Sequence[str]) -> str | None:
+    """Why tracks should not run at the same time; None if they may.
+
+    Two tracks would share the memory of a GPU, start programs that share out the machine by themselves, or download the
+    same files twice. PyTorch, which takes seconds, is asked only if there may be a GPU.
+    """
+    from pipeline.core.settings import read_params
+
+    params = [read_params(PARAMS)["tracks"][track] for track in tracks]
+    if any(one["preprocess"]["source"].get("download") for one in params):
+        return "images are downloaded"
+    sections = [section for one in params for section in _computing(one)]
+    if any(section["launcher"] != "python" for section in sections):
+        return "a launcher starts stages"
+    if any(section["device"] not in ("auto", "cpu") for section in sections):
+        return "a device is named"
+    if all(section["device"] == "cpu" for section in sections) or not _may_have_gpu():
+        return None
+    from pipeline.core.device import choose_hardware
+
+    found = choose_hardware("auto", "auto", learning=True).device
+    return None if found.type == "cpu" else f"{found} computes"
+
+
+def _computing(track: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The sections of the stages of a track that run a network."""
+    return [track["train"], track["extract"], *([track["student"]] if track["student"]["enabled"] else [])]
+
+
+def _may_have_gpu() -> bool:
+    return platform.system() != "Linux" or any(map(os.path.exists, GPU_DRIVERS))
 
 
 def _check_params() -> None:
@@ -302,19 +338,6 @@ def _check_params() -> None:
         from pipeline.params.networks import name_mistakes, watch_mistakes
 
         check_file(PARAMS, [name_mistakes, watch_mistakes])
-
-
-def _on_processor(tracks: Sequence[str]) -> bool:
-    """Whether none of these tracks computes on a GPU; PyTorch, which takes seconds, is asked if there may be one."""
-    from pipeline.core.settings import read_params
-
-    params = read_params(PARAMS)["tracks"]
-    devices = {params[track][stage]["device"] for track in tracks for stage in ("train", "extract", "student")}
-    if devices <= {"auto", "cpu"} and platform.system() == "Linux" and not any(map(os.path.exists, GPU_DRIVERS)):
-        return True
-    from pipeline.core.device import choose_hardware
-
-    return all(choose_hardware(device, "auto", learning=True).device.type == "cpu" for device in devices)
 
 
 def _status(of_dvc: int) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Thread
-from typing import IO
+from typing import IO, TextIO
 
 from pipeline.core.signals import interrupts_left_to_child
 
@@ -44,10 +44,13 @@ def dvc_at_once(commands: Mapping[str, Sequence[str]], folder: Path | None = Non
 
     They wait for each other where DVC reads and writes its own files; the stages run side by side. Each command gets
     its share of the cores, as threads and for `jobs: -1` as processes, unless the variables below say how many. If one
-    fails, the others go on.
+    fails, the others go on, and the last lines name it.
 
     Returns:
         the first exit status that is not 0; 130, as shells have it, if Ctrl-C ended them
+
+    Raises:
+        BrokenPipeError: when all have ended, if what reads the output has stopped before
     """
     import joblib  # when it is needed: other commands start faster
 
@@ -55,31 +58,55 @@ def dvc_at_once(commands: Mapping[str, Sequence[str]], folder: Path | None = Non
     own = {"OMP_NUM_THREADS": share, "LOKY_MAX_CPU_COUNT": share}
     environment = {**own, **_environment(PYTHONUNBUFFERED="1")}
     with ExitStack() as stack, interrupts_left_to_child() as interrupts:
-        processes, printers = [], []
+        processes, printers = {}, []
         for name, words in commands.items():
-            process = stack.enter_context(
+            processes[name] = stack.enter_context(
                 subprocess.Popen(
                     [sys.executable, "-m", "dvc", "--wait-for-lock", *words], cwd=folder, env=environment,
-                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
+                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="backslashreplace",
                 )
             )  # fmt: skip
-            processes.append(process)
-            for stream, out in ((process.stdout, sys.stdout), (process.stderr, sys.stderr)):
-                printers.append(Thread(target=_print_lines, args=(stream, f"{name}: ", out)))
+            for stream, out in ((processes[name].stdout, sys.stdout), (processes[name].stderr, sys.stderr)):
+                printers.append(_Printer(stream, f"{name}: ", out))
         for printer in printers:
             printer.start()
         for printer in printers:
             printer.join()
-        statuses = [process.wait() for process in processes]
-    failed = next(filter(None, statuses), 0)
-    return INTERRUPTED if failed and interrupts else failed
+        statuses = {name: process.wait() for name, process in processes.items()}
+    if broken := [printer.error for printer in printers if printer.error]:
+        raise broken[0]
+    failed = {name: status for name, status in statuses.items() if status}
+    for name, status in failed.items():
+        print(f"{name}: ended with exit status {status}", file=sys.stderr)
+    return INTERRUPTED if failed and interrupts else next(iter(failed.values()), 0)
 
 
-def _print_lines(stream: IO[str], before: str, out: IO[str]) -> None:
-    """Print what comes, line by line, until the stream ends; empty lines are left out."""
-    for line in stream:
-        if line.strip():
-            print(before + line, end="" if line.endswith("\n") else "\n", file=out, flush=True)
+class _Printer(Thread):
+    """Prints what comes, line by line, until the stream ends; empty lines are left out.
+
+    Attributes:
+        error: why nothing more could be printed; the stream is read to its end all the same, or its writer would wait
+    """
+
+    def __init__(self, stream: IO[str] | None, before: str, out: TextIO) -> None:
+        super().__init__()
+        assert stream is not None
+        self.stream, self.before, self.out = stream, before, out
+        self.error: OSError | None = None
+
+    def run(self) -> None:
+        """Called by `start`."""
+        for line in self.stream:
+            if line.strip() and self.error is None:
+                try:
+                    self._print(line.rstrip("\n"))
+                except OSError as error:
+                    self.error = error
+
+    def _print(self, line: str) -> None:
+        encoding = self.out.encoding or "utf-8"
+        shown = (self.before + line).encode(encoding, "backslashreplace").decode(encoding)
+        print(shown, file=self.out, flush=True)
 
 
 def timed_repro(folder: Path) -> tuple[dict[str, float], int]:

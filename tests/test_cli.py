@@ -26,6 +26,7 @@ from pipeline.core.archives import write_zip
 from pipeline.core.errors import StoreError
 from pipeline.core.files import sha256
 from pipeline.core.images import encode_png
+from pipeline.core.settings import read_params, write_yaml
 from pipeline.package.record import Record, ValScore, write_record
 from pipeline.package.record import Settings as RecordedSettings
 from pipeline.params import init
@@ -321,27 +322,102 @@ def test_run_is_dvc_repro(started: list[list[str]]) -> None:
     assert started == [repro, [*repro, "package@track3", "report@track1"], [*repro, "no"]]
 
 
-def test_both_tracks_at_once_on_a_processor(
-    started: list[list[str]], monkeypatch: pytest.MonkeyPatch, capsys: Capture
-) -> None:
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch, started: list[list[str]]) -> list[dict[str, list[str]]]:
+    """What is started at once, in place of starting it, with the params of the demo; PyTorch knows of no GPU."""
     shutil.copy(ROOT / "params.yaml", "params.yaml")
     asked: list[dict[str, list[str]]] = []
     monkeypatch.setattr(cli, "dvc_at_once", lambda commands: asked.append(commands) or 0)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    return asked
+
+
+@pytest.mark.parametrize("drivers", [[], [__file__]])  # with one that is there, PyTorch is asked
+def test_both_tracks_at_once_on_a_processor(
+    at_once: list[dict[str, list[str]]], started: list[list[str]], monkeypatch: pytest.MonkeyPatch, drivers: list[str]
+) -> None:
+    monkeypatch.setattr(cli, "GPU_DRIVERS", drivers)
     assert cli.main(["run", "--at-once"]) == 0
-    (commands,) = asked
-    assert list(commands) == ["track1", "track3"]
-    assert commands["track3"] == ["repro", "package@track3", "report@track3"]
+    assert at_once == [{"track1": ["repro", "report@track1"], "track3": ["repro", "report@track3"]}]
     assert started == []
-    monkeypatch.setattr(cli, "GPU_DRIVERS", [__file__])  # is there: PyTorch is asked, and knows of no GPU
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("train.launcher", "srun", "a launcher starts stages"),
+        ("extract.device", "cuda", "a device is named"),
+        (
+            "preprocess.source",
+            {"name": "oxford_pet", "root": "data/pet", "download": True},
+            "images are downloaded",
+        ),
+    ],
+)
+def test_tracks_that_run_one_after_the_other(
+    at_once: list[dict[str, list[str]]], started: list[list[str]], capsys: Capture, key: str, value: Any, reason: str
+) -> None:
+    params = read_params(Path("params.yaml"))
+    section, name = key.split(".")
+    params["tracks"]["track3"][section][name] = value
+    write_yaml(Path("params.yaml"), params)
     assert cli.main(["run", "--at-once"]) == 0
-    assert (started, len(asked)) == ([], 2)
-    monkeypatch.setattr(cli, "_on_processor", lambda tracks: False)
+    assert (at_once, started) == ([], [["-m", "dvc", "repro"]])
+    assert f"note: one track after the other: {reason}\n" in capsys.readouterr().err
+
+
+def test_a_device_of_a_stage_that_is_switched_off_does_not_count(at_once: list[dict[str, list[str]]]) -> None:
+    params = read_params(Path("params.yaml"))
+    params["tracks"]["track3"]["student"] |= {"enabled": False, "device": "cuda"}
+    write_yaml(Path("params.yaml"), params)
     assert cli.main(["run", "--at-once"]) == 0
-    assert (started, len(asked)) == ([["-m", "dvc", "repro"]], 2)
-    assert cli.main(["run", "--at-once", "report@track1"]) == 1
+    assert len(at_once) == 1
+
+
+def test_one_track_at_once(at_once: list[dict[str, list[str]]], started: list[list[str]], capsys: Capture) -> None:
+    params = read_params(Path("params.yaml"))
+    del params["tracks"]["track1"]
+    write_yaml(Path("params.yaml"), params)
+    assert cli.main(["run", "--at-once"]) == 0
+    assert (at_once, started) == ([], [["-m", "dvc", "repro"]])
+    assert capsys.readouterr().err == ""
+
+
+def test_at_once_takes_no_stages_and_changes_nothing_then(at_once: list[dict[str, list[str]]], capsys: Capture) -> None:
+    before = Path("params.yaml").read_bytes()
+    recipe = str(ROOT / "recipes" / "folder.yaml")
+    assert cli.main(["run", "--at-once", "--recipe", recipe, "report@track1"]) == 1
     assert "--at-once: expected no stages" in capsys.readouterr().err
+    assert Path("params.yaml").read_bytes() == before
+
+
+def test_the_last_stage_of_a_track_needs_all_others() -> None:
+    stages = read_params(ROOT / "dvc.yaml")["stages"]
+    reads = {name: {normal(path) for path in body.get("do", body)["deps"]} for name, body in stages.items()}
+    writes = {name: {normal(path) for path in outs_of(body.get("do", body))} for name, body in stages.items()}
+    needed, found = {cli.LAST}, set[str]()
+    while needed:
+        found |= needed
+        paths = set[str]().union(*(reads[name] for name in needed))
+        needed = {name for name in stages if any(holds(out, path) for out in writes[name] for path in paths)} - found
+    assert found == set(stages)
+
+
+def normal(path: str) -> str:
+    """A path of dvc.yaml with one name for the track."""
+    return re.sub(r"\$\{[^}]+\}", "T", path)
+
+
+def outs_of(body: dict[str, Any]) -> list[str]:
+    """All outputs of a stage, with or without options."""
+    outs = [*body.get("outs", []), *body.get("metrics", []), *body.get("plots", [])]
+    return [out if isinstance(out, str) else next(iter(out)) for out in outs]
+
+
+def holds(out: str, path: str) -> bool:
+    """Whether one of two paths is the other or a folder of it."""
+    return out == path or out.startswith(path + "/") or path.startswith(out + "/")
 
 
 def test_a_run_ends_with_its_pages(started: list[list[str]], capsys: Capture) -> None:

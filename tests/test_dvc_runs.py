@@ -1,10 +1,13 @@
 """DVC in the foreground: exit status, output and times of its stages."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
 import joblib
 import pytest
+from support.helpers import ROOT
 
 from pipeline.core.settings import write_yaml
 from pipeline.dvc_runs import cache_folder, dvc, dvc_at_once, keeps_copies, timed_repro
@@ -66,12 +69,50 @@ def test_commands_at_once_overlap_and_their_lines_are_told_apart(
         assert f"{name}: told on stderr\n" in found.err
 
 
-def test_one_of_several_commands_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
+def test_one_of_several_commands_that_fails_does_not_stop_the_others(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert dvc(["init", "--quiet", "--no-scm"], tmp_path) == 0
     good = {"cmd": f"{sys.executable} -c 'import time; time.sleep(2)' && echo a > a.txt", "outs": ["a.txt"]}
     write_yaml(tmp_path / "dvc.yaml", {"stages": {"good": good, "bad": {"cmd": "exit 3"}}})
     assert dvc_at_once({"good": ["repro", "good"], "bad": ["repro", "bad"]}, tmp_path) not in (0, 130)
     assert (tmp_path / "a.txt").is_file()
+    assert "bad: ended with exit status " in capfd.readouterr().err
+
+
+def test_ctrl_c_of_several_commands(tmp_path: Path) -> None:
+    script = "import os, signal; os.kill(os.getppid(), signal.SIGINT); raise SystemExit(1)"
+    (tmp_path / "dvc.py").write_text(script, encoding="utf-8")
+    assert dvc_at_once({"one": ["repro"], "two": ["repro"]}, tmp_path) == 130
+
+
+def test_what_a_user_has_set_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "5")
+    script = "import os; print(os.environ['OMP_NUM_THREADS'], os.environ['LOKY_MAX_CPU_COUNT'])"
+    (tmp_path / "dvc.py").write_text(script, encoding="utf-8")
+    assert dvc_at_once({"one": ["repro"], "two": ["repro"]}, tmp_path) == 0
+    assert sorted(capfd.readouterr().out.splitlines()) == ["one: 3 5", "two: 3 5"]
+
+
+def test_commands_end_although_nobody_reads_what_they_print(tmp_path: Path) -> None:
+    (tmp_path / "dvc.py").write_text("for _ in range(100_000): print('x' * 80)", encoding="utf-8")
+    script = (
+        "from pathlib import Path\n"
+        "from pipeline.dvc_runs import dvc_at_once\n"
+        "try: dvc_at_once({'one': ['repro'], 'two': ['repro']}, Path())\n"
+        "except BrokenPipeError: raise SystemExit(7)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(120) == 7
 
 
 @pytest.mark.parametrize(

@@ -235,7 +235,7 @@ def reports_of(path: Path, track: str | None) -> Path:
         places.append(path.absolute().parent.parent / "reports" / path.name)
     found = list(dict.fromkeys(place.absolute() for place in places if (place / IMAGE_COUNTS).is_file()))
     if not found:
-        cause = "the stage `evaluate` has not run" if path.exists() else "misspelt: no folder has this name"
+        cause = "the stage `evaluate` has not run" if path.exists() else "misspelt: nothing has this name"
         raise StoreError(
             f"{path}: expected a checkout with a finished run, its reports/{names[0]} or data/{names[0]}, or a zip; "
             f"found no {IMAGE_COUNTS}; likely {cause}"

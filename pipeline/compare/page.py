@@ -79,11 +79,17 @@ def page_values(comparison: Comparison, class_names: Sequence[str], gallery: Gal
         "numbers": number_table(comparison),
         "charts": charts(comparison),
         "classes": class_table(comparison, class_names) if comparison.task == "segmentation" else None,
-        "first": runs[0].name,
+        "changed": _changed(comparison),
         "shown": len(gallery.items),
         "gallery": gallery.index() if gallery.items else None,
         "no_gallery": NO_IMAGES,
     }  # fmt: skip
+
+
+def _changed(comparison: Comparison) -> str:
+    """Whose change an image is chosen by."""
+    runs = comparison.entrants
+    return f"{'' if comparison.changed is None else f'of {runs[comparison.changed].name} '}against {runs[0].name}"
 
 
 def color_of(place: int) -> str:

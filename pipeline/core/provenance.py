@@ -1,6 +1,5 @@
 """The commit and the machine behind a number, without the name of a host or a folder."""
 
-import os
 import platform
 import re
 import subprocess
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import joblib
 import psutil
 
 from pipeline.core.reuse import installed_version
@@ -70,12 +70,7 @@ def provenance() -> Provenance:
 def machine() -> Machine:
     """This machine."""
     memory = round(psutil.virtual_memory().total / 2**30)
-    return Machine(_processor(), _cores(), memory, platform.system())
-
-
-def _cores() -> int:
-    """That this process may use, also where a run was given a share of them as threads and processes."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Machine(_processor(), joblib.cpu_count(), memory, platform.system())
 
 
 def _processor() -> str:

@@ -66,7 +66,7 @@ def test_a_run_without_its_data_has_no_images(checkouts: Checkouts, tmp_path: Pa
 def test_what_is_no_run_is_named(checkouts: Checkouts, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"expected a checkout with a finished run, .*; found no image_counts\.npz"):
         open_entrant(tmp_path, "a", Choices())
-    with pytest.raises(StoreError, match=r"nothing/data/track1: expected .* misspelt: no folder has this name"):
+    with pytest.raises(StoreError, match=r"nothing/data/track1: expected .* misspelt: nothing has this name"):
         open_entrant(tmp_path / "nothing" / "data" / "track1", "a", Choices())
     both = tmp_path / "both"
     (both / "reports").mkdir(parents=True)

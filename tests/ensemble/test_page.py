@@ -50,6 +50,7 @@ def test_the_gain_is_over_the_best_member(
     assert [one["name"] for one in report["scores"]] == [best.name, other.name, "ensemble"]
     assert report["scores"] == read_json(request.folder / "compare.json")["runs"]
     page = (request.folder / "index.html").read_text(encoding="utf-8")
+    assert f"by the change of their IoU of ensemble against {best.name};" in page
     assert f"<title>Ensemble of {best.name}, {other.name}</title>" in page
     assert comparison.changes == pytest.approx(np.nan_to_num(ensemble.ious) - np.nan_to_num(best.ious))
     links = dict(re.findall(r'<a href="([^"#]+)">([^<]+)</a>', page))

@@ -1,9 +1,10 @@
 """How much work a stop of the chain loses: what its stages keep, and when, watched from outside while they run."""
 
+import os
 import re
 import statistics
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -23,8 +24,9 @@ class Watch:
         moments: since the present start of a stage: when it began to work, which is after its libraries are loaded, and
             when it kept each part. Empty before. Seconds since 1970
         begun: when DVC started the stage
-        took: seconds that each stage has taken from its last start to its end, libraries included
+        took: seconds from the last start of each stage to the next one, libraries and what DVC does included
         worked: seconds that each stage has worked, in all its starts until it was done for the first time
+        stops: of each stage, in these starts
         parts: the longest time in which each stage kept nothing, in seconds
     """
 
@@ -35,6 +37,7 @@ class Watch:
     begun: float = 0.0
     took: dict[str, float] = field(default_factory=dict)
     worked: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    stops: Counter[str] = field(default_factory=Counter)
     parts: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     def look(self) -> str | None:
@@ -55,6 +58,7 @@ class Watch:
         if stage and moments:
             gaps = [later - earlier for earlier, later in zip(moments, [*moments[1:], now], strict=True)]
             self.worked[stage] += now - moments[0] if stage not in self.took else 0.0
+            self.stops[stage] += stopped and stage not in self.took
             self.parts[stage] = max(self.parts[stage], *gaps)
         if stage and not stopped:
             self.took[stage] = now - self.begun
@@ -64,11 +68,11 @@ class Watch:
         """When the files that are kept now were written, since the stage began to work."""
         begun, found = min(self.moments, default=time.time()), set()
         for track in TRACKS:
-            for path in self.checkout.file(f"data/{track}").glob("**/scratch/**/*"):
-                with suppress(FileNotFoundError):  # a state that a newer one has replaced
-                    if path.is_file() and path.stat().st_mtime > begun:
-                        found.add(path.stat().st_mtime)
-        return found
+            for folder, _, names in os.walk(self.checkout.file(f"data/{track}")):  # folders may vanish meanwhile
+                for name in names if "scratch" in Path(folder).parts else []:
+                    with suppress(FileNotFoundError):  # a state that a newer one has replaced
+                        found.add((Path(folder) / name).stat().st_mtime)
+        return {moment for moment in found if moment > begun}
 
 
 def table(lost: Mapping[str, Sequence[float]], whole: Watch, stopped: Watch) -> str:
@@ -82,7 +86,7 @@ def table(lost: Mapping[str, Sequence[float]], whole: Watch, stopped: Watch) -> 
     head = ["stage", "stops", "work without stops", "longest part", "lost: median", "most", "more work for each stop"]
     rows = [head, ["---"] * len(head)]
     for stage, seconds in lost.items():
-        more = (stopped.worked[stage] - whole.worked[stage]) / len(seconds)
+        more = (stopped.worked[stage] - whole.worked[stage]) / max(1, stopped.stops[stage])
         numbers = [whole.worked[stage], whole.parts[stage], statistics.median(seconds), max(seconds), more]
         rows.append([stage, str(len(seconds)), *(f"{number:.2f}" for number in numbers)])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
