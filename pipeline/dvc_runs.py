@@ -17,6 +17,7 @@ from threading import Thread
 from typing import IO, TextIO
 
 from pipeline.core.signals import interrupts_left_to_child
+from pipeline.dvc_repair import put_aside_damaged
 
 INTERRUPTED = 128 + signal.SIGINT
 RUNNING = re.compile(r"Running stage '([^']+)'")
@@ -33,6 +34,7 @@ def dvc(words: Sequence[str], folder: Path | None = None) -> int:
     Returns:
         its exit status; 130, as shells have it, if Ctrl-C ended it
     """
+    put_aside_damaged(folder or Path())
     command = [sys.executable, "-m", "dvc", *words]
     with subprocess.Popen(command, cwd=folder, env=_environment()) as process, interrupts_left_to_child() as interrupts:
         status = process.wait()
@@ -54,6 +56,7 @@ def dvc_at_once(commands: Mapping[str, Sequence[str]], folder: Path | None = Non
     """
     import joblib  # when it is needed: other commands start faster
 
+    put_aside_damaged(folder or Path())
     share = str(max(1, joblib.cpu_count() // len(commands)))
     own = {"OMP_NUM_THREADS": share, "LOKY_MAX_CPU_COUNT": share}
     environment = {**own, **_environment(PYTHONUNBUFFERED="1")}
@@ -117,6 +120,7 @@ def timed_repro(folder: Path) -> tuple[dict[str, float], int]:
     """
     code = os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH")]))
     environment = _environment(PYTHONPATH=code, PYTHONUNBUFFERED="1")
+    put_aside_damaged(folder)
     command = [sys.executable, "-m", "dvc", "repro"]
     process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
     with interrupts_left_to_child():

@@ -84,12 +84,12 @@ def digests(checkout: Checkout) -> dict[str, str]:
 
 
 def started(watch: Watch, forced: bool = False) -> "subprocess.Popen[bytes]":
-    """`dvc repro` in a session of its own, so that a signal reaches all its processes and nothing else."""
+    """`lid run` in a session of its own, so that a signal reaches all its processes and nothing else."""
     with watch.log.open("ab") as stream:
         stream.write(START.encode())
         stream.flush()
         return subprocess.Popen(
-            ["dvc", "repro", *(["--force"] if forced else [])],
+            ["dvc", "repro", "--force"] if forced else [sys.executable, "-m", "pipeline.cli", "run"],
             cwd=watch.checkout.folder,
             env=watch.checkout.environment(),
             stdout=stream,
