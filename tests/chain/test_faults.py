@@ -38,6 +38,7 @@ KILLS = {  # of Track 1 and Track 3; 30 in all
     "report": (1, 1),
 }
 INTERRUPTS = {"preprocess": (1, 0), "train": (1, 1), "extract": (1, 1), "refine": (1, 1), "student": (2, 1)}
+EARLIER = 0.8  # of the seconds of a stage: one that ends before its stop costs a run of the whole chain
 SLOWER = 2.0  # a busy machine makes some parts of a run so many times slower than those of another run
 
 
@@ -133,7 +134,7 @@ def run_with_faults(
 
     Args:
         faults: by stage, such as `train@track1`
-        longest: seconds after the start of a stage until which it is stopped: it loads libraries, works, is nearly done
+        longest: seconds that each stage takes: it is stopped while it loads libraries, works, or is nearly done
 
     Returns:
         for each stop of each stage, the seconds of work since it last kept something
@@ -146,7 +147,7 @@ def run_with_faults(
         if stage is None:  # the chain has ended, too fast for some stops: once more from its start
             wait_to_the_end(running, watch)
             running = started(watch, forced=True)
-        elif still_runs(running, watch, stage, chance.uniform(0.5, longest[stage])):
+        elif still_runs(running, watch, stage, chance.uniform(0.5, max(1.0, EARLIER * longest[stage]))):
             lost[stage].append(watch.end(stopped=True))
             strike(running)
             running.wait(60)
@@ -191,10 +192,12 @@ def test_a_chain_that_was_stopped_often_ends_with_the_same_files(
     assert re.search(
         r"note: (head-0|student-1|student-2|affinity) (resumes at epoch \d+, step \d+ of \d+|was finished)", said
     )
-    assert [str(path) for path in watch.checkout.folder.glob("data/*/scratch/train/*")] == [], (
-        "removed when the stage is done"
+    kept = [
+        str(path) for stage in ("train", "student") for path in watch.checkout.folder.glob(f"data/*/scratch/{stage}/*")
+    ]
+    assert not kept or "is cached - skipping run" in said, (
+        "removed when the stage is done, unless DVC restores its outs"
     )
-    assert [str(path) for path in watch.checkout.folder.glob("data/*/scratch/student/*")] == []
 
 
 def workers(running: "subprocess.Popen[bytes]") -> Iterator[psutil.Process]:
