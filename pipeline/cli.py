@@ -304,7 +304,7 @@ def _why_apart(tracks: Sequence[str]) -> str | None:
 
     params = [read_params(PARAMS)["tracks"][track] for track in tracks]
     if any(one["preprocess"]["source"].get("download") for one in params):
-        return "images are downloaded"
+        return "preprocess.source.download is set"
     sections = [section for one in params for section in _computing(one)]
     if any(section["launcher"] != "python" for section in sections):
         return "a launcher starts stages"

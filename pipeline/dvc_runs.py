@@ -3,7 +3,6 @@
 And where its cache is.
 """
 
-import configparser
 import os
 import re
 import signal
@@ -13,11 +12,11 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
 from typing import IO, TextIO
 
 from pipeline.core.signals import interrupts_left_to_child
-from pipeline.dvc_repair import put_aside_damaged
+from pipeline.dvc_repair import dvc_option, put_aside_damaged
 
 INTERRUPTED = 128 + signal.SIGINT
 RUNNING = re.compile(r"Running stage '([^']+)'")
@@ -52,7 +51,7 @@ def dvc_at_once(commands: Mapping[str, Sequence[str]], folder: Path | None = Non
         the first exit status that is not 0; 130, as shells have it, if Ctrl-C ended them
 
     Raises:
-        BrokenPipeError: when all have ended, if what reads the output has stopped before
+        OSError: when all have ended, if their output could not be written, such as to a reader that has stopped
     """
     import joblib  # when it is needed: other commands start faster
 
@@ -61,7 +60,7 @@ def dvc_at_once(commands: Mapping[str, Sequence[str]], folder: Path | None = Non
     own = {"OMP_NUM_THREADS": share, "LOKY_MAX_CPU_COUNT": share}
     environment = {**own, **_environment(PYTHONUNBUFFERED="1")}
     with ExitStack() as stack, interrupts_left_to_child() as interrupts:
-        processes, printers = {}, []
+        processes, printers, one_at_a_time = {}, [], Lock()
         for name, words in commands.items():
             processes[name] = stack.enter_context(
                 subprocess.Popen(
@@ -70,17 +69,17 @@ def dvc_at_once(commands: Mapping[str, Sequence[str]], folder: Path | None = Non
                 )
             )  # fmt: skip
             for stream, out in ((processes[name].stdout, sys.stdout), (processes[name].stderr, sys.stderr)):
-                printers.append(_Printer(stream, f"{name}: ", out))
+                printers.append(_Printer(stream, f"{name}: ", out, one_at_a_time))
         for printer in printers:
             printer.start()
         for printer in printers:
             printer.join()
         statuses = {name: process.wait() for name, process in processes.items()}
-    if broken := [printer.error for printer in printers if printer.error]:
-        raise broken[0]
     failed = {name: status for name, status in statuses.items() if status}
     for name, status in failed.items():
         print(f"{name}: ended with exit status {status}", file=sys.stderr)
+    if not failed and (broken := [printer.error for printer in printers if printer.error]):
+        raise broken[0]
     return INTERRUPTED if failed and interrupts else next(iter(failed.values()), 0)
 
 
@@ -91,11 +90,11 @@ class _Printer(Thread):
         error: why nothing more could be printed; the stream is read to its end all the same, or its writer would wait
     """
 
-    def __init__(self, stream: IO[str] | None, before: str, out: TextIO) -> None:
+    def __init__(self, stream: IO[str] | None, before: str, out: TextIO, one_at_a_time: Lock) -> None:
         super().__init__()
         assert stream is not None
-        self.stream, self.before, self.out = stream, before, out
-        self.error: OSError | None = None
+        self.stream, self.before, self.out, self.one_at_a_time = stream, before, out, one_at_a_time
+        self.error: OSError | ValueError | None = None
 
     def run(self) -> None:
         """Called by `start`."""
@@ -103,13 +102,15 @@ class _Printer(Thread):
             if line.strip() and self.error is None:
                 try:
                     self._print(line.rstrip("\n"))
-                except OSError as error:
+                except (OSError, ValueError) as error:  # nobody reads it, no room, closed
                     self.error = error
 
     def _print(self, line: str) -> None:
         encoding = self.out.encoding or "utf-8"
         shown = (self.before + line).encode(encoding, "backslashreplace").decode(encoding)
-        print(shown, file=self.out, flush=True)
+        with self.one_at_a_time:
+            self.out.write(shown + "\n")  # at once: a stream without a buffer would let other lines in between
+            self.out.flush()
 
 
 def timed_repro(folder: Path) -> tuple[dict[str, float], int]:
@@ -147,12 +148,12 @@ def nearest(folder: Path) -> Path:
 
 def cache_folder(folder: Path) -> Path:
     """Where DVC keeps its copies."""
-    return nearest(folder / ".dvc" / (_dvc_option(folder, "dir") or "cache"))
+    return nearest(folder / ".dvc" / (dvc_option(folder, "cache", "dir") or "cache"))
 
 
 def keeps_copies(folder: Path) -> bool:
     """Whether DVC's cache holds every out a second time; reflinks, where there are any, count as copies."""
-    kinds = [kind.strip() for kind in (_dvc_option(folder, "type") or "copy").split(",")]
+    kinds = [kind.strip() for kind in (dvc_option(folder, "cache", "type") or "copy").split(",")]
     return next((kind for kind in kinds if kind != "reflink"), "copy") == "copy"
 
 
@@ -162,9 +163,3 @@ def copies_by_disk(folder: Path) -> dict[Path, int]:
     if not keeps_copies(folder):
         return {here: 1}
     return {here: 2} if cache.stat().st_dev == here.stat().st_dev else {here: 1, cache: 1}
-
-
-def _dvc_option(folder: Path, name: str) -> str | None:
-    config = configparser.ConfigParser(interpolation=None)
-    config.read([folder / ".dvc" / "config", folder / ".dvc" / "config.local"], encoding="utf-8")
-    return config.get("cache", name, fallback=None)

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from support.helpers import ROOT, write_png
 
 from pipeline import cli
+from pipeline.core import device
 from pipeline.core.archives import write_zip
 from pipeline.core.errors import StoreError
 from pipeline.core.files import sha256
@@ -351,7 +352,7 @@ def test_both_tracks_at_once_on_a_processor(
         (
             "preprocess.source",
             {"name": "oxford_pet", "root": "data/pet", "download": True},
-            "images are downloaded",
+            "preprocess.source.download is set",
         ),
     ],
 )
@@ -365,6 +366,17 @@ def test_tracks_that_run_one_after_the_other(
     assert cli.main(["run", "--at-once"]) == 0
     assert (at_once, started) == ([], [["-m", "dvc", "repro"]])
     assert f"note: one track after the other: {reason}\n" in capsys.readouterr().err
+
+
+def test_a_gpu_that_auto_finds(
+    at_once: list[dict[str, list[str]]], started: list[list[str]], monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    found = SimpleNamespace(device=torch.device("cuda"))
+    monkeypatch.setattr(cli, "GPU_DRIVERS", [__file__])
+    monkeypatch.setattr(device, "choose_hardware", lambda *given, **named: found)
+    assert cli.main(["run", "--at-once"]) == 0
+    assert (at_once, started) == ([], [["-m", "dvc", "repro"]])
+    assert "note: one track after the other: cuda computes\n" in capsys.readouterr().err
 
 
 def test_a_device_of_a_stage_that_is_switched_off_does_not_count(at_once: list[dict[str, list[str]]]) -> None:

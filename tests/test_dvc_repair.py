@@ -1,9 +1,13 @@
 """Files that a killed DVC has half written: put aside, unless a DVC writes them now, and nothing runs twice."""
 
+import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 import zc.lockfile
 
@@ -42,7 +46,7 @@ def test_a_half_written_lock_file_costs_no_finished_stage(
     assert plain_dvc(project) != 0, "DVC cannot read it"
     assert dvc(["repro"], project) == 0
     assert "note: " in (said := capfd.readouterr().err)
-    assert "half written, likely by a DVC that was killed; it is now dvc.lock.damaged" in said
+    assert "dvc.lock: half written, likely a DVC was killed; it is now dvc.lock.damaged, and DVC looks" in said
     assert (project / "dvc.lock.damaged").read_bytes() == half
     assert (project / "runs.txt").read_text() == "run\n"
     assert plain_dvc(project) == 0
@@ -58,6 +62,51 @@ def test_a_half_written_list_of_what_is_busy(project: Path, half: str) -> None:
     (project / ".dvc/tmp/rwlock").write_text(half)
     (project / "in.txt").write_text("another")
     assert timed_repro(project)[1] == 0
+
+
+def test_what_only_dead_processes_are_busy_with(project: Path) -> None:
+    """One that has ended without anybody taking note is there for DVC, which waits for it."""
+    (project / "in.txt").write_text("other")
+    busy = project / ".dvc/tmp/rwlock"
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        while psutil.Process(ended.pid).status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
+        user = {"pid": ended.pid, "cmd": "dvc repro"}
+        busy.write_text(json.dumps({"write": {str(project / "b.txt"): user}, "read": {}}))
+        assert plain_dvc(project) != 0, "DVC waits for it"
+        assert dvc(["repro"], project) == 0
+    assert (project / "b.txt").read_text() == "other"
+    alive = json.dumps({"write": {}, "read": {str(project / "b.txt"): [{"pid": os.getpid(), "cmd": "dvc"}]}})
+    busy.write_text(alive)
+    assert put_aside_damaged(project) == []
+    assert busy.read_text() == alive
+
+
+def test_a_lock_file_with_conflicts_is_left_to_git(project: Path) -> None:
+    path = project / "dvc.lock"
+    path.write_text("<<<<<<< HEAD\n" + path.read_text() + "=======\n>>>>>>> other\n")
+    assert put_aside_damaged(project) == []
+
+
+def test_one_that_was_put_aside_before_is_kept(project: Path) -> None:
+    for _ in range(2):
+        (project / "dvc.lock").write_text("")
+        put_aside_damaged(project)
+    assert sorted(path.name for path in project.glob("*.damaged*")) == ["dvc.lock.damaged", "dvc.lock.damaged-2"]
+
+
+def test_half_a_character(project: Path) -> None:
+    path = project / "dvc.lock"
+    path.write_bytes(path.read_bytes() + "# ä".encode()[:-1])
+    assert [found.name for found in put_aside_damaged(project)] == ["dvc.lock.damaged"]
+
+
+def test_locks_by_hard_links_are_left_alone(project: Path) -> None:
+    (project / ".dvc/config").write_text("[core]\n    no_scm = true\n    hardlink_lock = true\n")
+    (project / "dvc.lock").write_text("")
+    before = sorted((project / ".dvc/tmp").iterdir())
+    assert put_aside_damaged(project) == []
+    assert sorted((project / ".dvc/tmp").iterdir()) == before
 
 
 def test_whole_files_stay(project: Path, capfd: pytest.CaptureFixture[str]) -> None:

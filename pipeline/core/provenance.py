@@ -36,7 +36,7 @@ class Code:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """The class of a machine: processor, cores that the process may use, memory. No host name."""
+    """The class of a machine: processor, cores that a run may use, or its share of them, memory. No host name."""
 
     processor: str
     cores: int | None
