@@ -23,7 +23,7 @@ from pipeline.core.settings import PARAMS, load_section, read_params
 from pipeline.core.stages import begin
 from pipeline.core.store import Store
 from pipeline.core.tracks import TRACKS, get_track
-from pipeline.evaluate.image_counts import IMAGE_COUNTS, read_image_counts
+from pipeline.evaluate.image_counts import IMAGE_COUNTS, StoredImageCounts
 from pipeline.evaluate.run import CONFUSION, DIAGNOSTICS, METRICS, PER_IMAGE, TABLE
 from pipeline.report.examples import EXAMPLES, write_examples
 from pipeline.report.formatting import read_rows
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         params=read_settled(args.params, args.track, manifest)["tracks"][args.track],
         diagnosis=read_json(scores / DIAGNOSTICS),
         confusion=read_rows(scores / CONFUSION),
-        image_counts=read_image_counts(scores / IMAGE_COUNTS),
+        image_counts=StoredImageCounts(scores / IMAGE_COUNTS),
         student_history=read_rows(student_history) if student_history.is_file() else [],
         origin=_origin(args.params, args.track),
     )

@@ -7,6 +7,7 @@ a prediction or a mask being read again.
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -63,9 +64,42 @@ def read_image_counts(path: Path) -> ImageCounts:
     Raises:
         StoreError: if the file is missing or damaged
     """
+    ids, before, after = _read(path, "ids", "before", "after")
+    return ImageCounts(tuple(ids.tolist()), before, after)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImageCounts:
+    """What `write_image_counts` wrote, each array read anew where it is asked for: none of them stays in memory.
+
+    It has the attributes of `ImageCounts`, and each may raise StoreError.
+
+    Attributes:
+        path: of the file
+    """
+
+    path: Path
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """As `ImageCounts.ids`."""
+        return tuple(_read(self.path, "ids")[0].tolist())
+
+    @property
+    def before(self) -> NDArray[np.int32]:
+        """As `ImageCounts.before`."""
+        return _read(self.path, "before")[0]
+
+    @property
+    def after(self) -> NDArray[np.int32]:
+        """As `ImageCounts.after`."""
+        return _read(self.path, "after")[0]
+
+
+def _read(path: Path, *names: str) -> list[NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return ImageCounts(tuple(arrays["ids"].tolist()), arrays["before"], arrays["after"])
+            return [arrays[name] for name in names]
     except FileNotFoundError:
         raise StoreError(f"{path}: expected counts of the scored images, found no file; run `evaluate` again") from None
     except (OSError, ValueError, KeyError, BadZipFile) as error:

@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.core.manifest import Manifest, Split
 from pipeline.core.store import Store
 from pipeline.core.tracks import Track
-from pipeline.evaluate.image_counts import ImageCounts
+from pipeline.evaluate.image_counts import ImageCounts, StoredImageCounts
 from pipeline.report.formatting import Row
 
 PREDICTED: tuple[Split, ...] = ("val", "test")  # by the student
@@ -77,7 +77,7 @@ class Results:
     diagnosis: Mapping[str, Any] = field(default_factory=dict)
     student: Store | None = None
     confusion: Sequence[Row] = ()
-    image_counts: ImageCounts | None = None
+    image_counts: ImageCounts | StoredImageCounts | None = None
     student_history: Sequence[Row] = ()
     origin: Origin = field(default_factory=Origin)
 

@@ -105,14 +105,15 @@ def _localized_classes(results: Results) -> Table:
         return Table(columns, [])
     places = defaultdict(list)
     labels = dict(zip(results.manifest.ids(), results.manifest.labels(), strict=True))
-    for place, image_id in enumerate(results.image_counts.ids):
+    ids = results.image_counts.ids
+    for place, image_id in enumerate(ids):
         if labels.get(image_id):
             places[labels[image_id][0]].append(place)
     after, before = _ious(results, "after", places), _ious(results, "before", places)
     by_id = {row["id"]: row for row in results.per_image}
     return Table(
         columns,
-        [_localized_class(results, index, [by_id[results.image_counts.ids[place]] for place in places[index]],
+        [_localized_class(results, index, [by_id[ids[place]] for place in places[index]],
                           after[index], before[index]) for index in sorted(places)],
     )  # fmt: skip
 

@@ -8,6 +8,7 @@ from pipeline.core.errors import StoreError
 from pipeline.evaluate.image_counts import (
     IMAGE_COUNTS,
     ImageCounts,
+    StoredImageCounts,
     read_image_counts,
     score_of_counts,
     write_image_counts,
@@ -54,10 +55,10 @@ def test_what_is_written_is_read_and_equal_counts_give_equal_bytes(tmp_path):
     counts = ImageCounts(("a", "ü/1"), np.arange(12, dtype=np.int32).reshape(2, 3, 2), np.ones((2, 3, 2), np.int32))
     for name in ("one.npz", "other.npz"):
         write_image_counts(tmp_path / name, counts)
-    read = read_image_counts(tmp_path / "one.npz")
-    assert read.ids == counts.ids
-    np.testing.assert_array_equal(read.before, counts.before)
-    np.testing.assert_array_equal(read.after, counts.after)
+    for read in (read_image_counts(tmp_path / "one.npz"), StoredImageCounts(tmp_path / "one.npz")):
+        assert read.ids == counts.ids
+        np.testing.assert_array_equal(read.before, counts.before)
+        np.testing.assert_array_equal(read.after, counts.after)
     assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "other.npz").read_bytes()
 
 
@@ -70,3 +71,6 @@ def test_a_file_that_is_missing_damaged_or_of_something_else_is_refused(tmp_path
     np.savez(tmp_path / IMAGE_COUNTS, ids=np.array(["a"]))
     with pytest.raises(StoreError, match="expected the arrays ids, before and after"):
         read_image_counts(tmp_path / IMAGE_COUNTS)
+    with pytest.raises(StoreError, match="expected the arrays ids, before and after"):
+        _ = StoredImageCounts(tmp_path / IMAGE_COUNTS).before
+    assert StoredImageCounts(tmp_path / IMAGE_COUNTS).ids == ("a",)  # asked for alone
