@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Lock, Thread
-from typing import IO, TextIO
+from typing import IO, Any, TextIO
 
 from pipeline.core.signals import interrupts_left_to_child
-from pipeline.dvc_repair import dvc_option, put_aside_damaged
+from pipeline.dvc_repair import dvc_option, repair
 
 INTERRUPTED = 128 + signal.SIGINT
 RUNNING = re.compile(r"Running stage '([^']+)'")
@@ -27,15 +27,19 @@ def _environment(**more: str) -> Mapping[str, str]:
     return {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1", **more}
 
 
+def _start(words: Sequence[str], folder: Path | None, **options: Any) -> "subprocess.Popen[str]":
+    """Start DVC, when what a killed one has left is repaired."""
+    repair(folder or Path())
+    return subprocess.Popen([sys.executable, "-m", "dvc", *words], cwd=folder, **options)
+
+
 def dvc(words: Sequence[str], folder: Path | None = None) -> int:
     """Run a command of DVC, in the current folder if no other is given.
 
     Returns:
         its exit status; 130, as shells have it, if Ctrl-C ended it
     """
-    put_aside_damaged(folder or Path())
-    command = [sys.executable, "-m", "dvc", *words]
-    with subprocess.Popen(command, cwd=folder, env=_environment()) as process, interrupts_left_to_child() as interrupts:
+    with _start(words, folder, env=_environment()) as process, interrupts_left_to_child() as interrupts:
         status = process.wait()
     return INTERRUPTED if status and interrupts else status
 
@@ -43,9 +47,10 @@ def dvc(words: Sequence[str], folder: Path | None = None) -> int:
 def dvc_at_once(commands: Mapping[str, Sequence[str]], folder: Path | None = None) -> int:
     """Run several commands of DVC at the same time; each line that they print begins with the name of its command.
 
-    They wait for each other where DVC reads and writes its own files; the stages run side by side. Each command gets
-    its share of the cores, as threads and for `jobs: -1` as processes, unless the variables below say how many. If one
-    fails, the others go on, and the last lines name it.
+    They wait for each other where DVC reads and writes its own files; the stages run side by side, and this returns
+    when the last of them has ended, also if its DVC was killed before. Each command gets its share of the cores, as
+    threads and for `jobs: -1` as processes, unless the variables below say how many. If one fails, the others go on,
+    and the last lines name it.
 
     Returns:
         the first exit status that is not 0; 130, as shells have it, if Ctrl-C ended them
@@ -55,18 +60,15 @@ def dvc_at_once(commands: Mapping[str, Sequence[str]], folder: Path | None = Non
     """
     import joblib  # when it is needed: other commands start faster
 
-    put_aside_damaged(folder or Path())
     share = str(max(1, joblib.cpu_count() // len(commands)))
     own = {"OMP_NUM_THREADS": share, "LOKY_MAX_CPU_COUNT": share}
     environment = {**own, **_environment(PYTHONUNBUFFERED="1")}
     with ExitStack() as stack, interrupts_left_to_child() as interrupts:
-        processes, printers, one_at_a_time = {}, [], Lock()
+        processes, printers, one_at_a_time, pipe = {}, [], Lock(), subprocess.PIPE
         for name, words in commands.items():
             processes[name] = stack.enter_context(
-                subprocess.Popen(
-                    [sys.executable, "-m", "dvc", "--wait-for-lock", *words], cwd=folder, env=environment,
-                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="backslashreplace",
-                )
+                _start(["--wait-for-lock", *words], folder, env=environment, stdout=pipe, stderr=pipe, text=True,
+                       errors="backslashreplace")
             )  # fmt: skip
             for stream, out in ((processes[name].stdout, sys.stdout), (processes[name].stderr, sys.stderr)):
                 printers.append(_Printer(stream, f"{name}: ", out, one_at_a_time))
@@ -94,7 +96,7 @@ class _Printer(Thread):
         super().__init__()
         assert stream is not None
         self.stream, self.before, self.out, self.one_at_a_time = stream, before, out, one_at_a_time
-        self.error: OSError | ValueError | None = None
+        self.error: OSError | None = None
 
     def run(self) -> None:
         """Called by `start`."""
@@ -102,8 +104,10 @@ class _Printer(Thread):
             if line.strip() and self.error is None:
                 try:
                     self._print(line.rstrip("\n"))
-                except (OSError, ValueError) as error:  # nobody reads it, no room, closed
+                except OSError as error:  # nobody reads it, or no room
                     self.error = error
+                except ValueError as error:  # closed
+                    self.error = OSError(f"{self.out.name}: expected an open stream, got {error}")
 
     def _print(self, line: str) -> None:
         encoding = self.out.encoding or "utf-8"
@@ -121,9 +125,7 @@ def timed_repro(folder: Path) -> tuple[dict[str, float], int]:
     """
     code = os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH")]))
     environment = _environment(PYTHONPATH=code, PYTHONUNBUFFERED="1")
-    put_aside_damaged(folder)
-    command = [sys.executable, "-m", "dvc", "repro"]
-    process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
+    process = _start(["repro"], folder, env=environment, stdout=subprocess.PIPE, text=True)
     with interrupts_left_to_child():
         seconds = _follow(process)
         return seconds, process.wait()

@@ -12,7 +12,7 @@ import pytest
 import zc.lockfile
 
 from pipeline.core.settings import write_yaml
-from pipeline.dvc_repair import put_aside_damaged
+from pipeline.dvc_repair import forget_ended, put_aside_damaged
 from pipeline.dvc_runs import dvc, dvc_at_once, timed_repro
 
 
@@ -46,7 +46,8 @@ def test_a_half_written_lock_file_costs_no_finished_stage(
     assert plain_dvc(project) != 0, "DVC cannot read it"
     assert dvc(["repro"], project) == 0
     assert "note: " in (said := capfd.readouterr().err)
-    assert "dvc.lock: half written, likely a DVC was killed; it is now dvc.lock.damaged, and DVC looks" in said
+    assert "dvc.lock: expected a file as DVC writes it, got half of one (" in said
+    assert "likely a DVC was killed meanwhile. It is now dvc.lock.damaged, and DVC looks" in said
     assert (project / "dvc.lock.damaged").read_bytes() == half
     assert (project / "runs.txt").read_text() == "run\n"
     assert plain_dvc(project) == 0
@@ -64,22 +65,70 @@ def test_a_half_written_list_of_what_is_busy(project: Path, half: str) -> None:
     assert timed_repro(project)[1] == 0
 
 
-def test_what_only_dead_processes_are_busy_with(project: Path) -> None:
-    """One that has ended without anybody taking note is there for DVC, which waits for it."""
+def busy(project: Path, writer: int, *readers: int) -> Path:
+    """The list of what is busy: one process writes b.txt, others read a.txt."""
+    path = project / ".dvc/tmp/rwlock"
+    users = [{"pid": pid, "cmd": "dvc repro"} for pid in (writer, *readers)]
+    content = {"write": {str(project / "b.txt"): users[0]}, "read": {str(project / "a.txt"): users[1:]}}
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_one_that_has_ended_and_that_nobody_has_collected_is_not_busy(
+    project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It is there for DVC. What a process that runs is busy with stays."""
     (project / "in.txt").write_text("other")
-    busy = project / ".dvc/tmp/rwlock"
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
         while psutil.Process(ended.pid).status() != psutil.STATUS_ZOMBIE:
             time.sleep(0.01)
-        user = {"pid": ended.pid, "cmd": "dvc repro"}
-        busy.write_text(json.dumps({"write": {str(project / "b.txt"): user}, "read": {}}))
-        assert plain_dvc(project) != 0, "DVC waits for it"
+        busy(project, ended.pid)
+        assert plain_dvc(project) != 0, "DVC refuses"
         assert dvc(["repro"], project) == 0
+        path = busy(project, ended.pid, os.getpid(), ended.pid)
+        assert forget_ended(project) == [ended.pid]
+    left = [{"pid": os.getpid(), "cmd": "dvc repro"}]
+    assert json.loads(path.read_text()) == {"write": {}, "read": {str(project / "a.txt"): left}}
     assert (project / "b.txt").read_text() == "other"
-    alive = json.dumps({"write": {}, "read": {str(project / "b.txt"): [{"pid": os.getpid(), "cmd": "dvc"}]}})
-    busy.write_text(alive)
+    assert f"removed what processes that have ended were busy with ({ended.pid})" in capfd.readouterr().err
+    assert forget_ended(project) == []
+    assert list((project / ".dvc/tmp").glob("*.damaged*")) == []
+
+
+def test_a_new_process_with_the_number_of_an_old_one_is_not_busy(project: Path) -> None:
+    """It began after the list was written, as after the restart of a container; a DVC is left alone all the same."""
+    wait = [sys.executable, "-c", "input()"]
+    with (
+        subprocess.Popen(wait, stdin=subprocess.PIPE) as other,
+        subprocess.Popen([*wait, "dvc"], stdin=subprocess.PIPE) as of_dvc,
+    ):
+        path = busy(project, other.pid, of_dvc.pid)
+        assert forget_ended(project) == []
+        os.utime(path, (0, 0))
+        assert forget_ended(project) == [other.pid]
+        os.utime(path, (0, 0))
+        assert forget_ended(project) == []
+        for process in (other, of_dvc):
+            process.communicate(b"\n")
+    assert forget_ended(project) == [of_dvc.pid]
+
+
+@pytest.mark.parametrize("content", ["[1]", "{}", '{"write": {"a": {"pid": -1}}}', '{"read": {"a": 1}}', "null"])
+def test_a_list_of_another_form_is_left_to_dvc(project: Path, content: str) -> None:
+    (project / ".dvc/tmp/rwlock").write_text(content)
+    assert (forget_ended(project), put_aside_damaged(project)) == ([], [])
+
+
+@pytest.mark.parametrize("content", ["schema: '3.0'\nstages: {}\n", "schema: 4\nother: [1]\n"])
+def test_a_lock_file_of_another_dvc_is_left_alone(project: Path, content: str) -> None:
+    (project / "dvc.lock").write_text(content)
     assert put_aside_damaged(project) == []
-    assert busy.read_text() == alive
+
+
+def test_a_lock_file_with_what_no_date_can_be(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (project / "dvc.lock").write_text("a: 2020-13-45\n")
+    assert len(put_aside_damaged(project)) == 1
+    assert "got half of one (month must be in 1..12)" in capfd.readouterr().err
 
 
 def test_a_lock_file_with_conflicts_is_left_to_git(project: Path) -> None:
@@ -104,8 +153,9 @@ def test_half_a_character(project: Path) -> None:
 def test_locks_by_hard_links_are_left_alone(project: Path) -> None:
     (project / ".dvc/config").write_text("[core]\n    no_scm = true\n    hardlink_lock = true\n")
     (project / "dvc.lock").write_text("")
+    busy(project, 2**22 + 1)  # above the largest number of a process
     before = sorted((project / ".dvc/tmp").iterdir())
-    assert put_aside_damaged(project) == []
+    assert (forget_ended(project), put_aside_damaged(project)) == ([], [])
     assert sorted((project / ".dvc/tmp").iterdir()) == before
 
 
