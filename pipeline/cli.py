@@ -29,6 +29,7 @@ CHAIN = Path("dvc.yaml")
 PARAMS = Path("params.yaml")  # as in `pipeline.core.settings`, which loads a library
 LAST = "report"  # the stage that needs all others of its track
 GPU_DRIVERS = ("/dev/nvidiactl", "/dev/nvmap", "/dev/kfd", "/dev/dxg")  # NVIDIA, its Jetsons, AMD, Windows' Linux
+MEMORY = 4  # GiB free for each track that runs at the same time as others; the demo takes 1.1
 OK, FINDING, WRONG_USAGE = 0, 1, 2
 GOING_ON = ("run", "report", "predict", "ensemble", "ablate", "search")  # commands that go on where they were stopped
 EXAMPLES = """examples:
@@ -297,11 +298,17 @@ def _repro_at_once() -> int:
 def _why_apart(tracks: Sequence[str]) -> str | None:
     """Why tracks should not run at the same time; None if they may.
 
-    Two tracks would share the memory of a GPU, start programs that share out the machine by themselves, or download the
-    same files twice. PyTorch, which takes seconds, is asked only if there may be a GPU.
+    Two tracks would share the memory of a GPU, start programs that share out the machine by themselves, download the
+    same files twice, or need more memory than there is. PyTorch, which takes seconds, is asked only if there may be a
+    GPU.
     """
+    import psutil
+
     from pipeline.core.settings import read_params
 
+    free = psutil.virtual_memory().available / 2**30
+    if free < MEMORY * len(tracks):
+        return f"{free:.1f} GiB of memory are free, expected {MEMORY} for each"
     params = [read_params(PARAMS)["tracks"][track] for track in tracks]
     if any(one["preprocess"]["source"].get("download") for one in params):
         return "preprocess.source.download is set"

@@ -15,6 +15,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -338,8 +339,15 @@ def at_once(monkeypatch: pytest.MonkeyPatch, started: list[list[str]]) -> list[d
 def test_both_tracks_at_once_on_a_processor(
     at_once: list[dict[str, list[str]]], started: list[list[str]], monkeypatch: pytest.MonkeyPatch, drivers: list[str]
 ) -> None:
+    asked: list[str] = []
     monkeypatch.setattr(cli, "GPU_DRIVERS", drivers)
+    monkeypatch.setattr(
+        device,
+        "choose_hardware",
+        lambda *given, **named: asked.append("") or SimpleNamespace(device=torch.device("cpu")),
+    )
     assert cli.main(["run", "--at-once"]) == 0
+    assert len(asked) == len(drivers)
     assert at_once == [{"track1": ["repro", "report@track1"], "track3": ["repro", "report@track3"]}]
     assert started == []
 
@@ -366,6 +374,18 @@ def test_tracks_that_run_one_after_the_other(
     assert cli.main(["run", "--at-once"]) == 0
     assert (at_once, started) == ([], [["-m", "dvc", "repro"]])
     assert f"note: one track after the other: {reason}\n" in capsys.readouterr().err
+
+
+def test_little_memory(
+    at_once: list[dict[str, list[str]]], started: list[list[str]], monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=7.5 * 2**30))
+    assert cli.main(["run", "--at-once"]) == 0
+    assert (at_once, started) == ([], [["-m", "dvc", "repro"]])
+    assert "one track after the other: 7.5 GiB of memory are free, expected 4 for each" in capsys.readouterr().err
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=8 * 2**30))
+    assert cli.main(["run", "--at-once"]) == 0
+    assert len(at_once) == 1
 
 
 def test_a_gpu_that_auto_finds(

@@ -97,6 +97,18 @@ def test_what_a_user_has_set_is_kept(
     assert sorted(capfd.readouterr().out.splitlines()) == ["one: 3 5", "two: 3 5"]
 
 
+def test_lines_of_several_commands_are_whole(tmp_path: Path) -> None:
+    """The stream has no buffer, so that each piece of text is written at once."""
+    (tmp_path / "dvc.py").write_text("for n in range(20_000): print(n, 'x' * 20)", encoding="utf-8")
+    script = "from pipeline.dvc_runs import dvc_at_once; dvc_at_once({'one': ['repro'], 'two': ['repro']})"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    words = [sys.executable, "-u", "-c", script]
+    said = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
+    expected = {f"{name}: {n} {'x' * 20}" for name in ("one", "two") for n in range(20_000)}
+    assert len(lines := said.splitlines()) == len(expected)
+    assert set(lines) == expected
+
+
 def test_commands_end_although_nobody_reads_what_they_print(tmp_path: Path) -> None:
     (tmp_path / "dvc.py").write_text("for _ in range(100_000): print('x' * 80)", encoding="utf-8")
     script = (
