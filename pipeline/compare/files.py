@@ -65,10 +65,11 @@ def image_table(comparison: Comparison) -> str:
     stream = io.StringIO()
     rows = csv.writer(stream, lineterminator="\n")
     rows.writerow(["id", *(one.name for one in comparison.entrants), "change"])
+    changes = comparison.changes  # of all images, computed here once
     for place in most_changed(comparison):
         ious = [one.ious[place] for one in comparison.entrants]
         shown = ["" if np.isnan(iou) else f"{iou:.6f}" for iou in ious]
-        rows.writerow([comparison.ids[place], *shown, f"{comparison.changes[place]:.6f}"])
+        rows.writerow([comparison.ids[place], *shown, f"{changes[place]:.6f}"])
     return stream.getvalue()
 
 
