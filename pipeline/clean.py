@@ -63,13 +63,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     found = list(find_kept(args.folders))
     for kept in found:
-        print(f"{kept.folder}: {kept.files} files, frees {kept.bytes / 1e6:.1f} MB")
         if args.remove:
             shutil.rmtree(kept.folder)
+        removed = "removed, freed" if args.remove else "frees"
+        print(f"{kept.folder}: {kept.files} files, {removed} {kept.bytes / 1e6:.1f} MB")
     if not found:
         print(f"nothing kept in {', '.join(map(str, args.folders))}")
     elif not args.remove:
-        print("`lid clean --remove` removes it; no result is lost")
+        print("`lid clean --remove` removes it; no result is lost, but a stage that was stopped starts anew then")
     return 0
 
 

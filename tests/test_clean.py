@@ -26,7 +26,7 @@ def test_what_is_kept_is_shown_and_stays(data: Path, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out.splitlines() == [
         f"{data}/track3/scratch/maps: 1 files, frees 0.0 MB",
         f"{data}/track3/scratch/train: 1 files, frees 3.0 MB",
-        "`lid clean --remove` removes it; no result is lost",
+        "`lid clean --remove` removes it; no result is lost, but a stage that was stopped starts anew then",
     ]
     assert len(list(find_kept([data]))) == 2
 

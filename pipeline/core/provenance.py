@@ -13,6 +13,7 @@ import psutil
 
 from pipeline.core.reuse import installed_version
 
+ROOT = Path(__file__).resolve().parents[2]  # of the code: commands run in other folders, too
 PACKAGES = ("torch", "timm", "opencv-python", "numba", "pydensecrf2")  # that can change numbers, if installed
 
 
@@ -82,7 +83,8 @@ def _processor() -> str:
 
 def code() -> Code:
     """This code, with the versions of the packages that can change numbers."""
-    commit = _git("rev-parse", "--short=12", "HEAD")
+    is_ours = _git("ls-files", "--error-unmatch", __file__) is not None  # else installed, maybe within another project
+    commit = _git("rev-parse", "--short=12", "HEAD") if is_ours else None
     changed = None if commit is None else bool(_git("status", "--porcelain", "--", "pipeline", "stages", "dvc.yaml"))
     found = {name: installed_version(name) for name in PACKAGES}
     return Code(commit, changed, {name: number for name, number in found.items() if number is not None})
@@ -90,7 +92,7 @@ def code() -> Code:
 
 def _git(*words: str) -> str | None:
     try:
-        done = subprocess.run(["git", *words], capture_output=True, text=True, check=True)
+        done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()

@@ -123,12 +123,25 @@ def make_ensemble(request: Request) -> Ensemble:
         evaluate_settings(request), request.track,
     )  # fmt: skip
     predictions = Store(request.data / "refined" / request.split)
-    counts, warnings = package(manifest, predictions, request.out, request.track, request.split)
+    counts, of_zip = package(manifest, predictions, request.out, request.track, request.split)
+    warnings = (*of_zip, *(scale_warnings(request.members) if request.of == "maps" else ()))
     sections = {"ensemble": describe(request, networks)}
     record = make_record(request.out, request.track, counts, sections, metrics, code(), warnings)
     write_record(record_path(request.out), record)
     write_json(request.folder / REPORT, {**describe(request, networks), "parameters": parameters})
     return Ensemble(metrics, counts, warnings, networks, parameters)
+
+
+def scale_warnings(members: Sequence[Member]) -> list[str]:
+    """Maps that are scaled by different rules: 1 does not mean the same in them."""
+    runs = {member.name: read_run(member.data).extract for member in members}
+    scales = {
+        name: f"percentile {one.percentile:g}" if one.scale == "percentile" else "max" for name, one in runs.items()
+    }
+    if len(set(scales.values())) == 1:
+        return []
+    shown = ", ".join(f"{name}: {scale}" for name, scale in scales.items())
+    return [f"expected maps of one extract.scale and extract.percentile, got {shown}; their mean is rarely wanted"]
 
 
 def evaluate_settings(request: Request) -> EvaluateSettings:

@@ -100,7 +100,8 @@ def predict_files(
     given, out = [paths] if isinstance(paths, (str, Path)) else list(paths), Path(out)
     files, skipped = find_images(given, [out / name for name in (MASKS, SCORES, OVERLAYS, SCRATCH, *FORMAT_NAMES)])
     if not files:
-        raise DataError(f"expected images to predict, found none in {[str(path) for path in given]}")
+        reasons = "; ".join(f"{printable(path)}: {reason}" for path, reason in skipped.items()) or "no path was given"
+        raise DataError(f"expected images to predict, found none ({reasons})")
     if shown:
         check_gallery_place(out / FOLDER)
     names = dict(zip(map(str, files), output_names(files), strict=True))

@@ -21,7 +21,7 @@ from pipeline.preflight.findings import Level, Row, fail, ok, row_of_line, warn
 from pipeline.preprocess.challenge_lists import COUNTS, track1_ids
 from pipeline.preprocess.id_lists import oddities
 from pipeline.preprocess.image_header import read_header
-from pipeline.preprocess.inspect import Finding, inspect_record
+from pipeline.preprocess.inspect import Finding, inspect_record, leaves_out
 from pipeline.preprocess.known_defects import RULES, wrong_values
 from pipeline.preprocess.layouts import ilsvrc_cls, ilsvrc_det
 from pipeline.preprocess.layouts.ilsvrc_det import HELD_OUT, RAW
@@ -32,7 +32,7 @@ FEW = 20  # images of a class: below, it is named
 COPY_AGAIN = "likely an unfinished copy: unpack the archive again"
 SECONDS = 20.0  # at most, to decode images of one track
 NOTABLE = ("other_format_than_name", "cmyk_images", "other_color_modes", "one_color_images")  # named one by one
-DOWNLOAD = "likely a truncated download: copy this file again"
+DOWNLOAD, LEFT_OUT = "likely a truncated download: copy this file again", "left out, as preprocess.on_bad_image says"
 Checked = Sequence[tuple[Record, Finding]]
 
 
@@ -113,8 +113,7 @@ def check_counts(context: Context, track: Track) -> Iterator[Row]:
             hint = "expected in about 4.5 %; a single-label loss leaves these images out"
             yield warn(manifest.root, f"{without:,} of {len(train):,} annotations name no object", hint, "labels")
     for rule, images in sorted((rule, images) for rule, images in manifest.left_out.items() if images):
-        text = f"left out: {images:,} ({rule.replace('_', ' ')})"
-        yield warn(manifest.root, text, "preprocess.json counts them too; expected in a real copy")
+        yield warn(manifest.root, f"left out: {images:,} ({rule.replace('_', ' ')})", "expected in a real copy")
 
 
 def _per_class(manifest: Manifest, may_be_empty: bool, cause: str) -> Iterator[Row]:
@@ -145,7 +144,7 @@ def check_images(context: Context, track: Track) -> Iterator[Row]:
     in_time = takewhile(lambda record: time.monotonic() <= deadline, chosen)
     checked = [(record, inspect_record(record, True, settings.cuts_boxes)) for record in in_time]
     context.good[track.name] = [record for record, finding in checked if finding.problem is None]
-    yield from _broken(checked, manifest, no_palette=isinstance(settings.source, IlsvrcDetSource))
+    yield from _broken(checked, manifest, settings.source, leaves_out(checked, settings))
     decoded = {record.file for record, _ in checked}
     held_out = (record.file for split in HELD_OUT for record in manifest.select(split))  # all: each needs a prediction
     empty = (path for path in held_out if path not in decoded and path.is_file() and not path.stat().st_size)
@@ -167,10 +166,11 @@ def choose(manifest: Manifest, context: Context) -> list[Record]:
     return chosen
 
 
-def _broken(checked: Checked, manifest: Manifest, no_palette: bool) -> Iterator[Row]:
+def _broken(checked: Checked, manifest: Manifest, source: Source, skips: bool) -> Iterator[Row]:
     for record, finding in checked:
         if finding.problem:
-            yield row_of_line("FAIL", finding.problem, DOWNLOAD)
+            is_skipped = skips and record.split == "train"
+            yield row_of_line("WARN" if is_skipped else "FAIL", finding.problem, LEFT_OUT if is_skipped else DOWNLOAD)
             continue
         wrong, right = wrong_values(finding.mask_values, manifest.mask_kind, len(manifest.classes))
         if wrong:
@@ -178,6 +178,6 @@ def _broken(checked: Checked, manifest: Manifest, no_palette: bool) -> Iterator[
             yield fail(record.mask, f"expected mask values {right}, got {sample(wrong)}", hint, "masks")
         for rule in sorted(set(finding.quirks) & set(NOTABLE)):
             yield warn(record.file, RULES[rule], "nothing to do; real copies hold a few")
-        if no_palette and record.mask and read_header(record.mask).mode == "P":
+        if isinstance(source, IlsvrcDetSource) and record.mask and read_header(record.mask).mode == "P":
             hint = f"likely the palette copy, for viewing; unpack {RAW} again"
             yield fail(record.mask, "expected mode L, got P (with a palette)", hint, "masks")

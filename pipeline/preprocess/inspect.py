@@ -109,9 +109,19 @@ def _stop_if_any(manifest: Manifest, lines: Sequence[str]) -> None:
 
 def _check_skipped(manifest: Manifest, lines: Sequence[str]) -> None:
     train = len(manifest.select("train"))
-    if len(lines) > max(1, int(MOST_SKIPPED * train)):
+    if len(lines) > _most_skipped(train):
         what = f"bad files, more than a tenth of {train} train images, which on_bad_image: skip does not leave out"
         raise ProblemsError(manifest.root, lines, what=what)
+
+
+def _most_skipped(train: int) -> int:
+    return max(1, int(MOST_SKIPPED * train))
+
+
+def leaves_out(checked: Sequence[tuple[Record, Finding]], settings: PreprocessSettings) -> bool:
+    """Whether broken train images would be left out, if there were no images but these."""
+    train = [finding.problem is not None for record, finding in checked if record.split == "train"]
+    return settings.on_bad_image == "skip" and sum(train) <= _most_skipped(len(train))
 
 
 # --- every file, opened once ------------------------------------------------------------------------------------------

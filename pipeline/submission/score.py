@@ -27,6 +27,7 @@ from pipeline.package.contents import Contents, content_problems, content_warnin
 from pipeline.package.validate import check_predictions, list_predictions, show_problems
 from pipeline.submission.check import CHALLENGE_CLASSES, ids_in, largest_value
 from pipeline.submission.class_shift import shift_warning
+from pipeline.submission.inversion import inversion_warning
 from pipeline.submission.truth import BOXES, Masks, Truth, is_binary, read_truth
 
 CHALLENGE = EvaluateSettings(
@@ -65,7 +66,7 @@ def score_submission(
     confidence interval of the score that ranks over the images (`peak_iou_interval`, `mean_iou_interval`: the lower and
     the upper end), with boxes also of their accuracies (`gt_known_loc_interval`, `max_box_acc_v2_interval`), baselines
     that use no pixel, counts, and `warnings`: predictions that keep the rules and say nothing, class ids that are all
-    one too low or too high. All scores are shares in [0, 1]; formulas: `pipeline.evaluate`.
+    one too low or too high, inverted maps. All scores are shares in [0, 1]; formulas: `pipeline.evaluate`.
 
     Args:
         zip: path of the submission
@@ -280,7 +281,11 @@ def _box_intervals(scorer: Scorer) -> dict[str, Any]:
 
 def _truth_warnings(scorer: Scorer) -> list[str]:
     """What only the truth can tell of predictions that keep the rules."""
-    found = shift_warning(scorer.after.matrix) if isinstance(scorer, SegmentationScorer) else None
+    found = None
+    if isinstance(scorer, SegmentationScorer):
+        found = shift_warning(scorer.after.matrix)
+    elif isinstance(scorer, LocalizationScorer):
+        found = inversion_warning(scorer.after.inside, scorer.after.outside)
     return [found] if found else []
 
 

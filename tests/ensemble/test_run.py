@@ -16,7 +16,7 @@ from pipeline.core.store import Store, finish, write_shard
 from pipeline.core.tracks import get_track
 from pipeline.ensemble.average import average_maps, average_scores, vote
 from pipeline.ensemble.members import open_members
-from pipeline.ensemble.run import Request, as_json, evaluate_settings, make_ensemble
+from pipeline.ensemble.run import Request, as_json, evaluate_settings, make_ensemble, scale_warnings
 from pipeline.package.record import compare_record, record_path
 from pipeline.predict.run_folder import read_run
 from pipeline.refine.run import refine_image
@@ -51,6 +51,21 @@ def check_equal(found: dict[str, Any], expected: dict[str, Any]) -> None:
         assert found[image_id].keys() == arrays.keys()
         for name, array in arrays.items():
             assert found[image_id][name].tobytes() == array.tobytes(), (image_id, name)
+
+
+def test_maps_of_another_scale_are_warned_of(maps: Checkouts, tmp_path: Path) -> None:
+    run = maps["track3"][0]
+    other = copy_of(run, tmp_path / "other")
+    path = other / "data/track3/extract.json"
+    about = read_json(path)
+    about["settings"] |= {"scale": "percentile", "percentile": 61.5}
+    path.write_text(json.dumps(about))
+    request = requested((run, other), "track3", tmp_path)
+    (warning,) = scale_warnings(request.members)
+    assert warning in make_ensemble(request).warnings
+    assert "expected maps of one extract.scale and extract.percentile, got 0: " in warning
+    assert ", 1: percentile 61.5; their mean is rarely wanted" in warning
+    assert scale_warnings(request.members[:1]) == []
 
 
 @pytest.mark.parametrize("track", TRACKS)

@@ -3,13 +3,16 @@
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from support.inspection import preprocess_settings
 from support.preflight import RECIPE, guard, make_disks, make_project, of
 
+from pipeline.core.images import encode_jpeg
 from pipeline.package.settings import PackageSettings
 from pipeline.preflight import listing, params, run
 from pipeline.preflight.context import Context
@@ -101,6 +104,40 @@ def test_every_empty_file_of_val_and_test_fails_whatever_is_sampled(
             expected.add(train.relative_to(tmp_path).as_posix())
         assert sorted(row.where for row in failed) == sorted(expected), "each once"
         assert all(row.hint.startswith("likely a truncated download") for row in failed)
+
+
+@pytest.mark.parametrize(
+    ("policy", "broken", "levels"),
+    [
+        ("error", "train", ["FAIL"]),
+        ("skip", "train", ["WARN"]),
+        ("skip", "val", ["FAIL"]),
+        ("skip", "two", ["FAIL"] * 2),
+    ],
+)
+def test_broken_train_images_are_left_out_where_the_settings_say_so(
+    tmp_path: Path, in_project: Callable[[Path], None], policy: str, broken: str, levels: list[str]
+) -> None:
+    """Two of fifteen are more than a tenth, which the stage refuses, too."""
+    in_project(tmp_path)
+    root = tmp_path / "photographs"
+    root.mkdir()
+    rows = [(f"{n}.jpg", "train" if n < 15 else "val") for n in range(20)]
+    for n, (name, _) in enumerate(rows):
+        pixels = np.random.default_rng(n).integers(0, 256, (8, 8, 3), np.uint8)
+        (root / name).write_bytes(encode_jpeg(pixels))
+    for n in {"train": [0], "val": [15], "two": [0, 1]}[broken]:
+        (root / f"{n}.jpg").write_text("no image")
+    (root / "index.csv").write_text("image,labels,split\n" + "".join(f"{name},cat,{split}\n" for name, split in rows))
+    (root / "classes.txt").write_text("cat\n")
+    context, track = Context(Path("params.yaml")), run.TRACKS["track3"]
+    settings = replace(
+        preprocess_settings({"name": "folder", "root": str(root), "masks": "labels"}), on_bad_image=policy
+    )
+    context.settings["track3"] = {"preprocess": settings, "package": PackageSettings("val")}
+    guard(listing.check_listing, context, track)
+    found = [row for row in guard(listing.check_images, context, track) if row.found.startswith("expected")]
+    assert [row.level for row in found] == levels
 
 
 def rows_of_a_folder(root: Path, index: str) -> list[Row]:

@@ -63,8 +63,9 @@ def check(fault: Fault, folder: Path) -> list[str]:
 def score(fault: Fault, folder: Path) -> list[str]:
     """What `lid score` says of a fault against the truth that `GOOD` is."""
     (folder / "truth").mkdir()
-    for image_id, data in GOOD.items():
-        (folder / "truth" / f"{image_id}.png").write_bytes(data)
+    truth = GOOD.items() if fault.track == "track1" else pixels(lambda values: 255 * (values > 0))
+    for name, data in truth:
+        (folder / "truth" / f"{Path(name).stem}.png").write_bytes(data)
     fault.make(folder / "x.zip")
     found: list[str] = score_submission(folder / "x.zip", folder / "truth", fault.track, K)["warnings"]
     return found
@@ -318,4 +319,6 @@ AGAINST_TRUTH = (
           "every class id is one too low; likely class indices 0..K-1", "0.00 without"),
     Fault("class ids one too high", save(pixels(lambda values: np.where(values < K, values + 1, K))),
           "every class id is one too high; likely the background counted", "1 taken from"),
+    Fault("inverted scores", save(pixels(lambda values: np.where(values > 0, 9, 240))),
+          "9 inside the objects, 240 outside: lower where the objects are", "likely inverted", track="track3"),
 )  # fmt: skip
