@@ -139,8 +139,7 @@ class Context:
         listed, most = self.listings[track.name].manifest, self.get(track.name, ExtractSettings).train_images
         if listed is None:
             return min(self.images(track.name)["train"], most or sys.maxsize)
-        chosen = choose_targets(listed.select("train"), most)
-        return sum(len(record.labels) == 1 or not one_label for record in chosen)
+        return sum(len(record.labels) == 1 or not one_label for record in choose_targets(listed.select("train"), most))
 
     def count_predicted(self, track: Track) -> int:
         """Images that the student predicts: of val and test those with maps; its own in a walk and before a round."""

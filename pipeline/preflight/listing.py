@@ -113,7 +113,8 @@ def check_counts(context: Context, track: Track) -> Iterator[Row]:
             hint = "expected in about 4.5 %; a single-label loss leaves these images out"
             yield warn(manifest.root, f"{without:,} of {len(train):,} annotations name no object", hint, "labels")
     for rule, images in sorted((rule, images) for rule, images in manifest.left_out.items() if images):
-        yield warn(manifest.root, f"left out: {images:,} ({rule.replace('_', ' ')})", "expected in a real copy")
+        text = f"left out: {images:,} ({rule.replace('_', ' ')})"
+        yield warn(manifest.root, text, "preprocess.json counts them too; expected in a real copy")
 
 
 def _per_class(manifest: Manifest, may_be_empty: bool, cause: str) -> Iterator[Row]:

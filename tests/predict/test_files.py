@@ -167,7 +167,8 @@ def test_a_folder_of_others_is_not_replaced_by_the_page(predictor: Predictor, ph
 def test_paths_that_lead_to_no_image_are_refused_and_single_ones_are_listed(
     predictor: Predictor, photos: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(DataError, match=r"found none \(nothing\.jpg: expected an image, found no file\)"):
+    message = r"expected images to predict, found none \(nothing\.jpg: expected an image, found no file\)"
+    with pytest.raises(DataError, match=message):
         predict_files(predictor, ["nothing.jpg"], tmp_path)
     summary = predict_files(predictor, ["nothing.jpg", photos / "scan.tif"], tmp_path)
     assert (summary.images, summary.skipped) == (1, {"nothing.jpg": "expected an image, found no file"})
